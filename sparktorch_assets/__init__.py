@@ -1,0 +1,45 @@
+"""Run PyTorch models over big tables with Spark, and see the result as Dagster assets.
+
+Importing this package imports nothing else: every Spark worker does it. The public names below load on first use.
+"""
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "BatchPolicy": "tasks",
+    "CategoricalFeature": "tasks",
+    "CustomFeature": "tasks",
+    "Hooks": "tasks",
+    "ImageFeature": "tasks",
+    "MlTask": "tasks",
+    "ModelSpec": "tasks",
+    "NumericFeature": "tasks",
+    "RowFilter": "tasks",
+    "SlotPolicy": "tasks",
+    "TextFeature": "tasks",
+    "ModelLoader": "predict.loader",
+    "LocalPredictor": "predict.local",
+    "predict_map": "predict.partition",
+    "spark_ml_predict": "spark.ml_predict",
+    "score_table": "spark.score",
+    "InputTable": "tasks.input_table",
+    "InputTableComponent": "orchestration.components",
+    "MlTaskComponent": "orchestration.components",
+    "ModelLoaderResource": "orchestration.resources",
+    "LakeResource": "orchestration.resources",
+    "SparkSessionResource": "orchestration.resources",
+    "build_prediction_assets": "orchestration.factory",
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605  (names that load lazily)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,70 @@
+"""The exceptions a user can meet.
+
+Each message names what was wrong (field, expected, found), where (file, task, column) and the way out. All derive
+from `SparktorchError`, so that a flow can catch the whole family; each also derives from the built-in exception that
+Python users would expect, so that `except ValueError` keeps working.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SparktorchError(Exception):
+    """Base of every error that this library raises on purpose."""
+
+
+class TaskError(SparktorchError, ValueError):
+    """A declaration (task, feature, model, input table) holds a value that cannot work."""
+
+
+class UnknownTaskError(SparktorchError, LookupError):
+    """A task was asked for by a name that nobody declared."""
+
+
+class InputSchemaError(SparktorchError, ValueError):
+    """The table's columns do not fit the task: one is missing, has the wrong type, or would be overwritten."""
+
+
+class ModelError(SparktorchError, ValueError):
+    """A model cannot be brought up: weights missing, altered, refused, or not fitting the architecture or labels."""
+
+
+class HookError(SparktorchError, ValueError):
+    """A user's hook, encoder or factory returned something outside its contract."""
+
+
+class DeviceError(SparktorchError, RuntimeError):
+    """The device that was asked for is not there."""
+
+
+class HostError(SparktorchError, RuntimeError):
+    """This host or the Spark cluster lacks what the work needs (Java, the same Python, a free port, GPU scheduling)."""
+
+
+class TableError(SparktorchError, RuntimeError):
+    """A table cannot be read or written as asked; the version readers see is unchanged."""
+
+
+class CommitConflictError(TableError):
+    """Another writer changed the same rows of the table since this run read it."""
+
+
+class DiskFullError(TableError):
+    """There was no room left to write a part; nothing was committed."""
+
+
+class TooManyFailedRowsError(SparktorchError, RuntimeError):
+    """More rows failed than the task allows; the table stays as it was."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A tail for messages about unknown names: the nearest known name, then all of them (at most 20).
+
+    >>> nearest("digti", ["digit", "language"])
+    "did you mean 'digit'? Known: digit, language"
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    listed = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}Known: {listed or 'none'}"

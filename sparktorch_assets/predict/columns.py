@@ -1,0 +1,22 @@
+"""The columns that encoders read: found by name, their nulls named as failures."""
+
+import numpy as np
+import pyarrow as pa
+
+from sparktorch_assets.errors import InputSchemaError, nearest
+from sparktorch_assets.predict.failures import RowFailure
+
+
+def column_of(batch: pa.RecordBatch, name: str) -> pa.Array:
+    """The column, or an error that names what is there (a preprocessor may have left it out)."""
+    if name not in batch.schema.names:
+        raise InputSchemaError(f"the rows have no column {name!r} to encode; {nearest(name, batch.schema.names)}")
+    return batch.column(name)
+
+
+def null_failures(column: pa.Array, name: str) -> dict[int, RowFailure]:
+    """A failure for every null of a column whose feature declares no fill."""
+    if not column.null_count:
+        return {}
+    message = f"column {name!r} is null and its feature declares no fill"
+    return {int(row): RowFailure("encode", "Null", message) for row in np.flatnonzero(column.is_null().to_numpy(False))}

@@ -1,0 +1,98 @@
+"""Which device a slot's model instance lives on.
+
+On a GPU host, in this order: the address that Spark gave the task; a lease that this process holds on the host; the
+partition's number modulo the GPUs. A lease is a locked file, and the kernel drops the lock with the process, so that a
+killed worker leaves nothing behind.
+"""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from sparktorch_assets.errors import DeviceError
+from sparktorch_assets.tasks.slot_policy import DevicePolicy
+
+_held: dict[tuple[int, int], IO[bytes]] = {}
+
+
+def gpus_visible() -> int:
+    """CUDA devices that this process can use."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def choose_gpu(
+    policy: DevicePolicy,
+    *,
+    gpus: int,
+    models_per_gpu: int,
+    partition_index: int,
+    addresses: Sequence[str] = (),
+    leases: Path | None = None,
+) -> int | None:
+    """The CUDA index of this slot's GPU, or `None` for the CPU.
+
+    Args:
+        policy: `cpu` never takes a GPU, `auto` takes one where there is one, `cuda` insists.
+        gpus: CUDA devices that this process can use.
+        models_per_gpu: how many leases each GPU has.
+        addresses: GPU addresses that Spark gave the task (`TaskContext.resources()`).
+        leases: the folder of the lock files, shared by all processes of the host; `None` is the user's own.
+
+    Raises:
+        DeviceError: a GPU was asked for, or given by Spark, and is not there.
+    """
+    if policy == "cpu" or (policy == "auto" and not gpus and not addresses):
+        return None
+    if not gpus:
+        raise DeviceError(
+            "the device policy asks for a GPU, but torch sees none here: check nvidia-smi, CUDA_VISIBLE_DEVICES and "
+            "that torch is a CUDA build, or set device: auto to use the CPU where there is no GPU"
+        )
+    if addresses:
+        return visible_index(addresses[0], os.environ.get("CUDA_VISIBLE_DEVICES"), gpus)
+    leased = lease_gpu(gpus, models_per_gpu, leases or Path(tempfile.gettempdir()) / f"sparktorch-gpu-{os.getuid()}")
+    return partition_index % gpus if leased is None else leased
+
+
+def visible_index(address: str, visible: str | None, gpus: int) -> int:
+    """The CUDA index of the GPU that Spark calls `address`.
+
+    `CUDA_VISIBLE_DEVICES` renumbers: with "2,3", the host's GPU 3 is CUDA's 1. An address that is not in the list but
+    is a valid index was already counted within it (Kubernetes does so).
+
+    Raises:
+        DeviceError: no visible device has this address.
+    """
+    listed = [entry.strip() for entry in visible.split(",")] if visible else [str(gpu) for gpu in range(gpus)]
+    if address in listed:
+        return listed.index(address)
+    if address.isdecimal() and int(address) < gpus:
+        return int(address)
+    raise DeviceError(
+        f"Spark gave the task GPU {address!r}, but this worker sees only {', '.join(listed)} "
+        f"(CUDA_VISIBLE_DEVICES={visible!r}); make the worker's discovery script and that variable agree"
+    )
+
+
+def lease_gpu(gpus: int, models_per_gpu: int, folder: Path) -> int | None:
+    """Take a free lease for as long as this process lives, on the GPU with the fewest leases taken; `None` if all are
+    taken. A process that holds one already keeps it."""
+    if _held:
+        return next(iter(_held))[0]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for place in range(models_per_gpu):  # first place of every GPU, then the second: spreads before it stacks
+        for gpu in range(gpus):
+            file = open(folder / f"gpu-{gpu}-{place}.lock", "ab")  # noqa: SIM115  (held open as long as the process)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+            else:
+                _held[gpu, place] = file
+                return gpu
+    return None

@@ -1,0 +1,144 @@
+"""Feature groups become encoders; an encoder turns the columns of a window of rows into an EncodedFeature.
+
+Shapes: N rows of the window, F numeric columns, K categorical columns.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from sparktorch_assets.errors import HookError, ModelError, nearest
+from sparktorch_assets.predict.columns import column_of, null_failures
+from sparktorch_assets.predict.encode_image import ImageEncoder
+from sparktorch_assets.predict.encode_text import TextEncoder
+from sparktorch_assets.predict.encoded import DenseFeature, EncodedFeature
+from sparktorch_assets.predict.failures import RowFailure
+from sparktorch_assets.tasks.features import CategoricalFeature, CustomFeature, Feature, NumericFeature
+from sparktorch_assets.tasks.import_path import load_import_path
+
+
+class Encoder(Protocol):
+    """Columns of a window in, one feature group out."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The columns it reads."""
+        ...
+
+    def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
+        """Encode all rows of `batch`, which holds at least `columns`; rows that cannot be are named in `failures`."""
+        ...
+
+
+def make_encoder(feature: Feature, models_root: Path) -> Encoder:
+    """The encoder of a declared feature group; its files are read here, once.
+
+    Raises:
+        ModelError: a vocabulary or tokenizer file is missing or malformed.
+        HookError: a custom encoder's factory did not return a callable.
+    """
+    if isinstance(feature, NumericFeature):
+        return NumericEncoder(feature)
+    if isinstance(feature, CategoricalFeature):
+        return CategoricalEncoder(feature, models_root)
+    if isinstance(feature, CustomFeature):
+        return CustomEncoder(feature)
+    if feature.kind == "text":
+        return TextEncoder(feature, models_root)
+    return ImageEncoder(feature)
+
+
+class NumericEncoder:
+    """`x_NF` float32."""
+
+    def __init__(self, feature: NumericFeature) -> None:
+        self.columns = tuple(feature.columns)
+        self._fill = feature.fill
+
+    def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
+        """Each column cast to float32 and put beside the others."""
+        x_FN = np.empty((len(self.columns), batch.num_rows), dtype=np.float32)
+        failures: dict[int, RowFailure] = {}
+        for f, name in enumerate(self.columns):
+            column = column_of(batch, name)
+            if self._fill is None:
+                failures |= null_failures(column, name)
+            x_N = column.cast(pa.float32(), safe=False)
+            x_FN[f] = x_N.fill_null(0.0 if self._fill is None else self._fill).to_numpy(zero_copy_only=False)
+        return DenseFeature((torch.from_numpy(x_FN).T.contiguous(),), failures)
+
+
+class CategoricalEncoder:
+    """`c_NK` int64: 0 for what the vocabulary lacks, entry i as i + 1. Values of any type are looked up as strings."""
+
+    def __init__(self, feature: CategoricalFeature, models_root: Path) -> None:
+        self.columns = tuple(feature.columns)
+        self._fill = feature.fill
+        vocabulary = feature.vocabulary
+        known: dict[str, Any]
+        if isinstance(vocabulary, str):
+            known = _read_vocabulary(models_root / vocabulary)
+        else:
+            known = dict(cast(Sequence[tuple[str, Any]], vocabulary))  # frozen by the feature to pairs
+        missing = [column for column in self.columns if column not in known]
+        if missing:
+            raise ModelError(
+                f"vocabulary {vocabulary!r} has no values for {missing[0]!r}; {nearest(missing[0], known)}"
+            )
+        self._values = [pa.array([str(value) for value in known[column]], pa.string()) for column in self.columns]
+
+    def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
+        """Each column's index in its vocabulary, beside the others."""
+        c_NK = np.empty((batch.num_rows, len(self.columns)), dtype=np.int64)
+        failures: dict[int, RowFailure] = {}
+        for k, (name, values) in enumerate(zip(self.columns, self._values, strict=True)):
+            column = column_of(batch, name)
+            if self._fill is None:
+                failures |= null_failures(column, name)
+            text = column.cast(pa.string())
+            if self._fill is not None:
+                text = text.fill_null(self._fill)
+            index = pc.index_in(text, value_set=values).fill_null(-1)
+            c_NK[:, k] = index.to_numpy(zero_copy_only=False)
+        return DenseFeature((torch.from_numpy(c_NK) + 1,), failures)
+
+
+class CustomEncoder:
+    """A user's encoder, held to its contract: one tensor or a tuple of tensors, each with one entry a row."""
+
+    def __init__(self, feature: CustomFeature) -> None:
+        self.columns = tuple(feature.columns)
+        self._path = feature.encoder
+        self._encoder: Any = load_import_path(feature.encoder, "CustomFeature.encoder")(**dict(feature.arguments))
+        if not callable(self._encoder):
+            raise HookError(f"encoder {self._path!r} gave a {type(self._encoder).__name__}, which cannot be called")
+
+    def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
+        """What the user's encoder makes of the columns."""
+        found = self._encoder(batch.select(list(self.columns)))
+        tensors = found if isinstance(found, tuple) else (found,)
+        for tensor in tensors:
+            if not isinstance(tensor, torch.Tensor) or tensor.ndim == 0 or len(tensor) != batch.num_rows:
+                shape = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
+                raise HookError(
+                    f"encoder {self._path!r} gave {shape} for {batch.num_rows} rows; one entry a row is due"
+                )
+        return DenseFeature(tensors)
+
+
+def _read_vocabulary(path: Path) -> dict[str, list[str]]:
+    try:
+        known = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ModelError(f"there is no vocabulary file {path}; check the path and the models root") from None
+    except ValueError as error:
+        raise ModelError(f"vocabulary file {path} is not JSON ({error})") from None
+    if not isinstance(known, dict) or not all(isinstance(values, list) for values in known.values()):
+        raise ModelError(f"vocabulary file {path} must hold one object: column -> list of known values")
+    return known

@@ -1,0 +1,71 @@
+"""Encoded features of a window of rows, from which batches of any rows are collated.
+
+Shapes: N rows of the window, B rows of a batch, T tokens of the batch's longest text.
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sparktorch_assets.predict.failures import RowFailure, Rows
+
+
+class EncodedFeature(ABC):
+    """One feature group of N rows."""
+
+    lengths_N: npt.NDArray[np.int64] | None
+    """Tokens of each row, where rows differ in length."""
+    failures: dict[int, RowFailure]
+    """Rows that could not be encoded; what `collate` gives for them is undefined."""
+
+    @abstractmethod
+    def collate(self, rows: Rows) -> tuple[torch.Tensor, ...]:
+        """The arguments of `forward` for these rows of the window."""
+
+
+class DenseFeature(EncodedFeature):
+    """Tensors with one entry a row."""
+
+    def __init__(self, tensors: tuple[torch.Tensor, ...], failures: dict[int, RowFailure] | None = None) -> None:
+        self.lengths_N = None
+        self.failures = failures or {}
+        self._tensors = tensors
+
+    def collate(self, rows: Rows) -> tuple[torch.Tensor, ...]:
+        """A view where the rows are consecutive, else a copy."""
+        first, last = int(rows[0]), int(rows[-1])
+        if last - first + 1 == len(rows):
+            return tuple(tensor[first : last + 1] for tensor in self._tensors)
+        index = torch.from_numpy(rows)
+        return tuple(tensor.index_select(0, index) for tensor in self._tensors)
+
+
+class TokenFeature(EncodedFeature):
+    """Token ids of all rows end to end: row i's are `tokens[offsets_N1[i] : offsets_N1[i] + lengths_N[i]]`."""
+
+    def __init__(
+        self,
+        tokens: npt.NDArray[np.integer],
+        offsets_N1: npt.NDArray[np.int64],
+        lengths_N: npt.NDArray[np.int64],
+        failures: dict[int, RowFailure],
+    ) -> None:
+        self.lengths_N = lengths_N
+        self.failures = failures
+        self._tokens = tokens
+        self._offsets_N1 = offsets_N1
+
+    def collate(self, rows: Rows) -> tuple[torch.Tensor, ...]:
+        """`token_ids_BT` int64, 0 where padded, and `mask_BT` bool. T is at least 1, so that an empty text has shape."""
+        assert self.lengths_N is not None
+        lengths_B = self.lengths_N[rows]
+        longest = max(int(lengths_B.max(initial=0)), 1)
+        mask_BT = np.arange(longest)[None, :] < lengths_B[:, None]
+        ids_BT = np.zeros((len(rows), longest), dtype=np.int64)
+        # The source index of every token: each row's offset, counted on from its first token.
+        ends_B = np.cumsum(lengths_B)
+        starts = np.repeat(self._offsets_N1[rows] - (ends_B - lengths_B), lengths_B)
+        ids_BT[mask_BT] = self._tokens[starts + np.arange(ends_B[-1] if len(ends_B) else 0)]
+        return torch.from_numpy(ids_BT), torch.from_numpy(mask_BT)

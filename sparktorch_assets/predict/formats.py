@@ -1,0 +1,121 @@
+"""Weights files become `torch.nn.Module`s. Anyone may hand in a file: nothing here runs code from it unless the task
+says `trust_pickle`.
+"""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparktorch_assets.errors import ModelError
+from sparktorch_assets.tasks.import_path import load_import_path
+from sparktorch_assets.tasks.model_spec import ModelSpec
+
+
+def load_module(spec: ModelSpec, path: Path, device: torch.device) -> torch.nn.Module:
+    """The network of a weights file (every format but `factory`), in evaluation mode on `device`.
+
+    Raises:
+        ModelError: the file is missing, cannot be read in its format, or does not fit the architecture.
+    """
+    if not path.is_file():
+        raise ModelError(f"there is no weights file {path}; check ModelSpec.weights and the models root")
+    assert spec.format is not None
+    module = _READERS[spec.format](spec, path)
+    if not isinstance(module, torch.nn.Module):
+        raise ModelError(f"{path} ({spec.format}) holds a {type(module).__name__}, not a torch.nn.Module")
+    if spec.format != "export":  # an exported program's module has no eval(): it was exported in one mode
+        module.eval()
+    return module.to(device)
+
+
+def _from_state(spec: ModelSpec, path: Path, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+    assert spec.architecture is not None
+    build = load_import_path(spec.architecture, "ModelSpec.architecture")
+    arguments = dict(spec.arguments)
+    try:
+        module = build(**arguments)
+    except TypeError as error:
+        raise ModelError(f"{spec.architecture} does not take ModelSpec.arguments {arguments}: {error}") from error
+    if not isinstance(module, torch.nn.Module):
+        raise ModelError(f"{spec.architecture} gave a {type(module).__name__}, not a torch.nn.Module")
+    wanted = module.state_dict()
+    missing, surplus = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
+    shapes = [
+        f"{name}: file {tuple(state[name].shape)}, architecture {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in state and state[name].shape != wanted[name].shape
+    ]
+    if missing or surplus or shapes:
+        found = [
+            f"{label} {', '.join(items[:5])}{' ...' if len(items) > 5 else ''}"
+            for label, items in (("the file lacks", missing), ("the file has in surplus", surplus), ("shapes:", shapes))
+            if items
+        ]
+        raise ModelError(f"weights {path} do not fit {spec.architecture}({arguments}): {'; '.join(found)}")
+    # `assign` keeps the file's own memory map, so that processes on one host share one copy of the weights.
+    module.load_state_dict(
+        {name: tensor.to(wanted[name].dtype) for name, tensor in state.items()}, strict=True, assign=True
+    )
+    return module.requires_grad_(requires_grad=False)
+
+
+def _read_safetensors(spec: ModelSpec, path: Path) -> torch.nn.Module:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise ModelError(f"{path} is not a safetensors file: {error}") from error
+    return _from_state(spec, path, state)
+
+
+def _read_state_dict(spec: ModelSpec, path: Path) -> torch.nn.Module:
+    try:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError:  # the format before torch 1.6 cannot be memory-mapped
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{path} holds more than a state dict, and loading it would run the code inside it. Save model.state_dict() "
+            f"instead; if you made the file yourself, set format: pickle and trust_pickle: true"
+        ) from error
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read as a state dict: {error}") from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):  # a training checkpoint
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ModelError(f"{path} holds a {type(state).__name__} that is not a state dict (name -> tensor)")
+    return _from_state(spec, path, state)
+
+
+def _read_torchscript(_spec: ModelSpec, path: Path) -> Any:
+    try:
+        return torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        raise ModelError(f"{path} cannot be read as TorchScript: {str(error).splitlines()[0]}") from error
+
+
+def _read_export(_spec: ModelSpec, path: Path) -> Any:
+    try:
+        return torch.export.load(path).module()
+    except Exception as error:
+        raise ModelError(f"{path} cannot be read as a torch.export program: {error}") from error
+
+
+def _read_pickle(spec: ModelSpec, path: Path) -> Any:
+    assert spec.trust_pickle  # ModelSpec refuses the format without it
+    return torch.load(path, map_location="cpu", weights_only=False)
+
+
+_READERS: dict[str, Callable[[ModelSpec, Path], Any]] = {
+    "safetensors": _read_safetensors,
+    "state_dict": _read_state_dict,
+    "torchscript": _read_torchscript,
+    "export": _read_export,
+    "pickle": _read_pickle,
+}

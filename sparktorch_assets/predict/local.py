@@ -1,0 +1,83 @@
+"""LocalPredictor: one slot's model instance in this process, on this slot's device."""
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sparktorch_assets.errors import TaskError
+from sparktorch_assets.predict.device import choose_gpu, gpus_visible
+from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.predict.model_cache import cached_model
+from sparktorch_assets.predict.rows_model import UserModel
+from sparktorch_assets.predict.torch_model import TorchModel
+from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
+from sparktorch_assets.tasks.ml_task import MlTask
+from sparktorch_assets.tasks.slot_policy import SlotPolicy
+
+
+class LocalPredictor:
+    """Picks the device of a slot and brings the task's model up there, once per process: later ones with the same task
+    and device find it in the cache.
+
+    Args:
+        ml_task: the task, or the name of one that the loader knows.
+        batch_size: rows a forward pass; `None` takes the task's, else 1,024.
+        partition_index: the number of the partition; it spreads slots over GPUs where nothing better is known.
+        model_loader: brings the model up.
+        slots: the device policy and models per GPU.
+        concurrent_slots: slots at work on this host at once; each gets `cores / concurrent_slots` CPU threads.
+        gpu_addresses: the GPU addresses that Spark gave the task.
+
+    Raises:
+        UnknownTaskError, ModelError, DeviceError: as `ModelLoader.bring_up_model`.
+        TaskError: `batch_size` is not above zero.
+    """
+
+    def __init__(
+        self,
+        ml_task: MlTask | str,
+        batch_size: int | None = None,
+        partition_index: int = 0,
+        *,
+        model_loader: ModelLoader | None = None,
+        slots: SlotPolicy | None = None,
+        concurrent_slots: int = 1,
+        gpu_addresses: Sequence[str] = (),
+    ) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise TaskError(f"batch_size={batch_size!r} must be a whole number above 0")
+        started = time.perf_counter()
+        loader = model_loader or ModelLoader()
+        policy = slots or SlotPolicy(device=loader.device)
+        self.task = loader.find_task(ml_task)
+        self.batch_size = batch_size or self.task.batch.batch_size or DEFAULT_BATCH_SIZE
+        gpu = choose_gpu(
+            policy.device,
+            gpus=0 if policy.device == "cpu" else gpus_visible(),
+            models_per_gpu=policy.models_per_gpu,
+            partition_index=partition_index,
+            addresses=gpu_addresses,
+        )
+        self.device = "cpu" if gpu is None else f"cuda:{gpu}"
+        if gpu is None:
+            _share_cores(concurrent_slots)
+        key = (loader.cache_key(self.task), self.device)
+        self.model: Any = cached_model(
+            key, lambda: loader.bring_up_model(self.task, gpu is not None, gpu or 0, self.batch_size)
+        )
+        self.load_s = time.perf_counter() - started
+
+    def windows(self) -> "TorchModel | UserModel":
+        """The model as the partition predictor drives it, in windows of columns."""
+        if isinstance(self.model, TorchModel):
+            self.model.batch_size = self.batch_size
+            return self.model
+        return UserModel(self.task, self.model, self.batch_size)
+
+
+def _share_cores(concurrent_slots: int) -> None:
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(max(1, cores // max(1, concurrent_slots)))

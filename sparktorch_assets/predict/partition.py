@@ -1,0 +1,278 @@
+"""The partition predictor: record batches in, record batches with predictions out, every row accounted for.
+
+Batches for the model are cut across the record batches that come (and across the keys they carry), so that only the
+last one is short. Results go out in the record batches that came: kept columns are passed on, not copied.
+"""
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sparktorch_assets.errors import HookError
+from sparktorch_assets.predict.apply_hooks import HookedRows, apply_batch_hook, apply_row_hook
+from sparktorch_assets.predict.failures import Quarantine, RowFailure
+from sparktorch_assets.predict.local import LocalPredictor
+from sparktorch_assets.predict.predictions import mark_failed, prediction_batch
+from sparktorch_assets.predict.row_filter import filter_rows
+from sparktorch_assets.predict.row_queue import RowQueue
+from sparktorch_assets.predict.rows import rows_to_batch
+from sparktorch_assets.predict.schema import output_schema
+from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
+
+K = TypeVar("K")
+
+WINDOW_ROWS = 8192
+"""Rows within which texts are ordered by length."""
+
+HOOK_NAMES = ("row_preprocessor", "batch_preprocessor", "row_postprocessor", "batch_postprocessor")
+
+
+@dataclass(slots=True)
+class _Chunk(Generic[K]):
+    """Rows that came together and go out together."""
+
+    key: K
+    rows: pa.RecordBatch
+    """As they came, less those that were filtered or dropped, and with the columns that a preprocessor added."""
+
+
+def predict_batches(
+    batches: Iterable[pa.RecordBatch], *, predictor: LocalPredictor, schema: pa.Schema, tally: Tally | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Predictions of a stream of record batches, in order.
+
+    Args:
+        batches: record batches that hold at least the task's `read_columns`.
+        predictor: the slot's model.
+        schema: the schema of the result, from `output_schema`.
+        tally: counts and seconds are added to it; complete once the iterator is exhausted.
+    """
+    counted = Tally() if tally is None else tally
+    keyed = ((None, batch) for batch in batches)
+    for _, batch in predict_keyed(keyed, predictor=predictor, schema=schema, tally_of=lambda _: counted):
+        yield batch
+
+
+def predict_keyed(
+    batches: Iterable[tuple[K, pa.RecordBatch]],
+    *,
+    predictor: LocalPredictor,
+    schema: pa.Schema,
+    tally_of: Callable[[K], Tally],
+) -> Iterator[tuple[K, pa.RecordBatch]]:
+    """As `predict_batches`, over record batches that carry a key (the shard that they are of).
+
+    When a record batch of a key comes out, all earlier keys are complete, also those of which no row is left.
+    """
+    yield from _Partition(predictor, schema, tally_of).run(batches)
+
+
+def predict_map(
+    index: int,
+    partition: Iterable[Any],
+    ml_task: Any,
+    batch_size: int | None = None,
+    row_preprocessor: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
+    row_postprocessor: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
+    *,
+    batch_preprocessor: Callable[[Any], Any] | None = None,
+    batch_postprocessor: Callable[[Any], Any] | None = None,
+    tally: Tally | None = None,
+    **slot: Any,
+) -> Iterator[Any]:
+    """Predict the rows of one partition.
+
+    Args:
+        index: the partition's number.
+        partition: record batches, or rows (dicts or anything that `dict()` takes, such as `Row.asDict()`); the result
+            comes as the same kind, in the same order, less the rows that a hook dropped.
+        ml_task: the task, or the name of one that `model_loader` knows.
+        batch_size: rows a forward pass: every batch has exactly so many but the last.
+        row_preprocessor, batch_preprocessor: change what the model sees of a row or DataFrame; the output keeps the
+            input's own columns. They may drop rows.
+        row_postprocessor, batch_postprocessor: get rows with predictions, and return what is kept of them.
+        tally: counts and seconds are added to it.
+        slot: further arguments of `LocalPredictor` (`model_loader`, `slots` ...).
+
+    Raises:
+        InputSchemaError, ModelError, DeviceError, UnknownTaskError: the task cannot run on these rows or here.
+    """
+    predictor = LocalPredictor(ml_task, batch_size, index, **slot)
+    predictor.task = predictor.task.with_hooks(
+        row_preprocessor=row_preprocessor,
+        batch_preprocessor=batch_preprocessor,
+        row_postprocessor=row_postprocessor,
+        batch_postprocessor=batch_postprocessor,
+    )
+    items = iter(partition)
+    first = next(items, None)
+    if first is None:
+        return
+    items = itertools.chain([first], items)
+    if isinstance(first, pa.RecordBatch):
+        yield from predict_batches(
+            items, predictor=predictor, schema=output_schema(predictor.task, first.schema), tally=tally
+        )
+        return
+    batches = _rows_in_batches(items, predictor.batch_size)
+    head = next(batches)
+    schema = output_schema(predictor.task, head.schema)
+    for batch in predict_batches(itertools.chain([head], batches), predictor=predictor, schema=schema, tally=tally):
+        yield from batch.to_pylist()
+
+
+def _rows_in_batches(rows: Iterator[Any], batch_size: int) -> Iterator[pa.RecordBatch]:
+    """Rows as record batches of one schema, the first batch's."""
+    schema: pa.Schema | None = None
+    while part := [row if isinstance(row, Mapping) else dict(row) for row in itertools.islice(rows, batch_size)]:
+        names: Sequence[str] = (
+            list(dict.fromkeys(name for row in part for name in row)) if schema is None else schema.names
+        )
+        batch = rows_to_batch(part, names)
+        schema = batch.schema if schema is None else schema
+        yield batch.cast(schema) if batch.schema != schema else batch
+
+
+class _Partition(Generic[K]):
+    """One pass over a partition: chunks queue up, windows are cut from them, predictions flow back into them."""
+
+    def __init__(self, predictor: LocalPredictor, schema: pa.Schema, tally_of: Callable[[K], Tally]) -> None:
+        self._task = predictor.task
+        self._model = predictor.windows()
+        self._device = predictor.device
+        self._schema = schema
+        self._tally_of = tally_of
+        self._quarantine = Quarantine(self._task.name)
+        self._hooks = {name: self._task.hooks.load(name) for name in HOOK_NAMES}
+        self._load_s = predictor.load_s
+        self._window_rows = max(WINDOW_ROWS, predictor.batch_size) if self._model.has_lengths else predictor.batch_size
+        self._chunks: deque[_Chunk[K]] = deque()
+        self._inputs = RowQueue()
+        self._added = RowQueue()
+
+    def run(self, batches: Iterable[tuple[K, pa.RecordBatch]]) -> Iterator[tuple[K, pa.RecordBatch]]:
+        """Feed record batches in, take finished ones out."""
+        for key, batch in batches:
+            self._take_in(key, batch)
+            while self._inputs.rows >= self._window_rows:
+                self._predict(self._window_rows)
+            yield from self._finished()
+        while self._inputs.rows:
+            self._predict(min(self._inputs.rows, self._window_rows))
+        yield from self._finished()
+
+    def _take_in(self, key: K, batch: pa.RecordBatch) -> None:
+        tally = self._tally_of(key)
+        if self._load_s:  # the first key pays for bringing the model up
+            tally.spend("load", self._load_s)
+            self._load_s = 0.0
+        rows = filter_rows(batch, self._task.where)
+        tally.filtered += batch.num_rows - rows.num_rows
+        tally.rows += rows.num_rows
+        inputs, failures = rows, {}
+        if self._task.hooks.preprocesses:
+            # What the model sees may have other types than the table: no types are asked for.
+            hooked = self._apply("preprocessor", rows, {}, pa.schema([]), tally)
+            tally.dropped += rows.num_rows - hooked.batch.num_rows
+            inputs, failures, rows = hooked.batch, hooked.failures, rows.take(pa.array(hooked.rows))
+            made = [name for name in inputs.schema.names if name not in rows.schema.names]
+            rows = with_columns(rows, {name: inputs.column(name) for name in made})
+        if not rows.num_rows:
+            return
+        if self._model.columns is not None:
+            inputs = inputs.select([name for name in self._model.columns if name in inputs.schema.names])
+        self._chunks.append(_Chunk(key, rows))
+        self._inputs.push(inputs, failures)
+
+    def _predict(self, rows: int) -> None:
+        """Predict the next `rows` rows; those that failed before stay out of the model's sight."""
+        inputs, failures = self._inputs.pop(rows)
+        tally = self._tally_of(self._chunks[0].key)
+        good = np.setdiff1d(np.arange(rows), np.fromiter(failures, dtype=np.int64, count=len(failures)))
+        window = inputs if len(good) == rows else inputs.take(pa.array(good))
+        prepared = self._model.prepare(window, self._quarantine, tally)
+        predictions = self._model.infer(prepared, self._quarantine, tally)
+        added = prediction_batch(self._task, predictions)
+        if failures:
+            place = np.full(rows, -1, dtype=np.int64)
+            place[good] = np.arange(len(good))
+            added = mark_failed(added.take(pa.array(place, mask=place < 0)), self._task, failures)
+        failures |= {int(good[row]): failure for row, failure in predictions.failures.items()}
+        self._added.push(added, failures)
+
+    def _finished(self) -> Iterator[tuple[K, pa.RecordBatch]]:
+        while self._chunks and self._chunks[0].rows.num_rows <= self._added.rows:
+            chunk = self._chunks.popleft()
+            tally = self._tally_of(chunk.key)
+            added, failures = self._added.pop(chunk.rows.num_rows)
+            result = with_columns(chunk.rows, dict(zip(added.schema.names, added.columns, strict=True)))
+            if self._task.hooks.postprocesses:
+                hooked = self._apply("postprocessor", result, failures, self._schema, tally)
+                tally.dropped += result.num_rows - hooked.batch.num_rows
+                self._check_columns(hooked.batch)
+                late = {row: failure for row, failure in hooked.failures.items() if hooked.rows[row] not in failures}
+                result, failures = mark_failed(hooked.batch, self._task, late), hooked.failures
+            arrays = [
+                result.column(field.name).cast(field.type)
+                if field.name in result.schema.names
+                else pa.nulls(result.num_rows, field.type)
+                for field in self._schema
+            ]
+            final = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+            self._count(final, failures, tally)
+            if final.num_rows:
+                yield chunk.key, final
+
+    def _apply(
+        self, kind: str, batch: pa.RecordBatch, failures: dict[int, RowFailure], types: pa.Schema, tally: Tally
+    ) -> HookedRows:
+        """The row hook and then the batch hook of a kind."""
+        started = time.perf_counter()
+        hooked = HookedRows(batch, np.arange(batch.num_rows), failures)
+        row_hook, batch_hook = self._hooks[f"row_{kind}"], self._hooks[f"batch_{kind}"]
+        if row_hook is not None:
+            hooked = apply_row_hook(row_hook, batch, f"row_{kind}", failures, types)
+        if batch_hook is not None and hooked.batch.num_rows:
+            after = apply_batch_hook(
+                batch_hook, hooked.batch, f"batch_{kind}", hooked.failures, types, self._quarantine
+            )
+            hooked = HookedRows(after.batch, hooked.rows[after.rows], after.failures)
+        tally.spend("hooks", time.perf_counter() - started)
+        return hooked
+
+    def _check_columns(self, batch: pa.RecordBatch) -> None:
+        extra = dict(self._task.typed_extra_columns)
+        missing = [name for name in self._schema.names if name not in batch.schema.names and name not in extra]
+        if missing and batch.num_rows:
+            raise HookError(
+                f"task {self._task.name!r}: the postprocessor left out {', '.join(map(repr, missing))}, which the table "
+                f"holds; return the whole row, or narrow the task's keep_columns"
+            )
+
+    def _count(self, final: pa.RecordBatch, failures: dict[int, RowFailure], tally: Tally) -> None:
+        tally.failed += len(failures)
+        tally.predicted += final.num_rows - len(failures)
+        tally.devices[self._device] = tally.devices.get(self._device, 0) + final.num_rows
+        for failure in failures.values():
+            tally.reasons[failure.reason] = tally.reasons.get(failure.reason, 0) + 1
+        for item in pc.value_counts(final.column(self._task.class_column).drop_null()):
+            name = item["values"].as_py()
+            tally.classes[name] = tally.classes.get(name, 0) + item["counts"].as_py()
+        confidence = final.column(self._task.confidence_column).drop_null().to_numpy(zero_copy_only=False)
+        tally.confidence_sum += float(confidence.sum(dtype=np.float64))
+        counts, _ = np.histogram(confidence, bins=CONFIDENCE_BINS, range=(0.0, 1.0))
+        tally.confidence_histogram = [a + int(b) for a, b in zip(tally.confidence_histogram, counts, strict=True)]
+
+
+def with_columns(batch: pa.RecordBatch, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
+    """`batch` with columns added at the end, in place of ones of the same name."""
+    kept = {name: column for name, column in zip(batch.schema.names, batch.columns, strict=True) if name not in columns}
+    found = {**kept, **columns}
+    return pa.RecordBatch.from_arrays(list(found.values()), names=list(found))

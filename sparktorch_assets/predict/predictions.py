@@ -1,0 +1,81 @@
+"""What a model said of some rows, in columns.
+
+Shapes: N rows, C classes, E embedding width.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sparktorch_assets.predict.failures import RowFailure, Rows
+from sparktorch_assets.predict.schema import ARROW_TYPES
+from sparktorch_assets.tasks.ml_task import MlTask
+
+
+@dataclass(kw_only=True, slots=True)
+class Predictions:
+    """Predictions of N rows. Rows named in `failures` have none, whatever the arrays hold for them."""
+
+    classes_N: pa.Array
+    """string"""
+    confidence_N: npt.NDArray[np.float32]
+    columns: dict[str, pa.Array] = field(default_factory=dict)
+    """Further columns by final name: scores, embedding, and what a rows-only model adds."""
+    failures: dict[int, RowFailure] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.confidence_N)
+
+
+def float_lists(values_NE: npt.NDArray[np.float32]) -> pa.Array:
+    """A `list<float>` array with one list a row, sharing the values' memory."""
+    rows, width = values_NE.shape
+    offsets = np.arange(rows + 1, dtype=np.int32) * width
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(values_NE).ravel(), pa.float32()))
+
+
+def scatter(pieces: list[tuple[Rows, pa.Array]], rows: int, kind: pa.DataType) -> pa.Array:
+    """One array of `rows` values from pieces that belong at given rows; null where no piece reaches."""
+    if not pieces:
+        return pa.nulls(rows, kind)
+    order = np.full(rows, -1, dtype=np.int64)
+    positions = np.concatenate([where for where, _ in pieces])
+    order[positions] = np.arange(len(positions))
+    joined = pa.concat_arrays([values.cast(kind) for _, values in pieces])
+    return joined.take(pa.array(order, mask=order < 0))
+
+
+def prediction_batch(task: MlTask, predictions: Predictions) -> pa.RecordBatch:
+    """The task's output columns, in order and with their declared types; null class and confidence where a row failed."""
+    rows = len(predictions)
+    kinds = {column.name: ARROW_TYPES[column.type] for column in task.output_columns}
+    found = {
+        task.class_column: predictions.classes_N,
+        task.confidence_column: pa.array(predictions.confidence_N, pa.float32()),
+        **predictions.columns,
+    }
+    arrays = [found[name].cast(kind) if name in found else pa.nulls(rows, kind) for name, kind in kinds.items()]
+    return mark_failed(pa.RecordBatch.from_arrays(arrays, names=list(kinds)), task, predictions.failures)
+
+
+def mark_failed(batch: pa.RecordBatch, task: MlTask, failures: dict[int, RowFailure]) -> pa.RecordBatch:
+    """`batch` with the reason in the error column of failed rows, and null in the other columns that predicting adds."""
+    if not failures:
+        return batch
+    failed_N = np.zeros(batch.num_rows, dtype=bool)
+    failed_N[list(failures)] = True
+    mask = pa.array(failed_N)
+    texts = pa.array([failures[row].text if failed else None for row, failed in enumerate(failed_N)], pa.string())
+    added = {column.name for column in task.output_columns}
+    arrays = []
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if name == task.error_column:
+            arrays.append(pc.if_else(mask, texts, column))
+        elif name in added:
+            arrays.append(pc.if_else(mask, pa.scalar(None, column.type), column))
+        else:
+            arrays.append(column)
+    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)

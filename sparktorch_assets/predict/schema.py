@@ -1,0 +1,28 @@
+"""The prediction table's schema, fixed before anything runs and the same for an empty input. Needs no torch."""
+
+import pyarrow as pa
+
+from sparktorch_assets.tasks.ml_task import MlTask
+
+ARROW_TYPES = {
+    "string": pa.string(),
+    "boolean": pa.bool_(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "binary": pa.binary(),
+    "list<float>": pa.list_(pa.float32()),
+}
+
+
+def output_schema(task: MlTask, input_schema: pa.Schema) -> pa.Schema:
+    """The kept input columns with their own types, then the columns that predicting adds.
+
+    Raises:
+        InputSchemaError: the input lacks a column, has one of the wrong type, or one that would be overwritten.
+    """
+    task.check_input({field.name: str(field.type) for field in input_schema})
+    kept = [input_schema.field(name).remove_metadata() for name in task.kept_columns(input_schema.names)]
+    added = [pa.field(column.name, ARROW_TYPES[column.type]) for column in task.output_columns]
+    return pa.schema([*kept, *added])

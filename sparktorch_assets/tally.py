@@ -1,0 +1,80 @@
+"""What happened to the rows of one stretch of work: counted in the predictor, stored in each part's receipt, summed in
+reports, shown as metadata. One set of numbers, one way to add them up.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+CONFIDENCE_BINS = 20
+"""Bins of equal width over [0, 1] in `confidence_histogram`."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Tally:
+    """Counts and seconds of one shard, or the sum over many. `rows == predicted + failed + dropped` when all is done."""
+
+    rows: int = 0
+    """Rows that reached the predictor (the filter's survivors)."""
+    filtered: int = 0
+    """Rows that the task's `where` left out before that."""
+    predicted: int = 0
+    failed: int = 0
+    dropped: int = 0
+    """Rows that a hook dropped on purpose."""
+    classes: dict[str, int] = field(default_factory=dict)
+    """Predicted rows per class."""
+    confidence_sum: float = 0.0
+    confidence_histogram: list[int] = field(default_factory=lambda: [0] * CONFIDENCE_BINS)
+    reasons: dict[str, int] = field(default_factory=dict)
+    """Failed rows per stage and exception type; never a row's contents."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Seconds by phase: load, read, encode, forward, decode, hooks, write."""
+    devices: dict[str, int] = field(default_factory=dict)
+    """Rows per device."""
+    batch_sizes: dict[str, int] = field(default_factory=dict)
+    """Forward passes per number of rows."""
+
+    def add(self, other: "Tally") -> None:
+        """Add `other`'s numbers to this one's."""
+        for item in fields(self):
+            mine, theirs = getattr(self, item.name), getattr(other, item.name)
+            if isinstance(mine, dict):
+                for key, value in theirs.items():
+                    mine[key] = mine.get(key, 0) + value
+            elif isinstance(mine, list):
+                setattr(self, item.name, [a + b for a, b in zip(mine, theirs, strict=True)])
+            else:
+                setattr(self, item.name, mine + theirs)
+
+    def spend(self, phase: str, seconds: float) -> None:
+        """Add `seconds` to a phase."""
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every row is accounted for."""
+        return self.rows == self.predicted + self.failed + self.dropped
+
+    @property
+    def confidence_mean(self) -> float | None:
+        """The mean confidence of the predicted rows; `None` where there are none."""
+        return self.confidence_sum / self.predicted if self.predicted else None
+
+    def to_plain(self) -> dict[str, Any]:
+        """Numbers, strings, lists and dicts alone, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """The tally that `to_plain` gave; names it does not know (a newer version's) are left out."""
+        known = {item.name for item in fields(cls)}
+        return cls(**{name: value for name, value in plain.items() if name in known})
+
+    @classmethod
+    def total(cls, tallies: Iterable["Tally"]) -> Self:
+        """The sum of all of them."""
+        total = cls()
+        for tally in tallies:
+            total.add(tally)
+        return total

@@ -1,0 +1,34 @@
+"""Declarations: frozen, validated dataclasses over the standard library alone."""
+
+from sparktorch_assets.tasks.batch_policy import BatchPolicy
+from sparktorch_assets.tasks.features import (
+    CategoricalFeature,
+    CustomFeature,
+    Feature,
+    ImageFeature,
+    NumericFeature,
+    TextFeature,
+)
+from sparktorch_assets.tasks.hooks import Hooks
+from sparktorch_assets.tasks.input_table import InputTable
+from sparktorch_assets.tasks.ml_task import MlTask, OutputColumn
+from sparktorch_assets.tasks.model_spec import ModelSpec
+from sparktorch_assets.tasks.row_filter import RowFilter
+from sparktorch_assets.tasks.slot_policy import SlotPolicy
+
+__all__ = [
+    "BatchPolicy",
+    "CategoricalFeature",
+    "CustomFeature",
+    "Feature",
+    "Hooks",
+    "ImageFeature",
+    "InputTable",
+    "MlTask",
+    "ModelSpec",
+    "NumericFeature",
+    "OutputColumn",
+    "RowFilter",
+    "SlotPolicy",
+    "TextFeature",
+]

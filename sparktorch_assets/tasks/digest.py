@@ -1,0 +1,107 @@
+"""What makes predictions stale: digests of files, of a model, and of everything in a task that changes its output."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sparktorch_assets.errors import ModelError, nearest
+from sparktorch_assets.tasks.import_path import code_digest
+from sparktorch_assets.tasks.ml_task import MlTask
+
+_CHUNK_BYTES = 1 << 20
+
+
+def file_sha256(path: Path) -> str:
+    """The file's sha256, in hexadecimal; computed once per path, size and modification time.
+
+    Raises:
+        ModelError: there is no such file; the message lists what lies beside it.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        beside = [found.name for found in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise ModelError(
+            f"there is no file {path}; {nearest(path.name, beside)} in {path.parent}. Check the task's path and the "
+            f"model loader's models_root"
+        ) from None
+    return _sha256(os.fspath(path), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _sha256(path: str, _size_bytes: int, _modified_ns: int) -> str:  # the last two are the cache's key
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def model_digest(task: MlTask, models_root: Path) -> str:
+    """A hash of everything that gives the model its behaviour: files (weights, vocabularies, tokenizers), the code of
+    its architecture, factory and encoders, and their arguments.
+
+    Raises:
+        ModelError: a file is missing, or the weights differ from the declared sha256.
+        TaskError: the architecture's module cannot be found.
+    """
+    model = task.model
+    parts: dict[str, Any] = {"format": model.format, "arguments": model.arguments}
+    for path in task.files:
+        parts[f"file:{path}"] = file_sha256(models_root / path)
+    check_sha256(task, models_root)
+    encoders = [feature.encoder for feature in task.features if feature.kind == "custom"]
+    for field, code in (("architecture", model.architecture), ("factory", model.factory)):
+        if code is not None:
+            parts[field] = [code, code_digest(code, f"ModelSpec.{field}")]
+    parts["encoders"] = [[path, code_digest(path, "CustomFeature.encoder")] for path in encoders]
+    return digest_of(parts)
+
+
+def check_sha256(task: MlTask, models_root: Path) -> None:
+    """Raise ModelError where the task declares its weights' sha256 and the file has another."""
+    model = task.model
+    if model.sha256 is None or model.weights is None:
+        return
+    found = file_sha256(models_root / model.weights)
+    if found != model.sha256:
+        raise ModelError(
+            f"task {task.name!r}: {models_root / model.weights} has sha256 {found}, but the task declares "
+            f"{model.sha256}. The file was changed or is another model: restore it, or declare the new digest"
+        )
+
+
+def task_digest(task: MlTask) -> str:
+    """A hash of what in the task's declaration changes its predictions or its table: not its batches, limits, schedule
+    or description.
+
+    A hook given as a function counts by its compiled code; one named by path counts by its module's code.
+    """
+    hooks = {}
+    for name in ("row_preprocessor", "batch_preprocessor", "row_postprocessor", "batch_postprocessor"):
+        hook = getattr(task.hooks, name)
+        if isinstance(hook, str):
+            hooks[name] = [hook, code_digest(hook, f"Hooks.{name}")]
+        elif hook is not None:
+            code = getattr(hook, "__code__", None)
+            hooks[name] = [repr(hook) if code is None else code.co_code.hex(), repr(getattr(code, "co_consts", ""))]
+    return digest_of(
+        {
+            "features": [asdict(feature) for feature in task.features],
+            "labels": task.labels,
+            "where": [asdict(test) for test in task.where],
+            "keep_columns": task.keep_columns,
+            "hooks": hooks,
+            "outputs": [asdict(column) for column in task.output_columns],
+            "code_version": task.code_version,
+        }
+    )
+
+
+def digest_of(value: Any) -> str:
+    """The sha256 of `value` as canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,152 @@
+"""How a table's columns become a model's inputs, declared without touching torch.
+
+Each feature group gives the model's `forward` one positional argument (text gives two), in the order of declaration.
+Shapes: B rows of a batch, F numeric columns, K categorical columns, T tokens, C channels, H height, W width.
+
+A null follows the group's `fill`: a value to put in its place, or `None`, and then the row fails with a reason.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sparktorch_assets.errors import TaskError
+from sparktorch_assets.tasks.import_path import check_import_path
+from sparktorch_assets.tasks.plain import freeze, names, positive
+
+BYTES_TOKENIZER = "bytes"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NumericFeature:
+    """Numbers, booleans and dates' parts as one float tensor: `x_BF` float32."""
+
+    columns: Sequence[str]
+    """The columns, in the order in which the model was trained."""
+    fill: float | None = None
+    """Stands in for a null. `None`: a row with a null fails."""
+    kind: Literal["numeric"] = "numeric"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", names(self.columns, "NumericFeature.columns"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CategoricalFeature:
+    """Categories as vocabulary indices: `c_BK` int64; 0 stands for any value outside the vocabulary, entry i for i + 1."""
+
+    columns: Sequence[str]
+    """The columns, in the order in which the model was trained."""
+    vocabulary: str | Mapping[str, Sequence[str]] | Sequence[Any]
+    """Per column its known values, or the path (under the models root) of a JSON file that holds that mapping."""
+    fill: str | None = None
+    """Stands in for a null; a fill that is no known value gives index 0. `None`: a row with a null fails."""
+    kind: Literal["categorical"] = "categorical"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", names(self.columns, "CategoricalFeature.columns"))
+        if isinstance(self.vocabulary, str):
+            return
+        frozen = freeze(self.vocabulary)
+        object.__setattr__(self, "vocabulary", frozen)
+        missing = sorted(set(self.columns) - {column for column, _ in frozen})
+        if missing:
+            raise TaskError(
+                f"CategoricalFeature.vocabulary has no values for {', '.join(missing)}; add a list for each"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextFeature:
+    """Text as padded tokens: `token_ids_BT` int64 (0 = padding) and `mask_BT` bool (True = a real token)."""
+
+    column: str
+    tokenizer: str = BYTES_TOKENIZER
+    """`bytes` (UTF-8 byte + 1), or the path (under the models root) of a `tokenizers` JSON file."""
+    max_tokens: int = 256
+    """Longer texts are cut to this many tokens."""
+    fill: str | None = None
+    """Stands in for a null. `None`: a row with a null fails."""
+    kind: Literal["text"] = "text"
+
+    def __post_init__(self) -> None:
+        names((self.column,), "TextFeature.column")
+        positive(self.max_tokens, "TextFeature.max_tokens")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The single column, as a tuple like every other group's."""
+        return (self.column,)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageFeature:
+    """Encoded images (PNG, JPEG: whatever Pillow reads) as `x_BCHW` float32, `(pixel / 255 - mean) / std`."""
+
+    column: str
+    height: int
+    width: int
+    channels: Literal[1, 3] = 3
+    mean: Sequence[float] = (0.0,)
+    """One value per channel, or one for all."""
+    std: Sequence[float] = (1.0,)
+    """One value per channel, or one for all."""
+    resample: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    """Pillow's filter, used when an image has another size."""
+    fill: float | None = None
+    """A grey level in [0, 1] that stands in for a null. `None`: a row with a null fails."""
+    kind: Literal["image"] = "image"
+
+    def __post_init__(self) -> None:
+        names((self.column,), "ImageFeature.column")
+        positive(self.height, "ImageFeature.height")
+        positive(self.width, "ImageFeature.width")
+        if self.channels not in (1, 3):
+            raise TaskError(f"ImageFeature.channels={self.channels!r}; 1 (grey) and 3 (RGB) are supported")
+        for field in ("mean", "std"):
+            value = tuple(float(part) for part in getattr(self, field))
+            if len(value) not in (1, self.channels):
+                raise TaskError(
+                    f"ImageFeature.{field} has {len(value)} values; give 1 or {self.channels}, one a channel"
+                )
+            object.__setattr__(self, field, value)
+        if any(part <= 0 for part in self.std):
+            raise TaskError(f"ImageFeature.std={tuple(self.std)}; every value must be above 0")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The single column, as a tuple like every other group's."""
+        return (self.column,)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CustomFeature:
+    """Whatever a user's encoder makes of some columns.
+
+    `encoder` names a callable that, given `arguments` as keywords, returns the encoder: a callable from a
+    `pyarrow.RecordBatch` of `columns` (B rows) to one tensor or a tuple of tensors, each with B as first dimension.
+    """
+
+    columns: Sequence[str]
+    encoder: str
+    """Import path, `package.module:Class`."""
+    arguments: Mapping[str, Any] | Sequence[Any] = ()
+    """Keyword arguments of the encoder."""
+    kind: Literal["custom"] = "custom"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", names(self.columns, "CustomFeature.columns"))
+        check_import_path(self.encoder, "CustomFeature.encoder")
+        object.__setattr__(self, "arguments", freeze(self.arguments))
+
+
+Feature = NumericFeature | CategoricalFeature | TextFeature | ImageFeature | CustomFeature
+
+
+def feature_files(feature: Feature) -> tuple[str, ...]:
+    """The files under the models root that a feature group reads: they count in the model's digest."""
+    if isinstance(feature, CategoricalFeature) and isinstance(feature.vocabulary, str):
+        return (feature.vocabulary,)
+    if isinstance(feature, TextFeature) and feature.tokenizer != BYTES_TOKENIZER:
+        return (feature.tokenizer,)
+    return ()

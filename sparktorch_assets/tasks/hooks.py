@@ -1,0 +1,52 @@
+"""A user's own code around the model, named by import path or given as a function."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sparktorch_assets.errors import TaskError
+from sparktorch_assets.tasks.import_path import check_import_path, load_import_path
+
+Hook = str | Callable[..., Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hooks:
+    """Row hooks take and return one row as a dict; batch hooks take and return a pandas DataFrame.
+
+    Row hooks cost a conversion of every row to a dict; batch hooks are far cheaper. A hook that returns `None` (row)
+    or leaves a row's index label out (batch) drops that row: it is counted, and not in the output.
+    """
+
+    row_preprocessor: Hook | None = None
+    batch_preprocessor: Hook | None = None
+    row_postprocessor: Hook | None = None
+    batch_postprocessor: Hook | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            hook = getattr(self, field.name)
+            if isinstance(hook, str):
+                check_import_path(hook, f"Hooks.{field.name}")
+            elif hook is not None and not callable(hook):
+                raise TaskError(f"Hooks.{field.name}={hook!r} is neither an import path nor a function")
+
+    def load(self, field: str) -> Callable[..., Any] | None:
+        """The hook's function, imported where it is named by path."""
+        hook = getattr(self, field)
+        if not isinstance(hook, str):
+            return hook  # type: ignore[no-any-return]
+        function = load_import_path(hook, f"Hooks.{field}")
+        if not callable(function):
+            raise TaskError(f"Hooks.{field}={hook!r} is a {type(function).__name__}, not a function")
+        return function  # type: ignore[no-any-return]
+
+    @property
+    def preprocesses(self) -> bool:
+        """Whether rows may change before they are encoded."""
+        return self.row_preprocessor is not None or self.batch_preprocessor is not None
+
+    @property
+    def postprocesses(self) -> bool:
+        """Whether rows may change or go after they are predicted."""
+        return self.row_postprocessor is not None or self.batch_postprocessor is not None

@@ -1,0 +1,56 @@
+"""One input table: source files, the declared types of their columns, and how to read them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sparktorch_assets.errors import TaskError, nearest
+from sparktorch_assets.tasks.ml_task import COLUMN_TYPES
+from sparktorch_assets.tasks.plain import Scalar, freeze, names
+
+SOURCE_TYPES = (*(name for name in COLUMN_TYPES if name != "list<float>"), "short", "byte", "date", "timestamp")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputTable:
+    """Files that Spark reads into a Delta table with declared types. Frozen, validated, cheap."""
+
+    name: str
+    """Lower-case letters, digits and `_`: it becomes the asset's and the table's name."""
+    source: Sequence[str]
+    """Paths, folders or glob patterns; relative ones start at the project's root."""
+    format: Literal["csv", "json", "parquet"]
+    columns: Mapping[str, str] | tuple[tuple[str, str], ...]
+    """Column -> type, in the table's order."""
+    options: Mapping[str, Scalar] | Sequence[tuple[str, Scalar]] = ()
+    """Spark's reader options, for instance `{header: true, nullValue: NA}`."""
+    max_rejected_share: float = 0.01
+    """Above this share of malformed rows the table is not refreshed. Malformed rows go to a table of their own."""
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+            raise TaskError(f"InputTable.name={self.name!r}; use lower-case letters, digits and _, a letter first")
+        where = f"InputTable {self.name!r}"
+        source = (self.source,) if isinstance(self.source, str) else self.source
+        object.__setattr__(self, "source", names(source, f"{where}: source"))
+        if self.format not in ("csv", "json", "parquet"):
+            raise TaskError(f"{where}: format={self.format!r}; {nearest(str(self.format), ('csv', 'json', 'parquet'))}")
+        pairs = self.columns.items() if isinstance(self.columns, Mapping) else self.columns
+        object.__setattr__(
+            self, "columns", tuple((name, kind) for name, kind in pairs)
+        )  # the table's order: not sorted
+        names([name for name, _ in self.typed_columns], f"{where}: columns")
+        for column, kind in self.typed_columns:
+            if kind not in SOURCE_TYPES:
+                raise TaskError(f"{where}: column {column!r} has type {kind!r}; {nearest(str(kind), SOURCE_TYPES)}")
+        object.__setattr__(self, "options", freeze(self.options))
+        if not 0 <= self.max_rejected_share <= 1:
+            raise TaskError(f"{where}: max_rejected_share={self.max_rejected_share!r} must lie in [0, 1]")
+
+    @property
+    def typed_columns(self) -> tuple[tuple[str, str], ...]:
+        """`columns` in their frozen form: pairs of name and type."""
+        assert isinstance(self.columns, tuple)
+        return self.columns

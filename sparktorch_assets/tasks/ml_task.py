@@ -1,0 +1,234 @@
+"""One ml_task: which model runs over which columns of which table, and what the prediction table holds.
+
+Declaring a task imports neither torch, pyarrow nor the user's code. Everything here is checked at construction; what
+needs the table (`check_input`) or the model is checked when those are at hand.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from sparktorch_assets.errors import InputSchemaError, TaskError, nearest
+from sparktorch_assets.tasks.batch_policy import BatchPolicy
+from sparktorch_assets.tasks.features import Feature, feature_files
+from sparktorch_assets.tasks.hooks import Hooks
+from sparktorch_assets.tasks.model_spec import ModelSpec
+from sparktorch_assets.tasks.plain import freeze, names
+from sparktorch_assets.tasks.row_filter import RowFilter
+
+Extra = Literal["scores", "embedding"]
+
+COLUMN_TYPES = ("string", "boolean", "int", "long", "float", "double", "binary", "list<float>")
+"""The types that output columns can have; rooms translate them to Arrow's, Spark's and Delta's."""
+
+_NUMERIC = re.compile(r"(u?int\d+|float|halffloat|double|bool|decimal\d+\(.*\))$")
+_TEXT = ("string", "large_string", "string_view")
+_BINARY = ("binary", "large_binary", "binary_view")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputColumn:
+    """A column that predicting adds: its final name, and one of COLUMN_TYPES."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MlTask:
+    """A model, the columns it sees, and the table its predictions become. Frozen, validated, cheap."""
+
+    name: str
+    """Lower-case letters, digits and `_`: it becomes the asset's and the table's name."""
+    input: str
+    """The input table: another asset's key, `flights` or `predictions/language` for a chained task."""
+    model: ModelSpec
+    features: Sequence[Feature]
+    """Feature groups; each gives the model's `forward` its next argument. May be empty for a factory's model object,
+    which then sees every column."""
+    labels: Sequence[str]
+    """The classes, in the order of the model's logits."""
+    batch: BatchPolicy = field(default_factory=BatchPolicy)
+    where: Sequence[RowFilter] = ()
+    """Take only the input rows for which every condition holds."""
+    keep_columns: Sequence[str] | None = None
+    """The input columns that the prediction table keeps, in this order; `None` keeps all."""
+    hooks: Hooks = field(default_factory=Hooks)
+    extras: Sequence[Extra] = ()
+    """`scores`: every class's probability, in the order of `labels`; `embedding`: what the model returns beside its
+    logits (`(logits, embedding)`, or an object with both as attributes)."""
+    extra_columns: Mapping[str, str] | tuple[tuple[str, str], ...] = ()
+    """Columns that the postprocessor adds, each with one of COLUMN_TYPES."""
+    output_prefix: str = ""
+    """Put before the name of every added column, where one would collide with a kept one."""
+    max_failed_share: float = 0.01
+    """Above this share of failed rows the run fails and the table stays as it was."""
+    max_failed_rows: int | None = None
+    """The same as a count of rows."""
+    preview_rows: int = 10
+    """Rows shown in the asset's metadata; 0 shows none (row contents then stay out of Dagster)."""
+    code_version: str = ""
+    """Raise it to score everything again after a change that no fingerprint sees (a library that a hook calls)."""
+    cron: str | None = None
+    """This task's own refresh schedule, in cron's five fields; `None` leaves it to the daily one."""
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+            raise TaskError(
+                f"MlTask.name={self.name!r}; use lower-case letters, digits and _, beginning with a letter: it becomes "
+                f"an asset key and a folder name"
+            )
+        where = f"MlTask {self.name!r}"
+        if not isinstance(self.input, str) or not re.fullmatch(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*", self.input):
+            raise TaskError(f"{where}: input={self.input!r} is not an asset key such as 'flights' or 'predictions/x'")
+        for name in ("features", "where"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not self.features and self.model.factory is None:
+            raise TaskError(f"{where}: features is empty; declare at least one group (numeric, categorical, text ...)")
+        object.__setattr__(self, "labels", names(self.labels, f"{where}: labels"))
+        if self.keep_columns is not None:
+            object.__setattr__(self, "keep_columns", names(self.keep_columns, f"{where}: keep_columns", empty=True))
+        object.__setattr__(self, "extras", names(self.extras, f"{where}: extras", empty=True))
+        unknown = sorted(set(self.extras) - {"scores", "embedding"})
+        if unknown:
+            raise TaskError(f"{where}: extras names {unknown[0]!r}; {nearest(unknown[0], ('scores', 'embedding'))}")
+        object.__setattr__(self, "extra_columns", freeze(self.extra_columns))
+        for column, column_type in self.typed_extra_columns:
+            if column_type not in COLUMN_TYPES:
+                raise TaskError(
+                    f"{where}: extra column {column!r} has type {column_type!r}; {nearest(str(column_type), COLUMN_TYPES)}"
+                )
+        if self.extra_columns and not self.hooks.postprocesses:
+            raise TaskError(f"{where}: extra_columns are declared, but no postprocessor is there to fill them")
+        names([column.name for column in self.output_columns], f"{where}: the added columns")
+        if not 0 <= self.max_failed_share <= 1:
+            raise TaskError(f"{where}: max_failed_share={self.max_failed_share!r} must lie in [0, 1]")
+        if self.max_failed_rows is not None and self.max_failed_rows < 0:
+            raise TaskError(f"{where}: max_failed_rows={self.max_failed_rows!r} must not be below 0")
+        if self.preview_rows < 0:
+            raise TaskError(f"{where}: preview_rows={self.preview_rows!r} must not be below 0")
+        if self.cron is not None and len(str(self.cron).split()) != 5:
+            raise TaskError(f"{where}: cron={self.cron!r} does not have cron's five fields, such as '0 3 * * *'")
+
+    @property
+    def typed_extra_columns(self) -> tuple[tuple[str, str], ...]:
+        """`extra_columns` in their frozen form: pairs of name and type."""
+        assert isinstance(self.extra_columns, tuple)
+        return self.extra_columns
+
+    @property
+    def feature_columns(self) -> tuple[str, ...]:
+        """The columns that the encoders read, each once, in order of first use."""
+        return tuple(dict.fromkeys(column for feature in self.features for column in feature.columns))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files under the models root that the task depends on; the weights come first."""
+        listed = (self.model.weights,) if self.model.weights else ()
+        return tuple(dict.fromkeys((*listed, *(path for feature in self.features for path in feature_files(feature)))))
+
+    @property
+    def class_column(self) -> str:
+        """The name of the column that holds the predicted class."""
+        return f"{self.output_prefix}predicted_class"
+
+    @property
+    def confidence_column(self) -> str:
+        """The name of the column that holds that class's softmax probability."""
+        return f"{self.output_prefix}confidence"
+
+    @property
+    def error_column(self) -> str:
+        """The name of the column that says why a row failed; null when it did not."""
+        return f"{self.output_prefix}prediction_error"
+
+    @property
+    def output_columns(self) -> tuple[OutputColumn, ...]:
+        """What predicting adds to the kept columns, in order."""
+        return (
+            OutputColumn(name=self.class_column, type="string"),
+            OutputColumn(name=self.confidence_column, type="float"),
+            OutputColumn(name=self.error_column, type="string"),
+            *(OutputColumn(name=f"{self.output_prefix}{extra}", type="list<float>") for extra in self.extras),
+            *(OutputColumn(name=name, type=column_type) for name, column_type in self.typed_extra_columns),
+        )
+
+    def kept_columns(self, input_columns: Sequence[str]) -> tuple[str, ...]:
+        """The input's columns that the prediction table keeps, in order."""
+        return tuple(input_columns) if self.keep_columns is None else tuple(self.keep_columns)
+
+    def read_columns(self, input_columns: Sequence[str]) -> tuple[str, ...]:
+        """The columns to read from the input: kept ones, features, and filters; all of them where a preprocessor, which
+        may look at any column, is declared."""
+        if self.hooks.preprocesses or not self.features:
+            return tuple(input_columns)
+        wanted = {*self.kept_columns(input_columns), *self.feature_columns, *(test.column for test in self.where)}
+        return tuple(column for column in input_columns if column in wanted)
+
+    def check_input(self, column_types: Mapping[str, str]) -> None:
+        """Check the input table's columns, before anything is read.
+
+        Args:
+            column_types: the table's columns in order; types as `str(pyarrow.DataType)` gives them.
+
+        Raises:
+            InputSchemaError: a column is missing, has a type that its feature cannot use, or would be overwritten.
+        """
+        where = f"task {self.name!r} on input {self.input!r}"
+        made_by_hook = self.hooks.preprocesses
+        needed = [(column, "keep_columns") for column in self.kept_columns(tuple(column_types))]
+        needed += [(test.column, "where") for test in self.where]
+        needed += [] if made_by_hook else [(column, "features") for column in self.feature_columns]
+        for column, role in needed:
+            if column not in column_types:
+                raise InputSchemaError(f"{where}: {role} needs column {column!r}; {nearest(column, column_types)}")
+        if not made_by_hook:
+            self._check_feature_types(column_types, where)
+        kept = set(self.kept_columns(tuple(column_types)))
+        collisions = [column.name for column in self.output_columns if column.name in kept]
+        if collisions:
+            raise InputSchemaError(
+                f"{where}: the input already has {', '.join(map(repr, collisions))}, which predicting would overwrite; "
+                f"set output_prefix (for instance {self.name + '_'!r}), or leave the column out of keep_columns"
+            )
+
+    def _check_feature_types(self, column_types: Mapping[str, str], where: str) -> None:
+        for feature in self.features:
+            for column in feature.columns:
+                found = column_types[column]
+                if feature.kind == "numeric" and not _NUMERIC.match(found):
+                    raise InputSchemaError(
+                        f"{where}: numeric feature {column!r} has type {found}; declare it as categorical or text, or "
+                        f"give the input table's column a numeric type"
+                    )
+                if feature.kind == "text" and found not in _TEXT:
+                    raise InputSchemaError(f"{where}: text feature {column!r} has type {found}; it must be string")
+                if feature.kind == "image" and found not in _BINARY:
+                    raise InputSchemaError(
+                        f"{where}: image feature {column!r} has type {found}; it must be binary, the bytes of a PNG, "
+                        f"JPEG or other encoded image"
+                    )
+
+    def with_hooks(self, **hooks: Any) -> "MlTask":
+        """This task with some hooks replaced (`None` leaves one as it is)."""
+        given = {name: hook for name, hook in hooks.items() if hook is not None}
+        return replace(self, hooks=replace(self.hooks, **given)) if given else self
+
+    def check_failures(self, failed_rows: int, rows: int, reasons: Mapping[str, int]) -> str | None:
+        """Why this many failed rows are too many, naming the most frequent reasons; `None` when they are not."""
+        share = failed_rows / rows if rows else 0.0
+        over_share = share > self.max_failed_share
+        over_rows = self.max_failed_rows is not None and failed_rows > self.max_failed_rows
+        if not over_share and not over_rows:
+            return None
+        limit = (
+            f"max_failed_share={self.max_failed_share:g}" if over_share else f"max_failed_rows={self.max_failed_rows}"
+        )
+        most = sorted(reasons.items(), key=lambda item: -item[1])[:5]
+        listed = "; ".join(f"{count:,} x {reason}" for reason, count in most)
+        return (
+            f"task {self.name!r}: {failed_rows:,} of {rows:,} rows failed ({share:.2%}), over {limit}. First reasons: "
+            f"{listed}. Nothing was committed; mend the rows or the task, or raise the limit"
+        )
