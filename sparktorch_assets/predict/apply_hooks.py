@@ -74,7 +74,8 @@ def apply_row_hook(
             failures[len(kept)] = skip[row]
         kept.append(row)
         results.append(result)
-    hooked, misfits = typed_batch(results, types, stage)
+    present = {name for result in results for name in result}
+    hooked, misfits = typed_batch(results, pa.schema([field for field in types if field.name in present]), stage)
     return HookedRows(hooked, np.array(kept, dtype=np.int64), {**misfits, **failures})
 
 

@@ -49,9 +49,10 @@ def scatter(pieces: list[tuple[Rows, pa.Array]], rows: int, kind: pa.DataType) -
 
 
 def prediction_batch(task: MlTask, predictions: Predictions) -> pa.RecordBatch:
-    """The task's output columns, in order and with their declared types; null class and confidence where a row failed."""
+    """The columns that the model fills, in order and with their declared types; null where a row failed."""
     rows = len(predictions)
-    kinds = {column.name: ARROW_TYPES[column.type] for column in task.output_columns}
+    by_hooks = dict(task.typed_extra_columns)
+    kinds = {column.name: ARROW_TYPES[column.type] for column in task.output_columns if column.name not in by_hooks}
     found = {
         task.class_column: predictions.classes_N,
         task.confidence_column: pa.array(predictions.confidence_N, pa.float32()),

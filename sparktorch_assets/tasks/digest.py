@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from types import CodeType, NoneType
 from typing import Any
 
 from sparktorch_assets.errors import ModelError, nearest
@@ -87,8 +89,7 @@ def task_digest(task: MlTask) -> str:
         if isinstance(hook, str):
             hooks[name] = [hook, code_digest(hook, f"Hooks.{name}")]
         elif hook is not None:
-            code = getattr(hook, "__code__", None)
-            hooks[name] = [repr(hook) if code is None else code.co_code.hex(), repr(getattr(code, "co_consts", ""))]
+            hooks[name] = _function_code(hook)
     return digest_of(
         {
             "features": [asdict(feature) for feature in task.features],
@@ -100,6 +101,26 @@ def task_digest(task: MlTask) -> str:
             "code_version": task.code_version,
         }
     )
+
+
+def _function_code(function: Callable[..., Any]) -> Any:
+    """What a function does, as far as it can be told the same way in every process: its compiled code, with that of
+    functions inside it, its defaults and the plain values that it closes over."""
+    if isinstance(function, partial):
+        return [_function_code(function.func), repr(function.args), repr(sorted(function.keywords.items()))]
+    code = getattr(function, "__code__", None)
+    if code is None:  # an object with __call__, or a built-in: its class's code, and its name
+        call = getattr(type(function), "__call__", None)
+        inner = _function_code(call) if hasattr(call, "__code__") else None
+        return [type(function).__module__, type(function).__qualname__, getattr(function, "__qualname__", ""), inner]
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    closed = [repr(value) for value in cells if isinstance(value, str | int | float | bool | tuple | NoneType)]
+    return [_compiled(code), repr(getattr(function, "__defaults__", None)), closed]
+
+
+def _compiled(code: CodeType) -> Any:
+    constants = [_compiled(value) if isinstance(value, CodeType) else repr(value) for value in code.co_consts]
+    return [code.co_code.hex(), code.co_names, constants]
 
 
 def digest_of(value: Any) -> str:

@@ -59,7 +59,7 @@ class MlTask:
     """`scores`: every class's probability, in the order of `labels`; `embedding`: what the model returns beside its
     logits (`(logits, embedding)`, or an object with both as attributes)."""
     extra_columns: Mapping[str, str] | tuple[tuple[str, str], ...] = ()
-    """Columns that the postprocessor adds, each with one of COLUMN_TYPES."""
+    """Columns that hooks add, each with one of COLUMN_TYPES."""
     output_prefix: str = ""
     """Put before the name of every added column, where one would collide with a kept one."""
     max_failed_share: float = 0.01
@@ -100,8 +100,8 @@ class MlTask:
                 raise TaskError(
                     f"{where}: extra column {column!r} has type {column_type!r}; {nearest(str(column_type), COLUMN_TYPES)}"
                 )
-        if self.extra_columns and not self.hooks.postprocesses:
-            raise TaskError(f"{where}: extra_columns are declared, but no postprocessor is there to fill them")
+        if self.extra_columns and not (self.hooks.postprocesses or self.hooks.preprocesses):
+            raise TaskError(f"{where}: extra_columns are declared, but no hook is there to fill them")
         names([column.name for column in self.output_columns], f"{where}: the added columns")
         if not 0 <= self.max_failed_share <= 1:
             raise TaskError(f"{where}: max_failed_share={self.max_failed_share!r} must lie in [0, 1]")

@@ -1,0 +1,170 @@
+"""Weights files: every format gives the same answers, and a file that does not fit, is altered or could run code is
+refused with the way out."""
+
+import os
+
+import pyarrow as pa
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sparktorch_assets.errors import DeviceError, ModelError, TaskError
+from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature
+from sparktorch_assets.tasks.digest import file_sha256
+
+LINEAR = {"architecture": "torch.nn:Linear", "arguments": {"in_features": 2, "out_features": 3}}
+
+
+class RunsCode:
+    """A pickle of this runs a command when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def make(**model):
+    return MlTask(
+        name="t",
+        input="i",
+        model=ModelSpec(**model),
+        features=[NumericFeature(columns=["a", "b"])],
+        labels=["x", "y", "z"],
+    )
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return torch.nn.Linear(2, 3)
+
+
+@pytest.fixture
+def files(tmp_path, net):
+    """The same network in every format."""
+    save_file(net.state_dict(), tmp_path / "m.safetensors")
+    torch.save(net.state_dict(), tmp_path / "m.pth")
+    torch.save(net.state_dict(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    torch.save({"epoch": 3, "state_dict": net.state_dict()}, tmp_path / "checkpoint.pt")
+    torch.save(net, tmp_path / "full.pth")
+    batch = torch.export.Dim("batch")
+    torch.export.save(torch.export.export(net, (torch.zeros(2, 2),), dynamic_shapes=({0: batch},)), tmp_path / "m.pt2")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"weights": "m.safetensors", **LINEAR},
+        {"weights": "m.pth", **LINEAR},
+        {"weights": "old.pth", **LINEAR},
+        {"weights": "checkpoint.pt", **LINEAR},
+        {"weights": "m.pt2"},
+        {"weights": "full.pth", "format": "pickle", "trust_pickle": True},
+    ],
+    ids=lambda model: model["weights"],
+)
+def test_every_format_gives_the_networks_own_answers(model, files, net):
+    """predict, predict_batch and a plain torch call agree row by row."""
+    brought_up = ModelLoader(files).bring_up_model(make(**model), gpu=False, batch_size=2)
+    x = torch.tensor([[1.0, 2.0], [-3.0, 0.5], [0.0, 0.0]])
+    scores = torch.softmax(net(x), dim=1)
+    rows = list(brought_up.predict([{"a": float(a), "b": float(b)} for a, b in x]))
+    assert [row["predicted_class"] for row in rows] == ["xyz"[i] for i in scores.argmax(dim=1)]
+    assert [row["confidence"] for row in rows] == pytest.approx(scores.max(dim=1).values.tolist(), abs=1e-6)
+    batch = pa.record_batch({"a": pa.array(x[:, 0].numpy()), "b": pa.array(x[:, 1].numpy())})
+    assert brought_up.predict_batch(batch).column("predicted_class").to_pylist() == [r["predicted_class"] for r in rows]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
+def test_torchscript_gives_the_networks_own_answers(files, net):
+    """TorchScript files work without their source."""
+    torch.jit.script(net).save(str(files / "m.ts"))
+    (row,) = ModelLoader(files).bring_up_model(make(weights="m.ts"), gpu=False).predict([{"a": 1.0, "b": 2.0}])
+    assert row["predicted_class"] == "xyz"[int(net(torch.tensor([[1.0, 2.0]])).argmax())]
+
+
+def test_full_pickle_is_refused_and_its_code_does_not_run(tmp_path):
+    """A state-dict task never runs code from its weights file."""
+    torch.save(RunsCode(tmp_path / "ran"), tmp_path / "m.pth")
+    with pytest.raises(ModelError, match=r"Save model.state_dict\(\) instead"):
+        ModelLoader(tmp_path).bring_up_model(make(weights="m.pth", **LINEAR), gpu=False)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"weights": "n.safetensors", **LINEAR}, "there is no weights file .*n.safetensors"),
+        (
+            {
+                "weights": "m.safetensors",
+                "architecture": "torch.nn:Linear",
+                "arguments": {"in_features": 5, "out_features": 3},
+            },
+            r"weight: file \(3, 2\), architecture \(3, 5\)",
+        ),
+        (
+            {
+                "weights": "m.safetensors",
+                "architecture": "torch.nn:LayerNorm",
+                "arguments": {"normalized_shape": 2, "bias": False},
+            },
+            "surplus bias",
+        ),
+        (
+            {"weights": "m.safetensors", "architecture": "torch.nn:Linear", "arguments": {"inputs": 2}},
+            "does not take ModelSpec.arguments",
+        ),
+        ({"weights": "junk.safetensors", **LINEAR}, "is not a safetensors file"),
+        ({"weights": "junk.pth", **LINEAR}, "junk.pth"),
+        ({"weights": "junk.pt2"}, "cannot be read as a torch.export program"),
+        ({"weights": "junk.ts"}, "cannot be read as TorchScript"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_weights_that_cannot_be_used_say_why(model, message, files):
+    """Missing, foreign and misfitting files name the file, what was found and what was due."""
+    for suffix in ("safetensors", "pth", "pt2", "ts"):
+        (files / f"junk.{suffix}").write_bytes(b"\x20" + b"junk" * 10)
+    with pytest.raises(ModelError, match=message):
+        ModelLoader(files).bring_up_model(make(**model), gpu=False)
+
+
+def test_wrong_sha256_is_refused(files):
+    """Altered weights are not brought up; unaltered ones are."""
+    good = file_sha256(files / "m.safetensors")
+    ModelLoader(files).bring_up_model(make(weights="m.safetensors", sha256=good, **LINEAR), gpu=False)
+    with pytest.raises(ModelError, match="has sha256 .* but the task declares"):
+        ModelLoader(files).bring_up_model(make(weights="m.pth", sha256=good, **LINEAR), gpu=False)
+
+
+def test_unknown_architecture_suggests_the_nearest(files):
+    """A misspelt class is answered with the nearest name in its module."""
+    with pytest.raises(TaskError, match="did you mean 'Linear'"):
+        ModelLoader(files).bring_up_model(make(weights="m.safetensors", architecture="torch.nn:Linaer"), gpu=False)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a host without a GPU")
+def test_a_gpu_that_is_not_there_is_an_error_unless_auto(files):
+    """`cuda` insists, `auto` falls back to the CPU."""
+    task = make(weights="m.safetensors", **LINEAR)
+    with pytest.raises(DeviceError, match="torch sees 0 here"):
+        ModelLoader(files, device="cuda").bring_up_model(task)
+    assert ModelLoader(files).bring_up_model(task).device.type == "cpu"
+
+
+def test_description_counts_parameters(files):
+    """The model asset's metadata come from the file itself."""
+    found = ModelLoader(files).describe(make(weights="m.safetensors", **LINEAR))
+    assert (found.parameters, found.digest) == (9, file_sha256(files / "m.safetensors"))
+
+
+def test_float16_weights_run_in_the_architectures_precision(files, net):
+    """A file in half precision fills a float32 network."""
+    save_file({k: v.half() for k, v in net.state_dict().items()}, files / "half.safetensors")
+    brought_up = ModelLoader(files).bring_up_model(make(weights="half.safetensors", **LINEAR), gpu=False)
+    assert next(brought_up.module.parameters()).dtype == torch.float32

@@ -1,0 +1,138 @@
+"""Declarations: a bad value cannot survive construction, a good one is cheap, frozen and comparable."""
+
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from sparktorch_assets.errors import InputSchemaError, TaskError
+from sparktorch_assets.tasks import (
+    BatchPolicy,
+    CategoricalFeature,
+    CustomFeature,
+    Hooks,
+    ImageFeature,
+    InputTable,
+    MlTask,
+    ModelSpec,
+    NumericFeature,
+    RowFilter,
+    SlotPolicy,
+    TextFeature,
+)
+
+MODEL = ModelSpec(factory="sparktorch_assets.testing:build", arguments={"network": "Echo"})
+TYPES = {"id": "int64", "x": "double", "name": "string", "image": "binary"}
+
+
+def make(**changes):
+    given = {
+        "name": "t",
+        "input": "table",
+        "model": MODEL,
+        "features": [NumericFeature(columns=["x"])],
+        "labels": ["0", "1"],
+    }
+    return MlTask(**given | changes)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: make(name="Late Arrival"), "lower-case"),
+        (lambda: make(input="../x"), "asset key"),
+        (lambda: make(features=[], model=ModelSpec(weights="m.pt2")), "declare at least one group"),
+        (lambda: make(labels=[]), "labels is empty"),
+        (lambda: make(labels=["a", "a"]), "more than once"),
+        (lambda: make(labels="ab"), "single string"),
+        (lambda: make(labels=[0, 1]), "quote it in YAML"),
+        (lambda: make(extras=["score"]), "did you mean 'scores'"),
+        (lambda: make(extra_columns={"band": "string"}), "no hook is there"),
+        (lambda: make(extra_columns={"band": "text"}, hooks=Hooks(row_postprocessor=dict)), "Known: binary"),
+        (lambda: make(max_failed_share=1.5), r"\[0, 1\]"),
+        (lambda: make(cron="daily"), "five fields"),
+        (lambda: NumericFeature(columns="x"), r"write a list of names: \['x'\]"),
+        (lambda: CategoricalFeature(columns=["a", "b"], vocabulary={"a": ["1"]}), "no values for b"),
+        (lambda: TextFeature(column="t", max_tokens=0), "above 0"),
+        (lambda: ImageFeature(column="i", height=2, width=2, channels=3, mean=(0.1, 0.2)), "one a channel"),
+        (lambda: ImageFeature(column="i", height=2, width=2, std=(0.0,)), "above 0"),
+        (lambda: CustomFeature(columns=["a"], encoder="no_colon"), "package.module:attribute"),
+        (lambda: ModelSpec(), "neither weights nor factory"),
+        (lambda: ModelSpec(weights="m.onnx"), "does not tell the format"),
+        (lambda: ModelSpec(weights="m.safetensors"), "architecture"),
+        (lambda: ModelSpec(weights="m.pkl", format="pickle"), "trust_pickle"),
+        (lambda: ModelSpec(weights="m.pt2", sha256="abc"), "64 lower-case"),
+        (lambda: ModelSpec(weights="m.pt2", arguments={"a": {"b": 1}}), "mapping inside a value"),
+        (lambda: RowFilter(column="a", op="=", value=1), "choose one of"),
+        (lambda: RowFilter(column="a", op="in", value="b"), "needs a list"),
+        (lambda: RowFilter(column="a", value=None), "needs one value"),
+        (lambda: BatchPolicy(batch_size=0), "above 0"),
+        (lambda: SlotPolicy(models_per_gpu=0), "above 0"),
+        (lambda: SlotPolicy(device="gpu"), "auto, cpu or cuda"),
+        (lambda: Hooks(row_preprocessor="nope"), "package.module:attribute"),
+        (lambda: InputTable(name="t", source="a/*", format="xml", columns={"a": "int"}), "Known: csv, json, parquet"),
+        (lambda: InputTable(name="t", source="a/*", format="csv", columns={"a": "integer"}), "did you mean"),
+    ],
+)
+def test_bad_value_is_refused_with_the_way_out(build, message):
+    """What cannot work is refused where it is written, and the message says what to write instead."""
+    with pytest.raises(TaskError, match=message):
+        build()
+
+
+def test_tasks_are_values():
+    """Equal declarations are equal, hashable and survive pickling (Spark ships them to workers)."""
+    task = make(hooks=Hooks(row_preprocessor="json:loads"), where=[RowFilter(column="x", op="in", value=[1, 2])])
+    again = make(hooks=Hooks(row_preprocessor="json:loads"), where=[RowFilter(column="x", op="in", value=[1, 2])])
+    assert task == again
+    assert hash(task) == hash(again)
+    assert pickle.loads(pickle.dumps(task)) == task
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"features": [NumericFeature(columns=["y"])]}, "features needs column 'y'.*Known: id, image, name, x"),
+        ({"features": [NumericFeature(columns=["name"])]}, "'name' has type string"),
+        ({"features": [TextFeature(column="x")]}, "'x' has type double; it must be string"),
+        ({"features": [ImageFeature(column="name", height=1, width=1)]}, "must be binary"),
+        ({"keep_columns": ["idd"]}, "did you mean 'id'"),
+        ({"where": [RowFilter(column="z", value=1)]}, "where needs column 'z'"),
+    ],
+)
+def test_input_is_checked_before_anything_runs(changes, message):
+    """A missing column names those that are there; a wrong type names the type and the remedy."""
+    task = make(**changes)
+    with pytest.raises(InputSchemaError, match=message):
+        task.check_input(TYPES)
+
+
+def test_collision_names_the_way_out():
+    """A kept column is never overwritten: the error proposes a prefix, and with the prefix it works."""
+    types = TYPES | {"confidence": "double"}
+    with pytest.raises(InputSchemaError, match="output_prefix"):
+        make().check_input(types)
+    make(output_prefix="t_").check_input(types)
+    make(keep_columns=["id"]).check_input(types)
+
+
+def test_only_needed_columns_are_read():
+    """Kept, feature and filter columns; all of them where a preprocessor may look at any."""
+    task = make(keep_columns=["id"], where=[RowFilter(column="name", value="a")])
+    assert task.read_columns(list(TYPES)) == ("id", "x", "name")
+    hooked = make(keep_columns=["id"], hooks=Hooks(row_preprocessor="json:loads"))
+    assert hooked.read_columns(list(TYPES)) == tuple(TYPES)
+
+
+def test_declaring_needs_the_standard_library_alone():
+    """Declaring a task imports neither torch, pyarrow, Spark nor Dagster."""
+    code = (
+        "import sys\n"
+        "from sparktorch_assets import MlTask, ModelSpec, NumericFeature\n"
+        "MlTask(name='t', input='i', model=ModelSpec(weights='m.pt2'), features=[NumericFeature(columns=['x'])],"
+        " labels=['a', 'b'])\n"
+        "print([m for m in ('torch', 'pyarrow', 'pyspark', 'dagster', 'numpy', 'pandas') if m in sys.modules])\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert out.stdout.strip() == "[]"
