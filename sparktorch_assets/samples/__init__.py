@@ -1,0 +1,1 @@
+"""Sample networks: architectures only, named by the sample project's tasks."""
