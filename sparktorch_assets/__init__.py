@@ -10,6 +10,7 @@ _HOME = {
     "BatchPolicy": "tasks",
     "CategoricalFeature": "tasks",
     "CustomFeature": "tasks",
+    "Execution": "tasks",
     "Hooks": "tasks",
     "ImageFeature": "tasks",
     "MlTask": "tasks",
@@ -29,7 +30,9 @@ _HOME = {
     "ModelLoaderResource": "orchestration.resources",
     "LakeResource": "orchestration.resources",
     "SparkSessionResource": "orchestration.resources",
+    "build_input_asset": "orchestration.factory",
     "build_prediction_assets": "orchestration.factory",
+    "runtime_definitions": "orchestration.runtime",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605  (names that load lazily)
@@ -42,4 +45,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    # Dagster looks at every listed name of a registered package to find its components. Listing those alone spares
+    # every project that has this package installed the import of torch and pyspark.
+    return [*globals(), *(name for name, home in _HOME.items() if home == "orchestration.components")]

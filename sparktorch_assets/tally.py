@@ -34,10 +34,24 @@ class Tally:
     """Rows per device."""
     batch_sizes: dict[str, int] = field(default_factory=dict)
     """Forward passes per number of rows."""
+    splits: int = 0
+    """Batches that did not fit into memory and were halved."""
+    ceilings: dict[str, int] = field(default_factory=dict)
+    """Rows per length bucket (0 without texts) known to fit, where memory ran out; the lowest found."""
+    agreement: float | None = None
+    """The share of the first rows that got the class that fp32 gives, in another precision; the lowest found."""
+    confidence_difference: float | None = None
+    """The largest difference from fp32's confidence in those rows."""
 
     def add(self, other: "Tally") -> None:
         """Add `other`'s numbers to this one's."""
+        if other.agreement is not None and other.confidence_difference is not None:
+            self.compared(other.agreement, other.confidence_difference)
+        for bucket, rows in other.ceilings.items():
+            self.ceilings[bucket] = min(rows, self.ceilings.get(bucket, rows))
         for item in fields(self):
+            if item.name in ("agreement", "confidence_difference", "ceilings"):
+                continue
             mine, theirs = getattr(self, item.name), getattr(other, item.name)
             if isinstance(mine, dict):
                 for key, value in theirs.items():
@@ -50,6 +64,16 @@ class Tally:
     def spend(self, phase: str, seconds: float) -> None:
         """Add `seconds` to a phase."""
         self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+
+    def compared(self, agreement: float, confidence_difference: float) -> None:
+        """Take note of a comparison with fp32: the worst one counts."""
+        self.agreement = min(agreement, 1.0 if self.agreement is None else self.agreement)
+        self.confidence_difference = max(confidence_difference, self.confidence_difference or 0.0)
+
+    def out_of_memory(self, ceilings: Mapping[int, int]) -> None:
+        """Take note of a split, and of what is known to fit since."""
+        self.splits += 1
+        self.ceilings = {str(bucket): rows for bucket, rows in ceilings.items()}
 
     @property
     def balanced(self) -> bool:

@@ -31,6 +31,11 @@ class Encoder(Protocol):
         """The columns it reads."""
         ...
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row's tensors; 0 where rows differ or it cannot be known."""
+        ...
+
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
         """Encode all rows of `batch`, which holds at least `columns`; rows that cannot be are named in `failures`."""
         ...
@@ -59,6 +64,7 @@ class NumericEncoder:
 
     def __init__(self, feature: NumericFeature) -> None:
         self.columns = tuple(feature.columns)
+        self.row_bytes = 4 * len(self.columns)
         self._fill = feature.fill
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
@@ -69,8 +75,10 @@ class NumericEncoder:
             column = column_of(batch, name)
             if self._fill is None:
                 failures |= null_failures(column, name)
-            x_N = column.cast(pa.float32(), safe=False)
-            x_FN[f] = x_N.fill_null(0.0 if self._fill is None else self._fill).to_numpy(zero_copy_only=False)
+            x_N = column if column.type == pa.float32() else column.cast(pa.float32(), safe=False)
+            if x_N.null_count:
+                x_N = x_N.fill_null(0.0 if self._fill is None else self._fill)
+            x_FN[f] = x_N.to_numpy(zero_copy_only=False)
         return DenseFeature((torch.from_numpy(x_FN).T.contiguous(),), failures)
 
 
@@ -79,6 +87,7 @@ class CategoricalEncoder:
 
     def __init__(self, feature: CategoricalFeature, models_root: Path) -> None:
         self.columns = tuple(feature.columns)
+        self.row_bytes = 8 * len(self.columns)
         self._fill = feature.fill
         vocabulary = feature.vocabulary
         known: dict[str, Any]
@@ -114,6 +123,7 @@ class CustomEncoder:
 
     def __init__(self, feature: CustomFeature) -> None:
         self.columns = tuple(feature.columns)
+        self.row_bytes = 0
         self._path = feature.encoder
         self._encoder: Any = load_import_path(feature.encoder, "CustomFeature.encoder")(**dict(feature.arguments))
         if not callable(self._encoder):

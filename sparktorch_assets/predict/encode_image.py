@@ -26,6 +26,7 @@ class ImageEncoder:
 
     def __init__(self, feature: ImageFeature) -> None:
         self.columns = feature.columns
+        self.row_bytes = 4 * feature.channels * feature.height * feature.width
         self._feature = feature
         self._mode = "L" if feature.channels == 1 else "RGB"
         self._size = (feature.width, feature.height)

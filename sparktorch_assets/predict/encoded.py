@@ -21,8 +21,8 @@ class EncodedFeature(ABC):
     """Rows that could not be encoded; what `collate` gives for them is undefined."""
 
     @abstractmethod
-    def collate(self, rows: Rows) -> tuple[torch.Tensor, ...]:
-        """The arguments of `forward` for these rows of the window."""
+    def collate(self, rows: Rows, width: int = 0) -> tuple[torch.Tensor, ...]:
+        """The arguments of `forward` for these rows of the window; texts padded to `width` tokens at least."""
 
 
 class DenseFeature(EncodedFeature):
@@ -33,7 +33,7 @@ class DenseFeature(EncodedFeature):
         self.failures = failures or {}
         self._tensors = tensors
 
-    def collate(self, rows: Rows) -> tuple[torch.Tensor, ...]:
+    def collate(self, rows: Rows, width: int = 0) -> tuple[torch.Tensor, ...]:  # noqa: ARG002  (texts alone have one)
         """A view where the rows are consecutive, else a copy."""
         first, last = int(rows[0]), int(rows[-1])
         if last - first + 1 == len(rows):
@@ -57,11 +57,11 @@ class TokenFeature(EncodedFeature):
         self._tokens = tokens
         self._offsets_N1 = offsets_N1
 
-    def collate(self, rows: Rows) -> tuple[torch.Tensor, ...]:
+    def collate(self, rows: Rows, width: int = 0) -> tuple[torch.Tensor, ...]:
         """`token_ids_BT` int64, 0 where padded, and `mask_BT` bool. T is at least 1, so that an empty text has shape."""
         assert self.lengths_N is not None
         lengths_B = self.lengths_N[rows]
-        longest = max(int(lengths_B.max(initial=0)), 1)
+        longest = max(int(lengths_B.max(initial=0)), width, 1)
         mask_BT = np.arange(longest)[None, :] < lengths_B[:, None]
         ids_BT = np.zeros((len(rows), longest), dtype=np.int64)
         # The source index of every token: each row's offset, counted on from its first token.

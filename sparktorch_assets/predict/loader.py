@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparktorch_assets.errors import DeviceError, ModelError, UnknownTaskError, nearest
 from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
-from sparktorch_assets.tasks.digest import check_sha256, file_sha256, model_digest, task_digest
+from sparktorch_assets.tasks.digest import check_sha256, digest_of, file_sha256, model_digest, task_digest
 from sparktorch_assets.tasks.import_path import load_import_path
 from sparktorch_assets.tasks.ml_task import MlTask
 from sparktorch_assets.tasks.slot_policy import DevicePolicy
@@ -77,6 +77,7 @@ class ModelLoader:
         """
         import torch
 
+        from sparktorch_assets.predict.memory import SharedCeilings
         from sparktorch_assets.predict.torch_model import TorchModel
 
         task = self.find_task(ml_task)
@@ -90,7 +91,8 @@ class ModelLoader:
             found,
             models_root=self.models_root,
             device=device,
-            batch_size=task.batch.batch_size or batch_size,
+            batch_size=None if task.batch.pinned else batch_size,
+            ceilings=SharedCeilings(digest_of([repr(self.cache_key(task)), device.type])[:32]),
         )
 
     def load_module(self, task: MlTask, device: "torch.device") -> Any:

@@ -22,7 +22,8 @@ class LocalPredictor:
 
     Args:
         ml_task: the task, or the name of one that the loader knows.
-        batch_size: rows a forward pass; `None` takes the task's, else 1,024.
+        batch_size: rows a forward pass; `None` takes the task's policy, and where that is silent the size that is found
+            to be fastest on the first rows (1,024 for a user's own model object).
         partition_index: the number of the partition; it spreads slots over GPUs where nothing better is known.
         model_loader: brings the model up.
         slots: the device policy and models per GPU.
@@ -51,7 +52,7 @@ class LocalPredictor:
         loader = model_loader or ModelLoader()
         policy = slots or SlotPolicy(device=loader.device)
         self.task = loader.find_task(ml_task)
-        self.batch_size = batch_size or self.task.batch.batch_size or DEFAULT_BATCH_SIZE
+        self.batch_size = batch_size
         gpu = choose_gpu(
             policy.device,
             gpus=0 if policy.device == "cpu" else gpus_visible(),
@@ -64,16 +65,22 @@ class LocalPredictor:
             _share_cores(concurrent_slots)
         key = (loader.cache_key(self.task), self.device)
         self.model: Any = cached_model(
-            key, lambda: loader.bring_up_model(self.task, gpu is not None, gpu or 0, self.batch_size)
+            key, lambda: loader.bring_up_model(self.task, gpu is not None, gpu or 0, self._user_batch_size)
         )
+        self.overlaps = gpu is not None or _threads() > 1
+        """Whether encoding, forward passes and writing go on side by side: a single core has nothing to gain."""
         self.load_s = time.perf_counter() - started
 
     def windows(self) -> "TorchModel | UserModel":
         """The model as the partition predictor drives it, in windows of columns."""
         if isinstance(self.model, TorchModel):
-            self.model.batch_size = self.batch_size
+            self.model.limit_batches(self.batch_size)
             return self.model
-        return UserModel(self.task, self.model, self.batch_size)
+        return UserModel(self.task, self.model, self._user_batch_size)
+
+    @property
+    def _user_batch_size(self) -> int:
+        return self.batch_size or self.task.batch.batch_size or DEFAULT_BATCH_SIZE
 
 
 def _share_cores(concurrent_slots: int) -> None:
@@ -81,3 +88,9 @@ def _share_cores(concurrent_slots: int) -> None:
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(max(1, cores // max(1, concurrent_slots)))
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()

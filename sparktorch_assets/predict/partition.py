@@ -17,8 +17,10 @@ import pyarrow.compute as pc
 
 from sparktorch_assets.errors import HookError
 from sparktorch_assets.predict.apply_hooks import HookedRows, apply_batch_hook, apply_row_hook
-from sparktorch_assets.predict.failures import Quarantine, RowFailure
+from sparktorch_assets.predict.duplicates import distinct_rows
+from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
 from sparktorch_assets.predict.local import LocalPredictor
+from sparktorch_assets.predict.overlap import ahead
 from sparktorch_assets.predict.predictions import mark_failed, prediction_batch
 from sparktorch_assets.predict.row_filter import filter_rows
 from sparktorch_assets.predict.row_queue import RowQueue
@@ -28,8 +30,9 @@ from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
 
 K = TypeVar("K")
 
-WINDOW_ROWS = 8192
-"""Rows within which texts are ordered by length."""
+
+ROWS_A_BATCH = 8192
+"""Dicts that become a record batch at once."""
 
 HOOK_NAMES = ("row_preprocessor", "batch_preprocessor", "row_postprocessor", "batch_postprocessor")
 
@@ -41,6 +44,28 @@ class _Chunk(Generic[K]):
     key: K
     rows: pa.RecordBatch
     """As they came, less those that were filtered or dropped, and with the columns that a preprocessor added."""
+
+
+@dataclass(slots=True)
+class _Window(Generic[K]):
+    """Rows that are encoded together."""
+
+    key: K
+    rows: int
+    good: Rows
+    """Those of the rows that the model sees."""
+    place: Rows | None
+    """For each of them, its place in `prepared`, where equal ones are there once."""
+    prepared: Any
+    failures: dict[int, RowFailure]
+
+
+@dataclass(slots=True)
+class _Answers:
+    """The columns that the model adds to the rows of a window."""
+
+    columns: pa.RecordBatch
+    failures: dict[int, RowFailure]
 
 
 def predict_batches(
@@ -121,17 +146,17 @@ def predict_map(
             items, predictor=predictor, schema=output_schema(predictor.task, first.schema), tally=tally
         )
         return
-    batches = _rows_in_batches(items, predictor.batch_size)
+    batches = _rows_in_batches(items, ROWS_A_BATCH)
     head = next(batches)
     schema = output_schema(predictor.task, head.schema)
     for batch in predict_batches(itertools.chain([head], batches), predictor=predictor, schema=schema, tally=tally):
         yield from batch.to_pylist()
 
 
-def _rows_in_batches(rows: Iterator[Any], batch_size: int) -> Iterator[pa.RecordBatch]:
+def _rows_in_batches(rows: Iterator[Any], batch_rows: int) -> Iterator[pa.RecordBatch]:
     """Rows as record batches of one schema, the first batch's."""
     schema: pa.Schema | None = None
-    while part := [row if isinstance(row, Mapping) else dict(row) for row in itertools.islice(rows, batch_size)]:
+    while part := [row if isinstance(row, Mapping) else dict(row) for row in itertools.islice(rows, batch_rows)]:
         names: Sequence[str] = (
             list(dict.fromkeys(name for row in part for name in row)) if schema is None else schema.names
         )
@@ -147,28 +172,42 @@ class _Partition(Generic[K]):
         self._task = predictor.task
         self._model = predictor.windows()
         self._device = predictor.device
+        self._overlaps = predictor.overlaps
         self._schema = schema
         self._tally_of = tally_of
         self._quarantine = Quarantine(self._task.name)
         self._hooks = {name: self._task.hooks.load(name) for name in HOOK_NAMES}
         self._load_s = predictor.load_s
-        self._window_rows = max(WINDOW_ROWS, predictor.batch_size) if self._model.has_lengths else predictor.batch_size
-        self._chunks: deque[_Chunk[K]] = deque()
         self._inputs = RowQueue()
+        self._chunks: deque[_Chunk[K]] = deque()
         self._added = RowQueue()
 
     def run(self, batches: Iterable[tuple[K, pa.RecordBatch]]) -> Iterator[tuple[K, pa.RecordBatch]]:
-        """Feed record batches in, take finished ones out."""
-        for key, batch in batches:
-            self._take_in(key, batch)
-            while self._inputs.rows >= self._window_rows:
-                self._predict(self._window_rows)
+        """Three stages: read, preprocess and encode; forward; decode and postprocess. Side by side where cores or a GPU
+        are there for it, else in turn."""
+        prepared: Iterable[_Chunk[K] | _Window[K]] = self._prepare(batches)
+        inferred = self._infer(ahead(prepared) if self._overlaps else prepared)
+        finished: Iterable[_Chunk[K] | _Answers] = ahead(inferred) if self._overlaps else inferred
+        for item in finished:
+            if isinstance(item, _Chunk):
+                self._chunks.append(item)
+            else:
+                self._added.push(item.columns, item.failures)
             yield from self._finished()
-        while self._inputs.rows:
-            self._predict(min(self._inputs.rows, self._window_rows))
-        yield from self._finished()
 
-    def _take_in(self, key: K, batch: pa.RecordBatch) -> None:
+    def _prepare(self, batches: Iterable[tuple[K, pa.RecordBatch]]) -> Iterator["_Chunk[K] | _Window[K]"]:
+        """Each chunk, and after it the windows that its rows complete."""
+        chunk: _Chunk[K] | None = None
+        for key, batch in batches:
+            chunk = self._take_in(key, batch)
+            if chunk.rows.num_rows:
+                yield chunk
+            while self._inputs.rows >= (rows := self._model.window_rows):
+                yield self._encode(rows, key)
+        while chunk is not None and self._inputs.rows:
+            yield self._encode(min(self._inputs.rows, self._model.window_rows), chunk.key)
+
+    def _take_in(self, key: K, batch: pa.RecordBatch) -> "_Chunk[K]":
         tally = self._tally_of(key)
         if self._load_s:  # the first key pays for bringing the model up
             tally.spend("load", self._load_s)
@@ -184,28 +223,41 @@ class _Partition(Generic[K]):
             inputs, failures, rows = hooked.batch, hooked.failures, rows.take(pa.array(hooked.rows))
             made = [name for name in inputs.schema.names if name not in rows.schema.names]
             rows = with_columns(rows, {name: inputs.column(name) for name in made})
-        if not rows.num_rows:
-            return
         if self._model.columns is not None:
             inputs = inputs.select([name for name in self._model.columns if name in inputs.schema.names])
-        self._chunks.append(_Chunk(key, rows))
         self._inputs.push(inputs, failures)
+        return _Chunk(key, rows)
 
-    def _predict(self, rows: int) -> None:
-        """Predict the next `rows` rows; those that failed before stay out of the model's sight."""
+    def _encode(self, rows: int, key: K) -> "_Window[K]":
+        """The next `rows` rows, encoded; those that failed before stay out of the model's sight."""
         inputs, failures = self._inputs.pop(rows)
-        tally = self._tally_of(self._chunks[0].key)
-        good = np.setdiff1d(np.arange(rows), np.fromiter(failures, dtype=np.int64, count=len(failures)))
-        window = inputs if len(good) == rows else inputs.take(pa.array(good))
-        prepared = self._model.prepare(window, self._quarantine, tally)
-        predictions = self._model.infer(prepared, self._quarantine, tally)
-        added = prediction_batch(self._task, predictions)
+        good = np.arange(rows)
         if failures:
-            place = np.full(rows, -1, dtype=np.int64)
-            place[good] = np.arange(len(good))
-            added = mark_failed(added.take(pa.array(place, mask=place < 0)), self._task, failures)
-        failures |= {int(good[row]): failure for row, failure in predictions.failures.items()}
-        self._added.push(added, failures)
+            good = np.setdiff1d(good, np.fromiter(failures, dtype=np.int64, count=len(failures)))
+            inputs = inputs.take(pa.array(good))
+        place: Rows | None = None
+        if self._task.batch.deduplicate:
+            first, place = distinct_rows(inputs)
+            inputs = inputs.take(pa.array(first))
+        prepared = self._model.prepare(inputs, self._quarantine, self._tally_of(key))
+        return _Window(key, rows, good, place, prepared, failures)
+
+    def _infer(self, items: Iterable["_Chunk[K] | _Window[K]"]) -> Iterator["_Chunk[K] | _Answers"]:
+        for item in items:
+            yield item if isinstance(item, _Chunk) else self._answer(item)
+
+    def _answer(self, window: "_Window[K]") -> "_Answers":
+        predictions = self._model.infer(window.prepared, self._quarantine, self._tally_of(window.key))
+        columns, found = prediction_batch(self._task, predictions), predictions.failures
+        if window.place is not None:
+            columns = columns.take(pa.array(window.place))
+            found = {row: found[first] for row, first in enumerate(window.place.tolist()) if first in found}
+        if window.failures:
+            place = np.full(window.rows, -1, dtype=np.int64)
+            place[window.good] = np.arange(len(window.good))
+            columns = mark_failed(columns.take(pa.array(place, mask=place < 0)), self._task, window.failures)
+        late = {int(window.good[row]): failure for row, failure in found.items()}
+        return _Answers(columns, window.failures | late)
 
     def _finished(self) -> Iterator[tuple[K, pa.RecordBatch]]:
         while self._chunks and self._chunks[0].rows.num_rows <= self._added.rows:
@@ -244,7 +296,7 @@ class _Partition(Generic[K]):
                 batch_hook, hooked.batch, f"batch_{kind}", hooked.failures, types, self._quarantine
             )
             hooked = HookedRows(after.batch, hooked.rows[after.rows], after.failures)
-        tally.spend("hooks", time.perf_counter() - started)
+        tally.spend(kind, time.perf_counter() - started)
         return hooked
 
     def _check_columns(self, batch: pa.RecordBatch) -> None:

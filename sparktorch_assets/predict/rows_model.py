@@ -24,11 +24,9 @@ class UserModel:
     the output columns. `predict(rows)` yields as many dicts as it got, in order.
     """
 
-    has_lengths = False
-
     def __init__(self, task: MlTask, model: Any, batch_size: int) -> None:
         self.task = task
-        self.batch_size = batch_size
+        self.batch_size = self.window_rows = batch_size
         self.columns: tuple[str, ...] | None = None  # a user's code may look at any column
         self._model = model
         self._run = self._run_batch if callable(getattr(model, "predict_batch", None)) else self._run_rows

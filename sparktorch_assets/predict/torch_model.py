@@ -4,6 +4,7 @@ Shapes: N rows of a window, B rows of a batch, C classes, E embedding width.
 """
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +15,27 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from sparktorch_assets.errors import ModelError, SparktorchError
+from sparktorch_assets.errors import SparktorchError
+from sparktorch_assets.predict.batch_sizer import NO_LIMIT, TOKEN_BYTES, BatchSizer
 from sparktorch_assets.predict.encode import make_encoder
 from sparktorch_assets.predict.encoded import EncodedFeature
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
+from sparktorch_assets.predict.memory import SharedCeilings, is_out_of_memory
+from sparktorch_assets.predict.network import Network
 from sparktorch_assets.predict.packing import pack
 from sparktorch_assets.predict.predictions import Predictions, float_lists, prediction_batch, scatter
 from sparktorch_assets.predict.rows import rows_to_batch
+from sparktorch_assets.predict.transfer import OnTheWay
+from sparktorch_assets.predict.watchdog import ends_worker_after
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.ml_task import MlTask
 
-MAX_TOKENS = 32_768
-"""Padded tokens a batch, where a task with texts does not say its batch size."""
-
+MOST_ROWS = 65_536
+"""Rows a batch at most, where only speed decides: beyond, nothing was found to gain."""
+SEARCH_ROWS = 16_384
+"""Rows to encode at once while batches of fixed-size rows are still being tried, and to fill with whole batches then."""
+MOST_TOKENS_A_ROW = 256
+"""Tokens a row that bound a window of texts; longer ones make it larger."""
 
 NOT_FINITE = RowFailure("forward", "NotFinite", "the model gave NaN or infinite logits")
 
@@ -43,14 +52,11 @@ class Encoded:
     """By row of the window."""
 
 
-@dataclass(kw_only=True, slots=True)
-class Outputs:
-    """What the network gave for the B rows of one batch, on the host."""
+Launched = tuple[Rows, OnTheWay]
+"""Positions in the encoded features, and their results on the way."""
 
-    class_index_B: npt.NDArray[np.int64]
-    confidence_B: npt.NDArray[np.float32]
-    scores_BC: npt.NDArray[np.float32] | None
-    embedding_BE: npt.NDArray[np.float32] | None
+Outputs = tuple[Rows, dict[str, npt.NDArray[Any]]]
+"""Rows of the window, and their results by name, as `Network.run` names them."""
 
 
 class TorchModel:
@@ -62,16 +68,69 @@ class TorchModel:
     """
 
     def __init__(
-        self, task: MlTask, module: torch.nn.Module, *, models_root: Path, device: torch.device, batch_size: int
+        self,
+        task: MlTask,
+        module: torch.nn.Module,
+        *,
+        models_root: Path,
+        device: torch.device,
+        batch_size: int | None = None,
+        ceilings: SharedCeilings | None = None,
     ) -> None:
         self.task = task
-        self.module = module
-        self.device = device
-        self.batch_size = batch_size
+        self.network = Network(task, module, device)
         self.columns = task.feature_columns
+        self.has_lengths = any(feature.kind == "text" for feature in task.features)
         self._encoders = [make_encoder(feature, models_root) for feature in task.features]
+        self._row_bytes = sum(encoder.row_bytes for encoder in self._encoders)
         self._labels = pa.array(task.labels, pa.string())
-        self._max_tokens = None if task.batch.batch_size else MAX_TOKENS
+        self._ceilings = ceilings
+        self._batches = 0
+        self._limited_to = batch_size
+        self.sizer = self._new_sizer(batch_size)
+
+    def limit_batches(self, batch_size: int | None) -> None:
+        """Take batches of `batch_size` rows; with `None`, as the task's policy says or, where it is silent, of the size
+        that is found to be fastest. A size found before is kept."""
+        if self._limited_to != batch_size:
+            self._limited_to = batch_size
+            self.sizer = self._new_sizer(batch_size)
+
+    def _new_sizer(self, batch_size: int | None) -> BatchSizer:
+        return BatchSizer(
+            self.task.batch,
+            row_bytes=self._row_bytes,
+            has_lengths=self.has_lengths,
+            most_rows=self._most_rows,
+            rows=batch_size,
+            ceilings=self._ceilings.read() if self._ceilings else None,
+        )
+
+    @property
+    def _most_rows(self) -> int:
+        by_bytes = self.task.batch.window_bytes // self._row_bytes if self._row_bytes else NO_LIMIT
+        return max(1, min(by_bytes, MOST_ROWS)) if not self.has_lengths else NO_LIMIT
+
+    @property
+    def window_rows(self) -> int:
+        """Rows to encode at once: a whole number of batches; with lengths, enough to put like ones together."""
+        if self.has_lengths:
+            by_bytes = self.task.batch.window_bytes // (TOKEN_BYTES * MOST_TOKENS_A_ROW)
+            return max(1, min(self.task.batch.window_rows, max(by_bytes, 256)))
+        if self.sizer.searching:
+            return max(1, min(SEARCH_ROWS, self._most_rows))
+        rows = self.sizer.most(0)
+        return rows * max(1, min(SEARCH_ROWS, self._most_rows) // rows)
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The network itself."""
+        return self.network.module
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.network.transfer.device
 
     @property
     def weight_bytes(self) -> int:
@@ -79,19 +138,14 @@ class TorchModel:
         tensors = (*self.module.parameters(), *self.module.buffers())
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
-    @property
-    def has_lengths(self) -> bool:
-        """Whether rows differ in length, so that ordering a window of them saves padding."""
-        return any(feature.kind == "text" for feature in self.task.features)
-
     def predict(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Each row with `predicted_class`, `confidence` and the task's other output columns added, in order.
 
         Rows that fail get `prediction_error` and a null class; nothing is raised for them.
         """
         pending = list(rows)
-        for start in range(0, len(pending), self.batch_size):
-            part = pending[start : start + self.batch_size]
+        for start in range(0, len(pending), self.window_rows):
+            part = pending[start : start + self.window_rows]
             added = self._predict_once(rows_to_batch(part, self.columns)).to_pylist()
             for row, columns in zip(part, added, strict=True):
                 yield {**row, **columns}
@@ -130,7 +184,7 @@ class TorchModel:
         return Encoded(window_rows=batch.num_rows, rows=rows, features=features, failures=failures)
 
     def infer(self, encoded: Encoded, quarantine: Quarantine, tally: Tally) -> Predictions:
-        """Predictions of an encoded window, in its order; adds seconds, devices and batch sizes to `tally`."""
+        """Predictions of an encoded window, in its order; adds seconds, splits and batch sizes to `tally`."""
         started = time.perf_counter()
         failures = dict(encoded.failures)
         positions = np.arange(len(encoded.rows))
@@ -138,88 +192,78 @@ class TorchModel:
             positions = positions[~np.isin(encoded.rows, np.fromiter(failures, dtype=np.int64))]
         lengths = [feature.lengths_N for feature in encoded.features if feature.lengths_N is not None]
         lengths_N = np.sum(lengths, axis=0) if lengths else None
-        outputs: list[tuple[Rows, Outputs]] = []
-        for part in pack(positions, lengths_N, batch_size=self.batch_size, max_tokens=self._max_tokens):
-            pieces, failed = quarantine.run("forward", part, lambda chosen: self._forward(encoded, chosen, tally))
-            outputs += [(encoded.rows[chosen], output) for chosen, output in pieces]
+        launched: deque[Launched] = deque()
+        outputs: list[Outputs] = []
+        late = 1 if self.network.transfer.asynchronous else 0  # a GPU computes the next batch while one comes back
+        for part in pack(positions, lengths_N, self.sizer):
+            pieces, failed = quarantine.run(
+                "forward", part, lambda chosen: self._forward(encoded.features, chosen, lengths_N, tally)
+            )
+            launched += [one for _, several in pieces for one in several]
             failures |= {int(encoded.rows[position]): failure for position, failure in failed.items()}
+            while len(launched) > late:
+                outputs.append(_fetch(launched.popleft(), encoded.rows))
+        outputs += [_fetch(one, encoded.rows) for one in launched]
         forwarded = time.perf_counter()
         predictions = self._decode(encoded.window_rows, outputs, failures)
         tally.spend("forward", forwarded - started)
         tally.spend("decode", time.perf_counter() - forwarded)
+        if self.network.agreement is not None:
+            tally.compared(self.network.agreement.share, self.network.agreement.confidence_difference)
         return predictions
 
-    @torch.inference_mode()
-    def _forward(self, encoded: Encoded, positions: Rows, tally: Tally) -> Outputs:
-        arguments = [
-            tensor.to(self.device, non_blocking=True)
-            for feature in encoded.features
-            for tensor in feature.collate(positions)
-        ]
-        logits, embedding = self._split(self.module(*arguments))
-        scores_BC = self._scores(logits, len(positions))
-        confidence_B, class_index_B = scores_BC.max(dim=1)
-        tally.batch_sizes[str(len(positions))] = tally.batch_sizes.get(str(len(positions)), 0) + 1
-        wants = self.task.extras
-        return Outputs(
-            class_index_B=class_index_B.cpu().numpy(),
-            confidence_B=confidence_B.cpu().numpy(),
-            scores_BC=scores_BC.cpu().numpy() if "scores" in wants else None,
-            embedding_BE=self._embedding(embedding, len(positions)) if "embedding" in wants else None,
-        )
+    def _forward(
+        self, features: list[EncodedFeature], positions: Rows, lengths_N: npt.NDArray[np.int64] | None, tally: Tally
+    ) -> list[Launched]:
+        """Start predicting rows; halves of them where they do not fit into memory, down to single rows."""
+        launched: list[Launched] = []
+        stack = [positions]
+        while stack:
+            part = stack.pop()
+            longest = 0 if lengths_N is None else int(lengths_N[part].max(initial=0))
+            out_of_memory: str | None = None
+            started = time.perf_counter()
+            self._batches += 1
+            what = f"task {self.task.name!r}, batch {self._batches} of this worker, {len(part)} rows"
+            try:
+                with ends_worker_after(self.task.batch.batch_timeout_s, what):
+                    on_the_way = self.network.run(features, part, longest)
+                    if self.sizer.searching or self.task.batch.batch_timeout_s is not None:
+                        self.network.transfer.wait()
+            except Exception as error:
+                # One row that does not fit is a failed row; and nothing is tried again in here, where the traceback
+                # still holds the tensors that filled the memory.
+                if not is_out_of_memory(error) or len(part) == 1:
+                    raise
+                out_of_memory = type(error).__name__
+            if out_of_memory is not None:
+                self.network.transfer.free()
+                self.sizer.out_of_memory(len(part), longest)
+                tally.out_of_memory(self.sizer.ceilings)
+                if self._ceilings is not None:
+                    self._ceilings.add(self.sizer.ceilings)
+                middle = len(part) // 2
+                stack += [part[middle:], part[:middle]]
+                continue
+            self.sizer.measured(len(part) * (longest if self.has_lengths else 1), time.perf_counter() - started)
+            tally.batch_sizes[str(len(part))] = tally.batch_sizes.get(str(len(part)), 0) + 1
+            launched.append((part, on_the_way))
+        return launched
 
-    @staticmethod
-    def _split(output: Any) -> tuple[Any, Any]:
-        if isinstance(output, torch.Tensor):
-            return output, None
-        if isinstance(output, tuple | list) and output:
-            return output[0], output[1] if len(output) > 1 else None
-        return getattr(output, "logits", output), getattr(output, "embedding", None)
-
-    def _scores(self, logits: Any, rows: int) -> torch.Tensor:
-        """Softmax probabilities (B, C) in float32; NaN in every class where a logit is not finite."""
-        where, labels = f"task {self.task.name!r}", len(self.task.labels)
-        if not isinstance(logits, torch.Tensor):
-            raise ModelError(f"{where}: forward gave a {type(logits).__name__}; logits must be a tensor (B, C)")
-        logits_BC = logits.float()
-        if labels == 2 and logits_BC.shape in ((rows,), (rows, 1)):
-            logits_BC = torch.stack([torch.zeros_like(logits_BC.view(rows)), logits_BC.view(rows)], dim=1)
-        if logits_BC.shape != (rows, labels):
-            raise ModelError(
-                f"{where}: the model gave logits of shape {tuple(logits.shape)} for {rows} rows and {labels} labels; "
-                f"({rows}, {labels}) is due. Declare one label per logit, in the model's order"
-            )
-        finite_B1 = torch.isfinite(logits_BC).all(dim=1, keepdim=True)
-        return torch.softmax(logits_BC, dim=1).masked_fill(~finite_B1, torch.nan)
-
-    def _embedding(self, embedding: Any, rows: int) -> Any:
-        if not isinstance(embedding, torch.Tensor) or embedding.ndim != 2 or len(embedding) != rows:
-            shape = tuple(embedding.shape) if isinstance(embedding, torch.Tensor) else type(embedding).__name__
-            raise ModelError(
-                f"task {self.task.name!r} asks for `embedding`, but forward gave {shape} beside its logits; return "
-                f"(logits, embedding) with an embedding of shape (B, E)"
-            )
-        return embedding.float().cpu().numpy()
-
-    def _decode(
-        self, window_rows: int, outputs: list[tuple[Rows, Outputs]], failures: dict[int, RowFailure]
-    ) -> Predictions:
+    def _decode(self, window_rows: int, outputs: list[Outputs], failures: dict[int, RowFailure]) -> Predictions:
         index_N = np.zeros(window_rows, dtype=np.int64)
         confidence_N = np.full(window_rows, np.nan, dtype=np.float32)
         for rows, output in outputs:
-            index_N[rows] = output.class_index_B
-            confidence_N[rows] = output.confidence_B
+            index_N[rows] = output["classes"]
+            confidence_N[rows] = output["confidence"]
         not_finite = np.isnan(confidence_N)
         if not_finite.any():
             for row in np.flatnonzero(not_finite):
                 failures.setdefault(int(row), NOT_FINITE)
         columns = {}
         for extra in self.task.extras:
-            found = [(rows, output.scores_BC if extra == "scores" else output.embedding_BE) for rows, output in outputs]
             columns[f"{self.task.output_prefix}{extra}"] = scatter(
-                [(rows, float_lists(values)) for rows, values in found if values is not None],
-                window_rows,
-                pa.list_(pa.float32()),
+                [(rows, float_lists(output[extra])) for rows, output in outputs], window_rows, pa.list_(pa.float32())
             )
         return Predictions(
             classes_N=self._labels.take(pa.array(index_N)),
@@ -227,3 +271,8 @@ class TorchModel:
             columns=columns,
             failures=failures,
         )
+
+
+def _fetch(launched: Launched, rows: Rows) -> Outputs:
+    positions, on_the_way = launched
+    return rows[positions], on_the_way.fetch()

@@ -1,6 +1,7 @@
 """Declarations: frozen, validated dataclasses over the standard library alone."""
 
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
+from sparktorch_assets.tasks.execution import Execution
 from sparktorch_assets.tasks.features import (
     CategoricalFeature,
     CustomFeature,
@@ -20,6 +21,7 @@ __all__ = [
     "BatchPolicy",
     "CategoricalFeature",
     "CustomFeature",
+    "Execution",
     "Feature",
     "Hooks",
     "ImageFeature",

@@ -94,6 +94,7 @@ def task_digest(task: MlTask) -> str:
         {
             "features": [asdict(feature) for feature in task.features],
             "labels": task.labels,
+            "execution": [task.execution.precision, task.execution.compile],
             "where": [asdict(test) for test in task.where],
             "keep_columns": task.keep_columns,
             "hooks": hooks,
@@ -110,8 +111,8 @@ def _function_code(function: Callable[..., Any]) -> Any:
         return [_function_code(function.func), repr(function.args), repr(sorted(function.keywords.items()))]
     code = getattr(function, "__code__", None)
     if code is None:  # an object with __call__, or a built-in: its class's code, and its name
-        call = getattr(type(function), "__call__", None)
-        inner = _function_code(call) if hasattr(call, "__code__") else None
+        call = vars(type(function)).get("__call__")
+        inner = None if call is None or not hasattr(call, "__code__") else _function_code(call)
         return [type(function).__module__, type(function).__qualname__, getattr(function, "__qualname__", ""), inner]
     cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
     closed = [repr(value) for value in cells if isinstance(value, str | int | float | bool | tuple | NoneType)]

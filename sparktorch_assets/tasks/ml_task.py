@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from sparktorch_assets.errors import InputSchemaError, TaskError, nearest
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
+from sparktorch_assets.tasks.execution import Execution
 from sparktorch_assets.tasks.features import Feature, feature_files
 from sparktorch_assets.tasks.hooks import Hooks
 from sparktorch_assets.tasks.model_spec import ModelSpec
@@ -50,6 +51,7 @@ class MlTask:
     labels: Sequence[str]
     """The classes, in the order of the model's logits."""
     batch: BatchPolicy = field(default_factory=BatchPolicy)
+    execution: Execution = field(default_factory=Execution)
     where: Sequence[RowFilter] = ()
     """Take only the input rows for which every condition holds."""
     keep_columns: Sequence[str] | None = None

@@ -1,0 +1,115 @@
+"""How large the next batch may be: as pinned, or the fastest size found on the first rows; and never again as large as
+what ran out of memory.
+
+Sizes are rows, or padded tokens where rows have lengths. What ran out of memory is remembered as rows per length bucket
+(the longest row's length, rounded up to a power of two), because attention grows faster than tokens do.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+from sparktorch_assets.tasks.batch_policy import BatchPolicy
+
+FIRST_ROWS = 32
+FIRST_TOKENS = 2_048
+GROWTH = 4
+WORTH = 1.1
+"""A larger size is kept while it brings a tenth more rows (or tokens) a second."""
+
+TOKEN_BYTES = 9
+"""An int64 id and a bool."""
+
+NO_LIMIT = 1 << 62
+
+
+class BatchSizer:
+    """The limits of the next batch, learnt while predicting; nothing is predicted twice to find them.
+
+    Args:
+        policy: the task's limits.
+        row_bytes: bytes of a row's encoded inputs, without texts.
+        has_lengths: whether rows have tokens; sizes are then tokens.
+        most_rows: no batch has more.
+        rows: a size in rows that goes before the policy.
+        ceilings: rows per length bucket that are known to fit, from an earlier run.
+    """
+
+    def __init__(
+        self,
+        policy: BatchPolicy,
+        *,
+        row_bytes: int = 0,
+        has_lengths: bool = False,
+        most_rows: int = NO_LIMIT,
+        rows: int | None = None,
+        ceilings: Mapping[int, int] | None = None,
+    ) -> None:
+        self.has_lengths = has_lengths
+        self.ceilings = dict(ceilings or {})
+        self.rows = rows or policy.batch_size or NO_LIMIT
+        self.tokens = NO_LIMIT if rows else policy.max_tokens or NO_LIMIT
+        if policy.max_bytes is not None and not rows:
+            if has_lengths:
+                self.tokens = min(self.tokens, max(1, policy.max_bytes // TOKEN_BYTES))
+            else:
+                self.rows = min(self.rows, max(1, policy.max_bytes // max(1, row_bytes)))
+        self._most_rows = most_rows
+        self.rows = min(self.rows, most_rows)
+        self.searching = rows is None and not policy.pinned
+        self._rates: dict[int, float] = {}
+        self._warm = False
+        if self.searching:
+            self._set(FIRST_TOKENS if has_lengths else FIRST_ROWS)
+
+    def most(self, longest: int) -> int:
+        """Rows that a batch with a longest row of this many tokens (0 without lengths) may have."""
+        by_tokens = max(1, self.tokens // max(1, longest)) if self.has_lengths else NO_LIMIT
+        fits = min(
+            (rows for bucket, rows in self.ceilings.items() if bucket <= length_bucket(longest)), default=NO_LIMIT
+        )
+        return max(1, min(self.rows, by_tokens, fits))
+
+    def measured(self, size: int, seconds: float) -> None:
+        """Take note that a batch of `size` rows (padded tokens where there are lengths) took so long."""
+        if not self.searching or size < 0.5 * self._size:  # a short batch says nothing of its size
+            return
+        if not self._warm:  # the first forward pass pays for allocations and lazy set-up
+            self._warm = True
+            return
+        self._rates[self._size] = size / max(seconds, 1e-9)
+        rates = list(self._rates.items())
+        gains = all(after >= WORTH * before for (_, before), (_, after) in pairwise(rates[-2:]))
+        grown = self._size * GROWTH
+        if gains and (self.has_lengths or grown <= self._most_rows) and grown <= 1 << 22:
+            self._set(grown)
+        else:
+            self._settle()
+
+    def out_of_memory(self, rows: int, longest: int) -> None:
+        """Take note that so many rows did not fit: half of them may."""
+        bucket = length_bucket(longest)
+        self.ceilings[bucket] = max(1, min(self.ceilings.get(bucket, NO_LIMIT), rows // 2))
+        if self.searching:
+            self._settle()
+
+    def _settle(self) -> None:
+        self.searching = False
+        if self._rates:
+            best = max(self._rates.values())
+            self._set(min(size for size, rate in self._rates.items() if rate * WORTH >= best))
+
+    def _set(self, size: int) -> None:
+        self._size = size
+        if self.has_lengths:
+            self.tokens = size
+        else:
+            self.rows = min(size, self._most_rows)
+
+
+def length_bucket(longest: int) -> int:
+    """The power of two at or above a length.
+
+    >>> [length_bucket(length) for length in (0, 1, 2, 3, 64, 65)]
+    [0, 1, 2, 4, 64, 128]
+    """
+    return 1 << (longest - 1).bit_length() if longest > 0 else 0

@@ -1,0 +1,44 @@
+"""Running out of memory: told apart from other errors, survived by halving, and remembered by all slots of a host.
+
+What fitted is kept in a small file per model and device, so that sibling processes and the next run start there.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory ran out, on a GPU or on the CPU."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # The CPU allocator raises a plain RuntimeError (torch 2.13, c10/core/impl/alloc_cpu.cpp).
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in str(error)
+
+
+class SharedCeilings:
+    """Rows per length bucket that are known to fit, shared by the processes of a host."""
+
+    def __init__(self, key: str, folder: Path | None = None) -> None:
+        self._path = (folder or Path(tempfile.gettempdir()) / f"sparktorch-memory-{os.getuid()}") / f"{key}.json"
+
+    def read(self) -> dict[int, int]:
+        """What is known; nothing where no one ran out of memory yet, or the file is damaged."""
+        try:
+            return {int(bucket): int(rows) for bucket, rows in json.loads(self._path.read_bytes()).items()}
+        except (OSError, ValueError, AttributeError):
+            return {}
+
+    def add(self, ceilings: dict[int, int]) -> None:
+        """Put lower ceilings in; losing a race with a sibling costs it one more halving, so no lock is taken."""
+        known = self.read()
+        merged = {bucket: min(rows, known.get(bucket, rows)) for bucket, rows in (known | ceilings).items()}
+        with contextlib.suppress(OSError):  # a host without a writable temporary folder learns again each time
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary = self._path.with_suffix(f".{os.getpid()}")
+            temporary.write_text(json.dumps(merged))
+            temporary.replace(self._path)

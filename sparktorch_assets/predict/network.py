@@ -1,0 +1,133 @@
+"""A network on its device: batches of encoded rows in, classes and confidences out.
+
+Shapes: B rows of a batch, C classes, E embedding width.
+"""
+
+from typing import Any
+
+import torch
+
+from sparktorch_assets.errors import ModelError
+from sparktorch_assets.predict.batch_sizer import length_bucket
+from sparktorch_assets.predict.encoded import EncodedFeature
+from sparktorch_assets.predict.failures import Rows
+from sparktorch_assets.predict.precision import COMPARED_ROWS, Agreement, compare, convert, input_dtype
+from sparktorch_assets.predict.transfer import OnTheWay, Transfer
+from sparktorch_assets.tasks.ml_task import MlTask
+
+
+class Network:
+    """Runs forward passes and makes answers of logits."""
+
+    def __init__(self, task: MlTask, module: torch.nn.Module, device: torch.device) -> None:
+        self.task = task
+        self.transfer = Transfer(device)
+        self.module = convert(module, task.execution, device)
+        self.agreement: Agreement | None = None
+        """Against fp32 on the first rows; `None` until then, and always for fp32."""
+        self._reference = module if task.execution.precision != "fp32" else None
+        self._dtype = input_dtype(task.execution)
+        self._fixed_shapes = task.execution.compile != "none"
+
+    @torch.inference_mode()
+    def run(self, features: list[EncodedFeature], positions: Rows, longest: int) -> OnTheWay:
+        """Start predicting rows of a window.
+
+        Args:
+            features: the window's feature groups, in the order of `forward`'s arguments.
+            positions: which rows.
+            longest: tokens of the longest of them; 0 without texts.
+
+        Returns:
+            `classes` int64 (B,), `confidence` float32 (B,), NaN where a logit is not finite, and where the task asks
+            for them `scores` (B, C) and `embedding` (B, E), both float32.
+
+        Raises:
+            ModelError: what the network gave does not fit the labels or the extras, or agrees too little with fp32.
+        """
+        rows = len(positions)
+        arguments = self.transfer.to_device(self._collate(features, positions, longest))
+        logits, embedding = _split(self.module(*self._cast(arguments)))
+        logits_BC = self._check_logits(logits, len(arguments[0]) if arguments else rows)[:rows]
+        if self._reference is not None:
+            self._compare(arguments, logits_BC)
+        highest_B, class_index_B = logits_BC.max(dim=1)
+        # The winner's softmax probability, without the others': with few classes, softmax itself is the slowest step.
+        confidence_B = (logits_BC - highest_B[:, None]).exp_().sum(dim=1).reciprocal_()
+        # A row's sum is finite only where all its logits are, and 0 x (NaN or infinity) is NaN: it marks the row.
+        confidence_B += logits_BC.sum(dim=1) * 0.0
+        found = {"classes": class_index_B, "confidence": confidence_B}
+        if "scores" in self.task.extras:
+            found["scores"] = torch.softmax(logits_BC, dim=1)
+        if "embedding" in self.task.extras:
+            found["embedding"] = self._check_embedding(embedding, rows)
+        return self.transfer.to_host(found)
+
+    def _collate(self, features: list[EncodedFeature], positions: Rows, longest: int) -> list[torch.Tensor]:
+        if not self._fixed_shapes:
+            return [tensor for feature in features for tensor in feature.collate(positions)]
+        # A compiled network is compiled anew for every shape: rows and tokens are padded to powers of two.
+        width = length_bucket(longest)
+        surplus = length_bucket(len(positions)) - len(positions)
+        return [
+            torch.cat([tensor, tensor[-1:].expand(surplus, *tensor.shape[1:])]) if surplus else tensor
+            for feature in features
+            for tensor in feature.collate(positions, width)
+        ]
+
+    def _cast(self, arguments: list[torch.Tensor]) -> list[torch.Tensor]:
+        if self.task.execution.channels_last:
+            arguments = [
+                tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+                for tensor in arguments
+            ]
+        if self._dtype is None:
+            return arguments
+        return [tensor.to(self._dtype) if tensor.is_floating_point() else tensor for tensor in arguments]
+
+    def _compare(self, arguments: list[torch.Tensor], logits_BC: torch.Tensor) -> None:
+        """Compare the first rows with fp32, once, and let go of the fp32 network."""
+        assert self._reference is not None
+        rows = min(len(logits_BC), COMPARED_ROWS)
+        reference, _ = _split(self._reference(*(tensor[:rows] for tensor in arguments)))
+        self.agreement = compare(self._check_logits(reference, rows), logits_BC[:rows])
+        self._reference = None
+        floor = self.task.execution.min_agreement
+        if floor is not None and self.agreement.share < floor:
+            raise ModelError(
+                f"task {self.task.name!r}: in {self.task.execution.precision}, {self.agreement.share:.4f} of the first "
+                f"{rows} rows get the class that fp32 gives, under min_agreement={floor:g}; use a higher precision"
+            )
+
+    def _check_logits(self, logits: Any, rows: int) -> torch.Tensor:
+        """Logits (B, C) in float32, checked against the labels."""
+        where, labels = f"task {self.task.name!r}", len(self.task.labels)
+        if not isinstance(logits, torch.Tensor):
+            raise ModelError(f"{where}: forward gave a {type(logits).__name__}; logits must be a tensor (B, C)")
+        logits_BC = logits.float()
+        if labels == 2 and logits_BC.shape in ((rows,), (rows, 1)):
+            logits_BC = torch.stack([torch.zeros_like(logits_BC.view(rows)), logits_BC.view(rows)], dim=1)
+        if logits_BC.shape != (rows, labels):
+            raise ModelError(
+                f"{where}: the model gave logits of shape {tuple(logits.shape)} for {rows} rows and {labels} labels; "
+                f"({rows}, {labels}) is due. Declare one label per logit, in the model's order"
+            )
+        return logits_BC
+
+    def _check_embedding(self, embedding: Any, rows: int) -> torch.Tensor:
+        if not isinstance(embedding, torch.Tensor) or embedding.ndim != 2 or len(embedding) < rows:
+            shape = tuple(embedding.shape) if isinstance(embedding, torch.Tensor) else type(embedding).__name__
+            raise ModelError(
+                f"task {self.task.name!r} asks for `embedding`, but forward gave {shape} beside its logits; return "
+                f"(logits, embedding) with an embedding of shape (B, E)"
+            )
+        return embedding[:rows].float()
+
+
+def _split(output: Any) -> tuple[Any, Any]:
+    """Logits and embedding of what `forward` returned."""
+    if isinstance(output, torch.Tensor):
+        return output, None
+    if isinstance(output, tuple | list) and output:
+        return output[0], output[1] if len(output) > 1 else None
+    return getattr(output, "logits", output), getattr(output, "embedding", None)

@@ -1,0 +1,67 @@
+"""Tensors between host and device, so that copies and computing go on side by side where the device can.
+
+On CUDA, inputs go through pinned memory on a stream of their own, and outputs come back without stopping the host: they
+are waited for only when they are read, one batch later. On the CPU nothing is copied.
+"""
+
+from typing import Any
+
+import numpy.typing as npt
+import torch
+
+
+class Transfer:
+    """Copies for one model instance on one device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.asynchronous = device.type == "cuda"
+        self._copies = torch.cuda.Stream(device) if self.asynchronous else None  # type: ignore[no-untyped-call]
+
+    def to_device(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The tensors on the device, ready for what is launched next on the current stream."""
+        if self._copies is None:
+            return [tensor.to(self.device) for tensor in tensors]
+        computing = torch.cuda.current_stream(self.device)
+        with torch.cuda.stream(self._copies):
+            moved = [tensor.pin_memory().to(self.device, non_blocking=True) for tensor in tensors]
+        computing.wait_stream(self._copies)
+        for tensor in moved:
+            tensor.record_stream(computing)
+        return moved
+
+    def to_host(self, tensors: dict[str, torch.Tensor]) -> "OnTheWay":
+        """Start copying results to the host."""
+        if not self.asynchronous:
+            return OnTheWay({name: tensor.cpu() for name, tensor in tensors.items()}, None)
+        host = {}
+        for name, tensor in tensors.items():
+            host[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            host[name].copy_(tensor, non_blocking=True)
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        done.record(torch.cuda.current_stream(self.device))
+        return OnTheWay(host, done)
+
+    def wait(self) -> None:
+        """Wait until everything launched has run, so that a clock can be read."""
+        if self.asynchronous:
+            torch.cuda.synchronize(self.device)
+
+    def free(self) -> None:
+        """Give cached memory back to the device, after it ran out."""
+        if self.asynchronous:
+            torch.cuda.empty_cache()
+
+
+class OnTheWay:
+    """Results that are being copied to the host."""
+
+    def __init__(self, tensors: dict[str, torch.Tensor], done: Any) -> None:
+        self._tensors = tensors
+        self._done = done
+
+    def fetch(self) -> dict[str, npt.NDArray[Any]]:
+        """The results, once they are there."""
+        if self._done is not None:
+            self._done.synchronize()
+        return {name: tensor.numpy() for name, tensor in self._tensors.items()}

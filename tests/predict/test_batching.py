@@ -1,0 +1,306 @@
+"""Batches: found sizes, memory that runs out, duplicates, precision, hanging batches. Rows stay exact throughout."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparktorch_assets.errors import ModelError, TaskError
+from sparktorch_assets.predict.batch_sizer import FIRST_ROWS, GROWTH, BatchSizer
+from sparktorch_assets.predict.duplicates import distinct_rows
+from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.predict.memory import SharedCeilings, is_out_of_memory
+from sparktorch_assets.predict.overlap import ahead
+from sparktorch_assets.predict.partition import predict_map
+from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks import BatchPolicy, Execution, MlTask, ModelSpec, TextFeature
+
+
+@pytest.fixture(autouse=True)
+def _own_temporary_folder(tmp_path, monkeypatch):
+    """What ran out of memory is remembered per host: not from one test to the next."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
+def predicted(batches):
+    return pa.Table.from_batches(list(batches)).to_pylist()
+
+
+def test_the_fastest_size_is_found_and_kept():
+    """Sizes grow while a tenth more rows a second come out, then the smallest of the fast ones stays."""
+    sizer = BatchSizer(BatchPolicy(), most_rows=65_536)
+    sizes = []
+    seconds = {FIRST_ROWS: 1.0, FIRST_ROWS * GROWTH: 2.0, FIRST_ROWS * GROWTH**2: 7.9}  # the last: hardly faster
+    sizer.measured(sizer.rows, 9.0)  # the first batch warms up and does not count
+    while sizer.searching:
+        sizes.append(sizer.rows)
+        sizer.measured(sizer.rows, seconds[sizer.rows])
+    assert sizes == list(seconds)
+    assert sizer.rows == FIRST_ROWS * GROWTH
+
+
+@pytest.mark.parametrize(
+    ("policy", "rows"),
+    [(BatchPolicy(batch_size=7), 7), (BatchPolicy(max_bytes=100), 10), (BatchPolicy(batch_size=3, max_bytes=100), 3)],
+)
+def test_pinned_sizes_are_not_searched(policy, rows):
+    """Rows and bytes bind as declared; nothing is tried out."""
+    sizer = BatchSizer(policy, row_bytes=10)
+    assert (sizer.searching, sizer.most(0)) == (False, rows)
+
+
+@given(st.integers(1, 40), st.integers(1, 100), st.integers(1, 60))
+def test_out_of_memory_costs_splits_but_no_row(fits, batch_size, rows):
+    """A network that fits `fits` rows predicts any number of them, in order; the size that fits is remembered."""
+    task = _task("OutOfMemoryAbove", rows=fits)
+    batch = pa.record_batch({"id": pa.array(range(rows)), "x": pa.array([1.0] * rows)})
+    tally = Tally()
+    found = predicted(predict_map(0, [batch], task, batch_size, model_loader=ModelLoader("."), tally=tally))
+    assert [row["id"] for row in found] == list(range(rows))
+    assert all(row["predicted_class"] == "1" for row in found)
+    assert all(int(size) <= fits for size in tally.batch_sizes)
+    assert tally.splits == 0 or min(batch_size, rows) > fits  # 0 also where an earlier example taught the host
+
+
+def test_a_safe_size_is_remembered_by_the_host(tmp_path):
+    """Once halved, a model's next process on the host starts at the size that fitted."""
+    from sparktorch_assets.predict.model_cache import forget_models
+
+    task = _task("OutOfMemoryAbove", rows=4)
+    batch = pa.record_batch({"id": pa.array(range(32)), "x": pa.array([1.0] * 32)})
+    tallies = []
+    for _ in range(2):
+        forget_models()  # as a new process would
+        tallies.append(Tally())
+        list(predict_map(0, [batch], task, 16, model_loader=ModelLoader("."), tally=tallies[-1]))
+    assert tallies[0].splits > 0
+    assert tallies[0].ceilings == {"0": 4}
+    assert tallies[1].splits == 0
+
+
+def test_one_row_that_does_not_fit_is_one_failed_row():
+    """At a batch of one, the row fails; the error of the allocator is its reason."""
+    batch = pa.record_batch({"id": pa.array([0, 1]), "x": pa.array([1.0, 1.0])})
+    found = predicted(predict_map(0, [batch], _task("OutOfMemoryAbove", rows=0), 2, model_loader=ModelLoader(".")))
+    assert [row["prediction_error"].split(":")[1] for row in found] == [" OutOfMemoryError"] * 2
+
+
+def test_the_cpu_allocators_error_is_told_apart():
+    """torch raises a plain RuntimeError when the host's memory runs out; another RuntimeError is not that."""
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60)
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("shape mismatch"))
+
+
+def test_damaged_memory_of_the_host_is_ignored(tmp_path):
+    """A file that is cut short or foreign costs the knowledge, not the run; the lower of two values stays."""
+    shared = SharedCeilings("model", tmp_path)
+    (tmp_path / "model.json").write_text("{")
+    assert shared.read() == {}
+    shared.add({0: 8, 64: 2})
+    shared.add({0: 16})
+    assert shared.read() == {0: 8, 64: 2}
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.none() | st.integers(0, 2)), max_size=30))
+def test_distinct_rows_stand_for_all(rows):
+    """Every row equals the one that stands for it, each of those is different, in order of first appearance."""
+    batch = pa.record_batch(
+        {"a": pa.array([a for a, _ in rows], pa.string()), "b": pa.array([b for _, b in rows], pa.int64())}
+    )
+    first, place = distinct_rows(batch)
+    assert [rows[first[p]] for p in place] == rows
+    assert [rows[f] for f in first] == list(dict.fromkeys(rows))
+
+
+def test_duplicates_are_predicted_once():
+    """With `deduplicate`, equal inputs cost one forward row; the table has every row, failures too."""
+    values = [1.0, -1.0, 13.0, 1.0, 13.0, None, None, -1.0]
+    batch = pa.record_batch({"id": pa.array(range(8)), "x": pa.array(values)})
+    task = _task("FailsOnValue", value=13.0, batch=BatchPolicy(batch_size=8, deduplicate=True))
+    tally = Tally()
+    found = predicted(predict_map(0, [batch], task, model_loader=ModelLoader("."), tally=tally))
+    assert [row["predicted_class"] for row in found] == ["1", "0", None, "1", None, None, None, "0"]
+    assert [row["id"] for row in found] == list(range(8))
+    assert (tally.failed, tally.predicted, tally.balanced) == (4, 4, True)
+    assert sum(int(size) * count for size, count in tally.batch_sizes.items()) == 2
+
+
+class MeanByte(torch.nn.Module):
+    """Text to two logits by the mean of its bytes; also the reference for packing and precision."""
+
+    def forward(self, token_ids_BT, mask_BT):
+        mean_B = (token_ids_BT * mask_BT).sum(dim=1) / mask_BT.sum(dim=1).clamp(min=1)
+        return torch.stack([mean_B, 200 - mean_B], dim=1).to(self.scale.dtype) / 50 * self.scale
+
+    def __init__(self, scale=1.0):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(float(scale)), requires_grad=False)
+
+
+def mean_byte(_weights, _device, **arguments):
+    return MeanByte(**arguments)
+
+
+def _text_task(**changes):
+    given = {
+        "name": "text",
+        "input": "table",
+        "model": ModelSpec(factory=f"{__name__}:mean_byte"),
+        "features": [TextFeature(column="t", fill="")],
+        "labels": ["high", "low"],
+    }
+    return MlTask(**given | changes)
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=30), st.integers(1, 8), st.integers(1, 200), st.booleans())
+def test_packing_by_length_changes_no_answer(texts, window_rows, max_tokens, deduplicate):
+    """Whatever the window, budget and order of lengths, rows come back in the input's order with the same answers."""
+    batch = pa.record_batch({"t": pa.array(texts)})
+    policy = BatchPolicy(max_tokens=max_tokens, window_rows=window_rows, deduplicate=deduplicate)
+    found = predicted(predict_map(0, [batch], _text_task(batch=policy), model_loader=ModelLoader(".")))
+    alone = [
+        predicted(predict_map(0, [batch.slice(i, 1)], _text_task(), 1, model_loader=ModelLoader(".")))[0]
+        for i in range(len(texts))
+    ]
+    assert [row["t"] for row in found] == texts
+    assert [row["predicted_class"] for row in found] == [row["predicted_class"] for row in alone]
+    assert np.allclose([row["confidence"] for row in found], [row["confidence"] for row in alone], atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "int8-dynamic"])
+def test_precision_is_compared_with_fp32(precision):
+    """Another precision reports how far its first answers agree."""
+    batch = pa.record_batch({"t": pa.array(["aaaa", "zzzz", "~~~~"])})
+    tally = Tally()
+    task = _text_task(execution=Execution(precision=precision))
+    list(predict_map(0, [batch], task, model_loader=ModelLoader("."), tally=tally))
+    assert tally.agreement == 1.0
+    assert tally.confidence_difference is not None
+    assert tally.confidence_difference < 0.02
+
+
+def test_too_little_agreement_refuses_to_run():
+    """`min_agreement` is a floor: below it nothing is predicted."""
+    task = _text_task(
+        model=ModelSpec(factory=f"{__name__}:overflows_in_fp16"),
+        execution=Execution(precision="fp16", min_agreement=0.9),
+    )
+    batch = pa.record_batch({"t": pa.array(["~~~~"] * 4)})
+    with pytest.raises(ModelError, match="under min_agreement=0.9; use a higher precision"):
+        list(predict_map(0, [batch], task, model_loader=ModelLoader(".")))
+
+
+class OverflowsInFp16(MeanByte):
+    """Its answer hangs on a product that fp16 cannot hold."""
+
+    def forward(self, token_ids_BT, mask_BT):
+        big_B = torch.full((len(token_ids_BT),), 300.0).to(self.scale.dtype)
+        fits_B = torch.isfinite(big_B * big_B)
+        return torch.stack([(~fits_B).float(), fits_B.float()], dim=1)
+
+
+def overflows_in_fp16(_weights, _device):
+    return OverflowsInFp16()
+
+
+def test_unknown_precision_suggests_the_nearest():
+    """A misspelt precision is refused where it is declared."""
+    with pytest.raises(TaskError, match="did you mean 'fp16'"):
+        Execution(precision="bfp16")
+
+
+def test_channels_last_changes_no_answer():
+    """A memory format is not an answer."""
+    task = _task("Echo", execution=Execution(channels_last=True))
+    batch = pa.record_batch({"x": pa.array([1.0, -1.0])})
+    assert [r["predicted_class"] for r in predicted(predict_map(0, [batch], task, model_loader=ModelLoader(".")))] == [
+        "1",
+        "0",
+    ]
+
+
+def test_ahead_keeps_order_and_ends_its_thread():
+    """Items come in order; closing early closes the source, and no thread is left."""
+    closed = []
+
+    def source():
+        try:
+            yield from range(1000)
+        finally:
+            closed.append(True)
+
+    before = threading.active_count()
+    assert list(ahead(range(50))) == list(range(50))
+    stream = ahead(source())
+    assert [next(stream), next(stream)] == [0, 1]
+    stream.close()
+    assert closed == [True]
+    assert threading.active_count() == before
+
+
+def test_an_error_ahead_arrives_after_the_items_before_it():
+    """Nothing that was done is lost, and the error is the original one."""
+
+    def source():
+        yield 1
+        raise KeyError("lost")
+
+    stream = ahead(source())
+    assert next(stream) == 1
+    with pytest.raises(KeyError, match="lost"):
+        next(stream)
+
+
+def test_overlapped_stages_give_the_same_rows(echo_task, table, loader, monkeypatch):
+    """Threads change nothing but the time."""
+    results = []
+    for threads in (1, 2):
+        monkeypatch.setattr("sparktorch_assets.predict.local._threads", lambda threads=threads: threads)
+        results.append(predicted(predict_map(0, [table(3), table(7, 3)], echo_task(), 4, model_loader=loader)))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(("network", "code"), [("HangsOnValue", 75), ("DiesOnValue", -signal.SIGKILL)])
+def test_a_hanging_batch_ends_the_worker_and_is_named(network, code):
+    """After batch_timeout_s the process ends with a code of its own, and its stderr names the batch; a process that is
+    killed leaves no half-written answer."""
+    script = textwrap.dedent(f"""
+        import pyarrow as pa
+        from sparktorch_assets import BatchPolicy, MlTask, ModelLoader, ModelSpec, NumericFeature, predict_map
+        task = MlTask(name="hangs", input="t", features=[NumericFeature(columns=["x"])], labels=["0", "1"],
+                      batch=BatchPolicy(batch_size=2, batch_timeout_s=1.0),
+                      model=ModelSpec(factory="sparktorch_assets.testing:build",
+                                      arguments={{"network": "{network}", "value": 13.0}}))
+        batch = pa.record_batch({{"x": pa.array([1.0, 1.0, 1.0, 13.0])}})
+        print(sum(b.num_rows for b in predict_map(0, [batch], task, model_loader=ModelLoader("."))))
+    """)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env=os.environ)
+    assert done.returncode == code
+    assert done.stdout == ""
+    if network == "HangsOnValue":
+        assert "batch_timeout_s=1 passed in task 'hangs', batch 2 of this worker, 2 rows" in done.stderr
+
+
+def _task(network, batch=None, execution=None, **arguments):
+    from sparktorch_assets.tasks import NumericFeature
+
+    return MlTask(
+        name="t",
+        input="table",
+        model=ModelSpec(factory="sparktorch_assets.testing:build", arguments={"network": network, **arguments}),
+        features=[NumericFeature(columns=["x"])],
+        labels=["0", "1"],
+        batch=batch or BatchPolicy(),
+        execution=execution or Execution(),
+    )
