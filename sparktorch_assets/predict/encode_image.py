@@ -1,6 +1,7 @@
 """Encoded images as pixels: decoded by Pillow, resized, scaled to [0, 1] and normalised."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -37,23 +38,33 @@ class ImageEncoder:
         feature = self._feature
         column = column_of(batch, feature.column)
         failures = null_failures(column, feature.column) if feature.fill is None else {}
-        pixels_NHWC = np.zeros((len(column), feature.height, feature.width, feature.channels), dtype=np.uint8)
-        for row, content in enumerate(column):
-            encoded = content.as_py()
+        x_NCHW = torch.zeros(len(column), feature.channels, feature.height, feature.width)
+
+        def fill_row(row: int) -> None:
+            encoded = column[row].as_py()
             if encoded is None:
-                pixels_NHWC[row] = round(255 * (feature.fill or 0.0))
-                continue
+                x_NCHW[row] = feature.fill or 0.0
+                return
             try:
-                pixels_NHWC[row] = self._decode(encoded)
+                x_NCHW[row] = torch.from_numpy(self._decode(encoded)).permute(2, 0, 1)
             except Exception as error:  # noqa: BLE001  (Pillow raises many kinds for broken files)
                 failures[row] = RowFailure.of("encode", error)
-        x_NCHW = torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2).to(torch.float32).div_(255.0)
+            else:
+                x_NCHW[row].div_(255.0)
+
+        threads = torch.get_num_threads()
+        if threads == 1:
+            for row in range(len(column)):
+                fill_row(row)
+        else:  # Pillow decodes and resizes without holding the interpreter's lock
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(fill_row, range(len(column))))
         mean, std = (torch.tensor(tuple(value)).view(1, -1, 1, 1) for value in (feature.mean, feature.std))
-        return DenseFeature((x_NCHW.sub_(mean).div_(std).contiguous(),), failures)
+        return DenseFeature((x_NCHW.sub_(mean).div_(std),), failures)
 
     def _decode(self, encoded: bytes) -> npt.NDArray[np.uint8]:
         with Image.open(io.BytesIO(encoded)) as image:
             pixels = image.convert(self._mode)
         if pixels.size != self._size:
             pixels = pixels.resize(self._size, self._resample)
-        return np.asarray(pixels, dtype=np.uint8).reshape(self._feature.height, self._feature.width, -1)
+        return np.array(pixels, dtype=np.uint8).reshape(self._feature.height, self._feature.width, -1)

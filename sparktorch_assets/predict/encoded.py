@@ -35,9 +35,9 @@ class DenseFeature(EncodedFeature):
 
     def collate(self, rows: Rows, width: int = 0) -> tuple[torch.Tensor, ...]:  # noqa: ARG002  (texts alone have one)
         """A view where the rows are consecutive, else a copy."""
-        first, last = int(rows[0]), int(rows[-1])
-        if last - first + 1 == len(rows):
-            return tuple(tensor[first : last + 1] for tensor in self._tensors)
+        span = consecutive(rows)
+        if span is not None:
+            return tuple(tensor[span] for tensor in self._tensors)
         index = torch.from_numpy(rows)
         return tuple(tensor.index_select(0, index) for tensor in self._tensors)
 
@@ -69,3 +69,15 @@ class TokenFeature(EncodedFeature):
         starts = np.repeat(self._offsets_N1[rows] - (ends_B - lengths_B), lengths_B)
         ids_BT[mask_BT] = self._tokens[starts + np.arange(ends_B[-1] if len(ends_B) else 0)]
         return torch.from_numpy(ids_BT), torch.from_numpy(mask_BT)
+
+
+def consecutive(rows: Rows) -> slice | None:
+    """The rows as a slice, where each follows the one before; else `None`.
+
+    >>> consecutive(np.array([4, 5, 6])), consecutive(np.array([0, 2, 1, 3]))
+    (slice(4, 7, None), None)
+    """
+    first, last = int(rows[0]), int(rows[-1])
+    if last - first + 1 != len(rows) or not bool((rows[1:] > rows[:-1]).all()):
+        return None
+    return slice(first, last + 1)

@@ -18,7 +18,7 @@ import torch
 from sparktorch_assets.errors import SparktorchError
 from sparktorch_assets.predict.batch_sizer import NO_LIMIT, TOKEN_BYTES, BatchSizer
 from sparktorch_assets.predict.encode import make_encoder
-from sparktorch_assets.predict.encoded import EncodedFeature
+from sparktorch_assets.predict.encoded import EncodedFeature, consecutive
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
 from sparktorch_assets.predict.memory import SharedCeilings, is_out_of_memory
 from sparktorch_assets.predict.network import Network
@@ -199,6 +199,7 @@ class TorchModel:
             pieces, failed = quarantine.run(
                 "forward", part, lambda chosen: self._forward(encoded.features, chosen, lengths_N, tally)
             )
+            self.sizer.failed(len(failed), len(part))
             launched += [one for _, several in pieces for one in several]
             failures |= {int(encoded.rows[position]): failure for position, failure in failed.items()}
             while len(launched) > late:
@@ -254,8 +255,9 @@ class TorchModel:
         index_N = np.zeros(window_rows, dtype=np.int64)
         confidence_N = np.full(window_rows, np.nan, dtype=np.float32)
         for rows, output in outputs:
-            index_N[rows] = output["classes"]
-            confidence_N[rows] = output["confidence"]
+            place = consecutive(rows) or rows  # a slice is written ten times as fast as listed rows
+            index_N[place] = output["classes"]
+            confidence_N[place] = output["confidence"]
         not_finite = np.isnan(confidence_N)
         if not_finite.any():
             for row in np.flatnonzero(not_finite):
@@ -275,4 +277,4 @@ class TorchModel:
 
 def _fetch(launched: Launched, rows: Rows) -> Outputs:
     positions, on_the_way = launched
-    return rows[positions], on_the_way.fetch()
+    return rows[consecutive(positions) or positions], on_the_way.fetch()

@@ -25,7 +25,9 @@ def test_batches_are_exactly_batch_size_across_record_batches(sizes, echo_task, 
     """Only the last batch is short, however the rows arrive; the model itself reveals the sizes."""
     task = echo_task("RevealsBatch", labels=[str(n) for n in range(6)], arguments={"classes": 6})
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    rows = predicted(predict_map(0, [table(n, s) for n, s in zip(sizes, starts)], task, 4, model_loader=loader))
+    rows = predicted(
+        predict_map(0, [table(n, s) for n, s in zip(sizes, starts, strict=True)], task, 4, model_loader=loader)
+    )
     assert [row["predicted_class"] for row in rows] == ["4"] * 8 + ["2"] * 2
     assert [row["id"] for row in rows] == list(range(10))
 
@@ -84,7 +86,7 @@ def test_every_row_is_accounted_for(sizes, batch_size, poison, dropped_before, d
     try:
         found = list(predict_keyed(batches, predictor=predictor, schema=schema, tally_of=tallies.__getitem__))
     except ModelError as error:
-        assert "first 16 rows all failed" in str(error)  # the way out when nothing ever succeeds
+        assert "first 16 rows all failed" in str(error)  # noqa: PT017  (the way out when nothing ever succeeds)
         return
     rows = [(key, row) for key, batch in found for row in batch.to_pylist()]
     assert [row["id"] for _, row in rows] == sorted(row["id"] for _, row in rows)

@@ -58,7 +58,7 @@ def make(**changes):
         (lambda: ImageFeature(column="i", height=2, width=2, channels=3, mean=(0.1, 0.2)), "one a channel"),
         (lambda: ImageFeature(column="i", height=2, width=2, std=(0.0,)), "above 0"),
         (lambda: CustomFeature(columns=["a"], encoder="no_colon"), "package.module:attribute"),
-        (lambda: ModelSpec(), "neither weights nor factory"),
+        (ModelSpec, "neither weights nor factory"),
         (lambda: ModelSpec(weights="m.onnx"), "does not tell the format"),
         (lambda: ModelSpec(weights="m.safetensors"), "architecture"),
         (lambda: ModelSpec(weights="m.pkl", format="pickle"), "trust_pickle"),

@@ -77,7 +77,7 @@ def test_hook_functions_count_by_their_code():
 
     assert with_hook(lambda row: row) == with_hook(lambda row: row)
     assert with_hook(lambda row: row) != with_hook(lambda row: {**row, "x": 1})
-    assert with_hook(lambda row: [v for v in row]) == with_hook(lambda row: [v for v in row])
+    assert with_hook(lambda row: [v + 1 for v in row]) == with_hook(lambda row: [v + 1 for v in row])
     assert with_hook(lambda row: {**row, "x": 2}) != with_hook(lambda row: {**row, "x": 1})
 
 
