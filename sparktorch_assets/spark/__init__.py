@@ -1,0 +1,1 @@
+"""Spark schedules, Arrow moves: sessions, DataFrames and tables around the predictor."""

@@ -1,0 +1,51 @@
+"""The types that input tables declare, as Spark and Arrow call them."""
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+_ARROW = {
+    "string": pa.string(),
+    "boolean": pa.bool_(),
+    "byte": pa.int8(),
+    "short": pa.int16(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "binary": pa.binary(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+}
+_WIDENS_TO = {
+    "short": (pa.int8(), pa.uint8()),
+    "int": (pa.int8(), pa.int16(), pa.uint8(), pa.uint16()),
+    "long": (pa.int8(), pa.int16(), pa.int32(), pa.uint8(), pa.uint16(), pa.uint32()),
+    "double": (pa.float32(),),
+}
+"""Declared type -> narrower Arrow types that Spark reads as it without loss."""
+
+
+def arrow_schema(columns: Iterable[tuple[str, str]]) -> pa.Schema:
+    """The declared columns as an Arrow schema."""
+    return pa.schema([pa.field(name, _ARROW[kind]) for name, kind in columns])
+
+
+def spark_ddl(columns: Iterable[tuple[str, str]]) -> str:
+    """The declared columns as Spark's DDL."""
+    return ", ".join(f"`{name.replace('`', '``')}` {kind}" for name, kind in columns)
+
+
+def reads_as(found: pa.DataType, declared: str) -> bool:
+    """Whether Spark reads a Parquet column of type `found` as `declared` without loss."""
+    if pa.types.is_dictionary(found):
+        return reads_as(found.value_type, declared)
+    if declared == "string":
+        return bool(pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found))
+    if declared == "binary":
+        return bool(
+            pa.types.is_binary(found) or pa.types.is_large_binary(found) or pa.types.is_fixed_size_binary(found)
+        )
+    if declared == "timestamp":
+        return bool(pa.types.is_timestamp(found) and found.unit in ("us", "ms"))
+    return bool(found == _ARROW[declared] or found in _WIDENS_TO.get(declared, ()))

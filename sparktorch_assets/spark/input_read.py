@@ -1,0 +1,182 @@
+"""Spark's part in an input table: one job reads all new source files and writes their rows as Parquet, apart by source.
+
+A second job runs only where the first one counted malformed rows. Nothing here touches the table itself: everything is
+written into a staging folder.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from sparktorch_assets.errors import HostError, TableError
+from sparktorch_assets.spark.column_types import spark_ddl
+from sparktorch_assets.spark.input_sources import SourceFile, reader_options
+from sparktorch_assets.spark.worker_python import explain_worker_failure
+from sparktorch_assets.tasks.input_table import InputTable
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+GROUP_BYTES = 16 << 20
+GROUP_ROWS = 131_072
+"""Row groups are what shards are cut by: small enough to balance, large enough to read fast."""
+
+_MAX_OPEN_FILES = 64
+_RECORD = "__sparktorch_record"
+_SOURCE = "__sparktorch_source"
+_SPARK_REASON = re.compile(r"\[[A-Z_.]+\] [^\n]*")
+_WHILE_READING = {
+    # Without a sort on the source, rows keep the order in which a task read them.
+    "spark.sql.maxConcurrentOutputFileWriters": str(_MAX_OPEN_FILES),
+    # Spark's default, INT96, is deprecated in Parquet, and Delta knows microseconds alone.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.session.timeZone": "UTC",
+}
+
+
+class SourceReader:
+    """Reads a table's new source files on a session.
+
+    Args:
+        spark: classic or Connect.
+        table: the declaration.
+        sources: the files to read, at least one.
+    """
+
+    def __init__(self, spark: "SparkSession", table: InputTable, sources: Sequence[SourceFile]) -> None:
+        self._spark, self._table = spark, table
+        self._data = self._open(sources)
+        self.folders = self._source_folders(sources)
+        """Name of the folder that a source's rows are written to -> source."""
+
+    def write_rows(self, staging: str) -> int:
+        """Write the well-formed rows under `staging`, one folder a source; return the number of malformed rows.
+
+        Raises:
+            TableError: a file cannot be read.
+        """
+        from pyspark.sql import Observation, functions
+
+        data, observed = self._data, None
+        if self._table.format != "parquet":
+            observed = Observation()
+            malformed = functions.count_if(functions.col(_RECORD).isNotNull())
+            data = data.observe(observed, malformed.alias("malformed"))
+            data = data.where(functions.col(_RECORD).isNull())
+        with self._reading():
+            self._write(data.select(_SOURCE, *self._columns()), staging)
+            return 0 if observed is None else int(observed.get["malformed"])
+
+    def write_malformed(self, staging: str) -> None:
+        """Write the malformed rows' text under `staging`, one folder a source, in a column `record`."""
+        from pyspark.sql import functions
+
+        with self._reading():
+            self._write(self._malformed().select(_SOURCE, functions.col(_RECORD).alias("record")), staging)
+
+    def count_malformed(self, files: int) -> list[tuple[SourceFile, int]]:
+        """The sources with most malformed rows, and how many."""
+        from pyspark.sql import functions
+
+        with self._reading():
+            counts = self._malformed().groupBy(_SOURCE).count().orderBy(functions.desc("count")).limit(files).collect()
+        return [(self.folders[f"{_SOURCE}={row[0]}"], int(row[1])) for row in counts]
+
+    def _open(self, sources: Sequence[SourceFile]) -> "DataFrame":
+        from pyspark.sql import functions
+
+        table = self._table
+        ddl = spark_ddl(table.typed_columns)
+        reader = self._spark.read.options(**reader_options(table))
+        if table.format != "parquet":
+            ddl += f", `{_RECORD}` string"
+            reader = reader.options(mode="PERMISSIVE", columnNameOfCorruptRecord=_RECORD)
+        paths = [f"file://{_escape_pattern(str(source.path))}" for source in sources]
+        with self._reading():
+            data = reader.schema(ddl).format(table.format).load(paths)
+        return data.withColumn(_SOURCE, functions.md5(functions.col("_metadata.file_path")))
+
+    def _source_folders(self, sources: Sequence[SourceFile]) -> dict[str, SourceFile]:
+        # Spark's own spelling of the paths is hashed on both sides, so that no two ideas of URL encoding can differ; but
+        # inputFiles() gives file:///x where a row's metadata says file:/x.
+        by_path = {str(source.path): source for source in sources}
+        folders: dict[str, SourceFile] = {}
+        for uri in self._data.inputFiles():
+            path = re.sub("^file:/+", "/", uri)
+            source = by_path.get(unquote(path))
+            for spelling in (uri, f"file:{path}"):
+                digest = hashlib.md5(spelling.encode(), usedforsecurity=False).hexdigest()
+                folders |= {} if source is None else {f"{_SOURCE}={digest}": source}
+        unread = {source.name for source in sources} - {source.name for source in folders.values()}
+        if unread:
+            raise TableError(
+                f"InputTable {self._table.name!r}: Spark does not read {min(unread)!r}, which matches the source patterns; "
+                f"an option such as pathGlobFilter or modifiedBefore may leave it out"
+            )
+        return folders
+
+    def _columns(self) -> list[Any]:
+        from pyspark.sql import functions
+
+        return [functions.col(f"`{name.replace('`', '``')}`") for name, _ in self._table.typed_columns]
+
+    def _malformed(self) -> "DataFrame":
+        from pyspark.sql import functions
+
+        # Columns that nothing asks for are not parsed, and what is not parsed is not malformed. This condition always
+        # holds, and asks for all of them.
+        all_parsed = functions.hash(*self._columns()) % 1 == 0
+        return self._data.where(functions.col(_RECORD).isNotNull() & all_parsed)
+
+    def _write(self, data: "DataFrame", staging: str) -> None:
+        (
+            data.write.partitionBy(_SOURCE)
+            .option("parquet.block.size", GROUP_BYTES)
+            .option("parquet.block.row.count.limit", GROUP_ROWS)
+            .option("compression", "snappy")
+            .parquet(staging)
+        )
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+        from pyspark.errors import PySparkException
+
+        try:
+            with session_settings(self._spark, _WHILE_READING):
+                yield
+        except (PySparkException, Py4JJavaError) as error:  # pyspark leaves a failed write's Java exception as it is
+            host: HostError | None = explain_worker_failure(error)
+            if host is not None:
+                raise host from error
+            text = str(error).strip()
+            reason = _SPARK_REASON.search(text)
+            raise TableError(
+                f"InputTable {self._table.name!r}: Spark cannot read the source files: "
+                f"{reason[0] if reason else text.splitlines()[0]} Nothing was committed; mend or "
+                f"remove the file, or correct the declared format and options"
+            ) from error
+
+
+@contextmanager
+def session_settings(spark: "SparkSession", settings: Mapping[str, str]) -> Iterator[None]:
+    """Set session settings for a while, and put back what was there."""
+    before = {key: spark.conf.get(key, None) for key in settings}
+    for key, value in settings.items():
+        spark.conf.set(key, value)
+    try:
+        yield
+    finally:
+        for key, old in before.items():
+            if old is None:
+                spark.conf.unset(key)
+            else:
+                spark.conf.set(key, old)
+
+
+def _escape_pattern(path: str) -> str:
+    """A path as Hadoop's pattern language spells it: it takes every path for a pattern."""
+    return re.sub(r"([\\\[\]{}*?])", r"\\\1", path)

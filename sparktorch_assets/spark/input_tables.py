@@ -1,0 +1,277 @@
+"""Materialize an input table: source files become a Delta table of typed rows, incrementally and exactly.
+
+Parts are named by the source file that they hold (`part-<fingerprint>-<number>.parquet`), so that comparing the source
+files with the table's list of parts tells what is new, unchanged and gone. Unchanged sources start no Spark at all.
+
+Malformed rows go to a table beside it, `<table>__rejected`, with the same names and rules. That one is committed first:
+a crash between the two commits leaves a source that is read again, never one whose malformed rows are lost.
+"""
+
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sparktorch_assets.errors import TableError
+from sparktorch_assets.lake.commit import commit_parts, last_commit_metadata
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.part_file import READ_THREADS, PartFile, describe_part
+from sparktorch_assets.lake.snapshot import Snapshot, data_version_of, read_snapshot
+from sparktorch_assets.spark.column_types import arrow_schema
+from sparktorch_assets.spark.input_check import check_sources
+from sparktorch_assets.spark.input_read import SourceReader
+from sparktorch_assets.spark.input_sources import SourceFile, find_sources
+from sparktorch_assets.spark.staging import staging_folder
+from sparktorch_assets.tasks.input_table import InputTable
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_PART = re.compile(r"part-([0-9a-f]{32})-\d{5}\.parquet")
+_OWNER = "input_table"
+"""The key in a commit's metadata that marks a table as ours."""
+_REJECTED_SCHEMA = pa.schema([pa.field("source", pa.string()), pa.field("record", pa.string())])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputReport:
+    """What materializing an input table did."""
+
+    table: str
+    uri: str
+    version: int
+    """The Delta version that readers see now."""
+    changed: bool
+    """Whether this run committed a new version."""
+    rows: int
+    """Rows in the table now."""
+    rejected_rows: int
+    """Malformed rows of the present source files, kept in `rejected_table`."""
+    rejected_table: str | None
+    """`None` while no row was ever malformed."""
+    files_new: int
+    """Source files read by this run: new or changed ones."""
+    files_unchanged: int
+    files_removed: int
+    """Source files whose rows left the table: gone or changed ones."""
+    seconds: float
+    data_version: str
+
+
+def materialize_input(
+    spark: "Callable[[], SparkSession] | SparkSession",
+    table: InputTable,
+    *,
+    project_root: str | Path,
+    table_uri: str,
+    run_id: str = "",
+) -> InputReport:
+    """Bring the Delta table at `table_uri` up to date with its source files, in at most one commit.
+
+    Args:
+        spark: a session, or what returns one: called only when there is a file to read.
+        table: the declaration.
+        project_root: where relative sources start.
+        table_uri: the table's folder.
+        run_id: kept with the commit.
+
+    Raises:
+        TableError: a source matches no file, a file cannot be read, or too many rows are malformed. Nothing was committed.
+        InputSchemaError: a file's columns are not the declared ones. Nothing was committed.
+        CommitConflictError: another run refreshed the table at the same time.
+    """
+    started = time.perf_counter()
+    sources = find_sources(table, Path(project_root))
+    present = {source.fingerprint: source for source in sources}
+    rejected_uri = f"{table_uri.rstrip('/')}__rejected"
+    main, rejected = _our_snapshot(table, table_uri), _our_snapshot(table, rejected_uri)
+    known = {_fingerprint(path) for path in main.parts}
+    new = [source for source in sources if source.fingerprint not in known]
+    gone = [path for path in main.parts if _fingerprint(path) not in present]
+    version, changed = main.version, False
+    if new or gone or version is None:
+        check_sources(table, new)
+        metadata = {_OWNER: table.name, "run_id": run_id}
+        refresh = _Refresh(table, main, rejected, table_uri, rejected_uri, frozenset(present), metadata)
+        version, changed = refresh.run(spark, new), True
+        main, rejected = read_snapshot(table_uri, version), read_snapshot(rejected_uri)
+    return InputReport(
+        table=table.name,
+        uri=table_uri,
+        version=version,
+        changed=changed,
+        rows=main.rows,
+        rejected_rows=rejected.rows,
+        rejected_table=None if rejected.version is None else rejected_uri,
+        files_new=len(new),
+        files_unchanged=len(sources) - len(new),
+        files_removed=len({_fingerprint(path) for path in gone}),
+        seconds=time.perf_counter() - started,
+        data_version=data_version_of(main.parts, main.schema),
+    )
+
+
+class _Refresh:
+    """One refresh of a table and of the rejected rows beside it."""
+
+    def __init__(
+        self,
+        table: InputTable,
+        main: Snapshot,
+        rejected: Snapshot,
+        table_uri: str,
+        rejected_uri: str,
+        present: frozenset[str],
+        metadata: Mapping[str, str],
+    ) -> None:
+        self._table, self._main, self._rejected, self._metadata = table, main, rejected, metadata
+        self._uri, self._rejected_uri, self._present = table_uri, rejected_uri, present
+        self._folder = Folder(table_uri)
+
+    def run(self, spark: "Callable[[], SparkSession] | SparkSession", new: list[SourceFile]) -> int:
+        """Read the new sources, commit both tables, and return the main table's new version."""
+        parts: list[PartFile] = []
+        malformed: list[PartFile] = []
+        if new:
+            session: SparkSession = spark() if callable(spark) else spark
+            with staging_folder(self._folder) as staging:
+                reader = SourceReader(session, self._table, new)
+                rejected_rows = reader.write_rows(self._spark_path(f"{staging}/rows"))
+                staged = self._staged(f"{staging}/rows", reader.folders)
+                self._check_rejected(reader, rejected_rows, sum(part.rows for _, part in staged))
+                if rejected_rows:
+                    reader.write_malformed(self._spark_path(f"{staging}/malformed"))
+                    malformed = self._keep_malformed(self._staged(f"{staging}/malformed", reader.folders))
+                parts = self._publish(staged, new)
+        if malformed or self._obsolete(self._rejected):
+            self._commit(self._rejected_uri, _REJECTED_SCHEMA, self._rejected, malformed)
+        return self._commit(self._uri, arrow_schema(self._table.typed_columns), self._main, parts)
+
+    def _commit(self, uri: str, schema: pa.Schema, before: Snapshot, parts: Iterable[PartFile]) -> int:
+        description = self._table.description
+        if uri == self._rejected_uri:
+            description = f"Malformed rows of {self._table.name}: the file, and the record as it stands there"
+        return commit_parts(
+            uri,
+            schema,
+            # A run that ended between the two commits left its malformed rows in the snapshot already.
+            add=[part for part in parts if part.path not in before.parts],
+            remove=self._obsolete(before),
+            metadata=self._metadata,
+            read_version=before.version,
+            description=description,
+        )
+
+    def _obsolete(self, snapshot: Snapshot) -> list[str]:
+        return [path for path in snapshot.parts if _fingerprint(path) not in self._present]
+
+    def _spark_path(self, path: str) -> str:
+        full = self._folder.full(path)
+        if self._folder.is_local:
+            return f"file://{full}"
+        scheme = self._folder.uri.partition("://")[0]
+        return f"{'s3a' if scheme == 's3' else scheme}://{full}"
+
+    def _staged(self, path: str, folders: Mapping[str, SourceFile]) -> list[tuple[SourceFile, PartFile]]:
+        """The files that Spark wrote, with the source that each holds, in the source's order."""
+        found = [entry.path for entry in self._folder.files(path) if entry.path.endswith(".parquet")]
+        with ThreadPoolExecutor(READ_THREADS) as pool:
+            described = list(pool.map(lambda name: describe_part(self._folder, name), sorted(found)))
+        return [(folders[part.path.split("/")[-2]], part) for part in described if part.rows]
+
+    def _publish(self, staged: Iterable[tuple[SourceFile, PartFile]], new: Iterable[SourceFile]) -> list[PartFile]:
+        """Give the staged files their names in the table; a source without rows gets an empty part, so that it is known."""
+        numbers: dict[str, int] = {}
+        parts = []
+        for source, part in staged:
+            number = numbers.get(source.fingerprint, 0)
+            numbers[source.fingerprint] = number + 1
+            parts.append(self._name(self._folder, part.path, _part_name(source, number)))
+        empty = arrow_schema(self._table.typed_columns).empty_table()
+        without_rows = [source for source in new if source.fingerprint not in numbers]
+        return parts + [self._write_part(self._folder, source, 0, empty) for source in without_rows]
+
+    def _keep_malformed(self, staged: Iterable[tuple[SourceFile, PartFile]]) -> list[PartFile]:
+        """Write the malformed rows' text into the rejected table's folder, with the name of the file it stands in."""
+        folder = Folder(self._rejected_uri)
+        folder.create()
+        parts: list[PartFile] = []
+        numbers: dict[str, int] = {}
+        for source, part in staged:
+            number = numbers.get(source.fingerprint, 0)
+            numbers[source.fingerprint] = number + 1
+            with self._folder.open_input(part.path) as file:
+                records = pq.read_table(file, columns=["record"]).column("record").cast(pa.string())
+            names = pa.repeat(pa.scalar(source.name), len(records))
+            rows = pa.table([names, records], schema=_REJECTED_SCHEMA)
+            parts.append(self._write_part(folder, source, number, rows))
+        return parts
+
+    def _write_part(self, folder: Folder, source: SourceFile, number: int, rows: pa.Table) -> PartFile:
+        temporary = f".{uuid.uuid4().hex}.tmp"
+        with folder.open_output(temporary) as sink:
+            pq.write_table(rows, sink)
+        return self._name(folder, temporary, _part_name(source, number))
+
+    def _name(self, folder: Folder, temporary: str, final: str) -> PartFile:
+        # The name stands for the content: a file of this name and size, from a run that ended early, is the same one.
+        if not folder.publish(temporary, final, replace=False):
+            taken, ours = folder.info(final), folder.info(temporary)
+            if taken is not None and ours is not None and taken.size_bytes == ours.size_bytes:
+                folder.delete(temporary)
+            else:
+                folder.publish(temporary, final, replace=True)
+        return describe_part(folder, final)
+
+    def _check_rejected(self, reader: SourceReader, malformed_rows: int, good_rows: int) -> None:
+        """Judge the whole table, so that an incremental refresh accepts exactly what reading everything anew would."""
+        kept = self._present & {_fingerprint(path) for path in self._main.parts}
+        kept_rows, kept_malformed = (
+            sum(part.rows for path, part in snapshot.parts.items() if _fingerprint(path) in kept)
+            for snapshot in (self._main, self._rejected)
+        )
+        malformed = malformed_rows + kept_malformed
+        rows = kept_rows + good_rows + malformed
+        share = malformed / rows if rows else 0.0
+        if not malformed_rows or share <= self._table.max_rejected_share:
+            return
+        worst = "; ".join(f"{count:,} in {source.name}" for source, count in reader.count_malformed(5))
+        raise TableError(
+            f"InputTable {self._table.name!r}: {malformed:,} of {rows:,} rows ({share:.2%}) do not parse as the declared "
+            f"columns, over max_rejected_share={self._table.max_rejected_share:g}. Most: {worst}. A value that is not of its "
+            f"column's type, or a row with too few or too many fields: check columns and options ({self._shown_options()}), "
+            f"mend the files, or raise the limit. Nothing was committed"
+        )
+
+    def _shown_options(self) -> str:
+        options: object = self._table.options
+        return repr(options) if options else "none are set"
+
+
+def _our_snapshot(table: InputTable, uri: str) -> Snapshot:
+    snapshot = read_snapshot(uri)
+    if snapshot.version is not None:
+        owner = last_commit_metadata(uri).get(_OWNER)
+        if owner != table.name:
+            whose = f"belongs to input table {owner!r}" if owner else "was not written by this library"
+            raise TableError(
+                f"InputTable {table.name!r}: the Delta table at {uri} {whose}, and refreshing would replace its rows. Choose "
+                f"another name or lake root, or delete that table"
+            )
+    return snapshot
+
+
+def _part_name(source: SourceFile, number: int) -> str:
+    return f"part-{source.fingerprint}-{number:05d}.parquet"
+
+
+def _fingerprint(path: str) -> str | None:
+    found = _PART.fullmatch(path)
+    return found[1] if found else None

@@ -1,0 +1,214 @@
+"""`spark_ml_predict`: a DataFrame with predictions, lazy and typed, on classic Spark and on Spark Connect.
+
+Rows go through the JVM as Arrow (`mapInArrow`). For tables that workers can read themselves, `score_table` is faster.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pyspark.errors import PySparkException
+from pyspark.sql import functions
+from pyspark.sql.pandas.types import from_arrow_type, to_arrow_type
+from pyspark.sql.types import StructField, StructType
+
+from sparktorch_assets.errors import InputSchemaError, TaskError
+from sparktorch_assets.spark.slot_count import count_slots, is_connect, slots_on_a_worker
+from sparktorch_assets.spark.worker_python import check_worker, driver_version
+from sparktorch_assets.tasks.ml_task import MlTask
+from sparktorch_assets.tasks.slot_policy import SlotPolicy
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from sparktorch_assets.predict.loader import ModelLoader
+
+RowHook = Callable[[dict[str, Any]], dict[str, Any] | None]
+BatchHook = Callable[[Any], Any]
+
+_RUNS_ON_PLANNING = ("AdaptiveSparkPlan", "Exchange", "InMemoryTableScan", "Subquery")
+"""Operators under which Spark cannot tell the number of partitions without running a part of the query."""
+
+
+def spark_ml_predict(
+    spark_session: "SparkSession",
+    dataframe: "DataFrame",
+    ml_task: MlTask | str,
+    parallel: int | None = None,
+    batch_size: int | None = None,
+    row_preprocessor: RowHook | None = None,
+    row_postprocessor: RowHook | None = None,
+    *,
+    batch_preprocessor: BatchHook | None = None,
+    batch_postprocessor: BatchHook | None = None,
+    model_loader: "ModelLoader | None" = None,
+    slots: SlotPolicy | None = None,
+) -> "DataFrame":
+    """The DataFrame's rows with the task's predictions. Nothing runs until the result is used.
+
+    Args:
+        spark_session: the DataFrame's session, classic or Connect.
+        dataframe: rows with the task's feature columns; a streaming DataFrame works too.
+        ml_task: the task, or the name of one that `model_loader` knows.
+        parallel: partitions to predict in: the rows are redistributed to so many. `None` stands for the slots, and
+            redistributes only a DataFrame that is known to have fewer partitions; a shuffle costs more than it brings to
+            one that has enough. Spark Connect cannot tell, nor can a plan with a shuffle before it runs: those stay as
+            they are.
+        batch_size: rows a forward pass; `None` takes the task's, else 1,024.
+        row_preprocessor, row_postprocessor, batch_preprocessor, batch_postprocessor: in place of the task's own hooks.
+        model_loader: brings the model up on the workers; `None` looks for weights under `data/models`.
+        slots: device policy and models per GPU; `None` takes the loader's device policy.
+
+    Returns:
+        The task's kept columns with their own types, then the added ones; the same columns for an empty input.
+
+    Raises:
+        InputSchemaError: a column is missing, has the wrong type, or would be overwritten.
+        UnknownTaskError: no task has this name.
+        TaskError: `parallel` is not above zero.
+    """
+    from sparktorch_assets.predict.loader import ModelLoader
+    from sparktorch_assets.predict.schema import output_schema
+
+    if parallel is not None and parallel < 1:
+        raise TaskError(f"parallel={parallel!r} must be a whole number above 0")
+    loader = model_loader or ModelLoader()
+    policy = slots or SlotPolicy(device=loader.device)
+    task = loader.find_task(ml_task).with_hooks(
+        row_preprocessor=row_preprocessor,
+        row_postprocessor=row_postprocessor,
+        batch_preprocessor=batch_preprocessor,
+        batch_postprocessor=batch_postprocessor,
+    )
+    schema = output_schema(task, _arrow_schema(task, dataframe.schema))
+    columns = task.read_columns(dataframe.columns)
+    # mapInArrow looks its columns up unquoted (pyspark 4.3), and so fails on a dot in a name: they travel under numbers.
+    selected = dataframe.select(*(functions.col(_quoted(name)).alias(f"c{i}") for i, name in enumerate(columns)))
+    slot_count = count_slots(spark_session, policy)
+    if parallel is not None:
+        selected = selected.repartition(parallel)
+    elif (_partitions(selected) or slot_count) < slot_count:
+        selected = selected.repartition(slot_count)
+    worker = PredictPartition(
+        task=task,
+        loader=loader,
+        policy=policy,
+        columns=columns,
+        schema=schema,
+        batch_size=batch_size,
+        concurrent_slots=slots_on_a_worker(spark_session, policy),
+    )
+    return selected.mapInArrow(worker, _spark_schema(task, dataframe.schema, schema))
+
+
+class PredictPartition:
+    """What a Spark task runs: brings the model up on this slot's device and predicts the partition's record batches.
+
+    Module-level, so that a worker that has this package unpickles it by name, and so that it can be tested without Spark.
+    `columns` are the names of the incoming columns, whatever they travel under.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: MlTask,
+        loader: "ModelLoader",
+        policy: SlotPolicy,
+        columns: Sequence[str],
+        schema: pa.Schema,
+        batch_size: int | None,
+        concurrent_slots: int,
+    ) -> None:
+        self._task, self._loader, self._policy = task, loader, policy
+        self._columns, self._schema = tuple(columns), schema
+        self._batch_size, self._concurrent_slots = batch_size, concurrent_slots
+        self._driver_version = driver_version()
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The predictions of one partition's record batches."""
+        filled = (batch.rename_columns(self._columns) for batch in batches if batch.num_rows)
+        first = next(filled, None)
+        if first is None:
+            return  # an empty partition needs no model
+        check_worker(self._driver_version)
+        from sparktorch_assets.predict.local import LocalPredictor
+        from sparktorch_assets.predict.partition import predict_batches
+
+        partition_index, gpu_addresses = task_place()
+        predictor = LocalPredictor(
+            self._task,
+            self._batch_size,
+            partition_index,
+            model_loader=self._loader,
+            slots=self._policy,
+            concurrent_slots=self._concurrent_slots,
+            gpu_addresses=gpu_addresses,
+        )
+        yield from predict_batches(_prepend(first, filled), predictor=predictor, schema=self._schema)
+
+
+def task_place() -> tuple[int, tuple[str, ...]]:
+    """The running Spark task's partition number and the GPU addresses that Spark gave it; (0, ()) outside of a task."""
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    if context is None:
+        return 0, ()
+    gpus = (context.resources() or {}).get("gpu")
+    return context.partitionId(), tuple(gpus.addresses) if gpus else ()
+
+
+def _prepend(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield first
+    yield from rest
+
+
+def _arrow_schema(task: MlTask, schema: StructType) -> pa.Schema:
+    repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if repeated:
+        raise InputSchemaError(
+            f"task {task.name!r}: the DataFrame has more than one column {', '.join(map(repr, repeated))}; rename or drop one"
+        )
+    needed = set(task.read_columns(schema.names))
+    fields = []
+    for field in schema:
+        try:
+            fields.append(pa.field(field.name, to_arrow_type(field.dataType, timezone="UTC"), nullable=field.nullable))
+        except PySparkException as error:
+            if field.name in needed:
+                raise InputSchemaError(
+                    f"task {task.name!r}: column {field.name!r} has type {field.dataType.simpleString()}, which Arrow "
+                    f"cannot carry; cast it, or leave it out of keep_columns"
+                ) from error
+            fields.append(pa.field(field.name, pa.null()))
+    return pa.schema(fields)
+
+
+def _spark_schema(task: MlTask, given: StructType, schema: pa.Schema) -> StructType:
+    """The result's schema: kept columns exactly as they came, metadata and nullability included."""
+    kept = set(task.kept_columns(given.names))
+    fields = []
+    for field in schema:
+        if field.name in kept:
+            own = given[field.name]
+            # A postprocessor may put nulls where there were none.
+            nullable = own.nullable or task.hooks.postprocesses
+            fields.append(StructField(own.name, own.dataType, nullable, own.metadata))
+        else:
+            fields.append(StructField(field.name, from_arrow_type(field.type), True))
+    return StructType(fields)
+
+
+def _partitions(dataframe: "DataFrame") -> int | None:
+    """The DataFrame's number of partitions; `None` where finding out would run something."""
+    if is_connect(dataframe.sparkSession) or dataframe.isStreaming:
+        return None
+    execution: Any = dataframe._jdf.queryExecution()  # noqa: SLF001  (`.rdd` would plan the query a second time)
+    plan = execution.executedPlan().toString()
+    if any(operator in plan for operator in _RUNS_ON_PLANNING):
+        return None
+    return int(execution.toRdd().getNumPartitions())
+
+
+def _quoted(column: str) -> str:
+    return "`" + column.replace("`", "``") + "`"

@@ -1,0 +1,128 @@
+"""Spark settings that this library stands on: its defaults, and the ones it refuses before Spark hangs on them.
+
+Pure functions over strings: no Spark is imported, nothing is started.
+"""
+
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from sparktorch_assets.errors import HostError
+
+_LOG = logging.getLogger(__name__)
+_LOCAL = re.compile(r"local(\[.*\])?$")
+_GPU_AMOUNT = re.compile(r"spark\.(driver|executor|task|worker)\.resource\.gpu\.amount$")
+_LOOPBACK = "127.0.0.1"
+
+
+def is_local(master: str | None) -> bool:
+    """Whether `master` runs everything in this process's JVM (`local`, `local[4]`; not `local-cluster[...]`)."""
+    return master is not None and _LOCAL.match(master) is not None
+
+
+def default_config(master: str | None = "local[*]") -> dict[str, str]:
+    """The settings that a session gets unless its own config says otherwise.
+
+    Rows travel as Arrow, timestamps are UTC, no UI listens, logs show errors only, and nothing is left in the current
+    folder. A local session also listens on the loopback address alone.
+
+    Args:
+        master: the Spark master; `None` for a Connect server elsewhere, which takes session settings only.
+    """
+    session = {
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.session.timeZone": "UTC",
+    }
+    if master is None:
+        return session
+    warehouse = Path(tempfile.gettempdir()) / f"sparktorch_assets-{os.getuid()}" / "warehouse"
+    shared = {
+        **session,
+        "spark.pyspark.python": sys.executable,
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.warehouse.dir": warehouse.as_uri(),
+        "spark.driver.extraJavaOptions": _java_options(local=is_local(master)),
+    }
+    if is_local(master) or master.startswith("local-cluster"):
+        shared |= {
+            "spark.driver.host": _LOOPBACK,
+            "spark.driver.bindAddress": _LOOPBACK,
+            # Spark Connect's local server would listen on every interface.
+            "spark.connect.grpc.binding.address": _LOOPBACK,
+            "spark.driver.memory": "2g",
+        }
+    return shared
+
+
+def java_log_options() -> str:
+    """The JVM flag that makes Spark log errors only."""
+    return f'"-Dlog4j2.configurationFile={(Path(__file__).parent / "log4j2-quiet.properties").as_uri()}"'
+
+
+def _java_options(*, local: bool) -> str:
+    # Runs here are short: on 2 busy cores, three runs over the flights sample, starting and reading its 12 files took
+    # 6-10 s + 9-23 s with these flags, 11-18 s + 24-39 s without.
+    return f"{java_log_options()} -XX:TieredStopAtLevel=1 -XX:+UseSerialGC" if local else java_log_options()
+
+
+def check_session_config(master: str | None, config: Mapping[str, str]) -> None:
+    """Refuse settings under which Spark would hang or leave GPUs idle without a word.
+
+    Raises:
+        HostError: local mode with GPU amounts (no task ever starts), or a task amount that packs all tasks on a part of
+            an executor's GPUs.
+    """
+    amounts = {key: value for key, value in config.items() if _GPU_AMOUNT.match(key) and _number(key, value) > 0}
+    if not amounts:
+        return
+    if is_local(master):
+        listed = ", ".join(f"{key}={value}" for key, value in amounts.items())
+        raise HostError(
+            f"master={master!r} with {listed}: Spark schedules no GPUs in local mode, and would wait for them for ever. "
+            f"Drop these settings: in local mode this library shares out the host's GPUs itself (SlotPolicy). Or use a "
+            f"cluster manager, for instance master='spark://host:7077'"
+        )
+    _check_task_amount(config)
+
+
+def _check_task_amount(config: Mapping[str, str]) -> None:
+    # Spark fills the first GPU address with floor(1 / amount) tasks before it takes the next one.
+    key = "spark.task.resource.gpu.amount"
+    amount = _number(key, config.get(key, "0"))
+    gpus = int(_number("spark.executor.resource.gpu.amount", config.get("spark.executor.resource.gpu.amount", "0")))
+    if not 0 < amount <= 0.5 or gpus < 2:
+        return
+    tasks_per_gpu = int(1 / amount + 1e-6)
+    cores = config.get("spark.executor.cores")
+    if cores is None:
+        if amount < 0.5:
+            _LOG.warning(
+                "%s=%g puts %d tasks on an executor's first GPU before it takes the next one; with fewer than %d cores an "
+                "executor, some of its %d GPUs stay idle. Set spark.executor.cores, so that this can be checked",
+                key, amount, tasks_per_gpu, tasks_per_gpu * gpus, gpus,
+            )  # fmt: skip
+        return
+    tasks = int(cores) // int(config.get("spark.task.cpus", "1"))
+    busy = -(-tasks // tasks_per_gpu)
+    if busy < gpus:
+        raise HostError(
+            f"{key}={amount:g} packs {tasks_per_gpu} tasks on each GPU, and an executor with {cores} cores runs {tasks} "
+            f"at once: {gpus - busy} of its {gpus} GPUs would stay idle. Set {key}={_spread(tasks, gpus)}, or raise "
+            f"spark.executor.cores to {tasks_per_gpu * gpus}"
+        )
+
+
+def _spread(tasks: int, gpus: int) -> str:
+    return f"{1 / max(1, tasks // gpus):.4g}"
+
+
+def _number(key: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise HostError(f"{key}={value!r} is not a number") from None

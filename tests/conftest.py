@@ -1,0 +1,31 @@
+"""One Spark session for the whole test run: a JVM start costs as much as a hundred small tests."""
+
+import pytest
+from hypothesis import settings
+
+# How long an example takes says something of the machine, nothing of the code.
+settings.register_profile("default", deadline=None)
+settings.load_profile("default")
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory):
+    from sparktorch_assets.spark.session import start_session
+
+    session = start_session(
+        master="local[2]",
+        app_name="tests",
+        config={
+            "spark.driver.memory": "1g",
+            "spark.sql.shuffle.partitions": 2,
+            "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
+        },
+    )
+    yield session
+    session.stop()
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "spark" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.jvm)

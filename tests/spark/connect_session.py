@@ -1,0 +1,62 @@
+"""What test_connect runs in a process of its own: prints one line of JSON. Arguments: a folder to work in."""
+
+import json
+import sys
+from pathlib import Path
+
+from pyspark.sql import functions as F  # noqa: N812  (its usual name)
+
+from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.spark.input_tables import materialize_input
+from sparktorch_assets.spark.ml_predict import spark_ml_predict
+from sparktorch_assets.spark.session import start_session
+from sparktorch_assets.spark.slot_count import count_slots
+from sparktorch_assets.tasks import InputTable, MlTask, ModelSpec, NumericFeature, SlotPolicy
+
+
+def main(folder: Path) -> None:
+    spark = start_session(remote="local[2]", config={"spark.driver.memory": "1g"})
+    slots = SlotPolicy(device="cpu")
+    task = MlTask(
+        name="echo",
+        input="table",
+        model=ModelSpec(factory="sparktorch_assets.testing:build", arguments={"network": "Echo"}),
+        features=[NumericFeature(columns=["x"])],
+        labels=["0", "1"],
+    )
+    data = spark.range(10).select("id", F.when(F.col("id") % 2 == 0, 1.0).otherwise(-1.0).alias("x"))
+    predict = {
+        "model_loader": ModelLoader(folder),
+        "slots": slots,
+        "row_postprocessor": lambda row: row if row["id"] < 8 else None,
+    }
+    found = spark_ml_predict(spark, data, task, parallel=3, batch_size=4, **predict)
+    empty = spark_ml_predict(spark, data.limit(0), task, **predict)
+    lazy = spark_ml_predict(
+        spark, data.withColumn("x", F.raise_error(F.lit("touched")).cast("double")), task, **predict
+    )
+
+    (folder / "in").mkdir()
+    (folder / "in" / "é a.csv").write_text("id,x\n1,2.5\nbad,1\n")
+    table = InputTable(
+        name="things", source="in", format="csv", columns={"id": "int", "x": "double"}, options={"header": True},
+        max_rejected_share=0.5,
+    )  # fmt: skip
+    report = materialize_input(lambda: spark, table, project_root=folder, table_uri=str(folder / "things"))
+    said = {
+        "module": type(spark).__module__,
+        "slots": count_slots(spark, slots),
+        "schema": found.dtypes,
+        "rows": sorted((row["id"], row["predicted_class"]) for row in found.collect()),
+        "empty": [empty.dtypes == found.dtypes, empty.collect()],
+        "lazy": lazy.columns,
+        "input": [report.rows, report.rejected_rows, report.version],
+        "zone": spark.conf.get("spark.sql.session.timeZone"),
+        "left": [path.name for path in Path.cwd().iterdir()],
+    }
+    spark.stop()
+    sys.stdout.write(json.dumps(said))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,42 @@
+"""Spark Connect, in a process of its own: Spark allows one kind of session a process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.jvm
+@pytest.mark.timeout(240)
+def test_both_verbs_of_this_room_work_on_connect(tmp_path):
+    """Typed, lazy, hooks, empty inputs, input tables: as on classic Spark, with no RDD; nothing is left behind."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "work").mkdir()
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("connect_session.py"), tmp_path / "data"],
+        # Spark then takes a free port instead of 15002, which another server on this host may hold.
+        env={**{key: value for key, value in os.environ.items() if key != "SPARK_REMOTE"}, "SPARK_TESTING": "1"},
+        cwd=tmp_path / "work",
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["module"].startswith("pyspark.sql.connect")
+    assert said["slots"] == 2
+    assert said["schema"] == [
+        ["id", "bigint"], ["x", "double"], ["predicted_class", "string"], ["confidence", "float"],
+        ["prediction_error", "string"],
+    ]  # fmt: skip
+    assert said["rows"] == [[i, str(1 - i % 2)] for i in range(8)]
+    assert said["empty"] == [True, []]
+    assert said["lazy"] == [name for name, _ in said["schema"]]
+    assert said["input"] == [1, 1, 0]
+    assert said["zone"] == "UTC"
+    assert said["left"] == []
+    assert "Failed to set" not in done.stderr

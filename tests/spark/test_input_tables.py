@@ -1,0 +1,309 @@
+"""Input tables: typed, incremental by source file, malformed rows kept apart and counted, every error named."""
+
+import datetime as dt
+import gzip
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+
+from sparktorch_assets.errors import InputSchemaError, TableError, TaskError
+from sparktorch_assets.spark.input_tables import materialize_input
+from sparktorch_assets.tasks import InputTable
+
+COLUMNS = {"id": "int", "name": "string", "x": "double", "at": "timestamp"}
+HEADER = "id,name,x,at\n"
+
+
+def csv_table(**changes):
+    given = {"source": ["in/*.csv"], "options": {"header": True, "nullValue": "NA"}, "columns": COLUMNS, **changes}
+    return InputTable(name="things", format=given.pop("format", "csv"), **given)
+
+
+def csv_rows(start, count):
+    return "".join(f"{i},n{i},{i}.5,2024-01-01T00:00:0{i % 10}Z\n" for i in range(start, start + count))
+
+
+def never():
+    pytest.fail("Spark was asked for, though there is nothing to read")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "in").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def refresh(folder):
+    def run(spark, table=None, **arguments):
+        return materialize_input(
+            spark, table or csv_table(), project_root=folder, table_uri=str(folder / "lake" / "things"), **arguments
+        )
+
+    return run
+
+
+def rows_of(report):
+    return sorted(DeltaTable(report.uri).to_pyarrow_table().to_pylist(), key=lambda row: row["id"])
+
+
+def rejected_of(report):
+    found = DeltaTable(report.rejected_table).to_pyarrow_table().to_pylist()
+    return sorted((row["source"], row["record"]) for row in found)
+
+
+def test_types_nulls_and_order(spark, folder, refresh):
+    """Declared types arrive, NA is null, instants are UTC, and a file's rows keep their order."""
+    (folder / "in" / "a.csv").write_text(f"{HEADER}7,,NA,2024-01-01T02:00:00+02:00\n3,ü,1e3,2024-01-01 00:00:01\n")
+    report = refresh(spark)
+    found = DeltaTable(report.uri).to_pyarrow_table().to_pylist()
+    midnight = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    assert found == [
+        {"id": 7, "name": None, "x": None, "at": midnight},
+        {"id": 3, "name": "ü", "x": 1000.0, "at": midnight + dt.timedelta(seconds=1)},
+    ]
+    assert (report.version, report.changed, report.rows, report.rejected_rows, report.files_new) == (0, True, 2, 0, 1)
+    assert report.rejected_table is None
+    assert pa.schema(DeltaTable(report.uri).schema().to_arrow()).field("at").type == pa.timestamp("us", tz="UTC")
+    # Spark, too, reads what it sees in the folder: no staging files, no leftovers.
+    assert {path.suffix for path in (folder / "lake" / "things").iterdir()} == {"", ".parquet"}
+
+
+def test_a_refresh_touches_only_what_changed(spark, folder, refresh):
+    """Unchanged: no Spark, no version. New, changed, removed files: their rows alone, in one commit; parts stay put."""
+    for name, start in (("a", 0), ("b", 10), ("ç d", 20)):
+        (folder / "in" / f"{name}.csv").write_text(HEADER + csv_rows(start, 10))
+    first = refresh(lambda: spark)
+    parts = {path: Path(path).stat().st_mtime_ns for path in DeltaTable(first.uri).file_uris()}
+    again = refresh(never)
+    assert (again.changed, again.version, again.data_version) == (False, 0, first.data_version)
+    assert (again.rows, again.files_new, again.files_unchanged) == (30, 0, 3)
+
+    (folder / "in" / "b.csv").write_text(HEADER + csv_rows(40, 5))
+    (folder / "in" / "ç d.csv").unlink()
+    with gzip.open(folder / "in" / "e.csv.gz", "wt") as file:
+        file.write(HEADER + csv_rows(60, 3))
+    table = csv_table(source=["in/*.csv*"])
+    second = refresh(lambda: spark, table)
+    assert (second.version, second.files_new, second.files_unchanged, second.files_removed) == (1, 2, 1, 2)
+    assert [row["id"] for row in rows_of(second)] == [*range(10), *range(40, 45), *range(60, 63)]
+    now = {path: Path(path).stat().st_mtime_ns for path in DeltaTable(second.uri).file_uris()}
+    assert len(now.items() & parts.items()) == 1
+
+    (folder / "in" / "e.csv.gz").unlink()
+    third = refresh(never, table)  # only a removal: no Spark
+    assert (third.changed, third.version, third.rows, third.files_removed) == (True, 2, 15, 1)
+    assert third.data_version not in {first.data_version, second.data_version}
+
+
+def test_new_reading_options_read_everything_again(spark, folder, refresh):
+    """Types and options are part of what a part is named after; the new schema replaces the old one."""
+    (folder / "in" / "a.csv").write_text(HEADER + csv_rows(0, 4))
+    refresh(spark)
+    report = refresh(spark, csv_table(columns={**COLUMNS, "id": "string"}))
+    assert (report.version, report.files_new, report.rows) == (1, 1, 4)
+    assert [row["id"] for row in rows_of(report)] == ["0", "1", "2", "3"]
+    assert (
+        refresh(never, csv_table(columns={**COLUMNS, "id": "string"}, description="changes nothing")).changed is False
+    )
+
+
+def test_malformed_rows_go_to_a_table_of_their_own(spark, folder, refresh):
+    """Wrong types, too few and too many fields: kept as they stand with their file, counted, and gone with their file."""
+    bad = ["x1,n,1,2024-01-01T00:00:00Z", "5,n", "6,n,1,2024-01-01T00:00:00Z,extra", "7,n,abc,NA"]
+    (folder / "in" / "a.csv").write_text(HEADER + csv_rows(0, 50) + "\n".join(bad[:3]) + "\n")
+    (folder / "in" / "b ü.csv").write_text(HEADER + csv_rows(50, 50) + bad[3] + "\n")
+    (folder / "in" / "c.csv").write_text(HEADER + csv_rows(100, 50))
+    table = csv_table(max_rejected_share=0.05)
+    report = refresh(spark, table)
+    assert (report.rows, report.rejected_rows) == (150, 4)
+    assert rejected_of(report) == sorted([("in/a.csv", row) for row in bad[:3]] + [("in/b ü.csv", bad[3])])
+    assert refresh(never, table).rejected_rows == 4
+    (folder / "in" / "a.csv").unlink()
+    report = refresh(never, table)
+    assert (report.rows, report.rejected_rows, rejected_of(report)) == (100, 1, [("in/b ü.csv", bad[3])])
+    (folder / "in" / "d.csv").write_text(HEADER + csv_rows(150, 9) + "bad\n")
+    report = refresh(spark, table)
+    assert (report.rows, report.rejected_rows, len(rejected_of(report))) == (109, 2, 2)
+
+
+def test_too_many_malformed_rows_change_nothing(spark, folder, refresh):
+    """The share counts over the whole table; the message names files and counts, and never a row's contents."""
+    (folder / "in" / "a.csv").write_text(HEADER + csv_rows(0, 98))
+    refresh(spark)
+    (folder / "in" / "b.csv").write_text(HEADER + "secret,n,1,NA\nsecret,n,1,NA\n")
+    with pytest.raises(
+        TableError, match=r"2 of 100 rows \(2\.00%\).*max_rejected_share=0\.01.*2 in in/b\.csv"
+    ) as error:
+        refresh(spark)
+    assert "secret" not in str(error.value)
+    assert DeltaTable(str(folder / "lake" / "things")).version() == 0
+    assert not (folder / "lake" / "things__rejected" / "_delta_log").exists()
+    assert not list((folder / "lake" / "things").glob("_staging*"))
+    assert refresh(spark, csv_table(max_rejected_share=0.02)).rejected_rows == 2
+
+
+def test_a_crash_between_the_two_commits_is_mended(spark, folder, refresh, monkeypatch):
+    """The rejected table is committed first; the next run reads the file again and ends with the same rows, once."""
+    from sparktorch_assets.spark import input_tables
+
+    (folder / "in" / "a.csv").write_text(HEADER + csv_rows(0, 5) + "bad\n")
+    table, real = csv_table(max_rejected_share=0.5), input_tables.commit_parts
+
+    def dies(uri, *arguments, **named):
+        if uri.endswith("__rejected"):
+            return real(uri, *arguments, **named)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(input_tables, "commit_parts", dies)
+    with pytest.raises(KeyboardInterrupt):
+        refresh(spark, table)
+    monkeypatch.undo()
+    report = refresh(spark, table)
+    assert (report.version, report.rows, report.rejected_rows, len(rejected_of(report))) == (0, 5, 1, 1)
+
+
+def test_files_without_rows_are_known_too(spark, folder, refresh):
+    """A header alone, no byte at all, or malformed rows alone: read once, not at every refresh."""
+    (folder / "in" / "full.csv").write_text(HEADER + csv_rows(0, 3))
+    (folder / "in" / "header.csv").write_text(HEADER)
+    (folder / "in" / "empty.csv").write_text("")
+    (folder / "in" / "bad.csv").write_text(HEADER + "bad\n")
+    table = csv_table(max_rejected_share=0.5)
+    assert (refresh(spark, table).rows, refresh(never, table).files_unchanged) == (3, 4)
+
+
+def test_json_lines(spark, folder, refresh):
+    """Missing keys are null, unknown keys are left out, a wrong type or broken line is malformed."""
+    good = ['{"id": 1, "name": "a", "x": 2, "at": "2024-01-01T00:00:00Z"}', '{"id": 2, "unknown": 3}']
+    bad = ['{"id": "x", "name": "b"}', '{"id": 3,']
+    (folder / "in" / "a.jsonl").write_text("\n".join(good + bad) + "\n")
+    table = csv_table(source="in", format="json", options=(), max_rejected_share=0.5)
+    report = refresh(spark, table)
+    assert [(row["id"], row["name"], row["x"]) for row in rows_of(report)] == [(1, "a", 2.0), (2, None, None)]
+    assert [record for _, record in rejected_of(report)] == sorted(bad)
+
+
+def test_parquet(spark, folder, refresh):
+    """Declared columns are read, narrower types widen, row groups are small enough to cut shards by."""
+    rows = 300_000
+    pq.write_table(
+        pa.table({
+            "id": pa.array(range(rows), pa.int16() if rows < 30_000 else pa.int32()),
+            "x": pa.array([0.5] * rows, pa.float32()),
+            "more": pa.array(["m"] * rows),
+            "at": pa.array([0] * rows, pa.timestamp("ms", tz="UTC")),
+            "name": pa.array(["a"] * rows).dictionary_encode(),
+        }),
+        folder / "in" / "a[1].parquet",
+    )  # fmt: skip
+    table = csv_table(source=["in/a[1].parquet"], format="parquet", options=(), columns={**COLUMNS, "id": "long"})
+    report = refresh(spark, table)
+    (path,) = DeltaTable(report.uri).file_uris()
+    footer = pq.read_metadata(path)
+    groups = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+    assert sum(groups) == report.rows == rows
+    assert max(groups) <= 131_072
+    assert pq.read_table(path, columns=["id"]).column("id").to_pylist() == list(range(rows))
+    assert refresh(never, table).changed is False
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "id,nom,x,at\n",
+            r"header of .*/in/a\.csv does not match.*missing: name; not declared: nom.*Found: id, nom.*Declared: id, name",
+        ),
+        ("id,x,name,at\n", "the order differs"),
+        ("\ufeffid,name,x\n", "missing: at"),
+    ],
+)
+def test_a_wrong_header_is_named(folder, refresh, content, message):
+    """Spark would match by place and fill the wrong columns; no Spark is needed to see it."""
+    (folder / "in" / "a.csv").write_text(content)
+    with pytest.raises(InputSchemaError, match=message):
+        refresh(never)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"x": "double"}, r"column 'x' of .*a\.parquet has type string, but is declared as double"),
+        ({"y": "double"}, r"a\.parquet has no column 'y'; .*Known: id, x"),
+        ({"id": "int"}, "has type int64, but is declared as int"),
+    ],
+)
+def test_wrong_parquet_types_are_named(folder, refresh, columns, message):
+    """Both types, from the footer alone."""
+    pq.write_table(pa.table({"id": [1], "x": ["a"]}), folder / "in" / "a.parquet")
+    with pytest.raises(InputSchemaError, match=message):
+        refresh(never, csv_table(source=["in/*.parquet"], format="parquet", options=(), columns=columns))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("in/*.csv", r"'in/\*\.csv' matches no file: looked for .*/in/\*\.csv"),
+        ("nowhere", "'nowhere' matches no file"),
+        ("in", r"is the folder .*/in, where no file ends in \.csv.*it holds readme\.md"),
+        ("s3://bucket/x.csv", "is a URI"),
+    ],
+)
+def test_a_source_that_matches_nothing_is_named(folder, refresh, source, message):
+    """The pattern, and where it was looked for."""
+    (folder / "in" / "readme.md").write_text("no data")
+    with pytest.raises(TableError, match=message):
+        refresh(never, csv_table(source=[source]))
+
+
+def test_all_sources_gone_is_an_error_not_an_empty_table(spark, folder, refresh):
+    """A mount that is missing must not empty the table."""
+    (folder / "in" / "a.csv").write_text(HEADER + csv_rows(0, 2))
+    refresh(spark)
+    shutil.rmtree(folder / "in")
+    with pytest.raises(TableError, match="matches no file"):
+        refresh(never)
+    assert DeltaTable(str(folder / "lake" / "things")).version() == 0
+
+
+def test_a_broken_file_is_named(spark, folder, refresh):
+    """A truncated gzip file: the file's name, and nothing committed."""
+    content = gzip.compress((HEADER + csv_rows(0, 4000)).encode())
+    (folder / "in" / "broken.csv.gz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(
+        TableError, match=r"Spark cannot read the source files: .*broken\.csv\.gz.*Nothing was committed"
+    ):
+        refresh(spark, csv_table(source=["in/*.gz"]))
+    assert not (folder / "lake" / "things" / "_delta_log").exists()
+
+
+def test_options_that_would_hide_malformed_rows_are_refused(folder, refresh):
+    """Dropping malformed rows silently is what this exists to prevent."""
+    with pytest.raises(TaskError, match="option mode='DROPMALFORMED' cannot be set"):
+        refresh(never, csv_table(options={"mode": "DROPMALFORMED"}))
+
+
+def test_somebody_elses_table_is_left_alone(folder, refresh):
+    """A Delta table at that place that this library did not write is not replaced."""
+    from deltalake import write_deltalake
+
+    (folder / "in" / "a.csv").write_text(HEADER + csv_rows(0, 2))
+    write_deltalake(str(folder / "lake" / "things"), pa.table({"a": [1]}))
+    with pytest.raises(TableError, match="was not written by this library.*Choose another name"):
+        refresh(never)
+
+
+def test_the_session_gets_its_settings_back(spark, folder, refresh):
+    """A user's session zone holds for the user's own queries, before and after."""
+    spark.conf.set("spark.sql.session.timeZone", "Asia/Kolkata")
+    try:
+        (folder / "in" / "a.csv").write_text(HEADER + "1,a,1,2024-01-01 00:00:00\n")
+        assert rows_of(refresh(spark))[0]["at"] == dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+        assert spark.conf.get("spark.sql.session.timeZone") == "Asia/Kolkata"
+    finally:
+        spark.conf.set("spark.sql.session.timeZone", "UTC")

@@ -1,0 +1,47 @@
+"""One session a process: what fits is shared, what does not is refused with a reason."""
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from sparktorch_assets.errors import HostError
+from sparktorch_assets.spark.session import start_session
+
+
+def test_the_running_session_is_shared(spark):
+    """Asking again for the same, or for any local master, gives the session that runs."""
+    assert start_session(master="local[2]") is spark
+    assert start_session() is spark
+    assert os.environ["PYSPARK_PYTHON"]
+
+
+@pytest.mark.parametrize("master", ["local[3]", "spark://127.0.0.1:7077"])
+def test_another_master_is_refused(spark, master):
+    """Spark would silently go on with the old one."""
+    with pytest.raises(HostError, match=r"on master 'local\[2\]' runs in this process.*spark.stop\(\)"):
+        start_session(master=master)
+
+
+def test_connect_beside_a_classic_session_is_refused(spark):
+    """Spark allows one kind a process."""
+    with pytest.raises(HostError, match=r"classic Spark session runs in this process.*spark.stop\(\)"):
+        start_session(remote="sc://127.0.0.1:15002")
+
+
+def test_settings_that_come_too_late_are_named(spark, caplog):
+    """Static settings of a running session cannot change; session settings do."""
+    with caplog.at_level(logging.WARNING):
+        start_session(config={"spark.driver.memory": "7g", "spark.sql.shuffle.partitions": 2})
+    assert "spark.driver.memory=7g (runs with 1g)" in caplog.text
+    assert "shuffle" not in caplog.text
+
+
+def test_defaults_hold(spark):
+    """Arrow, UTC, loopback, no UI, no folder in the current directory."""
+    assert spark.conf.get("spark.sql.session.timeZone") == "UTC"
+    assert spark.conf.get("spark.sql.execution.arrow.pyspark.enabled") == "true"
+    assert spark.sparkContext.uiWebUrl is None
+    assert spark.conf.get("spark.driver.host") == "127.0.0.1"
+    assert not {"spark-warehouse", "artifacts", "metastore_db", "work"} & {path.name for path in Path.cwd().iterdir()}
