@@ -1,10 +1,12 @@
 """The benchmark's network; workers import it by name."""
 
+from typing import Any
+
 FEATURES = [f"f{number}" for number in range(16)]
 LABELS = ["a", "b", "c", "d"]
 
 
-def mlp(weights, device):
+def mlp(_weights: Any, device: Any) -> Any:
     """16-64-64-4, always the same weights."""
     import torch
 

@@ -1,0 +1,1 @@
+"""Tables as files: listing, planning, writing, committing. pyarrow and deltalake; no Spark, no torch, no Dagster."""

@@ -1,0 +1,175 @@
+"""One Delta transaction: parts that lie in place become rows, others stop being rows, or nothing happens.
+
+delta-rs merges concurrent appends by itself (measured with 1.6.6: an overwrite with a stale handle keeps what another
+writer appended meanwhile, and two writers that add the same path both succeed). A refresh is exact only against the
+version that it was planned on, so its retries are switched off: a commit is a compare-and-swap on the version number.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+from deltalake import DeltaTable, Schema
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction, CommitProperties, RemoveAction, create_table_with_add_actions
+
+from sparktorch_assets.errors import CommitConflictError, TableError
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.part_file import PartFile
+from sparktorch_assets.lake.snapshot import open_delta, read_snapshot
+
+__all__ = ["METADATA_PREFIX", "PartFile", "commit_parts", "last_commit_metadata"]
+
+METADATA_PREFIX = "sparktorch_assets."
+"""Stands before our keys in a commit's metadata, which Delta's own share."""
+_FEW = 50
+"""Above so many parts, listing the folder once costs less than asking for each."""
+
+
+def commit_parts(
+    table: str,
+    schema: pa.Schema,
+    *,
+    add: Sequence[PartFile],
+    remove: Sequence[str],
+    metadata: Mapping[str, str],
+    read_version: int | None,
+    description: str = "",
+    partition_by: Sequence[str] = (),
+) -> int:
+    """Add and remove parts in one transaction; the first one creates the table.
+
+    Args:
+        table: the table's folder, as a path or URI.
+        schema: the table's columns. Another schema than the table's replaces it, which needs every old part removed.
+        add: parts that already lie in the folder.
+        remove: paths, relative to the folder, of parts that readers no longer see; their files stay until vacuumed.
+        metadata: strings kept with the commit; `last_commit_metadata` gives them back.
+        read_version: the version that `add` and `remove` were decided on; `None` when there was no table.
+        description: the table's description, where it is created.
+        partition_by: the table's partition columns, where it is created.
+
+    Returns:
+        The new version.
+
+    Raises:
+        CommitConflictError: the table is no longer at `read_version`. Nothing was committed.
+        TableError: the commit makes no sense (parts that are not there, a new schema for a part of the table).
+    """
+    _check_in_place(table, add)
+    properties = CommitProperties(
+        custom_metadata={METADATA_PREFIX + key: value for key, value in metadata.items()}, max_commit_retries=0
+    )
+    adds = [
+        AddAction(part.path, part.size_bytes, dict(part.partition), part.modified_ms, True, part.stats) for part in add
+    ]
+    if read_version is None:
+        return _create(table, schema, adds, properties, description, partition_by)
+    delta = open_delta(table)
+    if delta is None or delta.version() != read_version:
+        raise _conflict(table, read_version, delta)
+    changes_schema = Schema.from_arrow(schema).to_json() != delta.schema().to_json()
+    try:
+        if changes_schema:
+            _check_replaces_all(table, remove)
+            delta.create_write_transaction(
+                list(adds), "overwrite", schema, list(partition_by), commit_properties=properties
+            )
+        else:
+            now_ms = int(time.time() * 1000)
+            parts = read_snapshot(table, read_version).parts
+            missing = [path for path in remove if path not in parts]
+            if missing:
+                raise TableError(f"cannot remove {missing[0]!r}: {table!r} at version {read_version} has no such part")
+            removes = [
+                RemoveAction(path, True, now_ms, parts[path].size_bytes, dict(parts[path].partition)) for path in remove
+            ]
+            delta.create_write_transaction(
+                [*adds, *removes], "append", schema, list(partition_by), commit_properties=properties
+            )
+    except CommitFailedError as error:
+        raise _conflict(table, read_version, open_delta(table)) from error
+    except (DeltaError, OSError) as error:
+        raise TableError(f"cannot commit to {table!r}: {error}. Readers still see version {read_version}") from error
+    return read_version + 1
+
+
+def _check_in_place(table: str, add: Sequence[PartFile]) -> None:
+    """A commit of a file that is not there would break every reader."""
+    folder = Folder(table)
+    if len(add) < _FEW:
+        sizes = {part.path: entry.size_bytes for part in add if (entry := folder.info(part.path)) is not None}
+    else:
+        sizes = {entry.path: entry.size_bytes for entry in folder.files()}
+    for part in add:
+        if sizes.get(part.path) != part.size_bytes:
+            found = f"has {sizes[part.path]:,} bytes" if part.path in sizes else "is not there"
+            raise TableError(
+                f"cannot commit {folder.full(part.path)}: it should have {part.size_bytes:,} bytes and {found}; did a "
+                f"vacuum with too short a retention run meanwhile? Nothing was committed; run again"
+            )
+
+
+def _create(
+    table: str,
+    schema: pa.Schema,
+    adds: list[AddAction],
+    properties: CommitProperties,
+    description: str,
+    partition_by: Sequence[str],
+) -> int:
+    Folder(table).create()
+    try:
+        create_table_with_add_actions(
+            table,
+            Schema.from_arrow(schema),
+            adds,
+            mode="error",
+            partition_by=list(partition_by),
+            description=description or None,
+            commit_properties=properties,
+        )
+    except (DeltaError, OSError) as error:
+        found = open_delta(table)
+        if found is not None:
+            raise _conflict(table, None, found) from error
+        raise TableError(f"cannot create the Delta table {table!r}: {error}") from error
+    return 0
+
+
+def _check_replaces_all(table: str, remove: Sequence[str]) -> None:
+    kept = read_snapshot(table).parts.keys() - set(remove)
+    if kept:
+        raise TableError(
+            f"the columns of {table!r} change, but {len(kept):,} of its parts would stay as they are (first: "
+            f"{min(kept)!r}); refresh the whole table"
+        )
+
+
+def _conflict(table: str, read_version: int | None, found: DeltaTable | None) -> CommitConflictError:
+    planned = "there was no table" if read_version is None else f"it was at version {read_version}"
+    now = "there is no table now" if found is None else f"it is at version {found.version()} now"
+    return CommitConflictError(
+        f"another writer changed {table!r} while this run worked: when it was planned, {planned}; {now}. Nothing of this "
+        f"run was committed; run it again, and what it computed will be found and used"
+    )
+
+
+def last_commit_metadata(table: str) -> dict[str, str]:
+    """The metadata that the latest of our commits carries; empty where there is none.
+
+    Commits of others (OPTIMIZE, a user's DELETE) may stand after it: compare the version's parts before trusting it.
+    """
+    delta = open_delta(table)
+    if delta is None:
+        return {}
+    for limit in (1, None):  # nearly always it is the last one
+        for commit in delta.history(limit):
+            ours = {
+                key.removeprefix(METADATA_PREFIX): str(value)
+                for key, value in commit.items()
+                if key.startswith(METADATA_PREFIX)
+            }
+            if ours:
+                return ours
+    return {}

@@ -1,0 +1,200 @@
+"""Writes one part: under a temporary name in its table's folder, with its receipt in the footer, then renamed.
+
+Memory is bounded by one row group (`_GROUP_ROWS` rows or `_GROUP_BYTES`), whatever the part's size.
+"""
+
+import contextlib
+import errno
+import os
+import time
+import uuid
+from collections.abc import Collection
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sparktorch_assets.errors import DiskFullError, TableError
+from sparktorch_assets.lake.encodings import dictionary_columns, no_statistics_columns
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.part_file import PartFile, part_path, verify_part
+from sparktorch_assets.lake.receipt import RECEIPT_KEY, Receipt
+from sparktorch_assets.lake.stats import delta_stats
+from sparktorch_assets.tally import Tally
+
+_GROUP_ROWS = 1 << 20
+_GROUP_BYTES = 64 << 20
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+class PartWriter:
+    """One part in the making. Use it as a context: leaving it without `finish` deletes the temporary file."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        fingerprint: str,
+        schema: pa.Schema,
+        *,
+        source: pq.FileMetaData | None = None,
+        added: Collection[str] = (),
+        partition: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            folder: the table's folder.
+            fingerprint: what the part will be named after.
+            schema: the columns of the batches to come.
+            source: the footer of the file that the kept columns come from: it tells which encodings pay.
+            added: columns that the source lacks.
+            partition: the part's partition values.
+        """
+        self.path = part_path(fingerprint, partition)
+        head, _, name = self.path.rpartition("/")
+        # Unique per attempt: speculative copies of a task write the same part at the same time. The dot hides it.
+        self._temporary = f"{head}/" * bool(head) + f".{name}.{os.getpid()}-{uuid.uuid4().hex[:12]}.tmp"
+        self._folder, self._fingerprint, self._schema = folder, fingerprint, schema
+        self._source, self._added, self._partition = source, added, partition
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_rows = self._waiting_bytes = 0
+        self._nan_columns: set[str] = set()
+        self._writer: pq.ParquetWriter | None = None
+        self._sink: Any = None
+        self.rows = 0
+        self.seconds = 0.0
+        """Seconds spent here."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abort()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append the batch's rows.
+
+        Raises:
+            DiskFullError: no room; the temporary file is gone.
+        """
+        start = time.perf_counter()
+        self.rows += batch.num_rows
+        self._waiting.append(batch)
+        self._waiting_rows += batch.num_rows
+        self._waiting_bytes += batch.nbytes
+        if self._waiting_rows >= _GROUP_ROWS or self._waiting_bytes >= _GROUP_BYTES:
+            self._flush()
+        self.seconds += time.perf_counter() - start
+
+    def finish(self, tally: Tally) -> tuple[PartFile, Receipt]:
+        """Write what waits, put the receipt into the footer, and give the file its name.
+
+        A part of this name that somebody else finished meanwhile stays, and is what is returned: its size may already be
+        in a commit. One that is not whole gives way.
+
+        Raises:
+            DiskFullError: no room; the temporary file is gone.
+        """
+        start = time.perf_counter()
+        self._flush(even_if_empty=True)
+        assert self._writer is not None
+        tally.spend("write", self.seconds + time.perf_counter() - start)
+        receipt = Receipt(
+            fingerprint=self._fingerprint, rows=self.rows, tally=tally, nan_columns=tuple(sorted(self._nan_columns))
+        )
+        with self._guard():
+            self._writer.add_key_value_metadata({RECEIPT_KEY: receipt.to_json().encode()})
+            self._writer.close()
+            self._sink.close()
+            footer = self._writer.writer.metadata
+            self._writer = self._sink = None
+            if not self._folder.publish(self._temporary, self.path, replace=False):
+                taken = self._folder.info(self.path)
+                whole = None if taken is None else verify_part(self._folder, taken, self._partition)
+                if whole is not None:
+                    self.abort()
+                    return whole
+                self._folder.publish(self._temporary, self.path, replace=True)
+            entry = self._folder.info(self.path)
+        if entry is None:
+            raise TableError(
+                f"{self._folder.full(self.path)} vanished right after it was written; is something cleaning up?"
+            )
+        part = PartFile(
+            path=self.path,
+            size_bytes=entry.size_bytes,
+            modified_ms=entry.modified_ms,
+            rows=self.rows,
+            stats=delta_stats(footer, self._schema, receipt.nan_columns),
+            partition=self._partition,
+        )
+        return part, receipt
+
+    def abort(self) -> None:
+        """Delete the temporary file, if there is one."""
+        if self._writer is not None:
+            with contextlib.suppress(Exception):
+                self._writer.close()
+            with contextlib.suppress(Exception):
+                self._sink.close()
+            self._writer = self._sink = None
+        self._waiting.clear()
+        with contextlib.suppress(OSError):
+            self._folder.delete(self._temporary)
+
+    def _flush(self, *, even_if_empty: bool = False) -> None:
+        if not self._waiting and not (even_if_empty and self._writer is None):
+            return
+        batches = self._waiting or [pa.RecordBatch.from_pylist([], schema=self._schema)]
+        table = pa.Table.from_batches(batches, schema=self._schema)
+        self._note_nans(table)
+        with self._guard():
+            if self._writer is None:
+                self._open(batches[0])
+            assert self._writer is not None
+            self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
+        self._waiting.clear()
+        self._waiting_rows = self._waiting_bytes = 0
+
+    def _open(self, sample: pa.RecordBatch) -> None:
+        if self._partition or not self._folder.is_local:
+            self._folder.create(self._temporary.rpartition("/")[0])
+        bare = set(no_statistics_columns(self._schema))
+        self._sink = self._folder.open_output(self._temporary)
+        self._writer = pq.ParquetWriter(
+            self._sink,
+            self._schema,
+            use_dictionary=dictionary_columns(sample, self._source, self._added),
+            write_statistics=[name for name in self._schema.names if name not in bare],
+            compression="snappy",
+        )
+
+    def _note_nans(self, table: pa.Table) -> None:
+        for column in self._schema:
+            if pa.types.is_floating(column.type) and column.name not in self._nan_columns:
+                found = pc.any(pc.is_nan(table.column(column.name))).as_py()
+                if found:
+                    self._nan_columns.add(column.name)
+
+    @contextlib.contextmanager
+    def _guard(self) -> Any:
+        """Delete the temporary file on any error, and tell a full disk from the rest."""
+        try:
+            yield
+        except OSError as error:
+            self.abort()
+            if error.errno in _NO_SPACE or "No space left" in str(error):
+                free = self._folder.free_bytes()
+                raise DiskFullError(
+                    f"no room to write {self._folder.full(self.path)}: "
+                    f"{'unknown' if free is None else f'{free:,}'} bytes free. Nothing was committed; free some space (or "
+                    f"vacuum old parts) and run again: finished parts are kept and not computed again"
+                ) from error
+            raise
+        except BaseException:
+            self.abort()
+            raise

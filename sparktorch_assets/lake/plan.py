@@ -1,0 +1,126 @@
+"""What a refresh has to do: planned shards minus the parts that readers already see, minus those that lie finished."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+from deltalake import Schema
+
+from sparktorch_assets.errors import TableError
+from sparktorch_assets.lake.commit import last_commit_metadata
+from sparktorch_assets.lake.data_files import list_data_files
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.footers import read_footers
+from sparktorch_assets.lake.part_file import PART_NAME, PartFile, verify_parts
+from sparktorch_assets.lake.receipt import Receipt
+from sparktorch_assets.lake.shards import TARGET_BYTES, TARGET_ROWS, Shard, make_shards
+from sparktorch_assets.lake.snapshot import Snapshot, SnapshotPart, read_snapshot
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """One refresh, decided and not begun. Printing it shows the sums."""
+
+    output_table: str
+    schema: pa.Schema
+    """The output's columns."""
+    snapshot: Snapshot
+    """The output as it was when this was decided."""
+    new: tuple[Shard, ...]
+    """To be scored."""
+    unchanged: tuple[Shard, ...]
+    """Their parts are in the table."""
+    resumable: tuple[Shard, ...]
+    """Their parts lie finished in the table's folder, uncommitted: an earlier run got that far."""
+    resumed: Mapping[str, tuple[PartFile, Receipt]]
+    """Path -> part and receipt of the resumable ones."""
+    obsolete: tuple[SnapshotPart, ...]
+    """In the table, and no longer planned."""
+
+    @property
+    def target(self) -> set[str]:
+        """The paths of the parts that the table will consist of."""
+        return {shard.part_path for shards in (self.new, self.unchanged, self.resumable) for shard in shards}
+
+    @property
+    def rows(self) -> int:
+        """Rows of the whole input."""
+        return sum(shard.rows for shards in (self.new, self.unchanged, self.resumable) for shard in shards)
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything at all is to be done."""
+        return bool(self.new or self.resumable or self.obsolete or not same_columns(self.snapshot.schema, self.schema))
+
+    def __str__(self) -> str:
+        lines = [f"{self.output_table}: " + ("to be refreshed" if self.changes else "up to date")]
+        for name in ("new", "resumable", "unchanged"):
+            shards: tuple[Shard, ...] = getattr(self, name)
+            rows, size = sum(shard.rows for shard in shards), sum(shard.bytes for shard in shards)
+            lines.append(f"  {name:<10}{len(shards):>9,} shards {rows:>15,} rows {size / 1e6:>12,.1f} MB to read")
+        rows = sum(part.rows for part in self.obsolete)
+        lines.append(f"  {'obsolete':<10}{len(self.obsolete):>9,} parts  {rows:>15,} rows")
+        return "\n".join(lines)
+
+
+def same_columns(one: pa.Schema | None, other: pa.Schema) -> bool:
+    """Whether two schemas are the same Delta schema; no schema (no table) is like no other."""
+    return one is not None and Schema.from_arrow(one).to_json() == Schema.from_arrow(other).to_json()
+
+
+def make_plan(
+    input_table: str,
+    output_table: str,
+    *,
+    schema: pa.Schema,
+    digest: str,
+    target_rows: int = TARGET_ROWS,
+    target_bytes: int = TARGET_BYTES,
+) -> Plan:
+    """Decide a refresh. Reads the input's log or folder and footers and the output's log and folder; writes nothing.
+
+    Args:
+        input_table: path or URI of a Delta table, a folder of Parquet files, or one file.
+        output_table: path or URI of the output's folder; it need not exist.
+        schema: the output's columns, in Delta's types.
+        digest: a hash of everything but the rows that the output depends on.
+        target_rows: see `shards.TARGET_ROWS`.
+        target_bytes: see `shards.TARGET_BYTES`.
+
+    Raises:
+        TableError: the input cannot be read, or the output is a table that this library did not make.
+    """
+    files = list_data_files(input_table)
+    shards = make_shards(files, read_footers(files), digest, target_rows=target_rows, target_bytes=target_bytes)
+    snapshot = read_snapshot(output_table)
+    _check_ours(output_table, snapshot)
+    return plan_shards(shards, output_table, snapshot, schema)
+
+
+def plan_shards(shards: Sequence[Shard], output_table: str, snapshot: Snapshot, schema: pa.Schema) -> Plan:
+    """Subtract what is there from what is wanted."""
+    missing = [shard for shard in shards if shard.part_path not in snapshot.parts]
+    wanted = {shard.part_path for shard in missing}
+    folder = Folder(output_table)
+    lying = [entry for entry in folder.files(recursive=False) if entry.path in wanted] if wanted else []
+    resumed = verify_parts(folder, lying)
+    target = {shard.part_path for shard in shards}
+    return Plan(
+        output_table=output_table,
+        schema=schema,
+        snapshot=snapshot,
+        new=tuple(shard for shard in missing if shard.part_path not in resumed),
+        unchanged=tuple(shard for shard in shards if shard.part_path in snapshot.parts),
+        resumable=tuple(shard for shard in missing if shard.part_path in resumed),
+        resumed=resumed,
+        obsolete=tuple(part for path, part in snapshot.parts.items() if path not in target),
+    )
+
+
+def _check_ours(output_table: str, snapshot: Snapshot) -> None:
+    foreign = [path for path in snapshot.parts if not PART_NAME.fullmatch(path)]
+    if foreign and not last_commit_metadata(output_table):
+        raise TableError(
+            f"{output_table!r} is a Delta table that holds files of another writer (first: {foreign[0]!r}); a refresh "
+            f"would replace its rows. Give the predictions a table of their own"
+        )

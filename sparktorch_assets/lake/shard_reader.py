@@ -1,0 +1,99 @@
+"""Reads one shard as a stream of record batches: only the columns that are needed, in the table's types.
+
+Memory is bounded by `_BATCH_BYTES` (decoded) and the pages at hand, whatever the row group's size.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sparktorch_assets.errors import TableError
+from sparktorch_assets.lake.delta_types import conform
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.group_filter import may_match
+from sparktorch_assets.lake.shards import Shard
+from sparktorch_assets.tasks.row_filter import RowFilter
+
+_BATCH_ROWS = 1 << 16
+_BATCH_BYTES = 32 << 20
+_BUFFER_BYTES = 1 << 20
+
+
+class ShardReader:
+    """One open shard.
+
+    Raises:
+        TableError: the file is gone, or is not the one that was planned.
+    """
+
+    def __init__(self, shard: Shard, schema: pa.Schema, where: Sequence[RowFilter] = ()) -> None:
+        """Open the file and compare it with what was planned; read no rows yet.
+
+        Args:
+            shard: what to read.
+            schema: the columns that are wanted, in the table's types.
+            where: row groups in which no row can pass are left unread; others come with all their rows.
+        """
+        self._shard, self._schema = shard, schema
+        self._folder = Folder(shard.file.uri)
+        self._check_identity()
+        try:
+            self._source: Any = self._folder.open_input()
+            self._file = pq.ParquetFile(self._source, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+        except (OSError, pa.ArrowException) as error:
+            raise TableError(f"cannot read {shard.file.uri!r}: {error}") from error
+        self.footer: pq.FileMetaData = self._file.metadata
+        groups = range(shard.first_group, shard.end_group)
+        if self.footer.num_row_groups < shard.end_group or self._rows(groups) != shard.rows:
+            raise self._changed()
+        self._groups = [group for group in groups if may_match(self.footer.row_group(group), where)]
+        self.skipped_rows = shard.rows - self._rows(self._groups)
+        """Rows of the row groups that are left unread."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._source.close()
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The shard's rows, in the file's order."""
+        shard = self._shard
+        present = set(self.footer.schema.to_arrow_schema().names)
+        columns = [name for name in self._schema.names if name in present]
+        rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES * shard.rows // max(shard.bytes, 1)))
+        partition = dict(shard.file.partition)
+        found = 0
+        for batch in self._file.iter_batches(
+            batch_size=rows,
+            row_groups=self._groups,
+            columns=columns,
+            use_threads=False,
+        ):
+            found += batch.num_rows
+            yield conform(batch, self._schema, partition)
+        if found != shard.rows - self.skipped_rows:
+            raise self._changed()
+        self._check_identity()
+
+    def _rows(self, groups: Iterable[int]) -> int:
+        return sum(self.footer.row_group(group).num_rows for group in groups)
+
+    def _check_identity(self) -> None:
+        entry = self._folder.info()
+        file = self._shard.file
+        # Delta's log may hold a time that the copy of a file on another store does not have: the size is what it vouches for.
+        if entry is None or entry.size_bytes != file.size_bytes:
+            raise self._changed()
+
+    def _changed(self) -> TableError:
+        return TableError(
+            f"{self._shard.file.uri!r} is not the file any more that this run was planned on (it was rewritten or deleted "
+            f"while the run worked); run again"
+        )

@@ -1,0 +1,90 @@
+"""Cuts a table's files into shards (ranges of row groups within one file) and gives each its fingerprint.
+
+The cut depends on the files alone, never on cores or settings of a run: the same files give the same fingerprints on any
+machine, which is what makes parts reusable.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sparktorch_assets.lake.data_files import DataFile
+from sparktorch_assets.lake.footers import Footer, RowGroup
+from sparktorch_assets.lake.part_file import part_path
+
+TARGET_ROWS = 500_000
+TARGET_BYTES = 128 << 20
+"""Uncompressed. A shard ends at the first row group with which it reaches either; a row group is never split."""
+_FORMAT = 1
+"""Raise it when parts change in a way that no digest shows (this library's own arithmetic, the parts' layout)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shard:
+    """Row groups `first_group` to `end_group` (exclusive) of one file, and the name of what they become."""
+
+    fingerprint: str
+    file: DataFile
+    first_group: int
+    end_group: int
+    rows: int
+    bytes: int
+    """Uncompressed."""
+
+    @property
+    def part_path(self) -> str:
+        """Where its part lies in the output table."""
+        return part_path(self.fingerprint)
+
+
+def make_shards(
+    files: Sequence[DataFile],
+    footers: Sequence[Footer],
+    digest: str,
+    *,
+    target_rows: int = TARGET_ROWS,
+    target_bytes: int = TARGET_BYTES,
+) -> list[Shard]:
+    """All shards of the files, in the files' order; files without rows give none.
+
+    Args:
+        files: the input's files.
+        footers: their footers, in the same order.
+        digest: a hash of everything but the rows that the output depends on: model, task, output schema.
+        target_rows: see `TARGET_ROWS`.
+        target_bytes: see `TARGET_BYTES`.
+    """
+    shards = []
+    for file, footer in zip(files, footers, strict=True):
+        identity = hashlib.sha256(
+            json.dumps(
+                [_FORMAT, digest, file.path, file.size_bytes, file.modified_ms, file.partition, footer.digest]
+            ).encode()
+        )
+        for first, end in _cut(footer.row_groups, target_rows, target_bytes):
+            groups = footer.row_groups[first:end]
+            fingerprint = identity.copy()
+            fingerprint.update(f"{first}:{end}".encode())
+            shards.append(
+                Shard(
+                    fingerprint=fingerprint.hexdigest()[:32],
+                    file=file,
+                    first_group=first,
+                    end_group=end,
+                    rows=sum(group.rows for group in groups),
+                    bytes=sum(group.bytes for group in groups),
+                )
+            )
+    return shards
+
+
+def _cut(groups: Sequence[RowGroup], target_rows: int, target_bytes: int) -> Iterator[tuple[int, int]]:
+    first = rows = size = 0
+    for index, group in enumerate(groups):
+        rows += group.rows
+        size += group.bytes
+        if rows >= target_rows or size >= target_bytes or index == len(groups) - 1:
+            if rows:
+                yield first, index + 1
+            first, rows, size = index + 1, 0, 0

@@ -1,0 +1,90 @@
+"""Deletes files that no reader needs: parts removed from the table, parts that never came to be committed, remains of
+killed writers. Writes no commit, so a vacuum changes no version and stands in no running refresh's way.
+
+Deleting removed parts ends time travel to the versions that held them, and a return to old weights will then compute
+their parts again.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sparktorch_assets.errors import TableError
+from sparktorch_assets.lake.folder import Folder, FolderEntry
+from sparktorch_assets.lake.part_file import PART_NAME
+from sparktorch_assets.lake.snapshot import read_snapshot
+
+RETENTION_HOURS = 7 * 24.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VacuumReport:
+    """What a vacuum deleted, or would delete."""
+
+    files: tuple[str, ...]
+    """Relative to the table's root."""
+    bytes: int
+
+
+def vacuum(table: str, *, retention_hours: float = RETENTION_HOURS, dry_run: bool = False) -> VacuumReport:
+    """Delete parts and temporary files that the current version lacks and that are older than the retention.
+
+    A part counts as old when it was both written and removed from the table before that. The retention must exceed the
+    longest refresh: finished parts of a run that is still working belong to no version yet.
+
+    Args:
+        table: the table's folder. Only files named like parts and their temporary files are ever touched.
+        retention_hours: how long an unneeded file stays.
+        dry_run: only tell.
+
+    Raises:
+        TableError: the retention is negative, or there is no table.
+    """
+    if retention_hours < 0:
+        raise TableError(f"vacuum({table!r}): retention_hours={retention_hours!r} must not be below 0")
+    folder = Folder(table)
+    cutoff_ms = time.time() * 1000 - retention_hours * 3_600_000
+    entries = list(
+        folder.files()
+    )  # before the snapshot: what is committed after this line was listed or not, but is kept
+    snapshot = read_snapshot(table)
+    if snapshot.version is None:
+        raise TableError(f"vacuum: there is no Delta table at {table!r}")
+    kept = snapshot.parts.keys() | _removed_since(folder, entries, cutoff_ms)
+    old = [
+        entry
+        for entry in entries
+        if entry.modified_ms <= cutoff_ms and entry.path not in kept and (_is_part(entry) or _is_temporary(entry))
+    ]
+    if not dry_run:
+        for entry in old:
+            folder.delete(entry.path)
+    return VacuumReport(files=tuple(sorted(entry.path for entry in old)), bytes=sum(entry.size_bytes for entry in old))
+
+
+def _is_part(entry: FolderEntry) -> bool:
+    return PART_NAME.fullmatch(entry.path) is not None
+
+
+def _is_temporary(entry: FolderEntry) -> bool:
+    name = entry.path.rpartition("/")[2]
+    return name.startswith(".part-") and name.endswith(".tmp")
+
+
+def _removed_since(folder: Folder, entries: list[FolderEntry], cutoff_ms: float) -> set[str]:
+    """Parts that a commit younger than the cutoff removed: readers of the version before may still be at work."""
+    return {
+        path
+        for entry in entries
+        if entry.path.startswith("_delta_log/") and entry.path.endswith(".json") and entry.modified_ms > cutoff_ms
+        for path in _removed_in(folder, entry.path)
+    }
+
+
+def _removed_in(folder: Folder, commit: str) -> Iterator[str]:
+    with folder.open_input(commit) as log:
+        for line in log.read().splitlines():
+            remove = json.loads(line).get("remove")
+            if remove is not None:
+                yield remove["path"]

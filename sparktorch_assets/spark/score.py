@@ -1,0 +1,242 @@
+"""score_table: an input table in, a prediction table out; exact, resumable, incremental.
+
+Spark hands out shards and nothing else; workers read and write Parquet themselves; the driver commits once. What is
+already in the table, or lies finished beside it, is not computed again. With nothing to do no session is started.
+"""
+
+import importlib.metadata
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
+
+import pyarrow as pa
+
+from sparktorch_assets.errors import TableError, TaskError, TooManyFailedRowsError
+from sparktorch_assets.lake.delta_types import storage_schema
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.part_file import PartFile
+from sparktorch_assets.lake.plan import Plan, make_plan
+from sparktorch_assets.lake.receipt import Receipt
+from sparktorch_assets.lake.refresh import Committed, commit_plan
+from sparktorch_assets.lake.snapshot import Snapshot, data_version_of, read_snapshot
+from sparktorch_assets.lake.table_tally import TALLY_KEY, table_tally, tally_after
+from sparktorch_assets.lake.tables import table_schema
+from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.predict.schema import output_schema
+from sparktorch_assets.spark.score_progress import ProgressWatch
+from sparktorch_assets.spark.score_report import Progress, ScoreReport
+from sparktorch_assets.spark.score_run import RunResult, run_shards
+from sparktorch_assets.spark.score_worker import ScoreJob
+from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks import MlTask, SlotPolicy
+from sparktorch_assets.tasks.digest import digest_of, model_digest, task_digest
+from sparktorch_assets.tasks.import_path import code_digest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+__all__ = ["Progress", "ScoreReport", "plan_table", "score_table"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def score_table(
+    spark: "Callable[[], SparkSession] | SparkSession",
+    task: MlTask | str,
+    *,
+    input_table: str,
+    output_table: str,
+    model_loader: ModelLoader,
+    slots: SlotPolicy | None = None,
+    batch_size: int | None = None,
+    run_id: str = "",
+    on_progress: Callable[[Progress], None] | None = None,
+) -> ScoreReport:
+    """Bring a prediction table up to date with its input, its model and its task.
+
+    Args:
+        spark: a session, classic or Connect; or a callable that gives one, called only if there are rows to score.
+        task: what to do with each row, or the name of a task that `model_loader` knows.
+        input_table: path or URI of a Delta table, a folder of Parquet files, or one file. Workers read it directly.
+        output_table: path or URI of the prediction table's folder; created when missing.
+        model_loader: brings the model up on the workers; its `models_root` is the same path there.
+        slots: model instances at work at once; by default GPUs where there are some, else cores.
+        batch_size: rows a forward pass; `None` takes the task's.
+        run_id: kept with the commit.
+        on_progress: called about every two seconds, from another thread.
+
+    Raises:
+        TableError: the input cannot be read, or the output belongs to somebody else.
+        InputSchemaError, ModelError, HookError, DeviceError: the task cannot run on this input, or not on the workers.
+        TooManyFailedRowsError: more rows failed than the task allows. What was computed is kept beside the table: with
+            a higher limit the next run commits it as it is.
+        CommitConflictError: another run refreshed the table to something else meanwhile.
+        DiskFullError: a part could not be written.
+    """
+    started = time.perf_counter()
+    task = model_loader.find_task(task)
+    plan, digest, read_schema = _plan(task, input_table, output_table, model_loader)
+    planned = ready = time.perf_counter()
+    seconds = {"plan": planned - started, "session": 0.0, "score": 0.0, "commit": 0.0}
+    if not plan.changes:
+        seconds["total"] = time.perf_counter() - started
+        _LOG.info("%s", plan)
+        return _report(task, plan, digest, seconds, tally=table_tally(output_table, plan.snapshot))
+    run, used_slots = RunResult(), 0
+    if plan.new:
+        from sparktorch_assets.spark.slot_count import count_slots
+
+        session = spark() if callable(spark) else spark
+        ready = time.perf_counter()
+        policy = slots or SlotPolicy(device=model_loader.device)
+        used_slots = count_slots(session, policy)
+        Folder(output_table).create()
+        job = ScoreJob(
+            task=task,
+            model_loader=model_loader,
+            slots=policy,
+            batch_size=batch_size,
+            concurrent_slots=used_slots,
+            output_table=Folder(output_table).absolute,
+            read_schema=read_schema,
+            schema=plan.schema,
+            model_digest=digest,
+            packs=(),
+        )
+        with ProgressWatch(output_table, {shard.part_path: shard.rows for shard in plan.new}, on_progress):
+            run = run_shards(session, job, plan.new, used_slots)
+    scored = time.perf_counter()
+    parts = {**plan.resumed, **run.parts}
+    committed, tally = _commit(task, plan, parts, digest, run_id)
+    done = time.perf_counter()
+    seconds |= {"session": ready - planned, "score": scored - ready, "commit": done - scored, "total": done - started}
+    return _report(
+        task,
+        plan,
+        digest,
+        seconds,
+        tally=tally,
+        run_tally=Tally.total(receipt.tally for _, receipt in run.parts.values()),
+        committed=committed,
+        slots=used_slots,
+        balance=run.balance(used_slots),
+    )
+
+
+def plan_table(task: MlTask | str, *, input_table: str, output_table: str, model_loader: ModelLoader) -> Plan:
+    """What `score_table` would do with the same arguments; printing it shows the sums. Computes and writes nothing."""
+    return _plan(model_loader.find_task(task), input_table, output_table, model_loader)[0]
+
+
+def _plan(task: MlTask, input_table: str, output_table: str, loader: ModelLoader) -> tuple[Plan, str, pa.Schema]:
+    if Folder(input_table).absolute == Folder(output_table).absolute:
+        raise TaskError(
+            f"task {task.name!r}: input and output are the same table, {output_table!r}; give it another output"
+        )
+    columns = storage_schema(table_schema(input_table))
+    schema = storage_schema(output_schema(task, columns))
+    digest = model_digest(task, loader.models_root)
+    plan = make_plan(
+        input_table,
+        output_table,
+        schema=schema,
+        digest=digest_of(
+            {
+                "model": digest,
+                "task": task_digest(task),
+                "loader": _loader_digest(loader),
+                "schema": [[column.name, str(column.type)] for column in schema],
+            }
+        ),
+    )
+    return plan, digest, pa.schema([columns.field(name) for name in task.read_columns(columns.names)])
+
+
+def _loader_digest(loader: ModelLoader) -> str:
+    """A user's own loader is code that makes the predictions, too."""
+    kind = type(loader)
+    if kind is ModelLoader:
+        return ""
+    name = f"{kind.__module__}:{kind.__qualname__}"
+    with suppress(TaskError, ValueError):  # defined in a notebook or inside a function: its name has to do
+        return f"{name} {code_digest(name, 'model_loader')}"
+    return name
+
+
+def _commit(
+    task: MlTask, plan: Plan, parts: Mapping[str, tuple[PartFile, Receipt]], digest: str, run_id: str
+) -> tuple[Committed, Tally]:
+    tally = Tally()
+
+    def metadata(current: Snapshot, remove: tuple[str, ...]) -> dict[str, str]:
+        nonlocal tally
+        added = [parts[path][1].tally for path in plan.target - current.parts.keys()]
+        tally = tally_after(plan.output_table, current, remove, added)
+        if not tally.balanced or tally.rows + tally.filtered != plan.rows:
+            raise TableError(
+                f"task {task.name!r}: the parts account for {tally.rows + tally.filtered:,} rows, the input has "
+                f"{plan.rows:,}. Nothing was committed; was a part's file deleted by hand?"
+            )
+        too_many = task.check_failures(tally.failed, tally.rows, tally.reasons)
+        if too_many:
+            raise TooManyFailedRowsError(too_many)
+        return {
+            "run_id": run_id,
+            "task": task.name,
+            "model_digest": digest,
+            "code_version": task.code_version,
+            "package_version": _package_version(),
+            TALLY_KEY: json.dumps(tally.to_plain()),
+        }
+
+    committed = commit_plan(
+        plan, {path: part for path, (part, _) in parts.items()}, metadata, description=task.description
+    )
+    if not committed.changed:  # another run did the same meanwhile
+        tally = table_tally(plan.output_table, read_snapshot(plan.output_table))
+    return committed, tally
+
+
+def _package_version() -> str:
+    try:
+        return importlib.metadata.version("sparktorch-assets")
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout
+        return "unknown"
+
+
+def _report(
+    task: MlTask,
+    plan: Plan,
+    digest: str,
+    seconds: dict[str, float],
+    *,
+    tally: Tally,
+    run_tally: Tally | None = None,
+    committed: Committed | None = None,
+    slots: int = 0,
+    balance: float | None = None,
+) -> ScoreReport:
+    version = plan.snapshot.version if committed is None else committed.version
+    return ScoreReport(
+        task=task.name,
+        table=plan.output_table,
+        version=cast(int, version),
+        changed=committed is not None and committed.changed,
+        shards_new=len(plan.new),
+        shards_unchanged=len(plan.unchanged),
+        shards_removed=len(plan.obsolete),
+        shards_resumed=len(plan.resumable),
+        rows_in=plan.rows,
+        rows_table=tally.predicted + tally.failed,
+        rows_new=sum(shard.rows for shard in plan.new),
+        tally=tally,
+        run_tally=run_tally or Tally(),
+        seconds=seconds,
+        slots=slots,
+        balance=balance,
+        model_digest=digest,
+        data_version=data_version_of(plan.target, plan.schema),
+    )

@@ -1,0 +1,260 @@
+"""What runs in Spark's Python workers: read a shard, predict, write its part. No row crosses the JVM.
+
+torch loads here and nowhere else. Needs this package, and whatever the task names by import path, on every worker, and
+the input, the output and the models at the same paths.
+"""
+
+import gc
+import json
+import os
+import pickle
+import socket
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sparktorch_assets.errors import ModelError, TableError
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.part_file import PartFile
+from sparktorch_assets.lake.part_writer import PartWriter
+from sparktorch_assets.lake.receipt import Receipt
+from sparktorch_assets.lake.shard_reader import ShardReader
+from sparktorch_assets.lake.shards import Shard
+from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.spark.score_failure import marked
+from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks import MlTask, SlotPolicy
+from sparktorch_assets.tasks.digest import model_digest
+
+RESULT_SCHEMA = "result string"
+_frozen: list[bool] = []
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreJob:
+    """Everything that a worker needs to know. Travels to the workers as part of the function."""
+
+    task: MlTask
+    model_loader: ModelLoader
+    slots: SlotPolicy
+    batch_size: int | None
+    concurrent_slots: int
+    """Slots at work on one host at once."""
+    output_table: str
+    read_schema: pa.Schema
+    schema: pa.Schema
+    """The parts' columns."""
+    model_digest: str
+    packs: tuple[bytes, ...] = field(repr=False)
+    """Shards, packed by `pack`; a worker opens only its own."""
+
+
+def pack(shards: Sequence[Shard]) -> bytes:
+    """Shards as bytes."""
+    return zlib.compress(pickle.dumps(list(shards)), 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardResult:
+    """A finished shard."""
+
+    part: PartFile
+    receipt: Receipt
+    slot: str
+    """Host and process."""
+    busy_s: float
+
+    def to_json(self) -> str:
+        """One line of JSON: the task's result row."""
+        part = {name: getattr(self.part, name) for name in ("path", "size_bytes", "modified_ms", "rows", "stats")}
+        return json.dumps(
+            {
+                "part": part | {"partition": self.part.partition},
+                "receipt": self.receipt.to_json(),
+                "slot": self.slot,
+                "busy_s": self.busy_s,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "ShardResult":
+        """The result that `to_json` gave."""
+        plain = json.loads(text)
+        partition = tuple((name, value) for name, value in plain["part"].pop("partition"))
+        return cls(
+            part=PartFile(**plain["part"], partition=partition),
+            receipt=Receipt.from_json(plain["receipt"]),
+            slot=plain["slot"],
+            busy_s=plain["busy_s"],
+        )
+
+
+def bind(job: ScoreJob) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The function for `mapInArrow` over pack numbers."""
+
+    def score(numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return score_packs(job, numbers)
+
+    return score
+
+
+def score_packs(job: ScoreJob, numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Score the packs of those numbers; one result row a shard."""
+    for batch in numbers:
+        for number in batch.column(0).to_pylist():
+            for result in score_pack(job, number):
+                yield pa.RecordBatch.from_pydict({"result": [result.to_json()]})
+
+
+def score_pack(job: ScoreJob, number: int) -> Iterator[ShardResult]:
+    """Score one pack. Batches for the model are cut across its shards, so that small shards cost no short batches.
+
+    Raises:
+        RuntimeError: anything went wrong; its message holds the error for the driver.
+    """
+    work = _PackWork(job, number)
+    try:
+        yield from work.run()
+    except Exception as error:
+        raise marked(error, work.doing) from error
+
+
+class _PackWork:
+    """One pass over a pack: shards are read ahead of the one that is being written."""
+
+    def __init__(self, job: ScoreJob, number: int) -> None:
+        self._job, self._number = job, number
+        self._shards: list[Shard] = pickle.loads(zlib.decompress(job.packs[number]))  # noqa: S301  (our own bytes)
+        self._tallies = [Tally() for _ in self._shards]
+        self._footers: dict[int, pq.FileMetaData] = {}
+        self._folder = Folder(job.output_table)
+        self._added = {column.name for column in job.task.output_columns}
+        self._since = time.perf_counter()
+        self.doing = f"task {job.task.name!r}, bringing the model up"
+
+    def run(self) -> Iterator[ShardResult]:
+        """Results, in the order of the shards."""
+        from sparktorch_assets.predict.local import LocalPredictor
+        from sparktorch_assets.predict.partition import predict_keyed
+
+        job = self._job
+        _check_model(job)
+        predictor = LocalPredictor(
+            job.task,
+            job.batch_size,
+            self._number,
+            model_loader=job.model_loader,
+            slots=job.slots,
+            concurrent_slots=job.concurrent_slots,
+            gpu_addresses=_gpu_addresses(),
+        )
+        _freeze()
+        predicted = predict_keyed(
+            self._read(), predictor=predictor, schema=job.schema, tally_of=lambda index: self._tallies[index]
+        )
+        at = 0
+        writer = self._writer(at)
+        try:
+            for index, batch in predicted:
+                while at < index:  # results come in order: what lies before is complete
+                    yield self._finish(at, writer)
+                    at += 1
+                    writer = self._writer(at)
+                writer.write(batch)
+            while at < len(self._shards):
+                yield self._finish(at, writer)
+                at += 1
+                if at < len(self._shards):
+                    writer = self._writer(at)
+        finally:
+            writer.abort()
+
+    def _read(self) -> Iterator[tuple[int, pa.RecordBatch]]:
+        for index, shard in enumerate(self._shards):
+            self.doing = f"task {self._job.task.name!r}, {shard.file.uri}, row groups {shard.first_group} to {shard.end_group - 1}"
+            tally = self._tallies[index]
+            start = time.perf_counter()
+            with ShardReader(shard, self._job.read_schema, self._job.task.where) as reader:
+                self._footers[index] = reader.footer
+                tally.filtered += reader.skipped_rows
+                for batch in reader.batches():
+                    tally.spend("read", time.perf_counter() - start)
+                    yield index, batch
+                    start = time.perf_counter()
+
+    def _writer(self, index: int) -> "_LazyWriter":
+        return _LazyWriter(self, index)
+
+    def open_writer(self, index: int) -> PartWriter:
+        """The writer of a shard's part; its source has been opened by now."""
+        return PartWriter(
+            self._folder,
+            self._shards[index].fingerprint,
+            self._job.schema,
+            source=self._footers.pop(index, None),
+            added=self._added,
+        )
+
+    def _finish(self, index: int, writer: "_LazyWriter") -> ShardResult:
+        shard, tally = self._shards[index], self._tallies[index]
+        if not tally.balanced or tally.rows + tally.filtered != shard.rows:
+            raise TableError(
+                f"task {self._job.task.name!r}: of {shard.rows:,} rows of {shard.file.uri!r}, {tally.filtered:,} were "
+                f"filtered, {tally.predicted:,} predicted, {tally.failed:,} failed and {tally.dropped:,} dropped, which does "
+                f"not add up. This is a fault of the library: please report it"
+            )
+        part, receipt = writer.open().finish(tally)
+        now = time.perf_counter()
+        busy, self._since = now - self._since, now
+        return ShardResult(part=part, receipt=receipt, slot=f"{socket.gethostname()}:{os.getpid()}", busy_s=busy)
+
+
+class _LazyWriter:
+    """A part's writer, made when it is first needed: by then the shard's source has been opened and its footer is known."""
+
+    def __init__(self, work: _PackWork, index: int) -> None:
+        self._work, self._index = work, index
+        self._made: PartWriter | None = None
+
+    def open(self) -> PartWriter:
+        if self._made is None:
+            self._made = self._work.open_writer(self._index)
+        return self._made
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self.open().write(batch)
+
+    def abort(self) -> None:
+        if self._made is not None:
+            self._made.abort()
+
+
+def _check_model(job: ScoreJob) -> None:
+    found = model_digest(job.task, job.model_loader.models_root)
+    if found != job.model_digest:
+        raise ModelError(
+            f"task {job.task.name!r}: the model under {job.model_loader.models_root} on {socket.gethostname()} is not the one "
+            f"that this run was planned with (digest {found[:12]}, planned {job.model_digest[:12]}). It changed meanwhile, or "
+            f"this host has another copy; make them the same and run again"
+        )
+
+
+def _freeze() -> None:
+    # Spark's daemon runs a full gc.collect() after every task: with torch loaded that is 70 ms, half of a task's cost.
+    if not _frozen:
+        gc.collect()
+        gc.freeze()
+        _frozen.append(True)
+
+
+def _gpu_addresses() -> tuple[str, ...]:
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    resources: Any = context.resources() if context is not None else {}
+    return tuple(resources["gpu"].addresses) if "gpu" in resources else ()

@@ -1,0 +1,85 @@
+"""A stand-in for a model: predictions are `x * weight`, made with pyarrow alone, through the lake's real pieces."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.part_file import PartFile
+from sparktorch_assets.lake.part_writer import PartWriter
+from sparktorch_assets.lake.plan import Plan, make_plan
+from sparktorch_assets.lake.receipt import Receipt
+from sparktorch_assets.lake.refresh import Committed, commit_plan
+from sparktorch_assets.lake.shard_reader import ShardReader
+from sparktorch_assets.lake.shards import Shard
+from sparktorch_assets.lake.table_tally import TALLY_KEY, tally_after
+from sparktorch_assets.tally import Tally
+
+INPUT = pa.schema([("id", pa.string()), ("x", pa.int64())])
+OUTPUT = pa.schema([*INPUT, ("y", pa.int64())])
+
+
+def write_file(folder: Path, name: str, values: list[int], group_rows: int = 3) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pa.table({"id": [f"{name}-{row}" for row in range(len(values))], "x": values}, schema=INPUT)
+    pq.write_table(table, folder / f"{name}.parquet", row_group_size=group_rows)
+
+
+def plan_of(source: Path, table: Path, weight: int, schema: pa.Schema = OUTPUT, target_rows: int = 3) -> Plan:
+    digest = f"weight {weight} {schema.names}"
+    return make_plan(str(source), str(table), schema=schema, digest=digest, target_rows=target_rows)
+
+
+def score_shard(shard: Shard, table: Path, weight: int, step: Callable[[str], None], schema: pa.Schema = OUTPUT):
+    writer = PartWriter(Folder(str(table)), shard.fingerprint, schema)  # no context: a killed process cleans nothing
+    with ShardReader(shard, INPUT) as reader:
+        for batch in reader.batches():
+            arrays = [*batch.columns, *[pc.multiply(batch["x"], weight)] * (len(schema) - 2)]
+            writer.write(pa.RecordBatch.from_arrays(arrays, schema=schema))
+    step("writing")
+    return writer.finish(Tally(rows=shard.rows, predicted=shard.rows, classes={str(weight): shard.rows}))
+
+
+def carry_out(
+    plan: Plan, table: Path, weight: int, step: Callable[[str], None] = lambda _: None
+) -> tuple[Committed, list[str]]:
+    """Score and commit a plan; the second result is what was computed."""
+    step("planned")
+    table.mkdir(parents=True, exist_ok=True)
+    parts: dict[str, tuple[PartFile, Receipt]] = dict(plan.resumed)
+    computed = []
+    for shard in plan.new:
+        parts[shard.part_path] = score_shard(shard, table, weight, step, plan.schema)
+        computed.append(shard.part_path)
+        step("part")
+    step("before commit")
+
+    def metadata(current, remove):
+        added = [parts[path][1].tally for path in plan.target - current.parts.keys()]
+        return {TALLY_KEY: json.dumps(tally_after(str(table), current, remove, added).to_plain())}
+
+    committed = commit_plan(plan, {path: part for path, (part, _) in parts.items()}, metadata)
+    step("after commit")
+    return committed, computed
+
+
+def refresh(source: Path, table: Path, weight: int, step: Callable[[str], None] = lambda _: None):
+    plan = plan_of(source, table, weight)
+    if not plan.changes:
+        return None, []
+    return carry_out(plan, table, weight, step)
+
+
+def rows_of(table: Path, version: int | None = None) -> list[tuple]:
+    found = DeltaTable(str(table), version=version).to_pyarrow_table()
+    return sorted(tuple(row.values()) for row in found.to_pylist())
+
+
+def expected_rows(source: Path, weight: int) -> list[tuple]:
+    tables = [pq.read_table(path) for path in sorted(source.glob("*.parquet"))]
+    return sorted((row["id"], row["x"], row["x"] * weight) for table in tables for row in table.to_pylist())

@@ -1,0 +1,184 @@
+"""Processes that are killed, processes that race, readers that look on: the table is the old one or the new one."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from lake_scorer import expected_rows, plan_of, refresh, rows_of, write_file
+
+from sparktorch_assets.errors import CommitConflictError, TableError
+from sparktorch_assets.lake import commit
+from sparktorch_assets.lake.commit import commit_parts, last_commit_metadata
+from sparktorch_assets.lake.part_file import PartFile
+from sparktorch_assets.lake.tables import table_version
+from sparktorch_assets.lake.vacuum import vacuum
+
+STEPS = [("planned", 1), ("writing", 2), ("part", 1), ("part", 3), ("before commit", 1), ("after commit", 1)]
+
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+from lake_scorer import refresh
+source, table, weight, at, times = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4], int(sys.argv[5])
+def step(name):
+    global times
+    times -= name == at
+    if times == 0 and name == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+refresh(source, table, weight, step)
+"""
+
+
+def process(*arguments) -> subprocess.Popen:
+    here = Path(__file__).parent
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])])}
+    return subprocess.Popen([sys.executable, "-c", PROGRAM, *map(str, arguments)], env=environment)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["new table", "old table"])
+@pytest.mark.parametrize(("step", "times"), STEPS)
+def test_kill_9_at_any_step_costs_only_what_was_not_finished(tmp_path, step, times, first):
+    source, table = tmp_path / "source", tmp_path / "table"
+    write_file(source, "a", list(range(12)))  # four shards
+    if not first:
+        refresh(source, table, 1)
+    killed = process(source, table, 2, step, times)
+    assert killed.wait(60) == -signal.SIGKILL
+    finished = {"planned": 0, "writing": times - 1, "part": times}.get(step, 4)
+    if step != "after commit":
+        assert (rows_of(table) if not first else table_version(str(table))) == (
+            expected_rows(source, 1) if not first else None
+        )
+    _, computed = refresh(source, table, 2)
+    assert len(computed) == 4 - finished
+    assert rows_of(table) == expected_rows(source, 2)
+    vacuum(str(table), retention_hours=0)
+    left = [path.name for path in table.iterdir() if path.is_file()]
+    assert len(left) == 4
+    assert rows_of(table) == expected_rows(source, 2)
+
+
+def test_processes_that_race_lose_and_double_nothing(tmp_path):
+    """Four processes with one plan, on a table that does not exist yet."""
+    source, table = tmp_path / "source", tmp_path / "table"
+    write_file(source, "a", list(range(30)))
+    racers = [process(source, table, 2, "never", 1) for _ in range(4)]
+    assert [racer.wait(60) for racer in racers] == [0] * 4
+    assert rows_of(table) == expected_rows(source, 2)
+    assert table_version(str(table)) == 0
+
+
+@pytest.mark.parametrize("weight", [2, 3], ids=["the same", "something else"])
+def test_a_commit_that_slips_in_at_the_last_moment_is_noticed(tmp_path, monkeypatch, weight):
+    """Between our look at the version and our write: delta-rs alone would merge both commits."""
+    source, table = tmp_path / "source", tmp_path / "table"
+    write_file(source, "a", list(range(6)))
+    refresh(source, table, 1)
+    write_file(source, "b", [1, 2])
+    open_delta = commit.open_delta
+
+    def slow_open(uri):
+        opened = open_delta(uri)
+        monkeypatch.setattr(commit, "open_delta", open_delta)
+        refresh(source, table, weight)
+        return opened
+
+    monkeypatch.setattr(commit, "open_delta", slow_open)
+    if weight == 2:
+        assert refresh(source, table, 2)[0].changed is False
+    else:
+        with pytest.raises(CommitConflictError, match="against what this one planned"):
+            refresh(source, table, 2)
+    assert rows_of(table) == expected_rows(source, weight)
+
+
+def test_readers_see_two_row_sets_only(tmp_path):
+    source, table = tmp_path / "source", tmp_path / "table"
+    write_file(source, "a", list(range(60)))
+    refresh(source, table, 1)
+    seen, stop = [], threading.Event()
+
+    def read():
+        while not stop.is_set():
+            seen.append(rows_of(table))
+
+    def step(_: str) -> None:  # at each step, let a reader have a whole look
+        looked = len(seen)
+        while len(seen) < looked + 2:
+            time.sleep(0.001)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    refresh(source, table, 2, step)
+    stop.set()
+    reader.join()
+    old, new = expected_rows(source, 1), expected_rows(source, 2)
+    assert {rows == new for rows in seen} == {True, False}
+    assert all(rows in (old, new) for rows in seen)
+    assert sorted(seen, key=lambda rows: rows == new) == seen  # once new, never old again
+
+
+def test_vacuum_keeps_what_its_retention_covers(tmp_path):
+    source, table = tmp_path / "source", tmp_path / "table"
+    write_file(source, "a", [1, 2, 3])
+    refresh(source, table, 1)
+    refresh(source, table, 2)
+    stranger = table / "notes.txt"
+    stranger.write_text("mine")
+    assert vacuum(str(table)).files == ()
+    assert rows_of(table, version=0) == expected_rows(source, 1)
+    would = vacuum(str(table), retention_hours=0, dry_run=True)
+    assert len(would.files) == 1
+    assert rows_of(table, version=0) == expected_rows(source, 1)
+    assert vacuum(str(table), retention_hours=0) == would
+    assert rows_of(table) == expected_rows(source, 2)
+    assert stranger.exists()
+    assert table_version(str(table)) == 1  # no commit of its own
+
+
+def test_a_part_written_long_ago_and_removed_just_now_stays(tmp_path):
+    source, table = tmp_path / "source", tmp_path / "table"
+    write_file(source, "a", [1, 2, 3])
+    refresh(source, table, 1)
+    for path in table.rglob("*"):
+        os.utime(path, (1, 1))
+    refresh(source, table, 2)
+    assert vacuum(str(table), retention_hours=24).files == ()
+    assert rows_of(table, version=0) == expected_rows(source, 1)
+
+
+def test_vacuum_of_nonsense_is_refused(tmp_path):
+    with pytest.raises(TableError, match="must not be below 0"):
+        vacuum(str(tmp_path), retention_hours=-1)
+    with pytest.raises(TableError, match="no Delta table"):
+        vacuum(str(tmp_path))
+
+
+def test_commits_that_make_no_sense_are_refused_and_change_nothing(tmp_path):
+    source, table = tmp_path / "source", tmp_path / "table"
+    write_file(source, "a", [1, 2, 3, 4])
+    refresh(source, table, 1)
+    plan = plan_of(source, table, 1)
+    common = {"add": [], "metadata": {}, "read_version": 0}
+    with pytest.raises(TableError, match="no such part"):
+        commit_parts(str(table), plan.schema, remove=["part-x.parquet"], **common)
+    narrow = plan.schema.remove(2)
+    with pytest.raises(TableError, match="2 of its parts would stay as they are"):
+        commit_parts(str(table), narrow, remove=[], **common)
+    ghost = PartFile(path="ghost.parquet", size_bytes=1, modified_ms=1, rows=1, stats="{}")
+    with pytest.raises(TableError, match="should have 1 bytes and is not there"):
+        commit_parts(str(table), plan.schema, remove=[], add=[ghost], metadata={}, read_version=0)
+    assert table_version(str(table)) == 0
+
+
+def test_metadata_travels_with_the_commit(tmp_path):
+    source, table = tmp_path / "source", tmp_path / "table"
+    write_file(source, "a", [1])
+    refresh(source, table, 1)
+    assert set(last_commit_metadata(str(table))) == {"data_version", "tally"}
+    assert last_commit_metadata(str(tmp_path / "none")) == {}

@@ -1,0 +1,299 @@
+"""What is computed follows what changed, and nothing else."""
+
+import time
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable, write_deltalake
+from lake_scorer import INPUT, OUTPUT, carry_out, expected_rows, plan_of, refresh, rows_of, write_file
+
+from sparktorch_assets.errors import CommitConflictError, TableError
+from sparktorch_assets.lake.data_files import DataFile, list_data_files
+from sparktorch_assets.lake.footers import Footer, RowGroup
+from sparktorch_assets.lake.plan import make_plan, plan_shards
+from sparktorch_assets.lake.shards import make_shards
+from sparktorch_assets.lake.snapshot import read_snapshot
+from sparktorch_assets.lake.tables import data_version, preview, row_count, table_schema, table_version
+
+
+@pytest.fixture
+def lake(tmp_path):
+    source, table = tmp_path / "source", tmp_path / "table"
+    for name in "abc":
+        write_file(source, name, list(range(7)))
+    refresh(source, table, 1)
+    return source, table
+
+
+def test_nothing_changed_computes_nothing_and_writes_no_version(lake):
+    source, table = lake
+    before = sorted(path.name for path in table.rglob("*"))
+    plan = plan_of(source, table, 1)
+    assert not plan.changes
+    assert (len(plan.new), len(plan.unchanged), len(plan.obsolete)) == (0, 9, 0)
+    assert refresh(source, table, 1) == (None, [])
+    assert sorted(path.name for path in table.rglob("*")) == before
+    assert table_version(str(table)) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "computed"),
+    [
+        (lambda source: write_file(source, "d", [1, 2]), 1),
+        (lambda source: (source / "a.parquet").unlink(), 0),
+        (lambda source: write_file(source, "b", [7] * 7), 3),
+        (lambda source: write_file(source, "b", []), 0),
+    ],
+    ids=["new file", "removed file", "rewritten file", "emptied file"],
+)
+def test_a_change_of_the_input_computes_its_own_shards_alone(lake, change, computed):
+    source, table = lake
+    change(source)
+    assert len(refresh(source, table, 1)[1]) == computed
+    assert rows_of(table) == expected_rows(source, 1)
+
+
+def test_a_file_that_moves_or_is_touched_without_a_new_time_stays(lake, tmp_path):
+    """A table's identity is relative to its root."""
+    source, table = lake
+    moved = source.rename(tmp_path / "elsewhere")
+    assert not plan_of(moved, table, 1).changes
+
+
+def test_new_weights_compute_everything_and_old_ones_come_back_for_nothing(lake):
+    source, table = lake
+    version = data_version(str(table))
+    assert len(refresh(source, table, 2)[1]) == 9
+    assert data_version(str(table)) != version
+    plan = plan_of(source, table, 1)
+    assert (len(plan.new), len(plan.resumable)) == (0, 9)
+    assert refresh(source, table, 1)[1] == []
+    assert rows_of(table) == expected_rows(source, 1)
+    assert data_version(str(table)) == version  # the same parts are the same data
+
+
+def test_an_input_without_rows_gives_an_empty_table_with_its_columns(tmp_path):
+    write_file(tmp_path / "source", "zero", [])
+    committed, computed = refresh(tmp_path / "source", tmp_path / "table", 1)
+    assert (committed.version, computed) == (0, [])
+    assert table_schema(str(tmp_path / "table")) == OUTPUT
+    assert rows_of(tmp_path / "table") == []
+    assert not plan_of(tmp_path / "source", tmp_path / "table", 1).changes
+
+
+def test_more_columns_replace_the_schema_and_every_row_in_one_commit(lake):
+    source, table = lake
+    wider = OUTPUT.append(pa.field("scores", pa.int64()))
+    plan = plan_of(source, table, 1, wider)
+    assert (len(plan.new), len(plan.obsolete)) == (9, 9)
+    carry_out(plan, table, 1)
+    assert table_version(str(table)) == 1
+    assert table_schema(str(table)) == wider
+    assert {len(row) for row in rows_of(table)} == {4}
+    assert {len(row) for row in rows_of(table, version=0)} == {3}  # time travel to the old columns
+    carry_out(plan_of(source, table, 1), table, 1)
+    assert table_schema(str(table)) == OUTPUT
+
+
+def test_all_readers_find_the_same_rows(lake):
+    source, table = lake
+    write_file(source, "a", [5, 6])
+    refresh(source, table, 3)
+    wanted = expected_rows(source, 3)
+    uris = [uri.removeprefix("file://") for uri in DeltaTable(str(table)).file_uris()]
+    assert rows_of(table) == wanted
+    assert sorted(duckdb.read_parquet(uris).fetchall()) == wanted
+    assert sorted(pl.read_delta(str(table)).rows()) == wanted
+    assert len(preview(str(table), 5)) == 5
+    assert row_count(str(table)) == len(wanted)
+
+
+def test_rows_of_a_part_keep_the_order_of_the_input(tmp_path):
+    write_file(tmp_path / "source", "a", [3, 1, 2, 9, 0])
+    plan = plan_of(tmp_path / "source", tmp_path / "table", 1, target_rows=1000)
+    (path,) = carry_out(plan, tmp_path / "table", 1)[1]
+    assert pq.read_table(tmp_path / "table" / path)["x"].to_pylist() == [3, 1, 2, 9, 0]
+
+
+def test_statistics_let_readers_skip_files(lake):
+    source, table = lake
+    write_file(source, "d", [1000, 1001])
+    refresh(source, table, 1)
+    actions = pa.table(DeltaTable(str(table)).get_add_actions(flatten=True)).to_pylist()
+    assert sum(action["num_records"] for action in actions) == 23
+    assert [action["min.y"] for action in actions if action["max.y"] >= 1000] == [1000]
+    assert {action["null_count.y"] for action in actions} == {0}
+
+
+def test_a_chain_of_tables_computes_what_changed_upstream_alone(lake, tmp_path):
+    source, table = lake
+    second = tmp_path / "second"
+
+    def chained():
+        return make_plan(str(table), str(second), schema=OUTPUT, digest="chained", target_rows=3)
+
+    carry_out(chained(), second, 1)
+    assert not chained().changes
+    write_file(source, "d", [1])
+    refresh(source, table, 1)
+    plan = chained()
+    assert (len(plan.new), len(plan.unchanged), len(plan.obsolete)) == (1, 9, 0)
+
+
+def test_somebody_elses_table_is_not_replaced(tmp_path):
+    write_deltalake(str(tmp_path / "mine"), pa.table({"precious": [1]}))
+    write_file(tmp_path / "source", "a", [1])
+    with pytest.raises(TableError, match="files of another writer"):
+        plan_of(tmp_path / "source", tmp_path / "mine", 1)
+
+
+def test_rows_that_others_deleted_from_the_table_come_back(lake):
+    source, table = lake
+    DeltaTable(str(table)).delete("x > 3")
+    assert len(rows_of(table)) == 12
+    refresh(source, table, 1)
+    assert rows_of(table) == expected_rows(source, 1)
+
+
+def test_a_missing_table_is_named(tmp_path):
+    with pytest.raises(TableError, match=r"there is no table at .*nowhere"):
+        list_data_files(str(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TableError, match="holds no Parquet files"):
+        list_data_files(str(tmp_path / "empty"))
+
+
+def test_a_delta_table_lists_what_its_log_says_not_what_lies_there(lake):
+    source, table = lake
+    refresh(source, table, 2)
+    listed = {file.path for file in list_data_files(str(table))}
+    assert listed == set(read_snapshot(str(table)).parts)
+    assert len(listed) < len(list(table.glob("part-*.parquet")))
+
+
+def test_a_broken_source_file_is_named(tmp_path):
+    write_file(tmp_path / "source", "a", [1])
+    (tmp_path / "source" / "b.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(TableError, match=r"b\.parquet"):
+        plan_of(tmp_path / "source", tmp_path / "table", 1)
+
+
+def test_a_source_file_that_changes_under_a_run_stops_it(tmp_path):
+    source, table = tmp_path / "source", tmp_path / "table"
+    write_file(source, "a", [1, 2, 3])
+    plan = plan_of(source, table, 1)
+    write_file(source, "a", [1, 2])
+    with pytest.raises(TableError, match="is not the file any more"):
+        carry_out(plan, table, 1)
+    assert table_version(str(table)) is None
+
+
+def test_a_plan_prints_its_sums(lake):
+    source, table = lake
+    write_file(source, "d", [1, 2])
+    (source / "a.parquet").unlink()
+    text = str(plan_of(source, table, 1))
+    assert [line.split()[:2] for line in text.splitlines()[1:]] == [
+        ["new", "1"],
+        ["resumable", "0"],
+        ["unchanged", "6"],
+        ["obsolete", "3"],
+    ]
+
+
+def test_two_runs_of_one_plan_commit_once(lake):
+    source, table = lake
+    write_file(source, "d", [1, 2])
+    mine, theirs = plan_of(source, table, 1), plan_of(source, table, 1)
+    assert carry_out(theirs, table, 1)[0].changed
+    committed, _ = carry_out(mine, table, 1)
+    assert (committed.changed, committed.version) == (False, 1)
+    assert rows_of(table) == expected_rows(source, 1)
+
+
+def test_a_run_that_knows_more_goes_through_and_one_that_knows_less_is_refused(lake):
+    """A newer plan contains what the other added; a stale one would take it away again."""
+    source, table = lake
+    write_file(source, "d", [1])
+    stale = plan_of(source, table, 1)
+    write_file(source, "e", [2])
+    newer = plan_of(source, table, 1)
+    late = plan_of(source, table, 1)
+    carry_out(stale, table, 1)
+    assert carry_out(newer, table, 1)[0].version == 2
+    assert rows_of(table) == expected_rows(source, 1)
+    with pytest.raises(CommitConflictError, match="1 parts added"):
+        carry_out(stale, table, 1)
+    assert carry_out(late, table, 1)[0].changed is False
+    assert rows_of(table) == expected_rows(source, 1)
+
+
+def test_two_runs_with_different_weights_never_mix(lake):
+    source, table = lake
+    two, three = plan_of(source, table, 2), plan_of(source, table, 3)
+    carry_out(two, table, 2)
+    with pytest.raises(CommitConflictError, match="Nothing of this run was committed"):
+        carry_out(three, table, 3)
+    assert rows_of(table) == expected_rows(source, 2)
+
+
+def test_planning_grows_with_the_shards_and_no_faster(tmp_path):
+    """Ten times the shards may take thirty times as long at the very most: quadratic work would take a hundred."""
+
+    def seconds(shards: int) -> float:
+        files = [
+            DataFile(uri=f"/none/{number}", path=f"{number}", size_bytes=1, modified_ms=1)
+            for number in range(shards // 10)
+        ]
+        footer = Footer(digest="f", schema=INPUT, row_groups=(RowGroup(rows=10, bytes=100),) * 10)
+        snapshot = read_snapshot(str(tmp_path / "none"))
+        start = time.perf_counter()
+        planned = make_shards(files, [footer] * len(files), "d", target_rows=10)
+        plan = plan_shards(planned, str(tmp_path / "none"), snapshot, OUTPUT)
+        assert len(plan.new) == len(plan.target) == shards
+        return time.perf_counter() - start
+
+    seconds(1000)
+    assert seconds(20_000) < 30 * max(seconds(2000), 0.01)
+
+
+def test_a_cut_never_splits_row_groups_and_covers_all_rows():
+    groups = tuple(RowGroup(rows=rows, bytes=rows) for rows in (0, 5, 5, 20, 1, 0, 1, 0))
+    file = DataFile(uri="u", path="p", size_bytes=1, modified_ms=1)
+    shards = make_shards([file], [Footer(digest="f", schema=INPUT, row_groups=groups)], "d", target_rows=10)
+    assert [(shard.first_group, shard.end_group, shard.rows) for shard in shards] == [(0, 3, 10), (3, 4, 20), (4, 8, 2)]
+
+
+def test_every_part_of_an_identity_counts():
+    """Path, size, time, footer, partition, model: another value of any one gives another fingerprint."""
+    base = {"uri": "u", "path": "p", "size_bytes": 1, "modified_ms": 1}
+    groups = (RowGroup(rows=1, bytes=1),)
+    cases = [(base, "f", "d"), (base, "g", "d"), (base, "f", "e")]
+    cases += [
+        (base | change, "f", "d")
+        for change in ({"path": "q"}, {"size_bytes": 2}, {"modified_ms": 2}, {"partition": (("ds", "1"),)})
+    ]
+    found = {
+        make_shards([DataFile(**file)], [Footer(digest=footer, schema=INPUT, row_groups=groups)], digest)[0].fingerprint
+        for file, footer, digest in cases
+    }
+    assert len(found) == len(cases)
+    other_root = make_shards(
+        [DataFile(**base | {"uri": "v"})], [Footer(digest="f", schema=INPUT, row_groups=groups)], "d"
+    )
+    assert other_root[0].fingerprint in found
+
+
+def test_hidden_files_and_partition_folders_of_a_plain_folder(tmp_path):
+    write_file(tmp_path / "t" / "ds=2013-01-01", "a", [1])
+    write_file(tmp_path / "t" / "_temporary", "b", [1])
+    write_file(tmp_path / "t", ".c", [1])
+    (file,) = list_data_files(str(tmp_path / "t"))
+    assert file.partition == (("ds", "2013-01-01"),)
+    assert table_schema(str(tmp_path / "t")).names == ["id", "x", "ds"]
+    assert preview(str(tmp_path / "t"), 1)[0]["ds"] == "2013-01-01"
+    assert Path(file.uri).is_absolute()

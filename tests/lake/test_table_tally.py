@@ -1,0 +1,35 @@
+"""Taking a part's tally away leaves the tally of the rest."""
+
+from dataclasses import fields
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparktorch_assets.lake.table_tally import EXTREMES, SUMS, _minus
+from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
+
+COUNT = st.integers(0, 1000)
+COUNTS = st.dictionaries(st.sampled_from("abc"), st.integers(1, 1000))
+
+
+@st.composite
+def tallies(draw) -> Tally:
+    values = {}
+    for item in fields(Tally):
+        if item.name == "confidence_histogram":
+            values[item.name] = draw(st.lists(COUNT, min_size=CONFIDENCE_BINS, max_size=CONFIDENCE_BINS))
+        elif item.name in SUMS:
+            values[item.name] = draw(COUNTS if isinstance(getattr(Tally(), item.name), dict) else COUNT)
+    return Tally(**values)
+
+
+def test_every_field_is_a_sum_or_an_extreme():
+    assert {item.name for item in fields(Tally)} == SUMS | EXTREMES
+    assert not SUMS & EXTREMES
+
+
+@given(tallies(), tallies())
+def test_what_was_added_can_be_taken_away(one, other):
+    rest = _minus(Tally.total([one, other]), other)
+    rest.seconds = {phase: seconds for phase, seconds in rest.seconds.items() if seconds}
+    assert rest == one
