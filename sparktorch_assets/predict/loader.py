@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sparktorch_assets.errors import DeviceError, ModelError, UnknownTaskError, nearest
 from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
 from sparktorch_assets.tasks.digest import check_sha256, digest_of, file_sha256, model_digest, task_digest
-from sparktorch_assets.tasks.import_path import load_import_path
+from sparktorch_assets.tasks.import_path import code_digest, load_import_path
 from sparktorch_assets.tasks.ml_task import MlTask
 from sparktorch_assets.tasks.slot_policy import DevicePolicy
 
@@ -132,15 +132,18 @@ class ModelLoader:
         )
 
     def cache_key(self, ml_task: MlTask | str) -> Hashable:
-        """What two tasks share when they can share one model object in a process: files as they are now, and the
-        declaration. Cheap: files are not read."""
+        """What two tasks share when they can share one model object in a process: files and code as they are now, and
+        the declaration. Cheap: weights are not read."""
         task = self.find_task(ml_task)
         files = []
         for path in task.files:
             full = self.models_root / path
             status = full.stat() if full.exists() else None
             files.append((str(full), status and status.st_size, status and status.st_mtime_ns))
-        return type(self).__qualname__, tuple(files), repr(task.model), task_digest(task)
+        spec = task.model
+        paths = [spec.architecture, spec.factory, *(item.encoder for item in task.features if item.kind == "custom")]
+        code = tuple(code_digest(path, "ModelSpec") for path in paths if path is not None)
+        return type(self).__qualname__, tuple(files), code, repr(spec), task_digest(task)
 
     def _takes_gpu(self, gpu: bool, gpu_device: int) -> bool:
         if not gpu or self.device == "cpu":

@@ -10,6 +10,7 @@ import pytest
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.tasks import BatchPolicy, CategoricalFeature, Hooks, MlTask, ModelSpec, NumericFeature, RowFilter
 from sparktorch_assets.tasks.digest import file_sha256, model_digest, task_digest
+from sparktorch_assets.tasks.import_path import load_import_path
 
 TASK = MlTask(
     name="t",
@@ -129,3 +130,16 @@ def test_altered_weights_are_refused(tmp_path):
     task = dataclasses.replace(TASK, model=ModelSpec(weights="m.pt2", sha256=wrong))
     with pytest.raises(ModelError, match=f"{file_sha256(tmp_path / 'm.pt2')}.*{wrong}"):
         model_digest(task, tmp_path)
+
+
+def test_an_edited_module_is_imported_again(tmp_path, monkeypatch):
+    """A worker that lives on runs the code that was fingerprinted, not the one it imported an hour ago; a module that
+    did not change stays the same object."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # as two edits within a second would share a cached file
+    module = tmp_path / "an_edited_module.py"
+    module.write_text("def answer():\n    return 1\n")
+    first = load_import_path("an_edited_module:answer", "hook")
+    assert load_import_path("an_edited_module:answer", "hook") is first
+    module.write_text("def answer():\n    return 20\n")
+    assert (first(), load_import_path("an_edited_module:answer", "hook")()) == (1, 20)
