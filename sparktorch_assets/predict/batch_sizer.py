@@ -6,7 +6,6 @@ Sizes are rows, or padded tokens where rows have lengths. What ran out of memory
 """
 
 from collections.abc import Mapping
-from itertools import pairwise
 
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
 
@@ -15,6 +14,13 @@ FIRST_TOKENS = 2_048
 GROWTH = 4
 WORTH = 1.1
 """A larger size is kept while it brings a tenth more rows (or tokens) a second."""
+
+SAMPLES = 3
+"""Batches of each size whose best counts: a single one says more of the machine than of the size."""
+LONG_S = 1.0
+"""A batch that takes so long gains nothing from being larger."""
+MOST_SIZE = 1 << 20
+"""Rows or padded tokens that are tried at most."""
 
 CLEAN_SHARE = 0.8
 LEAST_ROWS = 16
@@ -62,6 +68,7 @@ class BatchSizer:
         self._pinned = not self.searching
         self._seen_rows = self._failed_rows = 0
         self._rates: dict[int, float] = {}
+        self._samples: list[float] = []
         self._warm = False
         if self.searching:
             self._set(FIRST_TOKENS if has_lengths else FIRST_ROWS)
@@ -97,11 +104,16 @@ class BatchSizer:
         if not self._warm:  # the first forward pass pays for allocations and lazy set-up
             self._warm = True
             return
-        self._rates[self._size] = size / max(seconds, 1e-9)
-        rates = list(self._rates.items())
-        gains = all(after >= WORTH * before for (_, before), (_, after) in pairwise(rates[-2:]))
+        self._samples.append(size / max(seconds, 1e-9))
+        if len(self._samples) < SAMPLES and seconds < LONG_S:
+            return
+        self._rates[self._size] = max(self._samples)  # what the machine did meanwhile only ever makes a batch slower
+        self._samples.clear()
+        *_, before_last, last = (0.0, 0.0, *self._rates.values())
+        best_before = max((0.0, *list(self._rates.values())[:-2]))
+        gains = max(before_last, last) >= WORTH * best_before  # two sizes in a row without a gain end the search
         grown = self._size * GROWTH
-        if gains and (self.has_lengths or grown <= self._most_rows) and grown <= 1 << 22:
+        if gains and seconds < LONG_S and (self.has_lengths or grown <= self._most_rows) and grown <= MOST_SIZE:
             self._set(grown)
         else:
             self._settle()

@@ -35,16 +35,19 @@ def predicted(batches):
 
 
 def test_the_fastest_size_is_found_and_kept():
-    """Sizes grow while a tenth more rows a second come out, then the smallest of the fast ones stays."""
+    """Sizes grow until two in a row bring no more rows a second; the smallest of the fast ones stays, and a single slow
+    batch (the machine was busy) changes nothing."""
     sizer = BatchSizer(BatchPolicy(), most_rows=65_536)
     sizes = []
-    seconds = {FIRST_ROWS: 1.0, FIRST_ROWS * GROWTH: 2.0, FIRST_ROWS * GROWTH**2: 7.9}  # the last: hardly faster
-    sizer.measured(sizer.rows, 9.0)  # the first batch warms up and does not count
+    rates = {FIRST_ROWS * GROWTH**power: rate for power, rate in enumerate([1e4, 2e4, 5e4, 5.1e4, 4.9e4])}
+    sizer.measured(sizer.rows, 0.9)  # the first batch warms up and does not count
     while sizer.searching:
-        sizes.append(sizer.rows)
-        sizer.measured(sizer.rows, seconds[sizer.rows])
-    assert sizes == list(seconds)
-    assert sizer.rows == FIRST_ROWS * GROWTH
+        size = sizer.rows
+        sizes.append(size)
+        for busy in (1, 9, 2):
+            sizer.measured(size, busy * size / rates[size])
+    assert sizes == list(rates)
+    assert sizer.rows == FIRST_ROWS * GROWTH**2
 
 
 @pytest.mark.parametrize(
