@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -207,24 +206,25 @@ def measure(spark: Any, root: Path, rows: int, options: argparse.Namespace) -> l
         "predict_batch_udf": lambda: predict_batch_udf(spark, source, target),
         "row_rdd": lambda: row_rdd(spark, source, target),
     }
-    results: list[dict[str, Any]] = []
-    for name in options.names:
-        seconds = []
-        for _ in range(options.repeats + 1):
+    seconds: dict[str, list[float]] = {name: [] for name in options.names}
+    for _ in range(options.repeats + 1):  # in turn, so that a busy minute of the machine falls on all of them
+        for name in options.names:
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir()
             start = time.perf_counter()
             ways[name]()
-            seconds.append(time.perf_counter() - start)
-        median = statistics.median(seconds[1:])
-        base = results[0]["median_s"] if results and results[0]["name"] == "floor" else median
-        ratio = round(median / base, 2)
-        results.append({"rows": rows, "name": name, "median_s": round(median, 3), "ratio_to_floor": ratio})
+            seconds[name].append(time.perf_counter() - start)
+    results: list[dict[str, Any]] = []
+    for name, measured in seconds.items():
+        median = statistics.median(measured[1:])
+        base = seconds.get("floor", measured)[1:]
+        ratio = statistics.median(mine / floors for mine, floors in zip(measured[1:], base, strict=True))
+        results.append({"rows": rows, "name": name, "median_s": round(median, 3), "ratio_to_floor": round(ratio, 3)})
         print(f"{rows:>12,} rows  {name:<18} {median:8.2f} s  {ratio:6.2f} x floor  {rows / median:>12,.0f} rows/s")
-        if name == "score_table":
-            report = last_report[0]
-            phases = {phase: round(value, 2) for phase, value in (report.seconds | report.tally.seconds).items()}
-            print(f"              {phases}, balance {report.balance:.2f}", file=sys.stderr)
+    if last_report:
+        report = last_report[0]
+        phases = {phase: round(value, 2) for phase, value in (report.seconds | report.tally.seconds).items()}
+        print(f"              score_table's phases, summed over slots: {phases}, balance {report.balance:.2f}")
     return results
 
 

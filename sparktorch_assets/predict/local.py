@@ -12,6 +12,7 @@ from sparktorch_assets.predict.model_cache import cached_model
 from sparktorch_assets.predict.rows_model import UserModel
 from sparktorch_assets.predict.torch_model import TorchModel
 from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
+from sparktorch_assets.tasks.features import BYTES_TOKENIZER
 from sparktorch_assets.tasks.ml_task import MlTask
 from sparktorch_assets.tasks.slot_policy import SlotPolicy
 
@@ -67,8 +68,9 @@ class LocalPredictor:
         self.model: Any = cached_model(
             key, lambda: loader.bring_up_model(self.task, gpu is not None, gpu or 0, self._user_batch_size)
         )
-        self.overlaps = gpu is not None or _threads() > 1
-        """Whether encoding, forward passes and writing go on side by side: a single core has nothing to gain."""
+        self.overlaps = gpu is not None or (_threads() > 1 and _encodes_long(self.task))
+        """Whether encoding, forward passes and writing go on side by side. On the CPU only work that leaves Python's
+        lock alone gains from it; for plain columns it costs half as much again (benchmarks/LOG.md)."""
         self.load_s = time.perf_counter() - started
 
     def windows(self) -> "TorchModel | UserModel":
@@ -88,6 +90,13 @@ def _share_cores(concurrent_slots: int) -> None:
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(max(1, cores // max(1, concurrent_slots)))
+
+
+def _encodes_long(task: MlTask) -> bool:
+    return any(
+        feature.kind == "image" or (feature.kind == "text" and feature.tokenizer != BYTES_TOKENIZER)
+        for feature in task.features
+    )
 
 
 def _threads() -> int:

@@ -319,8 +319,9 @@ class _Partition(Generic[K]):
             tally.classes[name] = tally.classes.get(name, 0) + item["counts"].as_py()
         confidence = final.column(self._task.confidence_column).drop_null().to_numpy(zero_copy_only=False)
         tally.confidence_sum += float(confidence.sum(dtype=np.float64))
-        counts, _ = np.histogram(confidence, bins=CONFIDENCE_BINS, range=(0.0, 1.0))
-        tally.confidence_histogram = [a + int(b) for a, b in zip(tally.confidence_histogram, counts, strict=True)]
+        bins = np.clip((confidence * CONFIDENCE_BINS).astype(np.int64), 0, CONFIDENCE_BINS - 1)
+        counts = np.bincount(bins, minlength=CONFIDENCE_BINS).tolist()
+        tally.confidence_histogram = [a + b for a, b in zip(tally.confidence_histogram, counts, strict=True)]
 
 
 def with_columns(batch: pa.RecordBatch, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:

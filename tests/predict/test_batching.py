@@ -1,5 +1,6 @@
 """Batches: found sizes, memory that runs out, duplicates, precision, hanging batches. Rows stay exact throughout."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -250,6 +251,25 @@ def overflows_in_fp16(_weights, _device):
     return OverflowsInFp16()
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_network_gives_the_same_answers():
+    """Batches padded to fixed shapes, in rows and tokens, change no answer."""
+    texts = [("z" if i % 3 else "a") * (5 + i % 4) for i in range(13)]  # two batches, padded to one shape
+    batch = pa.record_batch({"t": pa.array(texts)})
+    policy = BatchPolicy(batch_size=8)
+    plain, compiled = (
+        predicted(
+            predict_map(
+                0, [batch], _text_task(batch=policy, execution=Execution(compile=how)), model_loader=ModelLoader(".")
+            )
+        )
+        for how in ("none", "torch.compile")
+    )
+    assert [row["predicted_class"] for row in compiled] == [row["predicted_class"] for row in plain]
+    assert np.allclose([row["confidence"] for row in compiled], [row["confidence"] for row in plain], atol=1e-5)
+
+
 def test_unknown_precision_suggests_the_nearest():
     """A misspelt precision is refused where it is declared."""
     with pytest.raises(TaskError, match="did you mean 'fp16'"):
@@ -303,6 +323,7 @@ def test_overlapped_stages_give_the_same_rows(echo_task, table, loader, monkeypa
     results = []
     for threads in (1, 2):
         monkeypatch.setattr("sparktorch_assets.predict.local._threads", lambda threads=threads: threads)
+        monkeypatch.setattr("sparktorch_assets.predict.local._encodes_long", lambda _: True)
         results.append(predicted(predict_map(0, [table(3), table(7, 3)], echo_task(), 4, model_loader=loader)))
     assert results[0] == results[1]
 
