@@ -118,6 +118,11 @@ class BatchSizer:
         else:
             self._settle()
 
+    def keep_below(self, ceilings: Mapping[int, int]) -> None:
+        """Start from what an earlier run found to fit."""
+        for bucket, rows in ceilings.items():
+            self.ceilings[bucket] = min(rows, self.ceilings.get(bucket, rows))
+
     def out_of_memory(self, rows: int, longest: int) -> None:
         """Take note that so many rows did not fit: half of them may."""
         bucket = length_bucket(longest)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sparktorch_assets.errors import TaskError
@@ -30,6 +30,7 @@ class LocalPredictor:
         slots: the device policy and models per GPU.
         concurrent_slots: slots at work on this host at once; each gets `cores / concurrent_slots` CPU threads.
         gpu_addresses: the GPU addresses that Spark gave the task.
+        ceilings: rows per length bucket that are known to fit, from `Tally.ceilings` of an earlier run.
 
     Raises:
         UnknownTaskError, ModelError, DeviceError: as `ModelLoader.bring_up_model`.
@@ -46,6 +47,7 @@ class LocalPredictor:
         slots: SlotPolicy | None = None,
         concurrent_slots: int = 1,
         gpu_addresses: Sequence[str] = (),
+        ceilings: Mapping[str, int] | None = None,
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise TaskError(f"batch_size={batch_size!r} must be a whole number above 0")
@@ -71,12 +73,14 @@ class LocalPredictor:
         self.overlaps = gpu is not None or (_threads() > 1 and _encodes_long(self.task))
         """Whether encoding, forward passes and writing go on side by side. On the CPU only work that leaves Python's
         lock alone gains from it; for plain columns it costs half as much again (benchmarks/LOG.md)."""
+        self._ceilings = {int(bucket): rows for bucket, rows in (ceilings or {}).items()}
         self.load_s = time.perf_counter() - started
 
     def windows(self) -> "TorchModel | UserModel":
         """The model as the partition predictor drives it, in windows of columns."""
         if isinstance(self.model, TorchModel):
             self.model.limit_batches(self.batch_size)
+            self.model.sizer.keep_below(self._ceilings)
             return self.model
         return UserModel(self.task, self.model, self._user_batch_size)
 

@@ -19,6 +19,7 @@ from sparktorch_assets.predict.batch_sizer import FIRST_ROWS, GROWTH, BatchSizer
 from sparktorch_assets.predict.duplicates import distinct_rows
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.memory import SharedCeilings, is_out_of_memory
+from sparktorch_assets.predict.model_cache import cached_model
 from sparktorch_assets.predict.overlap import ahead
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.tally import Tally
@@ -97,6 +98,30 @@ def test_a_safe_size_is_remembered_by_the_host(tmp_path):
     assert tallies[0].splits > 0
     assert tallies[0].ceilings == {"0": 4}
     assert tallies[1].splits == 0
+
+
+def test_a_safe_size_is_taken_from_an_earlier_run(tmp_path):
+    """What an earlier run's tally says, on another host, is where this one starts."""
+    batch = pa.record_batch({"id": pa.array(range(32)), "x": pa.array([1.0] * 32)})
+    tally = Tally()
+    task = _task("OutOfMemoryAbove", rows=4)
+    list(predict_map(0, [batch], task, 16, model_loader=ModelLoader("."), tally=tally, ceilings={"0": 4}))
+    assert (tally.splits, tally.predicted) == (0, 32)
+
+
+def test_models_are_kept_by_bytes_and_least_recent_use():
+    """A model that is used again stays up; past the bytes allowed, the one not used for longest goes."""
+    brought_up = []
+
+    class Model:
+        weight_bytes = 40
+
+    def bring_up(name):
+        return cached_model(name, lambda: brought_up.append(name) or Model(), max_bytes=100)
+
+    for name in ("a", "b", "a", "c", "a", "b"):  # "c" makes 120 bytes: "b" goes
+        bring_up(name)
+    assert brought_up == ["a", "b", "c", "b"]
 
 
 def test_one_row_that_does_not_fit_is_one_failed_row():
