@@ -1,0 +1,46 @@
+# make run   build .venv, materialize every sample asset, print what came of it
+# make test  all tests
+# make dev   Dagster's UI on this machine: http://127.0.0.1:3000
+# make lint  ruff, mypy, import-linter
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := run
+.PHONY: run test dev lint clean
+
+PORT ?= 3000
+BIN := .venv/bin
+# Stamped with the lock, the declared entry points and the interpreter: the environment is made again when one changes.
+READY := .venv/.ready
+
+run: $(READY)
+	@$(BIN)/python -m sparktorch_assets.orchestration.run sparktorch_assets.definitions
+
+test: $(READY)
+	@$(BIN)/python -m pytest
+
+dev: $(READY)
+	@$(BIN)/python -m sparktorch_assets.orchestration.dev --port $(PORT)
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+clean:
+	rm -rf data/lake .dagster
+
+$(READY): requirements.lock pyproject.toml
+	@for python in "$${PYTHON:-}" python3 python3.13 python3.12 python3.11; do \
+	  if [ -n "$$python" ] && "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$${found:-}" ]; then \
+	  echo "error: no Python 3.11, 3.12 or 3.13 here; install one, or name it: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 1; \
+	fi; \
+	echo "Installing into .venv (once; a few minutes) ..."; \
+	test -x $(BIN)/python || "$$found" -m venv .venv; \
+	pip() { $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet "$$@"; }; \
+	pip install -r requirements.lock; \
+	pip install --no-deps --no-build-isolation --editable .; \
+	touch $(READY)

@@ -1,0 +1,17 @@
+"""The code location of the sample project."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from sparktorch_assets.orchestration.runtime import runtime_definitions
+
+PACKAGE = Path(__file__).parent
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Everything declared under defs/, and what it runs with."""
+    return dg.Definitions.merge(
+        dg.load_from_defs_folder(path_within_project=PACKAGE), runtime_definitions(PACKAGE.parent)
+    )

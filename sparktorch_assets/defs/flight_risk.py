@@ -1,0 +1,75 @@
+"""An asset that joins what two tasks say of the same flights."""
+
+from collections import Counter
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable, write_deltalake
+
+from sparktorch_assets.lake.tables import data_version, table_version
+from sparktorch_assets.orchestration.metadata import preview_table, table_metadata
+from sparktorch_assets.orchestration.resources import LakeResource
+from sparktorch_assets.tasks.digest import digest_of
+
+LATE = dg.AssetKey(["predictions", "late_arrival"])
+CANCELLATION = dg.AssetKey(["predictions", "cancellation"])
+SHOWN_ROWS = 10
+
+
+@dg.asset(
+    deps=[LATE, CANCELLATION],
+    group_name="reports",
+    kinds={"delta", "pyarrow"},
+    code_version="1",
+    automation_condition=dg.AutomationCondition.eager(),
+)
+def flight_risk(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[None]:
+    """Late and cancelled, as predicted for the same flight: high (both), raised (one of them) or low."""
+    sources = [lake.table_uri(key) for key in (LATE, CANCELLATION)]
+    late, cancellation = (DeltaTable(source).to_pyarrow_table() for source in sources)
+    joined = join_risks(late, cancellation)
+    uri = lake.table_uri(context.asset_key)
+    write_deltalake(uri, joined, mode="overwrite")
+    combinations = Counter(zip(joined["late_class"].to_pylist(), joined["cancellation_class"].to_pylist(), strict=True))
+    counted = [
+        {"late_arrival": pair[0], "cancellation": pair[1], "flights": count}
+        for pair, count in combinations.most_common()
+    ]
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(digest_of([data_version(source) for source in sources])),
+        metadata={
+            **table_metadata(uri, joined.num_rows, joined.schema, table_version(uri), {}),
+            "combinations": dg.MetadataValue.md(preview_table(counted)),
+            **{f"{level}_risk": count for level, count in Counter(joined["risk"].to_pylist()).items()},
+            "preview": dg.MetadataValue.md(preview_table(joined.slice(0, SHOWN_ROWS).to_pylist())),
+        },
+    )
+
+
+def join_risks(late: pa.Table, cancellation: pa.Table) -> pa.Table:
+    """One row for each flight that both tables hold, in the order of `flight_id`.
+
+    `late_probability` is a probability as the model was trained; `cancellation_score` only ranks flights.
+    """
+    left = late.rename_columns({"predicted_class": "late_class", "confidence": "late_confidence"})
+    right = cancellation.select(["flight_id", "predicted_class", "confidence"]).rename_columns(
+        ["flight_id", "cancellation_class", "cancellation_confidence"]
+    )
+    joined = left.drop_columns(["prediction_error"]).join(right, "flight_id", join_type="inner").sort_by("flight_id")
+    is_late = pc.equal(joined["late_class"], "late")
+    is_cancelled = pc.equal(joined["cancellation_class"], "cancelled")
+    both, either = pc.and_(is_late, is_cancelled), pc.or_(is_late, is_cancelled)
+    columns = {
+        "late_probability": _of_class(is_late, joined["late_confidence"]),
+        "cancellation_score": _of_class(is_cancelled, joined["cancellation_confidence"]),
+        "risk": pc.if_else(both, "high", pc.if_else(either, "raised", "low")),
+    }
+    for name, values in columns.items():
+        joined = joined.append_column(name, values)
+    return joined.drop_columns(["late_confidence", "cancellation_confidence"])
+
+
+def _of_class(predicted: pa.ChunkedArray, confidence: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The probability of the class in question, where confidence belongs to whichever of the two was predicted."""
+    return pc.if_else(predicted, confidence, pc.subtract(pa.scalar(1.0, pa.float32()), confidence))

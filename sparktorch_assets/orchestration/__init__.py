@@ -1,0 +1,1 @@
+"""Dagster: resources, components, and the one factory that turns declarations into assets."""

@@ -1,0 +1,27 @@
+"""The names of things in Dagster's graph: asset keys, groups and tags, in one place."""
+
+import dagster as dg
+
+from sparktorch_assets.tasks import MlTask
+
+INPUTS_GROUP = "inputs"
+MODELS_GROUP = "models"
+PREDICTIONS_GROUP = "predictions"
+
+REFRESH_TAG = "sparktorch/refresh"
+"""On every prediction asset: `daily`, or `own` where the task names its own cron."""
+
+
+def input_key(table: str) -> dg.AssetKey:
+    """The asset of an input: `flights`, or another task's `predictions/language`."""
+    return dg.AssetKey(table.split("/"))
+
+
+def model_key(task: MlTask) -> dg.AssetKey:
+    """The asset that stands for the task's model."""
+    return dg.AssetKey(["models", task.name])
+
+
+def prediction_key(task: MlTask) -> dg.AssetKey:
+    """The asset that stands for the task's prediction table."""
+    return dg.AssetKey(["predictions", task.name])

@@ -1,0 +1,21 @@
+"""Dagster's memory of runs, inside the project: what `make run` materialized is what `make dev` shows."""
+
+import os
+from pathlib import Path
+
+_SETTINGS = """\
+# Written once; change it as you like. Runs and their logs lie in this folder.
+telemetry:
+  enabled: false
+"""
+
+
+def use_dagster_home(project_root: Path) -> Path:
+    """Point this process at `<project_root>/.dagster`, made on first use, unless DAGSTER_HOME is set already."""
+    home = Path(os.environ.get("DAGSTER_HOME") or project_root / ".dagster").absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    settings = home / "dagster.yaml"
+    if not settings.exists():
+        settings.write_text(_SETTINGS, encoding="utf-8")
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home

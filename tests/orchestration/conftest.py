@@ -1,0 +1,37 @@
+"""A project folder with a model file, resources over it, and the fakes put in place."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from orchestration_fakes import FakeLoader, FakeScoreTable, NoSpark
+
+from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "data" / "models" / "sample"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "card.json").write_text('{"held_out_accuracy": 0.9, "majority_class_accuracy": 0.6, "note": "small"}')
+    return tmp_path
+
+
+@pytest.fixture
+def resources(project: Path) -> dict[str, Any]:
+    FakeLoader.described = 0
+    return {
+        "spark": NoSpark(),
+        "model_loader": ModelLoaderResource(
+            project_root=str(project), loader="orchestration_fakes:FakeLoader", batch_size=64, models_per_gpu=3
+        ),
+        "lake": LakeResource(project_root=str(project)),
+    }
+
+
+@pytest.fixture
+def score(monkeypatch: pytest.MonkeyPatch) -> FakeScoreTable:
+    fake = FakeScoreTable()
+    monkeypatch.setattr("sparktorch_assets.spark.score.score_table", fake)
+    return fake

@@ -1,0 +1,122 @@
+"""The sample project's graph: what is in it, and that every way of loading it finds the same."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from sparktorch_assets.orchestration.run import load_definitions
+
+ROOT = Path(__file__).parents[2]
+GRAPH = {
+    "flights": [],
+    "digits": [],
+    "messages": [],
+    "models/late_arrival": [],
+    "models/cancellation": [],
+    "models/digit": [],
+    "models/digit_challenger": [],
+    "models/language": [],
+    "models/component": [],
+    "predictions/late_arrival": ["flights", "models/late_arrival"],
+    "predictions/cancellation": ["flights", "models/cancellation"],
+    "predictions/digit": ["digits", "models/digit"],
+    "predictions/digit_challenger": ["digits", "models/digit_challenger"],
+    "predictions/language": ["messages", "models/language"],
+    "predictions/component": ["models/component", "predictions/language"],
+    "flight_risk": ["predictions/cancellation", "predictions/late_arrival"],
+    "digit_comparison": ["predictions/digit", "predictions/digit_challenger"],
+}
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return load_definitions("sparktorch_assets.definitions")
+
+
+def test_the_graph_is_what_the_readme_shows(definitions: dg.Definitions):
+    graph = definitions.resolve_asset_graph()
+    found = {
+        key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
+        for key in graph.get_all_asset_keys()
+    }
+    assert found == GRAPH
+
+
+def test_every_prediction_has_its_checks_kinds_and_condition(definitions: dg.Definitions):
+    graph = definitions.resolve_asset_graph()
+    for name in GRAPH:
+        node = graph.get(dg.AssetKey(name.split("/")))
+        if node.group_name == "predictions":
+            assert {key.name for key in node.check_keys} == {
+                "no_row_lost",
+                "confidence_in_range",
+                "classes_within_labels",
+                "failed_share",
+            }
+            assert node.kinds == {"pytorch", "pyspark", "delta"}
+            assert node.automation_condition is not None
+
+
+def test_one_run_is_one_process(definitions: dg.Definitions):
+    assert definitions.executor is dg.in_process_executor
+    assert definitions.resolve_schedule_def("daily_predictions").cron_schedule == "0 3 * * *"
+
+
+def test_all_sample_paths_lie_in_the_repository(definitions: dg.Definitions):
+    assert definitions.resources["lake"].project_root == str(ROOT)
+    assert definitions.resources["model_loader"].project_root == str(ROOT)
+
+
+def test_dg_finds_nothing_wrong():
+    command = [*dg_command(), "check", "defs"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "YAML validated successfully" in done.stdout
+
+
+def test_dg_lists_the_graph_and_both_components():
+    assert {asset["asset_key"] for asset in dg_list("defs")["assets"]} == set(GRAPH)
+    components = {component["key"] for component in dg_list("components")["items"]}
+    assert {"sparktorch_assets.MlTaskComponent", "sparktorch_assets.InputTableComponent"} <= components
+
+
+def test_the_workspace_file_loads_the_same_graph_from_anywhere(tmp_path: Path):
+    code = (
+        "import json\n"
+        "from dagster._core.workspace.load_target import WorkspaceFileTarget\n"
+        f"target = WorkspaceFileTarget(paths=[{str(ROOT / 'workspace.yaml')!r}])\n"
+        "(origin,) = target.create_origins()\n"
+        "print(json.dumps([origin.location_name, origin.loadable_target_origin.module_name,"
+        " origin.loadable_target_origin.working_directory]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    name, module, folder = json.loads(done.stdout)
+    assert (name, module) == ("sparktorch_assets", "sparktorch_assets.definitions")
+    assert Path(folder).resolve() == ROOT
+
+
+def dg_command() -> list[str]:
+    return [str(Path(sys.executable).parent / "dg")]
+
+
+def dg_list(what: str) -> Any:
+    done = subprocess.run(
+        [*dg_command(), "list", what, "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

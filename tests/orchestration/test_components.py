@@ -1,0 +1,192 @@
+"""YAML declarations: what loads, and what the user reads when it does not."""
+
+import dataclasses
+import re
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster.components.testing import create_defs_folder_sandbox
+from dagster.components.testing.utils import DefsFolderSandbox
+
+from sparktorch_assets.orchestration.components import InputTableComponent, MlTaskComponent
+from sparktorch_assets.orchestration.factory import build_prediction_assets
+from sparktorch_assets.tasks import CategoricalFeature, Hooks, InputTable, MlTask, ModelSpec, NumericFeature, RowFilter
+
+# Dagster's own loading of components warns of its own beta features.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
+    pytest.mark.filterwarnings("ignore::dagster.PreviewWarning"),
+]
+
+TASK = """\
+type: sparktorch_assets.MlTaskComponent
+
+attributes:
+  input: events
+  model:
+    weights: churn/model.safetensors
+    architecture: torch.nn:Linear
+    arguments: {in_features: 2, sizes: [3, 4]}
+  features:
+    - kind: numeric
+      columns: [a, b]
+    - kind: categorical
+      columns: [c]
+      vocabulary: {c: [x, y]}
+  labels: ["0", "1"]
+  where:
+    - {column: a, op: ">", value: 1}
+"""
+EXPECTED = MlTask(
+    name="churn",
+    input="events",
+    model=ModelSpec(
+        weights="churn/model.safetensors",
+        architecture="torch.nn:Linear",
+        arguments={"in_features": 2, "sizes": [3, 4]},
+    ),
+    features=[NumericFeature(columns=["a", "b"]), CategoricalFeature(columns=["c"], vocabulary={"c": ["x", "y"]})],
+    labels=["0", "1"],
+    where=[RowFilter(column="a", op=">", value=1)],
+)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[DefsFolderSandbox]:
+    with create_defs_folder_sandbox() as sandbox:
+        yield sandbox
+
+
+def write(sandbox: DefsFolderSandbox, text: str, name: str = "churn") -> Path:
+    folder = sandbox.defs_folder_path / name
+    folder.mkdir()
+    (folder / "defs.yaml").write_text(text)
+    return folder
+
+
+def load(sandbox: DefsFolderSandbox, text: str) -> MlTask:
+    with sandbox.load_component_and_build_defs(write(sandbox, text)) as (component, _):
+        assert isinstance(component, MlTaskComponent)
+        return component.task
+
+
+def problem(sandbox: DefsFolderSandbox, text: str) -> str:
+    with pytest.raises(Exception) as caught:
+        load(sandbox, text)
+    return "".join(traceback.format_exception(caught.value))
+
+
+def test_yaml_and_python_make_the_same_task_and_the_same_assets(sandbox: DefsFolderSandbox):
+    with sandbox.load_component_and_build_defs(write(sandbox, TASK)) as (component, definitions):
+        assert component == MlTaskComponent(task=EXPECTED)
+        from_yaml = {spec.key: spec for asset in definitions.assets for spec in asset.specs}
+    from_python = {spec.key: spec for asset in build_prediction_assets([EXPECTED]) for spec in asset.specs}
+    assert from_yaml.keys() == from_python.keys()
+    for key, spec in from_python.items():
+        assert from_yaml[key].code_version == spec.code_version
+        assert from_yaml[key].deps == spec.deps
+        assert from_yaml[key].kinds == spec.kinds
+
+
+def test_the_name_is_the_folders_unless_given(sandbox: DefsFolderSandbox):
+    assert load(sandbox, TASK + "  name: other\n") == dataclasses.replace(EXPECTED, name="other")
+
+
+def test_templates_are_rendered_and_nothing_else_changes_type(
+    sandbox: DefsFolderSandbox, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("WEIGHTS", "here/model.safetensors")
+    text = TASK.replace("churn/model.safetensors", '"{{ env.WEIGHTS }}"') + "  description: of {{ team }}\n"
+    text = "template_vars_module: .vars\n" + text + "  preview_rows: \"{{ env('ROWS', '3') | int }}\"\n"
+    folder = write(sandbox, text)
+    (folder / "vars.py").write_text("import dagster as dg\n\n@dg.template_var\ndef team():\n    return 'sales'\n")
+    with sandbox.build_component_tree() as tree:
+        task = tree.load_component(folder).task
+    assert task.preview_rows == 3
+    assert task.description == "of sales"
+    assert task.model.weights == "here/model.safetensors"
+    assert task.labels == ("0", "1")
+
+
+def test_comments_and_the_order_of_keys_change_no_version(sandbox: DefsFolderSandbox):
+    head, _, attributes = TASK.partition("attributes:\n")
+    blocks = re.findall(r"  \w.*\n(?:    .*\n)*", attributes)
+    assert load(sandbox, f"# a comment\n{head}attributes:\n{''.join(reversed(blocks))}") == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message", "line"),
+    [
+        ("kind: numeric", "kind: numerik", r"'numerik'.*'numeric', 'categorical', 'text', 'image', 'custom'", 10),
+        ("columns: [a, b]", "columns: a", r"not allowed as a Sequence", 11),
+        ("columns: [a, b]", "columns: [a, a]", r"NumericFeature.columns names 'a' more than once", 10),
+        ("columns: [a, b]", "columns: [a, b]\n      colums: [a]", r"colums.*\n.*Unexpected keyword", 12),
+        ('labels: ["0", "1"]', "labels: [0, 1]", r"should be a valid string", 15),
+        ('labels: ["0", "1"]', 'labels: ["0", "0"]', r"MlTask 'churn': labels names '0' more than once", 15),
+        ('labels: ["0", "1"]', 'labels: ["0"]\n  label: x', r"Extra inputs are not permitted", 16),
+        ("input: events", "input: ev ents", r"MlTask 'churn': input='ev ents' is not an asset key", 4),
+        ("input: events", "inptu: events", r"Field required", 4),
+        ("model.safetensors", "model.onnx", r"the suffix '.onnx' does not tell the format", 6),
+        ("architecture: torch.nn:Linear", "architecture: Linear", r"'Linear' is not an import path", 6),
+        ('op: ">"', "op: bigger", r"'=='.*'!='", 17),
+        ("input: events", "input: events\n  cron: daily", r"cron='daily' does not have cron's five fields", 5),
+        ("input: events", "input: events\n  hooks: {row_preprocessor: clean}", r"'clean' is not an import path", 5),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_line(sandbox: DefsFolderSandbox, old: str, new: str, message: str, line: int):
+    assert old in TASK
+    text = problem(sandbox, TASK.replace(old, new, 1))
+    assert re.search(message, text), text
+    found = [int(number) for number in re.findall(r"churn/defs\.yaml:(\d+)", text)]
+    assert any(abs(number - line) <= 1 for number in found), text
+
+
+def test_a_hook_that_cannot_be_found_is_named_at_load(sandbox: DefsFolderSandbox):
+    text = problem(sandbox, TASK + "  hooks: {row_preprocessor: 'no_such_package.hooks:clean'}\n")
+    assert "module 'no_such_package.hooks' is not installed here" in text
+
+
+def test_hooks_may_be_functions_in_python_and_paths_in_yaml():
+    schema = MlTaskComponent.get_model_cls().model_json_schema()
+    hook = schema["$defs"]["Hooks"]["properties"]["row_preprocessor"]["anyOf"]
+    assert {option["type"] for option in hook} == {"string", "null"}
+    MlTaskComponent(task=dataclasses.replace(EXPECTED, hooks=Hooks(row_preprocessor=dict)))
+
+
+def test_the_schema_knows_every_field_of_the_declarations():
+    for component, declaration in ((MlTaskComponent, MlTask), (InputTableComponent, InputTable)):
+        schema = component.get_model_cls().model_json_schema()
+        assert set(schema["properties"]) == {field.name for field in dataclasses.fields(declaration)}
+        assert "name" not in schema["required"]
+        assert schema["additionalProperties"] is False
+
+
+def test_an_input_table_keeps_the_order_of_its_columns(sandbox: DefsFolderSandbox):
+    text = (
+        "type: sparktorch_assets.InputTableComponent\nattributes:\n  source: [data/*.csv]\n  format: csv\n"
+        "  columns: {b: long, a: string}\n  options: {header: true}\n"
+    )
+    with sandbox.load_component_and_build_defs(write(sandbox, text, "events")) as (component, definitions):
+        assert component.table == InputTable(
+            name="events",
+            source=["data/*.csv"],
+            format="csv",
+            columns={"b": "long", "a": "string"},
+            options={"header": True},
+        )
+        assert [spec.key for asset in definitions.assets for spec in asset.specs] == [dg.AssetKey("events")]
+
+
+def test_what_scaffolding_writes_loads_as_it_is_and_brings_the_resources_once(sandbox: DefsFolderSandbox):
+    sandbox.scaffold_component(MlTaskComponent, defs_path="topic")
+    sandbox.scaffold_component(InputTableComponent, defs_path="events")
+    assert len(list(sandbox.defs_folder_path.rglob("sparktorch_runtime.py"))) == 1
+    with sandbox.build_all_defs() as definitions:
+        keys = {key.to_user_string() for key in definitions.resolve_all_asset_keys()}
+        assert keys == {"events", "models/topic", "predictions/topic"}
+        dg.Definitions.validate_loadable(definitions)
+        assert {schedule.name for schedule in definitions.schedules or []} == {"daily_predictions"}
+        assert definitions.resources["lake"].project_root == str(sandbox.project_root)

@@ -1,0 +1,88 @@
+"""The input asset: what it hands to materialize_input, what it shows, and its check."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from sparktorch_assets.orchestration.input_asset import build_input_asset
+from sparktorch_assets.spark.input_tables import InputReport
+from sparktorch_assets.tasks import InputTable
+
+TABLE = InputTable(
+    name="events",
+    source=["data/*.csv"],
+    format="csv",
+    columns={"event_id": "long", "image": "binary", "text": "string"},
+)
+
+
+class FakeMaterializeInput:
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+        self.rejected_rows = 0
+
+    def __call__(self, spark: Any, table: InputTable, *, table_uri: str, **given: Any) -> InputReport:
+        self.calls.append({"table": table, "table_uri": table_uri, **given})
+        rows = {"event_id": [1, 2], "image": [b"\x89PNG\r\n\x1a\n..", b"x" * 123], "text": ["a|b", "<script>"]}
+        write_deltalake(table_uri, pa.table(rows), mode="overwrite")
+        return InputReport(
+            table=table.name,
+            uri=table_uri,
+            version=0,
+            changed=True,
+            rows=2,
+            rejected_rows=self.rejected_rows,
+            rejected_table=f"{table_uri}__rejected",
+            files_new=1,
+            files_unchanged=3,
+            files_removed=2,
+            seconds=1.5,
+            data_version="in1",
+        )
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> FakeMaterializeInput:
+    fake = FakeMaterializeInput()
+    monkeypatch.setattr("sparktorch_assets.spark.input_tables.materialize_input", fake)
+    return fake
+
+
+def test_it_reads_from_the_project_into_the_lake(project: Path, resources: dict[str, Any], read: FakeMaterializeInput):
+    result = dg.materialize([build_input_asset(TABLE)], resources=resources)
+    (call,) = read.calls
+    assert call == {
+        "table": TABLE,
+        "table_uri": f"{project}/data/lake/events",
+        "project_root": project,
+        "run_id": result.run_id,
+    }
+    (event,) = result.asset_materializations_for_node("read_events")
+    values = {name: value.value for name, value in event.metadata.items()}
+    assert event.tags["dagster/data_version"] == "in1"
+    expected = {"dagster/row_count": 2, "files_new": 1, "files_unchanged": 3, "files_removed": 2, "seconds_total": 1.5}
+    assert {name: values[name] for name in expected} == expected
+
+
+def test_a_preview_shows_images_and_keeps_markup_out(resources: dict[str, Any], read: FakeMaterializeInput):
+    result = dg.materialize([build_input_asset(TABLE)], resources=resources)
+    (event,) = result.asset_materializations_for_node("read_events")
+    preview = str(event.metadata["preview"].value)
+    assert "![](data:image/png;base64," in preview
+    assert "`<123 bytes>`" in preview
+    assert "a\\|b" in preview
+    assert "<script>" not in preview
+
+
+@pytest.mark.parametrize(("rejected", "passes"), [(0, True), (1, False)])
+def test_the_check_fails_above_the_tables_limit(
+    resources: dict[str, Any], read: FakeMaterializeInput, rejected: int, passes: bool
+):
+    read.rejected_rows = rejected
+    result = dg.materialize([build_input_asset(TABLE)], resources=resources, raise_on_error=False)
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert (evaluation.check_name, evaluation.passed) == ("rejected_share", passes)

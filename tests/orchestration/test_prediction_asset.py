@@ -1,0 +1,195 @@
+"""The prediction asset: what it hands to score_table, what it shows, and checks that can fail."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from orchestration_fakes import FakeScoreTable, a_task
+
+from sparktorch_assets.errors import TooManyFailedRowsError
+from sparktorch_assets.orchestration.factory import build_prediction_assets
+from sparktorch_assets.orchestration.prediction_asset import build_prediction_asset
+from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks import SlotPolicy
+
+KEY = dg.AssetKey(["predictions", "sample"])
+
+
+def run(resources: dict[str, Any], task: Any = None, *, ok: bool = True) -> dg.ExecuteInProcessResult:
+    result = dg.materialize([build_prediction_asset(task or a_task())], resources=resources, raise_on_error=ok)
+    assert result.success is ok
+    return result
+
+
+def shown(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+    (event,) = result.asset_materializations_for_node("predict_sample")
+    return dict(event.metadata)
+
+
+def test_score_table_gets_tables_of_the_lake_and_the_resources_settings(
+    project: Path, resources: dict[str, Any], score: FakeScoreTable
+):
+    result = run(resources)
+    (call,) = score.calls
+    assert call["input_table"] == f"{project}/data/lake/events"
+    assert call["output_table"] == f"{project}/data/lake/predictions/sample"
+    assert call["batch_size"] == 64
+    assert call["slots"] == SlotPolicy(models_per_gpu=3)
+    assert call["run_id"] == result.run_id
+    assert call["model_loader"].models_root == project / "data" / "models"
+    with pytest.raises(AssertionError, match="session was started"):
+        call["spark"]()
+
+
+def test_a_chained_task_reads_the_other_tasks_table(resources: dict[str, Any], score: FakeScoreTable):
+    asset = build_prediction_asset(a_task(input="predictions/other"))
+    assert asset.asset_deps[KEY] == {dg.AssetKey(["predictions", "other"]), dg.AssetKey(["models", "sample"])}
+    run(resources, a_task(input="predictions/other"))
+    assert score.calls[0]["input_table"].endswith("/data/lake/predictions/other")
+
+
+def test_metadata_holds_everything_a_reader_wants(resources: dict[str, Any], score: FakeScoreTable, project: Path):
+    metadata = shown(run(resources))
+    values = {name: value.value for name, value in metadata.items()}
+    assert values["dagster/row_count"] == 8
+    assert values["dagster/uri"] == f"{project}/data/lake/predictions/sample"
+    assert values["dagster/table_name"] == "predictions/sample"
+    assert [column.name for column in values["dagster/column_schema"].columns] == [
+        "event_id",
+        "predicted_class",
+        "confidence",
+        "prediction_error",
+    ]
+    expected = {
+        "failed_rows": 1,
+        "dropped_rows": 1,
+        "filtered_rows": 1,
+        "rows_scored_this_run": 4,
+        "class_shares": {"no": 5 / 7, "yes": 2 / 7},
+        "confidence_mean": pytest.approx(0.8),
+        "seconds_total": 2.5,
+        "rows_per_second": 2.0,
+        "device": "cpu",
+        "slots": 2,
+        "model_digest": "d" * 64,
+        "delta_version": 3,
+        "balance": 1.1,
+    }
+    assert {name: values[name] for name in expected} == expected
+    assert sum(json.loads(values["confidence_bins"])) == 7
+    assert "█" in values["confidence_histogram"]
+    assert "encode: null" in values["failure_reasons"]
+    assert values["preview"].count("\n") == 2 - 1 + 8
+
+
+def test_added_columns_come_from_the_features_and_kept_ones_from_themselves(
+    resources: dict[str, Any], score: FakeScoreTable
+):
+    lineage = shown(run(resources))["dagster/column_lineage"].value.deps_by_column
+    found = {
+        column: [(dep.asset_key.to_user_string(), dep.column_name) for dep in deps] for column, deps in lineage.items()
+    }
+    features = [("events", "a"), ("events", "b")]
+    assert found == {
+        "event_id": [("events", "event_id")],
+        "predicted_class": features,
+        "confidence": features,
+        "prediction_error": features,
+    }
+
+
+def test_no_row_is_shown_where_the_task_wants_none(resources: dict[str, Any], score: FakeScoreTable):
+    assert "preview" not in shown(run(resources, a_task(preview_rows=0)))
+
+
+def test_a_run_without_rows_still_reports(resources: dict[str, Any], score: FakeScoreTable):
+    score.tally, score.rows_in = Tally(), 0
+    metadata = shown(run(resources, ok=True))
+    assert metadata["class_shares"].value == {}
+    assert "confidence_mean" not in metadata
+
+
+def test_the_data_version_is_the_reports(resources: dict[str, Any], score: FakeScoreTable):
+    (event,) = run(resources).asset_materializations_for_node("predict_sample")
+    assert event.tags["dagster/data_version"] == "v1"
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    return {evaluation.check_name: evaluation.passed for evaluation in result.get_asset_check_evaluations()}
+
+
+ALL_PASS = {"no_row_lost": True, "confidence_in_range": True, "classes_within_labels": True, "failed_share": True}
+
+
+def lose_a_row(score: FakeScoreTable) -> None:
+    score.rows_in = 11
+
+
+def lose_a_row_in_the_table(score: FakeScoreTable) -> None:
+    score.tally.failed, score.tally.dropped = 0, 2
+
+
+def leave_the_range(score: FakeScoreTable) -> None:
+    score.tally.confidence_histogram[-1] -= 1
+
+
+def predict_an_unknown_class(score: FakeScoreTable) -> None:
+    score.tally.classes = {"no": 5, "maybe": 2}
+
+
+def predict_no_class(score: FakeScoreTable) -> None:
+    score.tally.classes = {"no": 5}
+
+
+@pytest.mark.parametrize(
+    ("damage", "check"),
+    [
+        (lose_a_row, "no_row_lost"),
+        (lose_a_row_in_the_table, "no_row_lost"),
+        (leave_the_range, "confidence_in_range"),
+        (predict_an_unknown_class, "classes_within_labels"),
+        (predict_no_class, "classes_within_labels"),
+    ],
+)
+def test_each_check_fails_alone_on_its_own_damage(
+    resources: dict[str, Any], score: FakeScoreTable, damage: Callable[[FakeScoreTable], None], check: str
+):
+    assert checks(run(resources)) == ALL_PASS
+    damage(score)
+    assert checks(run(resources)) == {**ALL_PASS, check: False}
+
+
+def test_too_many_failed_rows_in_the_table_fail_the_blocking_check_and_stop_what_is_downstream(
+    resources: dict[str, Any], score: FakeScoreTable
+):
+    @dg.asset(deps=[KEY])
+    def downstream() -> None:
+        raise AssertionError("ran on a table with too many failed rows")
+
+    result = dg.materialize(
+        [build_prediction_asset(a_task(max_failed_share=0.1)), downstream], resources=resources, raise_on_error=False
+    )
+    assert checks(result) == {**ALL_PASS, "failed_share": False}
+    (evaluation,) = [found for found in result.get_asset_check_evaluations() if not found.passed]
+    assert evaluation.blocking
+    assert "encode: null" in str(evaluation.description)
+    assert not result.asset_materializations_for_node("downstream")
+
+
+def test_a_refused_run_fails_the_check_with_the_reason_and_materializes_nothing(
+    resources: dict[str, Any], score: FakeScoreTable
+):
+    score.error = TooManyFailedRowsError("half of the rows failed")
+    result = run(resources, ok=False)
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert (evaluation.check_name, evaluation.passed) == ("failed_share", False)
+    assert evaluation.description == "half of the rows failed"
+    assert not result.asset_materializations_for_node("predict_sample")
+
+
+def test_two_tasks_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="two tasks are named 'sample'"):
+        build_prediction_assets([a_task(), a_task(input="other")])

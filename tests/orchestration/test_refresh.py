@@ -1,0 +1,108 @@
+"""When predictions are refreshed: schedules, and automation conditions evaluated tick by tick."""
+
+from typing import Any
+
+import dagster as dg
+import pytest
+from orchestration_fakes import FakeScoreTable, a_task
+
+from sparktorch_assets.orchestration.factory import build_prediction_assets
+from sparktorch_assets.orchestration.refresh import daily_schedule, own_schedules
+from sparktorch_assets.orchestration.runtime import runtime_definitions
+
+KEY = dg.AssetKey(["predictions", "sample"])
+
+
+@dg.asset
+def events() -> None: ...
+
+
+@dg.asset
+def others() -> None: ...
+
+
+def chosen(schedule: dg.ScheduleDefinition, tasks: list[Any]) -> set[str]:
+    definitions = dg.Definitions(
+        assets=[events, others, *build_prediction_assets(tasks)],
+        schedules=[schedule],
+        resources=runtime_definitions(".").resources,
+    )
+    job = definitions.resolve_job_def(schedule.job_name)
+    return {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
+
+
+def test_the_daily_schedule_takes_everything_upstream_but_leaves_tasks_with_their_own_cron():
+    tasks = [
+        a_task(),
+        a_task(name="chained", input="predictions/sample"),
+        a_task(name="hourly", input="others", cron="0 * * * *"),
+    ]
+    assert chosen(daily_schedule(), tasks) == {
+        "events",
+        "models/sample",
+        "predictions/sample",
+        "models/chained",
+        "predictions/chained",
+    }
+
+
+def test_a_task_with_a_cron_gets_a_schedule_with_its_input_and_model():
+    hourly = a_task(name="hourly", cron="0 * * * *")
+    (schedule,) = own_schedules([a_task(), hourly])
+    assert (schedule.name, schedule.cron_schedule) == ("refresh_hourly", "0 * * * *")
+    assert chosen(schedule, [a_task(), hourly]) == {"events", "models/hourly", "predictions/hourly"}
+
+
+def test_the_own_schedule_of_a_chained_task_leaves_the_other_task_alone():
+    chained = a_task(name="chained", input="predictions/sample", cron="0 * * * *")
+    (schedule,) = own_schedules([chained])
+    assert chosen(schedule, [a_task(), chained]) == {"models/chained", "predictions/chained"}
+
+
+def test_schedules_are_on_from_the_start():
+    schedules = [daily_schedule(), *own_schedules([a_task(cron="0 * * * *")])]
+    assert {schedule.default_status for schedule in schedules} == {dg.DefaultScheduleStatus.RUNNING}
+
+
+@pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # from Dagster's own evaluate_automation_conditions
+def test_automation_asks_for_a_refresh_after_new_data_or_new_code_and_only_then(
+    resources: dict[str, Any], score: FakeScoreTable
+):
+    version = "1"
+
+    @dg.asset(name="events")
+    def versioned_events() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(data_version=dg.DataVersion(version))
+
+    def definitions(**changes: Any) -> dg.Definitions:
+        return dg.Definitions(
+            assets=[versioned_events, *build_prediction_assets([a_task(**changes)])], resources=resources
+        )
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        defs = definitions()
+        assert defs.resolve_implicit_global_asset_job_def().execute_in_process(instance=instance).success
+        cursor = None
+
+        def requested(found: dg.Definitions) -> int:
+            nonlocal cursor
+            result = dg.evaluate_automation_conditions(found, instance=instance, cursor=cursor)
+            cursor = result.cursor
+            return result.get_num_requested(KEY)
+
+        def materialize(*keys: dg.AssetKey) -> None:
+            job = defs.resolve_implicit_global_asset_job_def()
+            assert job.execute_in_process(instance=instance, asset_selection=list(keys)).success
+
+        assert requested(defs) == 0
+        materialize(dg.AssetKey("events"))
+        assert requested(defs) == 0, "the same data version, though materialized again"
+        version = "2"
+        materialize(dg.AssetKey("events"))
+        assert requested(defs) == 1, "a new data version"
+        materialize(KEY)
+        assert requested(defs) == 0
+        defs = definitions(code_version="2")
+        assert requested(defs) == 1, "a new code version"
+        materialize(KEY)
+        assert requested(defs) == 0

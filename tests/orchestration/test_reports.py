@@ -1,0 +1,99 @@
+"""The sample project's downstream assets: their joins, on rows whose answer is plain."""
+
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
+
+from sparktorch_assets.defs import digit_comparison, flight_risk
+from sparktorch_assets.orchestration.resources import LakeResource
+
+PNG = b"\x89PNG\r\n\x1a\nnot really"
+
+
+def predictions(
+    key: str, keys: list[int], classes: list[str | None], confidences: list[float | None], **more: Any
+) -> pa.Table:
+    return pa.table(
+        {
+            key: pa.array(keys, pa.int64()),
+            **more,
+            "predicted_class": pa.array(classes, pa.string()),
+            "confidence": pa.array(confidences, pa.float32()),
+            "prediction_error": pa.nulls(len(keys), pa.string()),
+        }
+    )
+
+
+LATE = predictions(
+    "flight_id", [2, 1, 3, 4], ["late", "on_time", "late", "on_time"], [0.75, 0.75, 0.5, 1.0], carrier=list("UAUA")
+)
+CANCELLED = predictions(
+    "flight_id",
+    [1, 2, 3, 9],
+    ["cancelled", "cancelled", "flown", "flown"],
+    [0.5, 0.75, 0.75, 1.0],
+    dep_time=[1, 2, 3, 9],
+)
+
+
+def test_flights_in_both_tables_are_joined_with_the_probability_of_the_bad_outcome():
+    assert flight_risk.join_risks(LATE, CANCELLED).to_pylist() == [
+        {
+            "flight_id": flight,
+            "carrier": carrier,
+            "late_class": late,
+            "cancellation_class": cancelled,
+            "late_probability": late_probability,
+            "cancellation_score": score,
+            "risk": risk,
+        }
+        for flight, carrier, late, cancelled, late_probability, score, risk in [
+            (1, "A", "on_time", "cancelled", 0.25, 0.5, "raised"),
+            (2, "U", "late", "cancelled", 0.75, 0.75, "high"),
+            (3, "U", "late", "flown", 0.5, 0.25, "raised"),
+        ]
+    ]
+
+
+CHAMPION = predictions(
+    "digit_id", [2, 0, 1], ["3", "0", None], [1.0, 1.0, None], label=["3", "0", "7"], image=[PNG] * 3
+)
+CHALLENGER = predictions("digit_id", [0, 1, 2], ["0", "7", "8"], [1.0, 0.5, 0.75])
+
+
+def test_champion_and_challenger_meet_on_the_same_image():
+    compared = digit_comparison.compare(CHAMPION, CHALLENGER)
+    columns = ["digit_id", "champion", "challenger", "agree"]
+    assert [tuple(row.values()) for row in compared.select(columns).to_pylist()] == [
+        (0, "0", "0", True),
+        (1, None, "7", None),
+        (2, "3", "8", False),
+    ]
+
+
+def test_a_row_that_failed_is_no_agreement():
+    assert digit_comparison.share(pa.chunked_array([[True, None, False, True]])) == 0.5
+    assert digit_comparison.share(pa.chunked_array([], pa.bool_())) == 0.0
+
+
+def test_the_report_assets_write_tables_and_show_what_they_found(tmp_path: Any):
+    lake = LakeResource(root=str(tmp_path))
+    tables = {
+        flight_risk.LATE: LATE,
+        flight_risk.CANCELLATION: CANCELLED,
+        digit_comparison.CHAMPION: CHAMPION,
+        digit_comparison.CHALLENGER: CHALLENGER,
+    }
+    for key, table in tables.items():
+        write_deltalake(lake.table_uri(key), table)
+    result = dg.materialize([flight_risk.flight_risk, digit_comparison.digit_comparison], resources={"lake": lake})
+    (risk,) = result.asset_materializations_for_node("flight_risk")
+    assert (risk.metadata["raised_risk"].value, risk.metadata["high_risk"].value) == (2, 1)
+    assert "| late | cancelled | 1 |" in str(risk.metadata["combinations"].value)
+    (compared,) = result.asset_materializations_for_node("digit_comparison")
+    assert compared.metadata["agreement"].value == 1 / 3
+    assert compared.metadata["champion_accuracy"].value == 2 / 3
+    assert str(compared.metadata["most_confident_disagreements"].value).count("data:image/png") == 1
+    assert DeltaTable(lake.table_uri(dg.AssetKey("digit_comparison"))).to_pyarrow_table().num_rows == 3
