@@ -72,6 +72,14 @@ def prediction_metadata(
         shown["confidence_bins"] = dg.MetadataValue.text(
             json.dumps([int(count) for count in tally.confidence_histogram])
         )
+    if tally.batch_sizes:
+        shown["batch_sizes"] = dg.MetadataValue.md(_table(("rows a batch", "batches"), _most(tally.batch_sizes)))
+    if tally.splits:
+        shown["out_of_memory_splits"] = int(tally.splits)
+        shown["rows_that_fit"] = dg.MetadataValue.json(dict(tally.ceilings))
+    if tally.agreement is not None and tally.confidence_difference is not None:
+        shown["agreement_with_fp32"] = float(tally.agreement)
+        shown["confidence_difference_to_fp32"] = float(tally.confidence_difference)
     if report.balance is not None:
         shown["balance"] = float(report.balance)
     if tally.reasons:

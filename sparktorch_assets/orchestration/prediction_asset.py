@@ -72,7 +72,7 @@ def _predict(context: dg.AssetExecutionContext, task: MlTask) -> Iterator[Any]:
             output_table=lake.table_uri(prediction_key(task)),
             model_loader=loader_resource.build([task]),
             slots=loader_resource.slot_policy(),
-            batch_size=loader_resource.batch_size,
+            batch_size=None if task.batch.pinned else loader_resource.batch_size,
             run_id=context.run.run_id,
             on_progress=_report_to(context),
         )

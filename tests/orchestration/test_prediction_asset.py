@@ -13,7 +13,7 @@ from sparktorch_assets.errors import TooManyFailedRowsError
 from sparktorch_assets.orchestration.factory import build_prediction_assets
 from sparktorch_assets.orchestration.prediction_asset import build_prediction_asset
 from sparktorch_assets.tally import Tally
-from sparktorch_assets.tasks import SlotPolicy
+from sparktorch_assets.tasks import BatchPolicy, SlotPolicy
 
 KEY = dg.AssetKey(["predictions", "sample"])
 
@@ -42,6 +42,21 @@ def test_score_table_gets_tables_of_the_lake_and_the_resources_settings(
     assert call["model_loader"].models_root == project / "data" / "models"
     with pytest.raises(AssertionError, match="session was started"):
         call["spark"]()
+
+
+def test_a_tasks_own_batch_policy_goes_before_the_resources(resources: dict[str, Any], score: FakeScoreTable):
+    run(resources, a_task(batch=BatchPolicy(max_tokens=4096)))
+    assert score.calls[0]["batch_size"] is None
+
+
+def test_what_was_learnt_about_batches_and_precision_is_shown(resources: dict[str, Any], score: FakeScoreTable):
+    score.tally.batch_sizes = {"512": 3, "7": 1}
+    score.tally.out_of_memory({0: 512})
+    score.tally.compared(0.99, 0.02)
+    values = {name: value.value for name, value in shown(run(resources)).items()}
+    assert "| 512 | 3 |" in values["batch_sizes"]
+    assert (values["out_of_memory_splits"], values["rows_that_fit"]) == (1, {"0": 512})
+    assert (values["agreement_with_fp32"], values["confidence_difference_to_fp32"]) == (0.99, 0.02)
 
 
 def test_a_chained_task_reads_the_other_tasks_table(resources: dict[str, Any], score: FakeScoreTable):
