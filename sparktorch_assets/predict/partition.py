@@ -21,7 +21,7 @@ from sparktorch_assets.predict.duplicates import distinct_rows
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
 from sparktorch_assets.predict.local import LocalPredictor
 from sparktorch_assets.predict.overlap import ahead
-from sparktorch_assets.predict.predictions import mark_failed, prediction_batch
+from sparktorch_assets.predict.predictions import mark_failed, prediction_batch, without_dictionaries
 from sparktorch_assets.predict.row_filter import filter_rows
 from sparktorch_assets.predict.row_queue import RowQueue
 from sparktorch_assets.predict.rows import rows_to_batch
@@ -266,6 +266,7 @@ class _Partition(Generic[K]):
             added, failures = self._added.pop(chunk.rows.num_rows)
             result = with_columns(chunk.rows, dict(zip(added.schema.names, added.columns, strict=True)))
             if self._task.hooks.postprocesses:
+                result = without_dictionaries(result)
                 hooked = self._apply("postprocessor", result, failures, self._schema, tally)
                 tally.dropped += result.num_rows - hooked.batch.num_rows
                 self._check_columns(hooked.batch)
@@ -278,7 +279,7 @@ class _Partition(Generic[K]):
                 for field in self._schema
             ]
             final = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
-            self._count(final, failures, tally)
+            self._count(result, failures, tally)
             if final.num_rows:
                 yield chunk.key, final
 
@@ -308,16 +309,16 @@ class _Partition(Generic[K]):
                 f"holds; return the whole row, or narrow the task's keep_columns"
             )
 
-    def _count(self, final: pa.RecordBatch, failures: dict[int, RowFailure], tally: Tally) -> None:
+    def _count(self, result: pa.RecordBatch, failures: dict[int, RowFailure], tally: Tally) -> None:
         tally.failed += len(failures)
-        tally.predicted += final.num_rows - len(failures)
-        tally.devices[self._device] = tally.devices.get(self._device, 0) + final.num_rows
+        tally.predicted += result.num_rows - len(failures)
+        tally.devices[self._device] = tally.devices.get(self._device, 0) + result.num_rows
         for failure in failures.values():
             tally.reasons[failure.reason] = tally.reasons.get(failure.reason, 0) + 1
-        for item in pc.value_counts(final.column(self._task.class_column).drop_null()):
+        for item in pc.value_counts(result.column(self._task.class_column).drop_null()):
             name = item["values"].as_py()
             tally.classes[name] = tally.classes.get(name, 0) + item["counts"].as_py()
-        confidence = final.column(self._task.confidence_column).drop_null().to_numpy(zero_copy_only=False)
+        confidence = result.column(self._task.confidence_column).drop_null().to_numpy(zero_copy_only=False)
         tally.confidence_sum += float(confidence.sum(dtype=np.float64))
         bins = np.clip((confidence * CONFIDENCE_BINS).astype(np.int64), 0, CONFIDENCE_BINS - 1)
         counts = np.bincount(bins, minlength=CONFIDENCE_BINS).tolist()

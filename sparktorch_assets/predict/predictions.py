@@ -20,7 +20,7 @@ class Predictions:
     """Predictions of N rows. Rows named in `failures` have none, whatever the arrays hold for them."""
 
     classes_N: pa.Array
-    """string"""
+    """string, or a dictionary of strings"""
     confidence_N: npt.NDArray[np.float32]
     columns: dict[str, pa.Array] = field(default_factory=dict)
     """Further columns by final name: scores, embedding, and what a rows-only model adds."""
@@ -58,7 +58,14 @@ def prediction_batch(task: MlTask, predictions: Predictions) -> pa.RecordBatch:
         task.confidence_column: pa.array(predictions.confidence_N, pa.float32()),
         **predictions.columns,
     }
-    arrays = [found[name].cast(kind) if name in found else pa.nulls(rows, kind) for name, kind in kinds.items()]
+    arrays = [
+        found[name]
+        if name == task.class_column  # a dictionary until the table is written: it is counted and joined faster
+        else found[name].cast(kind)
+        if name in found
+        else pa.nulls(rows, kind)
+        for name, kind in kinds.items()
+    ]
     return mark_failed(pa.RecordBatch.from_arrays(arrays, names=list(kinds)), task, predictions.failures)
 
 
@@ -75,8 +82,22 @@ def mark_failed(batch: pa.RecordBatch, task: MlTask, failures: dict[int, RowFail
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if name == task.error_column:
             arrays.append(pc.if_else(mask, texts, column))
+        elif name in added and pa.types.is_dictionary(column.type):
+            indices = pc.if_else(mask, pa.scalar(None, column.indices.type), column.indices)
+            arrays.append(pa.DictionaryArray.from_arrays(indices, column.dictionary))
         elif name in added:
             arrays.append(pc.if_else(mask, pa.scalar(None, column.type), column))
         else:
             arrays.append(column)
     return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+
+
+def without_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """`batch` with plain strings in place of dictionaries, for a user's code."""
+    return pa.RecordBatch.from_arrays(
+        [
+            column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+            for column in batch.columns
+        ],
+        names=batch.schema.names,
+    )

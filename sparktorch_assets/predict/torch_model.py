@@ -23,7 +23,13 @@ from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
 from sparktorch_assets.predict.memory import SharedCeilings, is_out_of_memory
 from sparktorch_assets.predict.network import Network
 from sparktorch_assets.predict.packing import pack
-from sparktorch_assets.predict.predictions import Predictions, float_lists, prediction_batch, scatter
+from sparktorch_assets.predict.predictions import (
+    Predictions,
+    float_lists,
+    prediction_batch,
+    scatter,
+    without_dictionaries,
+)
 from sparktorch_assets.predict.rows import rows_to_batch
 from sparktorch_assets.predict.transfer import OnTheWay
 from sparktorch_assets.predict.watchdog import ends_worker_after
@@ -160,7 +166,7 @@ class TorchModel:
     def _predict_once(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         quarantine, tally = Quarantine(self.task.name), Tally()
         predictions = self.infer(self.prepare(batch, quarantine, tally), quarantine, tally)
-        return prediction_batch(self.task, predictions)
+        return without_dictionaries(prediction_batch(self.task, predictions))
 
     def prepare(self, batch: pa.RecordBatch, quarantine: Quarantine, tally: Tally) -> Encoded:
         """Encode the N rows of a window; touches neither the network nor the device."""
@@ -252,7 +258,7 @@ class TorchModel:
         return launched
 
     def _decode(self, window_rows: int, outputs: list[Outputs], failures: dict[int, RowFailure]) -> Predictions:
-        index_N = np.zeros(window_rows, dtype=np.int64)
+        index_N = np.zeros(window_rows, dtype=np.int32)
         confidence_N = np.full(window_rows, np.nan, dtype=np.float32)
         for rows, output in outputs:
             place = consecutive(rows) or rows  # a slice is written ten times as fast as listed rows
@@ -268,7 +274,7 @@ class TorchModel:
                 [(rows, float_lists(output[extra])) for rows, output in outputs], window_rows, pa.list_(pa.float32())
             )
         return Predictions(
-            classes_N=self._labels.take(pa.array(index_N)),
+            classes_N=pa.DictionaryArray.from_arrays(pa.array(index_N, pa.int32()), self._labels),
             confidence_N=confidence_N,
             columns=columns,
             failures=failures,
