@@ -22,6 +22,7 @@ _HOME = {
     "ModelLoader": "predict.loader",
     "LocalPredictor": "predict.local",
     "predict_map": "predict.partition",
+    "start_session": "spark.session",
     "spark_ml_predict": "spark.ml_predict",
     "score_table": "spark.score",
     "InputTable": "tasks.input_table",

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from sparktorch_assets.errors import ModelError
+from sparktorch_assets.tasks.digest import check_file
 from sparktorch_assets.tasks.import_path import load_import_path
 from sparktorch_assets.tasks.model_spec import ModelSpec
 
@@ -20,8 +21,7 @@ def load_module(spec: ModelSpec, path: Path, device: torch.device) -> torch.nn.M
     Raises:
         ModelError: the file is missing, cannot be read in its format, or does not fit the architecture.
     """
-    if not path.is_file():
-        raise ModelError(f"there is no weights file {path}; check ModelSpec.weights and the models root")
+    check_file(path)
     assert spec.format is not None
     module = _READERS[spec.format](spec, path)
     if not isinstance(module, torch.nn.Module):

@@ -14,7 +14,8 @@ from pyspark.sql.types import StructField, StructType
 
 from sparktorch_assets.errors import InputSchemaError, TaskError
 from sparktorch_assets.spark.slot_count import count_slots, is_connect, slots_on_a_worker
-from sparktorch_assets.spark.worker_python import check_worker, driver_version
+from sparktorch_assets.spark.worker_python import check_session_python, check_worker, driver_version
+from sparktorch_assets.tasks.digest import check_file
 from sparktorch_assets.tasks.ml_task import MlTask
 from sparktorch_assets.tasks.slot_policy import SlotPolicy
 
@@ -65,6 +66,8 @@ def spark_ml_predict(
     Raises:
         InputSchemaError: a column is missing, has the wrong type, or would be overwritten.
         UnknownTaskError: no task has this name.
+        ModelError: a file of the model is missing here, where the models root is.
+        HostError: the session's local workers run a Python without this library.
         TaskError: `parallel` is not above zero.
     """
     from sparktorch_assets.predict.loader import ModelLoader
@@ -84,6 +87,10 @@ def spark_ml_predict(
     columns = task.read_columns(dataframe.columns)
     # mapInArrow looks its columns up unquoted (pyspark 4.3), and so fails on a dot in a name: they travel under numbers.
     selected = dataframe.select(*(functions.col(_quoted(name)).alias(f"c{i}") for i, name in enumerate(columns)))
+    check_session_python(spark_session)
+    if loader.models_root.is_dir():  # else they are on the workers alone, which say so themselves
+        for path in task.files:
+            check_file(loader.models_root / path)
     slot_count = count_slots(spark_session, policy)
     if parallel is not None:
         selected = selected.repartition(parallel)

@@ -6,11 +6,18 @@ Checked as early as possible: before the JVM starts where the workers are this h
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sparktorch_assets.errors import HostError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 WORKER_MODULES = ("pyarrow", "torch")
 _TIMEOUT_S = 60
@@ -25,7 +32,7 @@ def driver_version() -> str:
     return f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
-def check_local_python(executable: str) -> None:
+def check_local_python(executable: str, modules: Sequence[str] = WORKER_MODULES) -> None:
     """Check the Python that a local session's workers will run, before the session starts; free where it is this one.
 
     Raises:
@@ -35,7 +42,7 @@ def check_local_python(executable: str) -> None:
         return
     try:
         done = subprocess.run(
-            [executable, "-c", _PROBE, *WORKER_MODULES], capture_output=True, text=True, check=True, timeout=_TIMEOUT_S
+            [executable, "-c", _PROBE, *modules], capture_output=True, text=True, check=True, timeout=_TIMEOUT_S
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise HostError(
@@ -43,6 +50,26 @@ def check_local_python(executable: str) -> None:
         ) from error
     version, *missing = done.stdout.split()
     _check(executable, version, missing, driver_version())
+
+
+def check_session_python(spark: "SparkSession") -> None:
+    """Check the Python that a session's workers run, where they are this host's: a session that the user started may
+    run the PATH's `python3`, which is Spark's default and often another one. Costs nothing where it is this one.
+
+    Raises:
+        HostError: it has another version, or lacks a package.
+    """
+    context = getattr(spark, "_sc", None)  # Spark Connect has none, and its workers are the server's affair
+    if context is None or not str(context.master).startswith("local"):
+        return
+    executable = shutil.which(context.pythonExec) or context.pythonExec
+    if Path(executable).parent != Path(sys.executable).parent:  # one environment may have several names for its Python
+        _probe_once(executable)
+
+
+@lru_cache(maxsize=8)
+def _probe_once(executable: str) -> None:
+    check_local_python(executable, (*WORKER_MODULES, "sparktorch_assets"))
 
 
 def check_worker(driver: str, modules: Sequence[str] = WORKER_MODULES) -> None:
@@ -70,8 +97,8 @@ def _check(executable: str, version: str, missing: Sequence[str], driver: str) -
 
 def _way_out() -> str:
     return (
-        f"Set PYSPARK_PYTHON (or spark.pyspark.python) to a Python {driver_version()} that has this library's packages on "
-        f"every worker; unset, it is the driver's own, {sys.executable}"
+        f"Before the session starts, set PYSPARK_PYTHON (or spark.pyspark.python) to a Python {driver_version()} that has "
+        f"this library's packages on every worker; here it would be {sys.executable}. start_session() does so by itself"
     )
 
 

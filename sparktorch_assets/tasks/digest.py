@@ -23,15 +23,20 @@ def file_sha256(path: Path) -> str:
     Raises:
         ModelError: there is no such file; the message lists what lies beside it.
     """
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        beside = [found.name for found in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise ModelError(
-            f"there is no file {path}; {nearest(path.name, beside)} in {path.parent}. Check the task's path and the "
-            f"model loader's models_root"
-        ) from None
+    check_file(path)
+    status = path.stat()
     return _sha256(os.fspath(path), status.st_size, status.st_mtime_ns)
+
+
+def check_file(path: Path) -> None:
+    """Raise ModelError, naming what lies beside it, where there is no such file."""
+    if path.exists():
+        return
+    beside = [found.name for found in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise ModelError(
+        f"there is no file {path}; {nearest(path.name, beside)} in {path.parent}. Check the task's path and the model "
+        f"loader's models_root"
+    )
 
 
 @lru_cache(maxsize=1024)

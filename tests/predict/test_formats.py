@@ -98,7 +98,7 @@ def test_full_pickle_is_refused_and_its_code_does_not_run(tmp_path):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"weights": "n.safetensors", **LINEAR}, "there is no weights file .*n.safetensors"),
+        ({"weights": "n.safetensors", **LINEAR}, "there is no file .*n.safetensors.*m.safetensors"),
         (
             {
                 "weights": "m.safetensors",

@@ -2,13 +2,14 @@
 
 import datetime as dt
 import decimal
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
 import torch
 from pyspark.sql import functions as F  # noqa: N812  (its usual name)
 
-from sparktorch_assets.errors import InputSchemaError, TaskError, UnknownTaskError
+from sparktorch_assets.errors import InputSchemaError, ModelError, TaskError, UnknownTaskError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.spark.ml_predict import PredictPartition, spark_ml_predict
@@ -227,6 +228,14 @@ def test_columns_are_checked_at_call_time(spark, rows, tmp_path, columns, messag
     with pytest.raises(InputSchemaError, match=message):
         spark_ml_predict(spark, rows(3).selectExpr(*columns), make_task(), model_loader=ModelLoader(tmp_path))
     assert jobs(spark) == before
+
+
+def test_missing_weights_are_named_at_call_time(spark, rows, tmp_path):
+    """Not by a worker, minutes later and under a page of Java."""
+    (tmp_path / "model.pt2").touch()
+    task = replace(make_task(), model=ModelSpec(weights="modle.pt2"))
+    with pytest.raises(ModelError, match=r"no file .*modle\.pt2; did you mean 'model\.pt2'"):
+        spark_ml_predict(spark, rows(3), task, model_loader=ModelLoader(tmp_path))
 
 
 def test_columns_that_nothing_needs_are_not_read(spark, rows, tmp_path):

@@ -2,12 +2,15 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from sparktorch_assets.errors import HostError
 from sparktorch_assets.spark.session import start_session
+from sparktorch_assets.spark.worker_python import check_session_python
 
 
 def test_the_running_session_is_shared(spark):
@@ -45,3 +48,15 @@ def test_defaults_hold(spark):
     assert spark.sparkContext.uiWebUrl is None
     assert spark.conf.get("spark.driver.host") == "127.0.0.1"
     assert not {"spark-warehouse", "artifacts", "metastore_db", "work"} & {path.name for path in Path.cwd().iterdir()}
+
+
+def test_a_session_whose_workers_run_another_python_is_refused(tmp_path):
+    """A session that the user started runs the PATH's python3 unless told otherwise: said before anything runs."""
+    bare = tmp_path / "python3"
+    bare.write_text(f"#!/bin/sh\necho '{sys.version_info[0]}.{sys.version_info[1]}' pyarrow torch sparktorch_assets\n")
+    bare.chmod(0o755)
+    session = SimpleNamespace(_sc=SimpleNamespace(master="local[2]", pythonExec=str(bare)))
+    with pytest.raises(HostError, match="no sparktorch_assets: install the same packages.*set PYSPARK_PYTHON"):
+        check_session_python(session)
+    check_session_python(SimpleNamespace(_sc=SimpleNamespace(master="local[2]", pythonExec=sys.executable)))
+    check_session_python(SimpleNamespace())  # Spark Connect: the server's affair
