@@ -22,19 +22,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from bench_nets import FEATURES, LABELS, mlp
+from networks import build
 
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.score import score_table
 from sparktorch_assets.spark.session import start_session
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature, SlotPolicy
 
+FEATURES = [f"f{number}" for number in range(16)]
+LABELS = ["a", "b", "c", "d"]
 FILES = 16
 BATCH_ROWS = 8192
 TASK = MlTask(
     name="bench",
     input="source",
-    model=ModelSpec(factory="bench_nets:mlp"),
+    model=ModelSpec(factory="networks:build", arguments={"workload": "tabular"}),
     features=[NumericFeature(columns=FEATURES)],
     labels=LABELS,
 )
@@ -56,7 +58,7 @@ def floor(source: Path, target: Path, slots: int) -> None:
     import torch
 
     torch.set_num_threads(1)
-    model = mlp(None, "cpu").eval()
+    model = build(None, torch.device("cpu"), "tabular")
     labels = pa.array(LABELS)
 
     def one(path: Path) -> None:
@@ -85,7 +87,7 @@ def map_in_arrow(spark: Any, source: Path, target: Path) -> None:
         import torch
 
         torch.set_num_threads(1)
-        model = mlp(None, "cpu").eval()
+        model = build(None, torch.device("cpu"), "tabular")
         labels = pa.array(LABELS)
         for batch in batches:
             x_BF = np.stack([batch[name].to_numpy() for name in FEATURES], axis=1)
@@ -111,7 +113,7 @@ def predict_batch_udf(spark: Any, source: Path, target: Path) -> None:
         import torch
 
         torch.set_num_threads(1)
-        model = mlp(None, "cpu").eval()
+        model = build(None, torch.device("cpu"), "tabular")
 
         def predict(x_BF: Any) -> Any:
             with torch.inference_mode():
@@ -135,7 +137,7 @@ def row_rdd(spark: Any, source: Path, target: Path) -> None:
         import torch
 
         torch.set_num_threads(1)
-        model = mlp(None, "cpu").eval()
+        model = build(None, torch.device("cpu"), "tabular")
         while part := [row.asDict() for row in itertools.islice(rows, 1024)]:
             with torch.inference_mode():
                 best = model(torch.tensor([[row[name] for name in FEATURES] for row in part])).softmax(1).max(1)
@@ -167,7 +169,7 @@ def main() -> None:
     names = ["floor", "score_table", "spark_ml_predict", "map_in_arrow", "predict_batch_udf", "row_rdd"]
     parser.add_argument("--names", nargs="+", choices=names, default=names)
     options = parser.parse_args()
-    # Workers find bench_nets where this file lies.
+    # Workers find networks.py where this file lies.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     spark = start_session(master=f"local[{options.slots}]", config={"spark.driver.memory": "4g"})
     results = []
