@@ -5,6 +5,7 @@ writer appended meanwhile, and two writers that add the same path both succeed).
 version that it was planned on, so its retries are switched off: a commit is a compare-and-swap on the version number.
 """
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 
@@ -16,6 +17,7 @@ from deltalake.transaction import AddAction, CommitProperties, RemoveAction, cre
 from sparktorch_assets.errors import CommitConflictError, TableError
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.part_file import PartFile
+from sparktorch_assets.lake.partition import Partition
 from sparktorch_assets.lake.snapshot import open_delta, read_snapshot
 
 __all__ = ["METADATA_PREFIX", "PartFile", "commit_parts", "last_commit_metadata"]
@@ -35,7 +37,7 @@ def commit_parts(
     metadata: Mapping[str, str],
     read_version: int | None,
     description: str = "",
-    partition_by: Sequence[str] = (),
+    partition: Partition = (),
 ) -> int:
     """Add and remove parts in one transaction; the first one creates the table.
 
@@ -47,7 +49,7 @@ def commit_parts(
         metadata: strings kept with the commit; `last_commit_metadata` gives them back.
         read_version: the version that `add` and `remove` were decided on; `None` when there was no table.
         description: the table's description, where it is created.
-        partition_by: the table's partition columns, where it is created.
+        partition: the one partition that all of this is about; the table is, or becomes, partitioned by its columns.
 
     Returns:
         The new version.
@@ -60,6 +62,7 @@ def commit_parts(
     properties = CommitProperties(
         custom_metadata={METADATA_PREFIX + key: value for key, value in metadata.items()}, max_commit_retries=0
     )
+    partition_by = [name for name, _ in partition]
     adds = [
         AddAction(part.path, part.size_bytes, dict(part.partition), part.modified_ms, True, part.stats) for part in add
     ]
@@ -71,9 +74,14 @@ def commit_parts(
     changes_schema = Schema.from_arrow(schema).to_json() != delta.schema().to_json()
     try:
         if changes_schema:
-            _check_replaces_all(table, remove)
+            _check_new_columns(table, delta, schema, remove, partition)
             delta.create_write_transaction(
-                list(adds), "overwrite", schema, list(partition_by), commit_properties=properties
+                list(adds),
+                "overwrite",
+                schema,
+                partition_by,
+                partition_filters=[(name, "=", value) for name, value in partition] or None,
+                commit_properties=properties,
             )
         else:
             now_ms = int(time.time() * 1000)
@@ -85,7 +93,7 @@ def commit_parts(
                 RemoveAction(path, True, now_ms, parts[path].size_bytes, dict(parts[path].partition)) for path in remove
             ]
             delta.create_write_transaction(
-                [*adds, *removes], "append", schema, list(partition_by), commit_properties=properties
+                [*adds, *removes], "append", schema, partition_by, commit_properties=properties
             )
     except CommitFailedError as error:
         raise _conflict(table, read_version, open_delta(table)) from error
@@ -116,7 +124,7 @@ def _create(
     adds: list[AddAction],
     properties: CommitProperties,
     description: str,
-    partition_by: Sequence[str],
+    partition_by: list[str],
 ) -> int:
     Folder(table).create()
     try:
@@ -125,7 +133,7 @@ def _create(
             Schema.from_arrow(schema),
             adds,
             mode="error",
-            partition_by=list(partition_by),
+            partition_by=partition_by,
             description=description or None,
             commit_properties=properties,
         )
@@ -137,8 +145,20 @@ def _create(
     return 0
 
 
-def _check_replaces_all(table: str, remove: Sequence[str]) -> None:
-    kept = read_snapshot(table).parts.keys() - set(remove)
+def _check_new_columns(
+    table: str, delta: DeltaTable, schema: pa.Schema, remove: Sequence[str], partition: Partition
+) -> None:
+    """New columns need every part of the table, or of the partition, to be replaced. Other partitions can only be given
+    more columns, which are null there until they are refreshed, too."""
+    snapshot = read_snapshot(table, delta.version())
+    old, new = (json.loads(columns.to_json())["fields"] for columns in (delta.schema(), Schema.from_arrow(schema)))
+    if partition and not all(column in new for column in old):
+        raise TableError(
+            f"the columns of {table!r} change from {', '.join(column['name'] for column in old)} to "
+            f"{', '.join(schema.names)}, and its other partitions have the old ones: one partition at a time can only add "
+            f"columns. Give the predictions a new table"
+        )
+    kept = snapshot.within(partition).keys() - set(remove)
     if kept:
         raise TableError(
             f"the columns of {table!r} change, but {len(kept):,} of its parts would stay as they are (first: "

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from urllib.parse import unquote
 
 import pyarrow as pa
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.snapshot import open_delta
+from sparktorch_assets.lake.partition import path_partition
+from sparktorch_assets.lake.snapshot import open_delta, partition_texts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +22,7 @@ class DataFile:
     size_bytes: int
     modified_ms: int
     partition: tuple[tuple[str, str], ...] = ()
-    """Column -> value, for columns that stand in the path instead of the file."""
+    """Column -> value, for columns that stand in the path instead of the file; a null is left out."""
 
 
 def list_data_files(table: str) -> list[DataFile]:
@@ -45,7 +45,7 @@ def list_data_files(table: str) -> list[DataFile]:
                 path=path,
                 size_bytes=size,
                 modified_ms=modified,
-                partition=tuple(sorted((name, _text(value)) for name, value in (partition or {}).items())),
+                partition=partition_texts(partition),
             )
             for path, size, modified, partition in zip(
                 actions["path"].to_pylist(),
@@ -68,7 +68,7 @@ def list_data_files(table: str) -> list[DataFile]:
             path=entry.path,
             size_bytes=entry.size_bytes,
             modified_ms=entry.modified_ms,
-            partition=_path_partition(entry.path),
+            partition=path_partition(entry.path),
         )
         for entry in folder.files()
         if entry.path.endswith((".parquet", ".parq")) and not _hidden(entry.path)
@@ -80,12 +80,3 @@ def list_data_files(table: str) -> list[DataFile]:
 
 def _hidden(path: str) -> bool:
     return any(part.startswith(("_", ".")) for part in path.split("/"))
-
-
-def _path_partition(path: str) -> tuple[tuple[str, str], ...]:
-    pairs = (part.partition("=") for part in path.split("/")[:-1] if "=" in part)
-    return tuple(sorted((name, unquote(value)) for name, _, value in pairs))
-
-
-def _text(value: object) -> str:
-    return "" if value is None else str(value)

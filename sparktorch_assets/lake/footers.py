@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.data_files import DataFile
 from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.group_filter import may_match
 from sparktorch_assets.lake.part_file import READ_THREADS
+from sparktorch_assets.tasks.row_filter import RowFilter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +24,8 @@ class RowGroup:
     rows: int
     bytes: int
     """Uncompressed bytes of all its columns."""
+    may_match: bool = True
+    """False: its bounds show that no row of it is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,18 +44,22 @@ class Footer:
         return sum(group.rows for group in self.row_groups)
 
 
-def read_footers(files: Sequence[DataFile]) -> list[Footer]:
+def read_footers(files: Sequence[DataFile], where: tuple[RowFilter, ...] = ()) -> list[Footer]:
     """The files' footers, in the same order.
+
+    Args:
+        files: the files.
+        where: the rows that are asked for: decides each row group's `may_match`.
 
     Raises:
         TableError: a file is missing, or is no Parquet file.
     """
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        return list(pool.map(lambda file: _read(file.uri, file.size_bytes, file.modified_ms), files))
+        return list(pool.map(lambda file: _read(file.uri, file.size_bytes, file.modified_ms, where), files))
 
 
 @lru_cache(maxsize=20_000)
-def _read(uri: str, _size_bytes: int, _modified_ms: int) -> Footer:  # the last two belong to the cache's key
+def _read(uri: str, _size_bytes: int, _modified_ms: int, where: tuple[RowFilter, ...]) -> Footer:  # all are its key
     try:
         with Folder(uri).open_input() as source:
             size = source.size()
@@ -70,6 +78,25 @@ def _read(uri: str, _size_bytes: int, _modified_ms: int) -> Footer:  # the last 
     groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
     return Footer(
         digest=hashlib.sha256(raw).hexdigest()[:32],
-        schema=metadata.schema.to_arrow_schema().remove_metadata(),
-        row_groups=tuple(RowGroup(rows=group.num_rows, bytes=group.total_byte_size) for group in groups),
+        schema=_schema(metadata),
+        row_groups=tuple(
+            RowGroup(rows=group.num_rows, bytes=group.total_byte_size, may_match=may_match(group, where))
+            for group in groups
+        ),
+    )
+
+
+def _schema(metadata: pq.FileMetaData) -> pa.Schema:
+    """The file's columns. Spark's default for timestamps, INT96, holds instants in UTC, and pyarrow takes it for local
+    times."""
+    instants = {
+        column.path
+        for column in (metadata.schema.column(index) for index in range(metadata.num_columns))
+        if column.physical_type == "INT96"
+    }
+    return pa.schema(
+        [
+            column.with_type(pa.timestamp("us", "UTC")) if column.name in instants else column
+            for column in metadata.schema.to_arrow_schema().remove_metadata()
+        ]
     )

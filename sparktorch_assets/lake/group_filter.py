@@ -11,6 +11,8 @@ from sparktorch_assets.tasks.row_filter import RowFilter
 
 def may_match(group: pq.RowGroupMetaData, where: Sequence[RowFilter]) -> bool:
     """Whether a row of the group may pass all conditions; True whenever the footer does not settle it."""
+    if not where:
+        return True  # asked for every row group of every file
     columns = {group.column(index).path_in_schema: index for index in range(group.num_columns)}
     return all(_may_match(group.column(columns[test.column]), test) for test in where if test.column in columns)
 

@@ -11,10 +11,14 @@ import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.folder import Folder, FolderEntry
+from sparktorch_assets.lake.partition import Partition, partition_folder, path_partition
 from sparktorch_assets.lake.receipt import RECEIPT_KEY, Receipt
 from sparktorch_assets.lake.stats import delta_stats
 
 PART_NAME = re.compile(r"(?:.*/)?part-([0-9a-f]{32})\.parquet")
+NUMBERED_PART_NAME = re.compile(r"(?:.*/)?part-([0-9a-f]{32})-(\d{5})\.parquet")
+"""Parts that Spark wrote: of an input table (named by the source file that they hold, several a source) or of a DataFrame
+(named by their own content). They carry no receipt."""
 READ_THREADS = min(32, 4 * (os.cpu_count() or 1))
 
 
@@ -29,16 +33,16 @@ class PartFile:
     rows: int
     stats: str
     """Delta's statistics, as JSON."""
-    partition: tuple[tuple[str, str], ...] = ()
+    partition: Partition = ()
 
 
 def part_path(fingerprint: str, partition: Iterable[tuple[str, str]] = ()) -> str:
     """Where the part of that fingerprint lies, relative to its table's root."""
-    folders = "".join(f"{name}={value}/" for name, value in partition)
-    return f"{folders}part-{fingerprint}.parquet"
+    folder = partition_folder(tuple(partition))
+    return f"{folder}/part-{fingerprint}.parquet" if folder else f"part-{fingerprint}.parquet"
 
 
-def describe_part(folder: Folder, path: str, partition: tuple[tuple[str, str], ...] = ()) -> PartFile:
+def describe_part(folder: Folder, path: str) -> PartFile:
     """What a commit needs to know of any Parquet file in the table's folder, whoever wrote it.
 
     Raises:
@@ -52,12 +56,10 @@ def describe_part(folder: Folder, path: str, partition: tuple[tuple[str, str], .
             footer, schema = file.metadata, file.schema_arrow
     except (OSError, pa.ArrowInvalid) as error:
         raise TableError(f"{folder.full(path)} is no readable Parquet file: {error}") from error
-    return _part_file(entry, footer, schema, _receipt_of(footer), partition)
+    return _part_file(entry, footer, schema, _receipt_of(footer))
 
 
-def verify_part(
-    folder: Folder, entry: FolderEntry, partition: tuple[tuple[str, str], ...] = ()
-) -> tuple[PartFile, Receipt] | None:
+def verify_part(folder: Folder, entry: FolderEntry) -> tuple[PartFile, Receipt] | None:
     """The part and its receipt, if the file is whole and is the part that its name says; else `None`.
 
     A file that was cut, is empty, belongs to somebody else or was renamed gives `None`: it is never counted.
@@ -75,7 +77,7 @@ def verify_part(
         return None
     if _data_end(footer) > entry.size_bytes - footer.serialized_size - 8:
         return None
-    return _part_file(entry, footer, schema, receipt, partition), receipt
+    return _part_file(entry, footer, schema, receipt), receipt
 
 
 def verify_parts(folder: Folder, entries: Iterable[FolderEntry]) -> dict[str, tuple[PartFile, Receipt]]:
@@ -90,7 +92,6 @@ def _part_file(
     footer: pq.FileMetaData,
     schema: pa.Schema,
     receipt: Receipt | None,
-    partition: tuple[tuple[str, str], ...],
 ) -> PartFile:
     return PartFile(
         path=entry.path,
@@ -98,7 +99,7 @@ def _part_file(
         modified_ms=entry.modified_ms,
         rows=footer.num_rows,
         stats=delta_stats(footer, schema, None if receipt is None else receipt.nan_columns),
-        partition=partition,
+        partition=path_partition(entry.path),
     )
 
 

@@ -114,7 +114,7 @@ class PartWriter:
             self._writer = self._sink = None
             if not self._folder.publish(self._temporary, self.path, replace=False):
                 taken = self._folder.info(self.path)
-                whole = None if taken is None else verify_part(self._folder, taken, self._partition)
+                whole = None if taken is None else verify_part(self._folder, taken)
                 if whole is not None:
                     self.abort()
                     return whole

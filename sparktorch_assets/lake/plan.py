@@ -12,9 +12,12 @@ from sparktorch_assets.lake.data_files import list_data_files
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.footers import read_footers
 from sparktorch_assets.lake.part_file import PART_NAME, PartFile, verify_parts
+from sparktorch_assets.lake.partition import Partition, in_partition, partition_folder
 from sparktorch_assets.lake.receipt import Receipt
 from sparktorch_assets.lake.shards import TARGET_BYTES, TARGET_ROWS, Shard, make_shards
 from sparktorch_assets.lake.snapshot import Snapshot, SnapshotPart, read_snapshot
+from sparktorch_assets.lake.table_tally import TALLY_KEY
+from sparktorch_assets.tasks.row_filter import RowFilter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,16 +38,23 @@ class Plan:
     resumed: Mapping[str, tuple[PartFile, Receipt]]
     """Path -> part and receipt of the resumable ones."""
     obsolete: tuple[SnapshotPart, ...]
-    """In the table, and no longer planned."""
+    """In the table (within the partition, where there is one), and no longer planned."""
+    partition: Partition = ()
+    """What the refresh is confined to; empty for the whole table."""
+
+    @property
+    def part_schema(self) -> pa.Schema:
+        """The columns of the parts: those that stand in their path are left out."""
+        return pa.schema([column for column in self.schema if column.name not in dict(self.partition)])
 
     @property
     def target(self) -> set[str]:
-        """The paths of the parts that the table will consist of."""
+        """The paths of the parts that the table, or its partition, will consist of."""
         return {shard.part_path for shards in (self.new, self.unchanged, self.resumable) for shard in shards}
 
     @property
     def rows(self) -> int:
-        """Rows of the whole input."""
+        """Rows of the whole input; for a partition, of the shards that may hold some of its rows."""
         return sum(shard.rows for shards in (self.new, self.unchanged, self.resumable) for shard in shards)
 
     @property
@@ -53,7 +63,8 @@ class Plan:
         return bool(self.new or self.resumable or self.obsolete or not same_columns(self.snapshot.schema, self.schema))
 
     def __str__(self) -> str:
-        lines = [f"{self.output_table}: " + ("to be refreshed" if self.changes else "up to date")]
+        where = f"{self.output_table} {partition_folder(self.partition)}".rstrip()
+        lines = [f"{where}: " + ("to be refreshed" if self.changes else "up to date")]
         for name in ("new", "resumable", "unchanged"):
             shards: tuple[Shard, ...] = getattr(self, name)
             rows, size = sum(shard.rows for shard in shards), sum(shard.bytes for shard in shards)
@@ -76,6 +87,8 @@ def make_plan(
     digest: str,
     target_rows: int = TARGET_ROWS,
     target_bytes: int = TARGET_BYTES,
+    partition: Partition = (),
+    where: tuple[RowFilter, ...] = (),
 ) -> Plan:
     """Decide a refresh. Reads the input's log or folder and footers and the output's log and folder; writes nothing.
 
@@ -86,23 +99,49 @@ def make_plan(
         digest: a hash of everything but the rows that the output depends on.
         target_rows: see `shards.TARGET_ROWS`.
         target_bytes: see `shards.TARGET_BYTES`.
+        partition: confine the refresh to this partition of the output; `digest` has to tell it, too.
+        where: the rows that belong to it. Files and row groups that cannot hold any are left out of the plan.
 
     Raises:
-        TableError: the input cannot be read, or the output is a table that this library did not make.
+        TableError: the input cannot be read, or the output is a table that this library did not make, or one with other
+            partitions.
     """
-    files = list_data_files(input_table)
-    shards = make_shards(files, read_footers(files), digest, target_rows=target_rows, target_bytes=target_bytes)
+    files = [file for file in list_data_files(input_table) if in_partition(file.partition, partition)]
+    shards = make_shards(
+        files,
+        read_footers(files, where),
+        digest,
+        target_rows=target_rows,
+        target_bytes=target_bytes,
+        partition=partition,
+    )
     snapshot = read_snapshot(output_table)
-    _check_ours(output_table, snapshot)
-    return plan_shards(shards, output_table, snapshot, schema)
+    check_ours(output_table, snapshot)
+    check_partitioning(output_table, snapshot, partition)
+    return plan_shards(shards, output_table, snapshot, schema, partition)
 
 
-def plan_shards(shards: Sequence[Shard], output_table: str, snapshot: Snapshot, schema: pa.Schema) -> Plan:
+def check_partitioning(output_table: str, snapshot: Snapshot, partition: Partition) -> None:
+    """Raise TableError where the table has other partition columns than the refresh, or none, or some where it has none."""
+    wanted, found = [name for name, _ in partition], sorted(snapshot.partition_by)
+    if snapshot.version is not None and wanted != found:
+        has = f"is partitioned by {', '.join(found)}" if found else "has no partitions"
+        asked = f"partition by {', '.join(wanted)}" if wanted else "the whole table at once"
+        raise TableError(
+            f"{output_table!r} {has}, and this refresh is of {asked}; mixed, rows would be lost or doubled. Refresh it as "
+            f"it was begun, or give these predictions a table of their own"
+        )
+
+
+def plan_shards(
+    shards: Sequence[Shard], output_table: str, snapshot: Snapshot, schema: pa.Schema, partition: Partition = ()
+) -> Plan:
     """Subtract what is there from what is wanted."""
     missing = [shard for shard in shards if shard.part_path not in snapshot.parts]
     wanted = {shard.part_path for shard in missing}
     folder = Folder(output_table)
-    lying = [entry for entry in folder.files(recursive=False) if entry.path in wanted] if wanted else []
+    entries = folder.files(partition_folder(partition), recursive=False) if wanted else ()
+    lying = [entry for entry in entries if entry.path in wanted]
     resumed = verify_parts(folder, lying)
     target = {shard.part_path for shard in shards}
     return Plan(
@@ -113,13 +152,15 @@ def plan_shards(shards: Sequence[Shard], output_table: str, snapshot: Snapshot, 
         unchanged=tuple(shard for shard in shards if shard.part_path in snapshot.parts),
         resumable=tuple(shard for shard in missing if shard.part_path in resumed),
         resumed=resumed,
-        obsolete=tuple(part for path, part in snapshot.parts.items() if path not in target),
+        obsolete=tuple(part for path, part in snapshot.within(partition).items() if path not in target),
+        partition=partition,
     )
 
 
-def _check_ours(output_table: str, snapshot: Snapshot) -> None:
+def check_ours(output_table: str, snapshot: Snapshot) -> None:
+    """Raise TableError where the table holds another writer's files: a user's, or those of an input table."""
     foreign = [path for path in snapshot.parts if not PART_NAME.fullmatch(path)]
-    if foreign and not last_commit_metadata(output_table):
+    if foreign and TALLY_KEY not in last_commit_metadata(output_table):
         raise TableError(
             f"{output_table!r} is a Delta table that holds files of another writer (first: {foreign[0]!r}); a refresh "
             f"would replace its rows. Give the predictions a table of their own"

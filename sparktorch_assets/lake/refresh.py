@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sparktorch_assets.errors import CommitConflictError, TableError
 from sparktorch_assets.lake.commit import commit_parts
 from sparktorch_assets.lake.part_file import PartFile
-from sparktorch_assets.lake.plan import Plan, same_columns
+from sparktorch_assets.lake.plan import Plan, check_partitioning, same_columns
 from sparktorch_assets.lake.snapshot import Snapshot, data_version_of, read_snapshot
 from sparktorch_assets.lake.table_tally import DATA_VERSION_KEY
 
@@ -32,10 +32,11 @@ def commit_plan(
     *,
     description: str = "",
 ) -> Committed:
-    """Make the table consist of exactly the plan's parts.
+    """Make the table, or its partition, consist of exactly the plan's parts.
 
     A commit that lost a race is decided again on the new version, and goes through where the other writer did nothing
-    against this plan: it added only parts that are planned here, too, and removed none of them.
+    against this plan: it worked on another partition, or added only parts that are planned here, too, and removed none of
+    them.
 
     Args:
         plan: what was planned.
@@ -50,6 +51,7 @@ def commit_plan(
     target = plan.target
     current = plan.snapshot
     for _ in range(_ATTEMPTS):
+        check_partitioning(plan.output_table, current, plan.partition)
         _check_compatible(plan, current, target)
         missing = target - current.parts.keys()
         unknown = missing - parts.keys()
@@ -57,11 +59,11 @@ def commit_plan(
             raise TableError(
                 f"{len(unknown):,} planned parts of {plan.output_table!r} were not made (first: {min(unknown)!r})"
             )
-        remove = tuple(sorted(current.parts.keys() - target))
+        remove = tuple(sorted(current.within(plan.partition).keys() - target))
         if current.version is not None and not missing and not remove and same_columns(current.schema, plan.schema):
             return Committed(version=current.version, changed=False, removed=0)
         kept = {
-            DATA_VERSION_KEY: data_version_of(target, plan.schema),
+            DATA_VERSION_KEY: data_version_of((current.parts.keys() - set(remove)) | target, plan.schema),
             **metadata(current, remove),
         }
         try:
@@ -73,6 +75,7 @@ def commit_plan(
                 metadata=kept,
                 read_version=current.version,
                 description=description,
+                partition=plan.partition,
             )
         except CommitConflictError:
             current = read_snapshot(plan.output_table)
@@ -86,8 +89,8 @@ def commit_plan(
 def _check_compatible(plan: Plan, current: Snapshot, target: set[str]) -> None:
     if current.version == plan.snapshot.version:
         return
-    added = current.parts.keys() - plan.snapshot.parts.keys() - target
-    removed = (plan.snapshot.parts.keys() - current.parts.keys()) & target
+    now, before = current.within(plan.partition).keys(), plan.snapshot.within(plan.partition).keys()
+    added, removed = now - before - target, (before - now) & target
     other_columns = (
         current.schema is not None
         and not same_columns(current.schema, plan.schema)

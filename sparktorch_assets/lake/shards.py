@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sparktorch_assets.lake.data_files import DataFile
 from sparktorch_assets.lake.footers import Footer, RowGroup
 from sparktorch_assets.lake.part_file import part_path
+from sparktorch_assets.lake.partition import Partition
 
 TARGET_ROWS = 500_000
 TARGET_BYTES = 128 << 20
@@ -31,11 +32,13 @@ class Shard:
     rows: int
     bytes: int
     """Uncompressed."""
+    partition: Partition = ()
+    """Of the output."""
 
     @property
     def part_path(self) -> str:
         """Where its part lies in the output table."""
-        return part_path(self.fingerprint)
+        return part_path(self.fingerprint, self.partition)
 
 
 def make_shards(
@@ -45,8 +48,9 @@ def make_shards(
     *,
     target_rows: int = TARGET_ROWS,
     target_bytes: int = TARGET_BYTES,
+    partition: Partition = (),
 ) -> list[Shard]:
-    """All shards of the files, in the files' order; files without rows give none.
+    """All shards of the files, in the files' order; files without rows give none, nor do row groups that cannot match.
 
     Args:
         files: the input's files.
@@ -54,6 +58,7 @@ def make_shards(
         digest: a hash of everything but the rows that the output depends on: model, task, output schema.
         target_rows: see `TARGET_ROWS`.
         target_bytes: see `TARGET_BYTES`.
+        partition: where in the output their parts go. `digest` has to tell it, too.
     """
     shards = []
     for file, footer in zip(files, footers, strict=True):
@@ -64,6 +69,8 @@ def make_shards(
         )
         for first, end in _cut(footer.row_groups, target_rows, target_bytes):
             groups = footer.row_groups[first:end]
+            if not any(group.may_match for group in groups):
+                continue
             fingerprint = identity.copy()
             fingerprint.update(f"{first}:{end}".encode())
             shards.append(
@@ -74,6 +81,7 @@ def make_shards(
                     end_group=end,
                     rows=sum(group.rows for group in groups),
                     bytes=sum(group.bytes for group in groups),
+                    partition=partition,
                 )
             )
     return shards

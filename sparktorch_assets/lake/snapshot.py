@@ -1,16 +1,18 @@
 """What a Delta table holds at one version: the parts that its readers see."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from sparktorch_assets.errors import TableError
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.partition import Partition
 
 _UNREADABLE = {"deletionVectors", "columnMapping"}
 """Reader features under which a file's rows or names are not what the file says."""
@@ -35,11 +37,18 @@ class Snapshot:
     parts: dict[str, SnapshotPart]
     """Path -> part."""
     schema: pa.Schema | None
+    partition_by: tuple[str, ...] = ()
+    """The table's partition columns."""
 
     @property
     def rows(self) -> int:
         """Rows that readers see."""
         return sum(part.rows for part in self.parts.values())
+
+    def within(self, partition: Partition) -> dict[str, SnapshotPart]:
+        """Path -> part, of one partition; all of them for `()`."""
+        wanted = set(partition)
+        return {path: part for path, part in self.parts.items() if wanted <= set(part.partition)}
 
 
 def open_delta(table: str, version: int | None = None) -> DeltaTable | None:
@@ -52,7 +61,9 @@ def open_delta(table: str, version: int | None = None) -> DeltaTable | None:
         delta = DeltaTable(table, version=version)
     except TableNotFoundError:
         return None
-    except OSError as error:
+    except (DeltaError, OSError) as error:
+        if Folder(table).info() is not None:  # a single file: delta-rs looks for a folder of that name
+            return None
         raise TableError(f"cannot read the Delta table {table!r}: {error}") from error
     features = _UNREADABLE.intersection(delta.protocol().reader_features or ())
     if features and "deletionVectors" in features and not _has_deletion_vectors(delta):
@@ -76,7 +87,12 @@ def read_snapshot(table: str, version: int | None = None) -> Snapshot:
     delta = open_delta(table, version)
     if delta is None:
         return Snapshot(version=None, parts={}, schema=None)
-    return Snapshot(version=delta.version(), parts=_parts(delta), schema=pa.schema(delta.schema().to_arrow()))
+    return Snapshot(
+        version=delta.version(),
+        parts=_parts(delta),
+        schema=pa.schema(delta.schema().to_arrow()),
+        partition_by=tuple(delta.metadata().partition_columns),
+    )
 
 
 def _parts(delta: DeltaTable) -> dict[str, SnapshotPart]:
@@ -92,12 +108,17 @@ def _parts(delta: DeltaTable) -> dict[str, SnapshotPart]:
             path=path,
             size_bytes=size,
             rows=count,
-            partition=tuple(sorted((name, str(value)) for name, value in (partition or {}).items())),
+            partition=partition_texts(partition),
         )
         for path, size, count, partition in zip(
             actions["path"].to_pylist(), actions["size_bytes"].to_pylist(), rows, partitions, strict=True
         )
     }
+
+
+def partition_texts(values: Mapping[str, Any] | None) -> Partition:
+    """Partition values as text; nulls are left out."""
+    return tuple(sorted((name, str(value)) for name, value in (values or {}).items() if value is not None))
 
 
 def data_version_of(paths: Iterable[str], schema: pa.Schema | None) -> str:

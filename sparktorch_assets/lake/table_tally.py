@@ -60,6 +60,11 @@ def tally_after(table: str, snapshot: Snapshot, removed: Collection[str], added:
     return total
 
 
+def parts_tally(table: str, paths: Collection[str]) -> Tally:
+    """The tally of those parts alone, from their receipts."""
+    return _from_receipts(table, paths)[0]
+
+
 def _stored(table: str, snapshot: Snapshot) -> Tally | None:
     metadata = last_commit_metadata(table)
     if TALLY_KEY not in metadata or metadata.get(DATA_VERSION_KEY) != data_version_of(snapshot.parts, snapshot.schema):

@@ -1,21 +1,26 @@
-"""Deletes files that no reader needs: parts removed from the table, parts that never came to be committed, remains of
-killed writers. Writes no commit, so a vacuum changes no version and stands in no running refresh's way.
+"""Deletes files that no reader needs: parts removed from the table, parts that never came to be committed, temporary
+files and staging folders of killed writers. For prediction tables and input tables alike. Writes no commit, so a vacuum changes no version and stands in no running refresh's way.
 
 Deleting removed parts ends time travel to the versions that held them, and a return to old weights will then compute
 their parts again.
 """
 
+import contextlib
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.folder import Folder, FolderEntry
-from sparktorch_assets.lake.part_file import PART_NAME
+from sparktorch_assets.lake.part_file import NUMBERED_PART_NAME, PART_NAME
 from sparktorch_assets.lake.snapshot import read_snapshot
+from sparktorch_assets.lake.staging import STAGING_PREFIX
 
 RETENTION_HOURS = 7 * 24.0
+_TEMPORARY = re.compile(r"(?:.*/)?\.(?:part-.*|[0-9a-f]{32})\.tmp")
+_STAGING = re.compile(rf"({STAGING_PREFIX}[0-9a-f]{{32}})/.*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +39,7 @@ def vacuum(table: str, *, retention_hours: float = RETENTION_HOURS, dry_run: boo
     longest refresh: finished parts of a run that is still working belong to no version yet.
 
     Args:
-        table: the table's folder. Only files named like parts and their temporary files are ever touched.
+        table: the table's folder. Only files named like parts, their temporary files and staging folders are touched.
         retention_hours: how long an unneeded file stays.
         dry_run: only tell.
 
@@ -57,19 +62,35 @@ def vacuum(table: str, *, retention_hours: float = RETENTION_HOURS, dry_run: boo
         for entry in entries
         if entry.modified_ms <= cutoff_ms and entry.path not in kept and (_is_part(entry) or _is_temporary(entry))
     ]
+    staged = _abandoned(entries, cutoff_ms)
+    old += [entry for left in staged.values() for entry in left]
     if not dry_run:
         for entry in old:
             folder.delete(entry.path)
+        for path in staged:
+            with contextlib.suppress(OSError):  # on object stores it is gone with its last file
+                folder.filesystem.delete_dir(folder.full(path))
     return VacuumReport(files=tuple(sorted(entry.path for entry in old)), bytes=sum(entry.size_bytes for entry in old))
 
 
 def _is_part(entry: FolderEntry) -> bool:
-    return PART_NAME.fullmatch(entry.path) is not None
+    return any(name.fullmatch(entry.path) for name in (PART_NAME, NUMBERED_PART_NAME)) and not _STAGING.match(
+        entry.path
+    )
 
 
 def _is_temporary(entry: FolderEntry) -> bool:
-    name = entry.path.rpartition("/")[2]
-    return name.startswith(".part-") and name.endswith(".tmp")
+    return _TEMPORARY.fullmatch(entry.path) is not None and not _STAGING.match(entry.path)
+
+
+def _abandoned(entries: list[FolderEntry], cutoff_ms: float) -> dict[str, list[FolderEntry]]:
+    """Staging folders in which nothing was written since the cutoff, with their files."""
+    staged: dict[str, list[FolderEntry]] = {}
+    for entry in entries:
+        found = _STAGING.fullmatch(entry.path)
+        if found:
+            staged.setdefault(found[1], []).append(entry)
+    return {path: left for path, left in staged.items() if all(entry.modified_ms <= cutoff_ms for entry in left)}
 
 
 def _removed_since(folder: Folder, entries: list[FolderEntry], cutoff_ms: float) -> set[str]:

@@ -7,7 +7,6 @@ Malformed rows go to a table beside it, `<table>__rejected`, with the same names
 a crash between the two commits leaves a source that is read again, never one whose malformed rows are lost.
 """
 
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -22,19 +21,18 @@ import pyarrow.parquet as pq
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.commit import commit_parts, last_commit_metadata
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.part_file import READ_THREADS, PartFile, describe_part
+from sparktorch_assets.lake.part_file import NUMBERED_PART_NAME, READ_THREADS, PartFile, describe_part
 from sparktorch_assets.lake.snapshot import Snapshot, data_version_of, read_snapshot
+from sparktorch_assets.lake.staging import staging_folder
 from sparktorch_assets.spark.column_types import arrow_schema
 from sparktorch_assets.spark.input_check import check_sources
 from sparktorch_assets.spark.input_read import SourceReader
 from sparktorch_assets.spark.input_sources import SourceFile, find_sources
-from sparktorch_assets.spark.staging import staging_folder
 from sparktorch_assets.tasks.input_table import InputTable
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-_PART = re.compile(r"part-([0-9a-f]{32})-\d{5}\.parquet")
 _OWNER = "input_table"
 """The key in a commit's metadata that marks a table as ours."""
 _REJECTED_SCHEMA = pa.schema([pa.field("source", pa.string()), pa.field("record", pa.string())])
@@ -273,5 +271,5 @@ def _part_name(source: SourceFile, number: int) -> str:
 
 
 def _fingerprint(path: str) -> str | None:
-    found = _PART.fullmatch(path)
+    found = NUMBERED_PART_NAME.fullmatch(path)
     return found[1] if found else None

@@ -4,28 +4,26 @@ Spark hands out shards and nothing else; workers read and write Parquet themselv
 already in the table, or lies finished beside it, is not computed again. With nothing to do no session is started.
 """
 
-import importlib.metadata
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
 
-from sparktorch_assets.errors import TableError, TaskError, TooManyFailedRowsError
+from sparktorch_assets.errors import TaskError
 from sparktorch_assets.lake.delta_types import storage_schema
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.part_file import PartFile
+from sparktorch_assets.lake.partition import read_partition
 from sparktorch_assets.lake.plan import Plan, make_plan
-from sparktorch_assets.lake.receipt import Receipt
-from sparktorch_assets.lake.refresh import Committed, commit_plan
-from sparktorch_assets.lake.snapshot import Snapshot, data_version_of, read_snapshot
-from sparktorch_assets.lake.table_tally import TALLY_KEY, table_tally, tally_after
+from sparktorch_assets.lake.refresh import Committed
+from sparktorch_assets.lake.snapshot import data_version_of
 from sparktorch_assets.lake.tables import table_schema
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.schema import output_schema
+from sparktorch_assets.spark.score_commit import commit_scored, tally_now
 from sparktorch_assets.spark.score_progress import ProgressWatch
 from sparktorch_assets.spark.score_report import Progress, ScoreReport
 from sparktorch_assets.spark.score_run import RunResult, run_shards
@@ -54,8 +52,9 @@ def score_table(
     batch_size: int | None = None,
     run_id: str = "",
     on_progress: Callable[[Progress], None] | None = None,
+    partition: Mapping[str, str] | None = None,
 ) -> ScoreReport:
-    """Bring a prediction table up to date with its input, its model and its task.
+    """Bring a prediction table, or one partition of it, up to date with its input, its model and its task.
 
     Args:
         spark: a session, classic or Connect; or a callable that gives one, called only if there are rows to score.
@@ -66,10 +65,13 @@ def score_table(
         slots: model instances at work at once; by default GPUs where there are some, else cores.
         batch_size: rows a forward pass; `None` takes the task's.
         run_id: kept with the commit.
-        on_progress: called about every two seconds, from another thread.
+        on_progress: called about every two seconds, from another thread; without one, a bar on the terminal where
+            stderr is one.
+        partition: `{"ds": "2013-01-01"}` scores the input's rows with that value, as that partition of a table
+            partitioned by `ds`; everything else in the table stays as it is. The report is then of the partition alone.
 
     Raises:
-        TableError: the input cannot be read, or the output belongs to somebody else.
+        TableError: the input cannot be read, or the output belongs to somebody else, or has other partitions.
         InputSchemaError, ModelError, HookError, DeviceError: the task cannot run on this input, or not on the workers.
         TooManyFailedRowsError: more rows failed than the task allows. What was computed is kept beside the table: with
             a higher limit the next run commits it as it is.
@@ -78,20 +80,22 @@ def score_table(
     """
     started = time.perf_counter()
     task = model_loader.find_task(task)
-    plan, digest, read_schema = _plan(task, input_table, output_table, model_loader)
+    plan, task, digest, read_schema = _plan(task, input_table, output_table, model_loader, partition)
     planned = ready = time.perf_counter()
     seconds = {"plan": planned - started, "session": 0.0, "score": 0.0, "commit": 0.0}
     if not plan.changes:
         seconds["total"] = time.perf_counter() - started
         _LOG.info("%s", plan)
-        return _report(task, plan, digest, seconds, tally=table_tally(output_table, plan.snapshot))
+        return _report(task, plan, digest, seconds, tally=tally_now(plan, plan.snapshot))
     run, used_slots = RunResult(), 0
     if plan.new:
         from sparktorch_assets.spark.slot_count import count_slots
+        from sparktorch_assets.spark.worker_python import check_session_python
 
         session = spark() if callable(spark) else spark
         ready = time.perf_counter()
         policy = slots or SlotPolicy(device=model_loader.device)
+        check_session_python(session)
         used_slots = count_slots(session, policy)
         Folder(output_table).create()
         job = ScoreJob(
@@ -102,15 +106,16 @@ def score_table(
             concurrent_slots=used_slots,
             output_table=Folder(output_table).absolute,
             read_schema=read_schema,
-            schema=plan.schema,
+            schema=plan.part_schema,
             model_digest=digest,
             packs=(),
+            partition=plan.partition,
         )
-        with ProgressWatch(output_table, {shard.part_path: shard.rows for shard in plan.new}, on_progress):
+        with ProgressWatch(plan, on_progress):
             run = run_shards(session, job, plan.new, used_slots)
     scored = time.perf_counter()
     parts = {**plan.resumed, **run.parts}
-    committed, tally = _commit(task, plan, parts, digest, run_id)
+    committed, tally = commit_scored(task, plan, parts, digest, run_id)
     done = time.perf_counter()
     seconds |= {"session": ready - planned, "score": scored - ready, "commit": done - scored, "total": done - started}
     return _report(
@@ -126,18 +131,32 @@ def score_table(
     )
 
 
-def plan_table(task: MlTask | str, *, input_table: str, output_table: str, model_loader: ModelLoader) -> Plan:
+def plan_table(
+    task: MlTask | str,
+    *,
+    input_table: str,
+    output_table: str,
+    model_loader: ModelLoader,
+    partition: Mapping[str, str] | None = None,
+) -> Plan:
     """What `score_table` would do with the same arguments; printing it shows the sums. Computes and writes nothing."""
-    return _plan(model_loader.find_task(task), input_table, output_table, model_loader)[0]
+    return _plan(model_loader.find_task(task), input_table, output_table, model_loader, partition)[0]
 
 
-def _plan(task: MlTask, input_table: str, output_table: str, loader: ModelLoader) -> tuple[Plan, str, pa.Schema]:
+def _plan(
+    task: MlTask, input_table: str, output_table: str, loader: ModelLoader, given: Mapping[str, str] | None
+) -> tuple[Plan, MlTask, str, pa.Schema]:
+    """The plan, the task confined to the partition's rows, the model's digest, and the columns to read."""
     if Folder(input_table).absolute == Folder(output_table).absolute:
         raise TaskError(
             f"task {task.name!r}: input and output are the same table, {output_table!r}; give it another output"
         )
     columns = storage_schema(table_schema(input_table))
+    partition, where = read_partition(given, columns)
     schema = storage_schema(output_schema(task, columns))
+    for name, _ in partition:
+        if name not in schema.names:  # readers find it in the parts' path, whatever the task keeps
+            schema = schema.append(columns.field(name))
     digest = model_digest(task, loader.models_root)
     plan = make_plan(
         input_table,
@@ -149,10 +168,14 @@ def _plan(task: MlTask, input_table: str, output_table: str, loader: ModelLoader
                 "task": task_digest(task),
                 "loader": _loader_digest(loader),
                 "schema": [[column.name, str(column.type)] for column in schema],
+                **({"partition": partition} if partition else {}),
             }
         ),
+        partition=partition,
+        where=where,
     )
-    return plan, digest, pa.schema([columns.field(name) for name in task.read_columns(columns.names)])
+    task = replace(task, where=(*task.where, *where))
+    return plan, task, digest, pa.schema([columns.field(name) for name in task.read_columns(columns.names)])
 
 
 def _loader_digest(loader: ModelLoader) -> str:
@@ -164,47 +187,6 @@ def _loader_digest(loader: ModelLoader) -> str:
     with suppress(TaskError, ValueError):  # defined in a notebook or inside a function: its name has to do
         return f"{name} {code_digest(name, 'model_loader')}"
     return name
-
-
-def _commit(
-    task: MlTask, plan: Plan, parts: Mapping[str, tuple[PartFile, Receipt]], digest: str, run_id: str
-) -> tuple[Committed, Tally]:
-    tally = Tally()
-
-    def metadata(current: Snapshot, remove: tuple[str, ...]) -> dict[str, str]:
-        nonlocal tally
-        added = [parts[path][1].tally for path in plan.target - current.parts.keys()]
-        tally = tally_after(plan.output_table, current, remove, added)
-        if not tally.balanced or tally.rows + tally.filtered != plan.rows:
-            raise TableError(
-                f"task {task.name!r}: the parts account for {tally.rows + tally.filtered:,} rows, the input has "
-                f"{plan.rows:,}. Nothing was committed; was a part's file deleted by hand?"
-            )
-        too_many = task.check_failures(tally.failed, tally.rows, tally.reasons)
-        if too_many:
-            raise TooManyFailedRowsError(too_many)
-        return {
-            "run_id": run_id,
-            "task": task.name,
-            "model_digest": digest,
-            "code_version": task.code_version,
-            "package_version": _package_version(),
-            TALLY_KEY: json.dumps(tally.to_plain()),
-        }
-
-    committed = commit_plan(
-        plan, {path: part for path, (part, _) in parts.items()}, metadata, description=task.description
-    )
-    if not committed.changed:  # another run did the same meanwhile
-        tally = table_tally(plan.output_table, read_snapshot(plan.output_table))
-    return committed, tally
-
-
-def _package_version() -> str:
-    try:
-        return importlib.metadata.version("sparktorch-assets")
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout
-        return "unknown"
 
 
 def _report(
@@ -239,4 +221,5 @@ def _report(
         balance=balance,
         model_digest=digest,
         data_version=data_version_of(plan.target, plan.schema),
+        partition=plan.partition,
     )

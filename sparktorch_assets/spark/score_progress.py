@@ -1,15 +1,21 @@
-"""Progress of a run, seen from the driver alone: parts appear in the table's folder as shards are finished. That works
-on Spark Connect as well, where a driver sees neither stages nor accumulators.
+"""Progress of a run, seen from the driver alone: parts appear in the table's folder as shards are finished, and a shard at
+work leaves a hint there of the rows that it has behind it. That works on Spark Connect as well, where a driver sees
+neither stages nor accumulators.
 """
 
 import logging
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.partition import partition_folder
+from sparktorch_assets.lake.plan import Plan
+from sparktorch_assets.spark.progress_bar import ProgressBar
+from sparktorch_assets.spark.rows_hint import read_hint
 from sparktorch_assets.spark.score_report import Progress
 
 _LOG = logging.getLogger(__name__)
@@ -20,24 +26,21 @@ class ProgressWatch:
     """Calls `on_progress` every `interval_s` seconds while the context is open, and once at its end."""
 
     def __init__(
-        self,
-        table: str,
-        rows_of: Mapping[str, int],
-        on_progress: Callable[[Progress], None] | None,
-        *,
-        interval_s: float = INTERVAL_S,
+        self, plan: Plan, on_progress: Callable[[Progress], None] | None, *, interval_s: float = INTERVAL_S
     ) -> None:
         """Start nothing yet.
 
         Args:
-            table: the folder that parts appear in.
-            rows_of: path of an awaited part -> input rows that it stands for.
-            on_progress: called from a thread of its own; an exception ends the calls, not the run.
+            plan: what is being carried out.
+            on_progress: called from a thread of its own; an exception ends the calls, not the run. `None` draws a bar
+                where stderr is a terminal.
             interval_s: seconds between two calls.
         """
-        self._folder, self._rows_of = Folder(table), rows_of
-        self._on_progress, self._interval_s = on_progress, interval_s
-        self._total = sum(rows_of.values())
+        self._bar = ProgressBar(sys.stderr) if on_progress is None and sys.stderr.isatty() else None
+        self._on_progress = self._bar or on_progress
+        self._folder, self._within = Folder(plan.output_table), partition_folder(plan.partition)
+        self._rows_of = {shard.part_path: shard.rows for shard in plan.new}
+        self._total, self._interval_s = sum(self._rows_of.values()), interval_s
         self._start = time.perf_counter()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="score-progress", daemon=True)
@@ -55,6 +58,18 @@ class ProgressWatch:
             self._thread.join()
             if error is None:
                 self._tell()
+        if self._bar is not None:
+            self._bar.close()
+
+    def rows_done(self) -> int:
+        """Rows of finished parts, and of those that are being written as far as they tell."""
+        done: dict[str, int] = {}
+        for entry in self._folder.files(self._within, recursive=False):
+            hint = read_hint(entry.path)
+            path, rows = hint or (entry.path, self._rows_of.get(entry.path, 0))
+            if path in self._rows_of:
+                done[path] = max(done.get(path, 0), min(rows, self._rows_of[path]))
+        return sum(done.values())
 
     def _watch(self) -> None:
         while not self._stop.wait(self._interval_s):
@@ -64,8 +79,7 @@ class ProgressWatch:
     def _tell(self) -> bool:
         assert self._on_progress is not None
         try:
-            entries = self._folder.files(recursive=False)
-            done = sum(self._rows_of.get(entry.path, 0) for entry in entries)
+            done = self.rows_done()
             seconds = time.perf_counter() - self._start
             rate = done / seconds if seconds else 0.0
             self._on_progress(

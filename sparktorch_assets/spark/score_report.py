@@ -57,6 +57,9 @@ class ScoreReport:
     model_digest: str
     data_version: str
     path: Literal["score_table", "spark_ml_predict"] = "score_table"
+    """`spark_ml_predict`: the rows came from a DataFrame, through the JVM; there are no shards then, and no resume."""
+    partition: tuple[tuple[str, str], ...] = ()
+    """What the refresh was confined to, and what all rows, shards and tallies here are of; empty for the whole table."""
 
     @property
     def rows_per_s(self) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sparktorch_assets.errors import HostError, SparktorchError
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.part_file import PartFile, verify_parts
+from sparktorch_assets.lake.partition import partition_folder
 from sparktorch_assets.lake.receipt import Receipt
 from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.spark.score_failure import find_marked, is_lost_worker, last_line
@@ -64,7 +65,7 @@ def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], sl
             _raise_marked(text)
             if not is_lost_worker(text):
                 raise SparktorchError(f"task {job.task.name!r}: the Spark job failed: {last_line(error)}") from error
-            found = _finished(job.output_table, waiting)
+            found = _finished(job, waiting)
             fruitless = 0 if found else fruitless + 1
             if fruitless == _FRUITLESS_ATTEMPTS:
                 raise HostError(
@@ -97,7 +98,8 @@ def _raise_marked(text: str) -> None:
         raise error from trace
 
 
-def _finished(table: str, shards: Sequence[Shard]) -> dict[str, tuple[PartFile, Receipt]]:
-    folder = Folder(table)
+def _finished(job: ScoreJob, shards: Sequence[Shard]) -> dict[str, tuple[PartFile, Receipt]]:
+    folder = Folder(job.output_table)
     awaited = {shard.part_path for shard in shards}
-    return verify_parts(folder, [entry for entry in folder.files(recursive=False) if entry.path in awaited])
+    entries = folder.files(partition_folder(job.partition), recursive=False)
+    return verify_parts(folder, [entry for entry in entries if entry.path in awaited])

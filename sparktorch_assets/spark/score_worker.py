@@ -22,10 +22,12 @@ from sparktorch_assets.errors import ModelError, TableError
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.part_file import PartFile
 from sparktorch_assets.lake.part_writer import PartWriter
+from sparktorch_assets.lake.partition import Partition
 from sparktorch_assets.lake.receipt import Receipt
 from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.spark.rows_hint import RowsHint
 from sparktorch_assets.spark.score_failure import marked
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask, SlotPolicy
@@ -52,6 +54,8 @@ class ScoreJob:
     model_digest: str
     packs: tuple[bytes, ...] = field(repr=False)
     """Shards, packed by `pack`; a worker opens only its own."""
+    partition: Partition = ()
+    """Of the output."""
 
 
 def pack(shards: Sequence[Shard]) -> bytes:
@@ -166,6 +170,7 @@ class _PackWork:
                     at += 1
                     writer = self._writer(at)
                 writer.write(batch)
+                writer.hint.tell(self._rows_done(at))
             while at < len(self._shards):
                 yield self._finish(at, writer)
                 at += 1
@@ -173,6 +178,10 @@ class _PackWork:
                     writer = self._writer(at)
         finally:
             writer.abort()
+
+    def _rows_done(self, index: int) -> int:
+        tally = self._tallies[index]
+        return tally.filtered + tally.predicted + tally.failed + tally.dropped
 
     def _read(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         for index, shard in enumerate(self._shards):
@@ -190,6 +199,10 @@ class _PackWork:
     def _writer(self, index: int) -> "_LazyWriter":
         return _LazyWriter(self, index)
 
+    def hint(self, index: int) -> RowsHint:
+        """Where a shard's progress is told."""
+        return RowsHint(self._folder, self._shards[index].part_path)
+
     def open_writer(self, index: int) -> PartWriter:
         """The writer of a shard's part; its source has been opened by now."""
         return PartWriter(
@@ -198,6 +211,7 @@ class _PackWork:
             self._job.schema,
             source=self._footers.pop(index, None),
             added=self._added,
+            partition=self._job.partition,
         )
 
     def _finish(self, index: int, writer: "_LazyWriter") -> ShardResult:
@@ -209,6 +223,7 @@ class _PackWork:
                 f"not add up. This is a fault of the library: please report it"
             )
         part, receipt = writer.open().finish(tally)
+        writer.hint.clear()
         now = time.perf_counter()
         busy, self._since = now - self._since, now
         return ShardResult(part=part, receipt=receipt, slot=f"{socket.gethostname()}:{os.getpid()}", busy_s=busy)
@@ -219,6 +234,7 @@ class _LazyWriter:
 
     def __init__(self, work: _PackWork, index: int) -> None:
         self._work, self._index = work, index
+        self.hint = work.hint(index)
         self._made: PartWriter | None = None
 
     def open(self) -> PartWriter:
@@ -230,6 +246,7 @@ class _LazyWriter:
         self.open().write(batch)
 
     def abort(self) -> None:
+        self.hint.clear()
         if self._made is not None:
             self._made.abort()
 

@@ -1,6 +1,7 @@
 """Processes that are killed, processes that race, readers that look on: the table is the old one or the new one."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,13 +9,16 @@ import threading
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from lake_scorer import expected_rows, plan_of, refresh, rows_of, write_file
 
-from sparktorch_assets.errors import CommitConflictError, TableError
+from sparktorch_assets.errors import CommitConflictError, DiskFullError, TableError
 from sparktorch_assets.lake import commit
 from sparktorch_assets.lake.commit import commit_parts, last_commit_metadata
-from sparktorch_assets.lake.part_file import PartFile
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.part_file import PartFile, describe_part
 from sparktorch_assets.lake.tables import table_version
 from sparktorch_assets.lake.vacuum import vacuum
 
@@ -182,3 +186,64 @@ def test_metadata_travels_with_the_commit(tmp_path):
     refresh(source, table, 1)
     assert set(last_commit_metadata(str(table))) == {"data_version", "tally"}
     assert last_commit_metadata(str(tmp_path / "none")) == {}
+
+
+def test_vacuum_clears_away_what_a_killed_materialization_left(tmp_path):
+    """Numbered parts, their temporary files and staging folders go once they are old; committed, young and others' stay."""
+    table = tmp_path / "things"
+    hexes = ["0" * 32, "1" * 32, "2" * 32]
+    rows = pa.table({"x": [1]})
+    table.mkdir()
+    names = [f"part-{hexes[0]}-00000.parquet", f"part-{hexes[0]}-00001.parquet", f"part-{hexes[1]}-00000.parquet"]
+    left = [f".{hexes[2]}.tmp", f"_staging-{hexes[0]}/rows/part-x.parquet", f"_staging-{hexes[0]}/rows/_SUCCESS"]
+    others = ["mine.tmp", "_staging-mine/a.parquet", f"_staging-{hexes[1]}/rows/part-young.parquet"]
+    for name in [*names, *left, *others]:
+        (table / name).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(rows, table / name)
+        if "young" not in name:
+            os.utime(table / name, (1, 1))
+    parts = [describe_part(Folder(str(table)), name) for name in names[:2]]
+    commit_parts(str(table), rows.schema, add=parts[:1], remove=[], metadata={}, read_version=None)
+    commit_parts(str(table), rows.schema, add=parts[1:], remove=names[:1], metadata={}, read_version=0)
+    assert vacuum(str(table), retention_hours=1).files == tuple(sorted([names[2], *left]))
+    assert not (table / f"_staging-{hexes[0]}").exists()
+    for path in (table / "_delta_log").iterdir():
+        os.utime(path, (1, 1))
+    assert vacuum(str(table), retention_hours=1).files == (names[0],)  # the commit that removed it is old now, too
+    assert all((table / name).exists() for name in [names[1], *others])
+    assert table_version(str(table)) == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 2 MB of its own; only root can make one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    done = mount and subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if not done or done.returncode:
+        pytest.skip("cannot mount a small file system here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_disk_that_is_full_fails_the_run_and_not_the_table(small_disk, tmp_path):
+    """The message names the part and the room; temporary files go, finished parts stay, and count once there is room."""
+    source, table = tmp_path / "source", small_disk / "table"
+    write_file(source, "a", [1, 2, 3])
+    refresh(source, table, 1)
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"x" * 1_000_000)
+    for name in ("b", "c", "d"):
+        write_file(source, name, [hash((name, row)) for row in range(20_000)], group_rows=20_000)
+    with pytest.raises(DiskFullError, match=r"no room to write .*/disk/table/part-.*: [\d,]+ bytes free"):
+        refresh(source, table, 1)
+    assert rows_of(table) == [("a-0", 1, 1), ("a-1", 2, 2), ("a-2", 3, 3)]
+    assert not list(table.glob(".*"))
+    ballast.unlink()
+    finished = len(list(table.glob("part-*"))) - 1
+    _, computed = refresh(source, table, 1)
+    assert (finished > 0, len(computed)) == (True, 3 - finished)
+    assert rows_of(table) == expected_rows(source, 1)

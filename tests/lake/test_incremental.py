@@ -1,5 +1,6 @@
 """What is computed follows what changed, and nothing else."""
 
+import datetime as dt
 import time
 from pathlib import Path
 
@@ -12,9 +13,13 @@ from deltalake import DeltaTable, write_deltalake
 from lake_scorer import INPUT, OUTPUT, carry_out, expected_rows, plan_of, refresh, rows_of, write_file
 
 from sparktorch_assets.errors import CommitConflictError, TableError
+from sparktorch_assets.lake.commit import commit_parts
 from sparktorch_assets.lake.data_files import DataFile, list_data_files
+from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.footers import Footer, RowGroup
+from sparktorch_assets.lake.part_file import describe_part
 from sparktorch_assets.lake.plan import make_plan, plan_shards
+from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.lake.shards import make_shards
 from sparktorch_assets.lake.snapshot import read_snapshot
 from sparktorch_assets.lake.tables import data_version, preview, row_count, table_schema, table_version
@@ -297,3 +302,56 @@ def test_hidden_files_and_partition_folders_of_a_plain_folder(tmp_path):
     assert table_schema(str(tmp_path / "t")).names == ["id", "x", "ds"]
     assert preview(str(tmp_path / "t"), 1)[0]["ds"] == "2013-01-01"
     assert Path(file.uri).is_absolute()
+
+
+def test_a_single_file_is_a_table(tmp_path, monkeypatch):
+    """By its path, absolute or relative, and as a URI."""
+    write_file(tmp_path, "a", [1, 2, 3, 4])
+    monkeypatch.chdir(tmp_path)
+    for number, spelling in enumerate([str(tmp_path / "a.parquet"), "a.parquet", f"file://{tmp_path}/a.parquet"]):
+        (file,) = list_data_files(spelling)
+        assert (file.path, row_count(spelling), table_version(spelling)) == ("a.parquet", 4, None)
+        plan = make_plan(spelling, str(tmp_path / f"t{number}"), schema=OUTPUT, digest="d", target_rows=1)
+        assert [shard.rows for shard in plan.new] == [3, 1]
+    with pytest.raises(TableError, match="there is no table at 'b.parquet'"):
+        list_data_files("b.parquet")
+
+
+def test_an_input_table_is_no_place_for_predictions(tmp_path):
+    """It is a table of ours, and still somebody else's."""
+    write_file(tmp_path / "source", "a", [1])
+    table, name = tmp_path / "things", f"part-{'0' * 32}-00000.parquet"
+    table.mkdir()
+    pq.write_table(pa.table({"x": [1]}), table / name)
+    part = describe_part(Folder(str(table)), name)
+    commit_parts(
+        str(table),
+        pa.schema([("x", pa.int64())]),
+        add=[part],
+        remove=[],
+        metadata={"input_table": "t"},
+        read_version=None,
+    )
+    with pytest.raises(TableError, match="files of another writer"):
+        plan_of(tmp_path / "source", table, 1)
+
+
+def test_sparks_own_timestamps_are_instants(tmp_path):
+    """Spark writes INT96 by default, in UTC; the table's column says so, and a part keeps the instant."""
+    source, table, at = tmp_path / "source", tmp_path / "table", dt.datetime(2013, 1, 1, 7, 0, 0, 5, tzinfo=dt.UTC)
+    source.mkdir()
+    rows = pa.table({"at": pa.array([at, None], pa.timestamp("us", "UTC")), "x": [1, 2]})
+    pq.write_table(rows, source / "a.parquet", use_deprecated_int96_timestamps=True)
+    schema = table_schema(str(source))
+    assert schema.field("at").type == pa.timestamp("us", "UTC")
+    (shard,) = make_plan(str(source), str(table), schema=schema, digest="d").new
+    with ShardReader(shard, schema) as reader:
+        assert pa.Table.from_batches(reader.batches()).to_pylist() == rows.to_pylist()
+
+
+def test_a_partition_folder_for_nulls_gives_nulls(tmp_path):
+    rows = pa.table({"x": [1, 2], "day": pa.array([7, None])})
+    pq.write_to_dataset(rows, tmp_path / "plain", partition_cols=["day"])
+    write_deltalake(str(tmp_path / "delta"), rows, partition_by=["day"])
+    for name, days in (("plain", {None, "7"}), ("delta", {None, 7})):
+        assert {row["day"] for row in preview(str(tmp_path / name), 9)} == days

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F  # noqa: N812  (its usual name)
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.input_tables import materialize_input
 from sparktorch_assets.spark.ml_predict import spark_ml_predict
+from sparktorch_assets.spark.score_dataframe import score_dataframe
 from sparktorch_assets.spark.session import start_session
 from sparktorch_assets.spark.slot_count import count_slots
 from sparktorch_assets.tasks import InputTable, MlTask, ModelSpec, NumericFeature, SlotPolicy
@@ -43,6 +44,9 @@ def main(folder: Path) -> None:
         max_rejected_share=0.5,
     )  # fmt: skip
     report = materialize_input(lambda: spark, table, project_root=folder, table_uri=str(folder / "things"))
+    scored = score_dataframe(
+        spark, task, data, output_table=str(folder / "scored"), model_loader=ModelLoader(folder), slots=slots
+    )
     said = {
         "module": type(spark).__module__,
         "slots": count_slots(spark, slots),
@@ -51,6 +55,7 @@ def main(folder: Path) -> None:
         "empty": [empty.dtypes == found.dtypes, empty.collect()],
         "lazy": lazy.columns,
         "input": [report.rows, report.rejected_rows, report.version],
+        "scored": [scored.path, scored.version, scored.rows_in, scored.rows_table, scored.tally.classes],
         "zone": spark.conf.get("spark.sql.session.timeZone"),
         "left": [path.name for path in Path.cwd().iterdir()],
     }

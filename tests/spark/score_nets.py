@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 
@@ -36,3 +37,30 @@ def wrong_shape(weights, device):
     import torch
 
     return torch.nn.Linear(2, 7)
+
+
+def from_file(weights, device):
+    """`linear` with the seed that the weights file holds."""
+    return linear(None, device, int(Path(weights).read_text()))
+
+
+def kills_executor_once(weights, device, marker=""):
+    """The first batch kills the executor: the JVM that started the daemon that started this worker."""
+    import torch
+
+    class Kills(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 3)
+
+        def forward(self, x_BF):
+            try:
+                Path(marker).touch(exist_ok=False)
+            except FileExistsError:
+                return self.layer(x_BF)
+            stat = Path(f"/proc/{os.getppid()}/stat").read_text()
+            os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)
+            time.sleep(60)
+            return None
+
+    return Kills()

@@ -11,7 +11,7 @@ import pytest
 
 @pytest.mark.jvm
 @pytest.mark.timeout(240)
-def test_both_verbs_of_this_room_work_on_connect(tmp_path):
+def test_the_verbs_of_this_room_work_on_connect(tmp_path):
     """Typed, lazy, hooks, empty inputs, input tables: as on classic Spark, with no RDD; nothing is left behind."""
     (tmp_path / "data").mkdir()
     (tmp_path / "work").mkdir()
@@ -37,6 +37,7 @@ def test_both_verbs_of_this_room_work_on_connect(tmp_path):
     assert said["empty"] == [True, []]
     assert said["lazy"] == [name for name, _ in said["schema"]]
     assert said["input"] == [1, 1, 0]
+    assert said["scored"] == ["spark_ml_predict", 0, 10, 10, {"0": 5, "1": 5}]
     assert said["zone"] == "UTC"
     assert said["left"] == []
     assert "Failed to set" not in done.stderr

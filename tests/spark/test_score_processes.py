@@ -1,6 +1,7 @@
 """Scoring in processes of its own: on Spark Connect, and with a driver that is killed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyspark
 import pytest
 
 from sparktorch_assets.lake.tables import row_count, table_version
@@ -16,7 +18,7 @@ from sparktorch_assets.lake.tables import row_count, table_version
 HERE = Path(__file__).parent
 
 PROGRAM = """
-import os, signal, sys
+import dataclasses, os, signal, sys
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark import score
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature
@@ -29,13 +31,19 @@ def session():
     assert "pyspark" not in sys.modules
     from sparktorch_assets.spark.session import start_session
     config = {"spark.driver.memory": "1g"}
+    if how == "cluster":
+        config |= {"spark.executor.memory": "1g", "spark.executorEnv.PYTHONPATH": os.environ["PYTHONPATH"]}
+        return start_session(master="local-cluster[2,1,1024]", config=config)
     return start_session(remote="local[2]", config=config) if how == "connect" else start_session(
         master="local[2]", config=config)
 
 if how == "killed":
-    score.commit_plan = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+    score.commit_scored = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 if how == "idle":
     session = None
+if how == "cluster":
+    task = dataclasses.replace(task, model=ModelSpec(
+        factory="score_nets:kills_executor_once", arguments={"marker": f"{root}/killed"}))
 seen = []
 report = score.score_table(session, task, input_table=f"{root}/source", output_table=f"{root}/table",
                            model_loader=ModelLoader(root), on_progress=seen.append)
@@ -84,3 +92,27 @@ def test_a_driver_killed_before_its_commit_leaves_parts_that_the_next_run_commit
     done = run(root, "idle")
     assert "SHARDS 0 3 90 0" in done.stdout, done.stdout + done.stderr
     assert row_count(str(root / "table")) == 90
+
+
+@pytest.fixture
+def no_work_folder():
+    """Spark's local cluster keeps its executors' logs under its own installation."""
+    work = Path(pyspark.__file__).parent / "work"
+    before = set(work.iterdir()) if work.exists() else None
+    yield
+    if before is None:
+        shutil.rmtree(work, ignore_errors=True)
+    else:
+        for path in set(work.iterdir()) - before:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.mark.jvm
+@pytest.mark.usefixtures("no_work_folder")
+def test_an_executor_killed_in_the_middle_of_a_shard_costs_its_shards_and_not_the_run(root):
+    """Two executors, one of them killed with -9: Spark starts another one, or the run takes up what is missing itself."""
+    done = run(root, "cluster")
+    assert (root / "killed").exists(), done.stdout + done.stderr
+    assert "SHARDS 3 0 90 2" in done.stdout, done.stdout + done.stderr
+    assert row_count(str(root / "table")) == 90
+    assert table_version(str(root / "table")) == 0

@@ -10,7 +10,8 @@ from pyarrow import fs
 
 from sparktorch_assets.lake.folder import Folder
 
-_PREFIX = "_staging-"  # readers of Parquet folders leave names with an underscore out
+STAGING_PREFIX = "_staging-"
+"""Readers of Parquet folders leave names with an underscore out."""
 _ABANDONED_S = 24 * 3600
 
 
@@ -22,7 +23,7 @@ def staging_folder(table: Folder) -> Iterator[str]:
     """
     table.create()
     _delete_abandoned(table)
-    path = f"{_PREFIX}{uuid.uuid4().hex}"
+    path = f"{STAGING_PREFIX}{uuid.uuid4().hex}"
     table.create(path)
     try:
         yield path
@@ -36,7 +37,7 @@ def _delete_abandoned(table: Folder) -> None:
     for found in table.filesystem.get_file_info(fs.FileSelector(table.root)):
         abandoned = (
             found.type == fs.FileType.Directory
-            and found.base_name.startswith(_PREFIX)
+            and found.base_name.startswith(STAGING_PREFIX)
             and found.mtime_ns is not None
             and now_s - found.mtime_ns / 1e9 > _ABANDONED_S
         )

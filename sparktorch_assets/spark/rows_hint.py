@@ -1,0 +1,59 @@
+"""How far a shard at work is, told to the driver by the name of an empty file beside the part that it will become."""
+
+import contextlib
+import logging
+import re
+import time
+import uuid
+
+from sparktorch_assets.lake.folder import Folder
+
+_LOG = logging.getLogger(__name__)
+INTERVAL_S = 2.0
+_HINT = re.compile(r"(.*/)?\.(part-[0-9a-f]{32}\.parquet)\.([0-9]+)-[0-9a-f]{12}\.rows\.tmp")
+
+
+class RowsHint:
+    """An empty file whose name tells how many rows of a shard are done; renewed every `interval_s` seconds at most.
+
+    It is named like a part's temporary file, so that a vacuum clears away what a killed worker left.
+    """
+
+    def __init__(self, folder: Folder, part_path: str, *, interval_s: float | None = None) -> None:
+        self._folder, self._last = folder, time.monotonic()
+        self._interval_s = INTERVAL_S if interval_s is None else interval_s
+        head, slash, name = part_path.rpartition("/")
+        self._prefix, self._id, self._path = f"{head}{slash}.{name}", uuid.uuid4().hex[:12], ""
+
+    def tell(self, rows: int) -> None:
+        """So many rows are done."""
+        now = time.monotonic()
+        if now - self._last < self._interval_s:
+            return
+        old, self._path, self._last = self._path, f"{self._prefix}.{rows}-{self._id}.rows.tmp", now
+        try:
+            if not old:
+                self._folder.create(self._path.rpartition("/")[0])
+            if old != self._path:
+                self._folder.open_output(self._path).close()
+                if old:
+                    self._folder.delete(old)
+        except OSError:  # a full disk is the part's to report
+            _LOG.debug("no progress hint", exc_info=True)
+
+    def clear(self) -> None:
+        """Leave nothing behind."""
+        if self._path:
+            with contextlib.suppress(OSError):
+                self._folder.delete(self._path)
+            self._path = ""
+
+
+def read_hint(path: str) -> tuple[str, int] | None:
+    """The part's path and its rows done, where `path` is a hint's.
+
+    >>> read_hint("ds=1/.part-0123456789abcdef0123456789abcdef.parquet.500-0123456789ab.rows.tmp")
+    ('ds=1/part-0123456789abcdef0123456789abcdef.parquet', 500)
+    """
+    found = _HINT.fullmatch(path)
+    return (f"{found[1] or ''}{found[2]}", int(found[3])) if found else None

@@ -1,0 +1,202 @@
+"""score_dataframe: predictions of a DataFrame (JDBC, a view, a join) become a prediction table, in one Delta commit.
+
+For sources without files that workers could read themselves. There is nothing to fingerprint in a DataFrame, so every run
+computes all of it and replaces the whole table; where a file can be read, `score_table` is exact, resumable and faster.
+Parts are named by their own content: a run that gives the very same rows in the same files writes no version.
+"""
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from sparktorch_assets import errors
+from sparktorch_assets.errors import SparktorchError, TaskError, TooManyFailedRowsError
+from sparktorch_assets.lake.commit import commit_parts
+from sparktorch_assets.lake.delta_types import storage_schema
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.plan import check_ours, check_partitioning, same_columns
+from sparktorch_assets.lake.snapshot import Snapshot, data_version_of, read_snapshot
+from sparktorch_assets.lake.staging import staging_folder
+from sparktorch_assets.lake.table_tally import DATA_VERSION_KEY
+from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.spark.input_count import InputCount
+from sparktorch_assets.spark.score_commit import commit_metadata
+from sparktorch_assets.spark.score_failure import last_line
+from sparktorch_assets.spark.score_report import ScoreReport
+from sparktorch_assets.spark.written_rows import WrittenPart, publish_parts, read_written
+from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks import MlTask, SlotPolicy
+from sparktorch_assets.tasks.digest import model_digest
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+# Spark's default, INT96, has no statistics, and no zone that other readers agree on.
+_WHILE_WRITING = {"spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS"}
+
+
+def score_dataframe(
+    spark: "SparkSession",
+    task: MlTask | str,
+    dataframe: "DataFrame",
+    *,
+    output_table: str,
+    model_loader: ModelLoader,
+    parallel: int | None = None,
+    slots: SlotPolicy | None = None,
+    batch_size: int | None = None,
+    run_id: str = "",
+) -> ScoreReport:
+    """Replace a prediction table by the predictions of a DataFrame. The model sees each row once.
+
+    Args:
+        spark: the DataFrame's session, classic or Connect.
+        task: what to do with each row, or the name of a task that `model_loader` knows.
+        dataframe: the rows.
+        output_table: path or URI of the prediction table's folder; created when missing. Workers write into it.
+        model_loader: brings the model up on the workers.
+        parallel: partitions to predict in; see `spark_ml_predict`.
+        slots: model instances at work at once; by default GPUs where there are some, else cores.
+        batch_size: rows a forward pass; `None` takes the task's.
+        run_id: kept with the commit.
+
+    Returns:
+        The report, with `path="spark_ml_predict"`. Its counts are read from the written parts, its input rows are counted
+        by Spark on the way; devices and seconds inside the workers are not known.
+
+    Raises:
+        InputSchemaError, ModelError, HookError, DeviceError: the task cannot run on these rows, or not on the workers.
+        TableError: the output belongs to somebody else, or the rows do not add up.
+        TooManyFailedRowsError: more rows failed than the task allows. The table stays as it was, and what was computed
+            is lost: a DataFrame's rows cannot be known to be the same another time.
+        CommitConflictError: another run changed the table meanwhile.
+    """
+    from sparktorch_assets.spark.ml_predict import spark_ml_predict
+    from sparktorch_assets.spark.slot_count import count_slots
+
+    started = time.perf_counter()
+    task = model_loader.find_task(task)
+    if dataframe.isStreaming:
+        raise TaskError(f"task {task.name!r}: a streaming DataFrame never ends; predict it with spark_ml_predict")
+    snapshot = read_snapshot(output_table)
+    check_ours(output_table, snapshot)
+    check_partitioning(output_table, snapshot, ())
+    digest = model_digest(task, model_loader.models_root)
+    policy = slots or SlotPolicy(device=model_loader.device)
+    used_slots = count_slots(spark, policy)
+    counted = InputCount(task, dataframe)
+    predicted = spark_ml_predict(
+        spark, counted.dataframe, task, parallel, batch_size, model_loader=model_loader, slots=policy
+    )
+    schema = _delta_schema(predicted)
+    folder = Folder(output_table)
+    planned = time.perf_counter()
+    with staging_folder(folder) as staging:
+        with _writing(spark, task):
+            predicted.write.option("compression", "snappy").parquet(_spark_path(folder, f"{staging}/rows"))
+        written = read_written(folder, f"{staging}/rows", task)
+        tally = counted.account(Tally.total(part.tally for part in written))
+        too_many = task.check_failures(tally.failed, tally.rows, tally.reasons)
+        if too_many:
+            raise TooManyFailedRowsError(too_many)
+        scored = time.perf_counter()
+        version, changed = _commit(task, output_table, snapshot, schema, written, tally, digest, run_id)
+    done = time.perf_counter()
+    target = {part.path for part in written}
+    return ScoreReport(
+        task=task.name,
+        table=output_table,
+        version=version,
+        changed=changed,
+        shards_new=len(target - snapshot.parts.keys()),
+        shards_unchanged=len(target & snapshot.parts.keys()),
+        shards_removed=len(snapshot.parts.keys() - target),
+        shards_resumed=0,
+        rows_in=tally.filtered + tally.rows,
+        rows_table=tally.predicted + tally.failed,
+        rows_new=tally.filtered + tally.rows,
+        tally=tally,
+        run_tally=tally,
+        seconds={
+            "plan": planned - started,
+            "session": 0.0,
+            "score": scored - planned,
+            "commit": done - scored,
+            "total": done - started,
+        },
+        slots=used_slots,
+        model_digest=digest,
+        data_version=data_version_of(target, schema),
+        path="spark_ml_predict",
+    )
+
+
+def _commit(
+    task: MlTask,
+    output_table: str,
+    snapshot: Snapshot,
+    schema: pa.Schema,
+    written: list[WrittenPart],
+    tally: Tally,
+    digest: str,
+    run_id: str,
+) -> tuple[int, bool]:
+    target = {part.path for part in written}
+    new = [part for part in written if part.path not in snapshot.parts]
+    gone = sorted(snapshot.parts.keys() - target)
+    if snapshot.version is not None and not new and not gone and same_columns(snapshot.schema, schema):
+        return snapshot.version, False
+    metadata = commit_metadata(task, digest, run_id, tally) | {DATA_VERSION_KEY: data_version_of(target, schema)}
+    version = commit_parts(
+        output_table,
+        schema,
+        add=publish_parts(Folder(output_table), new),
+        remove=gone,
+        metadata=metadata,
+        read_version=snapshot.version,
+        description=task.description,
+    )
+    return version, True
+
+
+def _delta_schema(predicted: "DataFrame") -> pa.Schema:
+    from pyspark.sql.pandas.types import to_arrow_schema
+
+    return storage_schema(to_arrow_schema(predicted.schema, timezone="UTC"))
+
+
+def _spark_path(folder: Folder, path: str) -> str:
+    full = folder.full(path)
+    if folder.is_local:
+        return f"file://{full}"
+    scheme = folder.uri.partition("://")[0]
+    return f"{'s3a' if scheme == 's3' else scheme}://{full}"
+
+
+@contextmanager
+def _writing(spark: "SparkSession", task: MlTask) -> Iterator[None]:
+    """Our settings for the write; what a worker raised comes out under its own type."""
+    from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+    from pyspark.errors import PySparkException
+
+    from sparktorch_assets.spark.input_read import session_settings
+    from sparktorch_assets.spark.worker_python import explain_worker_failure
+
+    try:
+        with session_settings(spark, _WHILE_WRITING):
+            yield
+    except (PySparkException, Py4JJavaError) as error:
+        host = explain_worker_failure(error)
+        if host is not None:
+            raise host from error
+        raised = re.search(r"sparktorch_assets\.errors\.(\w+): (.*)", str(error))
+        kind = getattr(errors, raised[1], None) if raised else None
+        if raised and isinstance(kind, type) and issubclass(kind, SparktorchError):
+            raise kind(raised[2]) from error
+        raise SparktorchError(
+            f"task {task.name!r}: the Spark job failed: {last_line(error)}. Nothing was committed"
+        ) from error

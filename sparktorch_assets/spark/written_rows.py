@@ -1,0 +1,90 @@
+"""Parts that Spark wrote: what their rows say of the run, and names that stand for their content."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.part_file import READ_THREADS, PartFile, describe_part
+from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
+from sparktorch_assets.tasks import MlTask
+
+_CHUNK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WrittenPart:
+    """One file that Spark wrote, in a staging folder."""
+
+    staged: str
+    """Where it lies."""
+    path: str
+    """The name that it gets, which stands for its content."""
+    tally: Tally
+
+
+def read_written(folder: Folder, staging: str, task: MlTask) -> list[WrittenPart]:
+    """The files below `staging` that hold rows, tallied from their prediction columns alone."""
+    found = sorted(entry.path for entry in folder.files(staging) if entry.path.endswith(".parquet"))
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        tallies = list(pool.map(lambda path: _tally(folder, path, task), found))
+        digests = list(pool.map(lambda path: _sha256(folder, path), found))
+    parts, copies = [], Counter[str]()
+    for path, tally, digest in zip(found, tallies, digests, strict=True):
+        if tally.rows:
+            # Two files of one run may hold the very same rows: both count.
+            name = f"part-{digest[:32]}-{copies[digest]:05d}.parquet"
+            copies[digest] += 1
+            parts.append(WrittenPart(staged=path, path=name, tally=tally))
+    return parts
+
+
+def publish_parts(folder: Folder, parts: Iterable[WrittenPart]) -> list[PartFile]:
+    """Give the files their names in the table."""
+    described = []
+    for part in parts:
+        folder.publish(part.staged, part.path, replace=True)  # what bears this name already has this content, or is cut
+        described.append(describe_part(folder, part.path))
+    return described
+
+
+def _sha256(folder: Folder, path: str) -> str:
+    digest = hashlib.sha256()
+    with folder.open_input(path) as source:
+        while chunk := source.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _tally(folder: Folder, path: str, task: MlTask) -> Tally:
+    tally = Tally()
+    columns = [task.class_column, task.confidence_column, task.error_column]
+    with folder.open_input(path) as source, pq.ParquetFile(source) as file:
+        for batch in file.iter_batches(columns=columns, use_threads=False):
+            _count(batch, task, tally)
+    return tally
+
+
+def _count(batch: pa.RecordBatch, task: MlTask, tally: Tally) -> None:
+    errors = batch.column(task.error_column)
+    failed = len(errors) - errors.null_count
+    tally.rows += batch.num_rows
+    tally.failed += failed
+    tally.predicted += batch.num_rows - failed
+    for item in pc.value_counts(batch.column(task.class_column).drop_null()):
+        name = item["values"].as_py()
+        tally.classes[name] = tally.classes.get(name, 0) + item["counts"].as_py()
+    for text in errors.drop_null().to_pylist():
+        reason = ": ".join(text.split(": ")[:2])  # stage and kind; the message may quote the row
+        tally.reasons[reason] = tally.reasons.get(reason, 0) + 1
+    confidence = batch.column(task.confidence_column).drop_null().to_numpy(zero_copy_only=False)
+    tally.confidence_sum += float(confidence.sum(dtype=np.float64))
+    counts, _ = np.histogram(confidence, bins=CONFIDENCE_BINS, range=(0.0, 1.0))
+    tally.confidence_histogram = [a + int(b) for a, b in zip(tally.confidence_histogram, counts, strict=True)]

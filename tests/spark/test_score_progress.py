@@ -1,0 +1,130 @@
+"""Progress while shards are at work, told by files alone; and the worker's own code with two attempts at once. No JVM."""
+
+import io
+import re
+import threading
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.vacuum import vacuum
+from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.spark import rows_hint
+from sparktorch_assets.spark.progress_bar import ProgressBar
+from sparktorch_assets.spark.rows_hint import RowsHint, read_hint
+from sparktorch_assets.spark.score import _plan
+from sparktorch_assets.spark.score_commit import commit_scored
+from sparktorch_assets.spark.score_progress import ProgressWatch
+from sparktorch_assets.spark.score_report import Progress
+from sparktorch_assets.spark.score_worker import ScoreJob, pack, score_pack
+from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature, SlotPolicy
+
+TASK = MlTask(
+    name="t",
+    input="source",
+    model=ModelSpec(factory="sparktorch_assets.testing:build", arguments={"network": "Echo"}),
+    features=[NumericFeature(columns=["x"])],
+    labels=["0", "1"],
+)
+
+
+@pytest.fixture
+def planned(tmp_path):
+    """A plan of two shards of 200,000 rows, and the job that carries it out."""
+    (tmp_path / "source").mkdir()
+    for name in ("one", "two"):
+        pq.write_table(pa.table({"x": np.ones(200_000)}), tmp_path / "source" / f"{name}.parquet")
+    loader = ModelLoader(tmp_path)
+    plan, task, digest, read_schema = _plan(TASK, str(tmp_path / "source"), str(tmp_path / "table"), loader, None)
+    (tmp_path / "table").mkdir()
+    job = ScoreJob(
+        task=task, model_loader=loader, slots=SlotPolicy(device="cpu"), batch_size=None, concurrent_slots=1,
+        output_table=plan.output_table, read_schema=read_schema, schema=plan.part_schema, model_digest=digest,
+        packs=(pack(plan.new),),
+    )  # fmt: skip
+    return plan, job
+
+
+def test_rows_count_while_their_shard_is_at_work(planned, tmp_path, monkeypatch):
+    """More often than shard by shard, never backwards, and nothing is left when the parts are there."""
+    plan, job = planned
+    watch = ProgressWatch(plan, lambda _: None)
+    seen, tell = [0], RowsHint.tell
+
+    def told(self, rows):
+        tell(self, rows)
+        seen.append(watch.rows_done())
+
+    monkeypatch.setattr(rows_hint, "INTERVAL_S", 0.0)
+    monkeypatch.setattr(RowsHint, "tell", told)
+    results = list(score_pack(job, 0))
+    assert len(results) == 2
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 4
+    assert watch.rows_done() == 400_000
+    assert not list((tmp_path / "table").glob(".*"))
+
+
+def test_hints_of_a_killed_worker_are_vacuumed_and_counted_once(planned, tmp_path):
+    plan, job = planned
+    part = plan.new[0].part_path
+    for rows in (70, 50):  # two attempts at one shard
+        RowsHint(Folder(plan.output_table), part, interval_s=0.0).tell(rows)
+    RowsHint(Folder(plan.output_table), "part-" + "0" * 32 + ".parquet", interval_s=0.0).tell(5)  # not in this plan
+    assert ProgressWatch(plan, None).rows_done() == 70
+    parts = {result.part.path: (result.part, result.receipt) for result in score_pack(job, 0)}
+    commit_scored(TASK, plan, parts, job.model_digest, "")
+    assert len(vacuum(plan.output_table, retention_hours=0).files) == 3
+    assert read_hint(part) is None
+
+
+def test_two_attempts_at_the_same_pack_end_with_one_part_each(planned, tmp_path):
+    """What Spark's speculation does: the same task, twice at once, in two processes' worth of writers."""
+    plan, job = planned
+    found = []
+    attempts = [threading.Thread(target=lambda: found.append(list(score_pack(job, 0)))) for _ in range(2)]
+    for attempt in attempts:
+        attempt.start()
+    for attempt in attempts:
+        attempt.join()
+    assert len(found) == 2
+    assert [result.part for result in found[0]] == [result.part for result in found[1]]
+    assert sorted(path.name for path in (tmp_path / "table").iterdir()) == sorted(plan.target)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_bar_on_a_terminal_and_silence_elsewhere(planned, monkeypatch):
+    plan, job = planned
+    terminal, pipe = Terminal(), io.StringIO()
+    for stream in (terminal, pipe):
+        monkeypatch.setattr("sys.stderr", stream)
+        with ProgressWatch(plan, None, interval_s=0.01):
+            list(score_pack(job, 0))
+    lines = terminal.getvalue().split("\r\033[K")
+    assert re.fullmatch(r"█{30} 100% of 400,000 rows, [\d,]+ rows/s, 0 s left\n", lines[-1])
+    assert pipe.getvalue() == ""
+
+
+def test_a_bar_shows_share_speed_and_time_left():
+    terminal = Terminal()
+    bar = ProgressBar(terminal)
+    bar(Progress(rows_done=25, rows_total=100, rows_per_s=5.0, eta_s=15.0))
+    bar.close()
+    assert terminal.getvalue() == "\r\033[K" + "█" * 7 + "░" * 23 + " 25% of 100 rows, 5 rows/s, 15 s left\n"
+
+
+def test_a_callback_takes_the_place_of_the_bar(planned, monkeypatch):
+    plan, _ = planned
+    terminal, seen = Terminal(), []
+    monkeypatch.setattr("sys.stderr", terminal)
+    with ProgressWatch(plan, seen.append):
+        pass
+    assert (len(seen), seen[0].rows_total) == (1, 400_000)
+    assert terminal.getvalue() == ""
