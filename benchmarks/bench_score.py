@@ -160,6 +160,19 @@ def ml_predict(spark: Any, source: Path, target: Path, slots: int, loader: Model
     predicted.write.mode("overwrite").parquet(str(target))
 
 
+def warm(spark: Any, slots: int) -> None:
+    """Have Python workers up with torch loaded: Spark ends those that idled for a minute, as they do beside a slow way."""
+
+    def load(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import torch
+
+        torch.set_num_threads(1)
+        time.sleep(0.2)  # long enough that no worker serves two tasks
+        yield from batches
+
+    spark.range(0, slots, 1, slots).mapInArrow(load, "id long").collect()
+
+
 def main() -> None:
     """Parse, run, print a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -213,6 +226,7 @@ def measure(spark: Any, root: Path, rows: int, options: argparse.Namespace) -> l
         for name in options.names:
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir()
+            warm(spark, slots)
             start = time.perf_counter()
             ways[name]()
             seconds[name].append(time.perf_counter() - start)

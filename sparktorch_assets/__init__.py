@@ -24,6 +24,8 @@ _HOME = {
     "predict_map": "predict.partition",
     "start_session": "spark.session",
     "spark_ml_predict": "spark.ml_predict",
+    "plan_table": "spark.score",
+    "score_dataframe": "spark.score_dataframe",
     "score_table": "spark.score",
     "InputTable": "tasks.input_table",
     "InputTableComponent": "orchestration.components",

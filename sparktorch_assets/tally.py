@@ -37,7 +37,7 @@ class Tally:
     splits: int = 0
     """Batches that did not fit into memory and were halved."""
     ceilings: dict[str, int] = field(default_factory=dict)
-    """Rows per length bucket (0 without texts) known to fit, where memory ran out; the lowest found."""
+    """`device:length bucket` (0 without texts) -> rows known to fit, where memory ever ran out; the lowest found."""
     agreement: float | None = None
     """The share of the first rows that got the class that fp32 gives, in another precision; the lowest found."""
     confidence_difference: float | None = None
@@ -47,8 +47,7 @@ class Tally:
         """Add `other`'s numbers to this one's."""
         if other.agreement is not None and other.confidence_difference is not None:
             self.compared(other.agreement, other.confidence_difference)
-        for bucket, rows in other.ceilings.items():
-            self.ceilings[bucket] = min(rows, self.ceilings.get(bucket, rows))
+        self.keep_below(other.ceilings)
         for item in fields(self):
             if item.name in ("agreement", "confidence_difference", "ceilings"):
                 continue
@@ -70,10 +69,10 @@ class Tally:
         self.agreement = min(agreement, 1.0 if self.agreement is None else self.agreement)
         self.confidence_difference = max(confidence_difference, self.confidence_difference or 0.0)
 
-    def out_of_memory(self, ceilings: Mapping[int, int]) -> None:
-        """Take note of a split, and of what is known to fit since."""
-        self.splits += 1
-        self.ceilings = {str(bucket): rows for bucket, rows in ceilings.items()}
+    def keep_below(self, ceilings: Mapping[str, int]) -> None:
+        """Take note of what is known to fit; the lowest counts."""
+        for bucket, rows in ceilings.items():
+            self.ceilings[bucket] = min(rows, self.ceilings.get(bucket, rows))
 
     @property
     def balanced(self) -> bool:

@@ -35,6 +35,12 @@ def merged_schema(schemas: list[pa.Schema], partition: tuple[tuple[str, str], ..
     return merged
 
 
+def has_table(table: str) -> bool:
+    """Whether anything lies there: a Delta table, a folder, or a file."""
+    folder = Folder(table)
+    return folder.is_folder() or folder.info() is not None
+
+
 def table_version(table: str) -> int | None:
     """The Delta version that readers see; `None` where there is no Delta table."""
     delta = open_delta(table)

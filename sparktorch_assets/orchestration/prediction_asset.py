@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from sparktorch_assets.errors import TooManyFailedRowsError
+from sparktorch_assets.errors import TableError, TooManyFailedRowsError
 from sparktorch_assets.orchestration.asset_keys import PREDICTIONS_GROUP, input_key, model_key, prediction_key
 from sparktorch_assets.orchestration.checks import failed_share_check, prediction_check_specs, prediction_checks
 from sparktorch_assets.orchestration.metadata import prediction_metadata
@@ -15,7 +15,7 @@ from sparktorch_assets.tasks import MlTask
 from sparktorch_assets.tasks.digest import task_digest
 
 if TYPE_CHECKING:
-    from sparktorch_assets.spark.score_report import Progress
+    from sparktorch_assets.spark.score_report import Progress, ScoreReport
 
 RESOURCE_KEYS = {"spark", "model_loader", "lake"}
 _SECONDS_BETWEEN_MESSAGES = 3.0
@@ -60,22 +60,9 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
 
 def _predict(context: dg.AssetExecutionContext, task: MlTask) -> Iterator[Any]:
     from sparktorch_assets.lake.tables import preview, row_count, table_schema
-    from sparktorch_assets.spark.score import score_table
 
-    resources = context.resources
-    loader_resource, lake = resources.model_loader, resources.lake
     try:
-        report = score_table(
-            lambda: resources.spark.spark_session,  # started only where there is something to score
-            task,
-            input_table=lake.table_uri(input_key(task.input)),
-            output_table=lake.table_uri(prediction_key(task)),
-            model_loader=loader_resource.build([task]),
-            slots=loader_resource.slot_policy(),
-            batch_size=None if task.batch.pinned else loader_resource.batch_size,
-            run_id=context.run.run_id,
-            on_progress=_report_to(context),
-        )
+        report = _score(context, task)
     except TooManyFailedRowsError as error:
         yield failed_share_check(task, str(error), failed=-1)
         raise
@@ -94,6 +81,40 @@ def _predict(context: dg.AssetExecutionContext, task: MlTask) -> Iterator[Any]:
         ),
         check_results=list(prediction_checks(task, report, rows)),
     )
+
+
+def _score(context: dg.AssetExecutionContext, task: MlTask) -> "ScoreReport":
+    """From the input's files; where it has none, from the view or table of that name in the Spark session."""
+    from sparktorch_assets.lake.tables import has_table
+    from sparktorch_assets.spark.score import score_table
+    from sparktorch_assets.spark.score_dataframe import score_dataframe
+
+    resources = context.resources
+    loader_resource, lake = resources.model_loader, resources.lake
+    source = lake.table_uri(input_key(task.input))
+    settings: dict[str, Any] = {
+        "output_table": lake.table_uri(prediction_key(task)),
+        "model_loader": loader_resource.build([task]),
+        "slots": loader_resource.slot_policy(),
+        "batch_size": None if task.batch.pinned else loader_resource.batch_size,
+        "run_id": context.run.run_id,
+    }
+    if has_table(source):
+        return score_table(
+            lambda: resources.spark.spark_session,  # started only where there is something to score
+            task,
+            input_table=source,
+            on_progress=_report_to(context),
+            **settings,
+        )
+    session, view = resources.spark.spark_session, ".".join(input_key(task.input).path)
+    if not session.catalog.tableExists(view):
+        raise TableError(
+            f"task {task.name!r}: its input has no table at {source}, and the Spark session knows no view or table "
+            f"{view!r}; materialize {task.input!r} first"
+        )
+    context.log.info("%r has no files to read: Spark reads it, and all of it is scored", view)
+    return score_dataframe(session, task, session.table(view), **settings)
 
 
 def _report_to(context: dg.AssetExecutionContext) -> Callable[["Progress"], None]:

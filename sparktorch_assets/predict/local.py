@@ -30,7 +30,7 @@ class LocalPredictor:
         slots: the device policy and models per GPU.
         concurrent_slots: slots at work on this host at once; each gets `cores / concurrent_slots` CPU threads.
         gpu_addresses: the GPU addresses that Spark gave the task.
-        ceilings: rows per length bucket that are known to fit, from `Tally.ceilings` of an earlier run.
+        ceilings: what is known to fit, from `Tally.ceilings` of an earlier run with this model.
 
     Raises:
         UnknownTaskError, ModelError, DeviceError: as `ModelLoader.bring_up_model`.
@@ -73,7 +73,10 @@ class LocalPredictor:
         self.overlaps = gpu is not None or (_threads() > 1 and _encodes_long(self.task))
         """Whether encoding, forward passes and writing go on side by side. On the CPU only work that leaves Python's
         lock alone gains from it; for plain columns it costs half as much again (benchmarks/LOG.md)."""
-        self._ceilings = {int(bucket): rows for bucket, rows in (ceilings or {}).items()}
+        mine = f"{self.device.partition(':')[0]}:"
+        self._ceilings = {
+            int(name.removeprefix(mine)): rows for name, rows in (ceilings or {}).items() if name.startswith(mine)
+        }
         self.load_s = time.perf_counter() - started
 
     def windows(self) -> "TorchModel | UserModel":

@@ -215,6 +215,7 @@ class TorchModel:
         predictions = self._decode(encoded.window_rows, outputs, failures)
         tally.spend("forward", forwarded - started)
         tally.spend("decode", time.perf_counter() - forwarded)
+        tally.keep_below({f"{self.device.type}:{bucket}": rows for bucket, rows in self.sizer.ceilings.items()})
         if self.network.agreement is not None:
             tally.compared(self.network.agreement.share, self.network.agreement.confidence_difference)
         return predictions
@@ -246,7 +247,7 @@ class TorchModel:
             if out_of_memory is not None:
                 self.network.transfer.free()
                 self.sizer.out_of_memory(len(part), longest)
-                tally.out_of_memory(self.sizer.ceilings)
+                tally.splits += 1
                 if self._ceilings is not None:
                     self._ceilings.add(self.sizer.ceilings)
                 middle = len(part) // 2

@@ -23,7 +23,7 @@ from sparktorch_assets.lake.snapshot import data_version_of
 from sparktorch_assets.lake.tables import table_schema
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.schema import output_schema
-from sparktorch_assets.spark.score_commit import commit_scored, tally_now
+from sparktorch_assets.spark.score_commit import commit_scored, known_ceilings, tally_now
 from sparktorch_assets.spark.score_progress import ProgressWatch
 from sparktorch_assets.spark.score_report import Progress, ScoreReport
 from sparktorch_assets.spark.score_run import RunResult, run_shards
@@ -89,7 +89,7 @@ def score_table(
         return _report(task, plan, digest, seconds, tally=tally_now(plan, plan.snapshot))
     run, used_slots = RunResult(), 0
     if plan.new:
-        from sparktorch_assets.spark.slot_count import count_slots
+        from sparktorch_assets.spark.slot_count import count_slots, slots_on_a_worker
         from sparktorch_assets.spark.worker_python import check_session_python
 
         session = spark() if callable(spark) else spark
@@ -103,13 +103,14 @@ def score_table(
             model_loader=model_loader,
             slots=policy,
             batch_size=batch_size,
-            concurrent_slots=used_slots,
+            concurrent_slots=slots_on_a_worker(session, policy),
             output_table=Folder(output_table).absolute,
             read_schema=read_schema,
             schema=plan.part_schema,
             model_digest=digest,
             packs=(),
             partition=plan.partition,
+            ceilings=known_ceilings(output_table, digest),
         )
         with ProgressWatch(plan, on_progress):
             run = run_shards(session, job, plan.new, used_slots)

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from sparktorch_assets.errors import TableError, TooManyFailedRowsError
+from sparktorch_assets.lake.commit import last_commit_metadata
 from sparktorch_assets.lake.part_file import PartFile
 from sparktorch_assets.lake.partition import partition_folder
 from sparktorch_assets.lake.plan import Plan
@@ -57,6 +58,14 @@ def tally_now(plan: Plan, snapshot: Snapshot) -> Tally:
     if not plan.partition:
         return table_tally(plan.output_table, snapshot)
     return parts_tally(plan.output_table, snapshot.within(plan.partition).keys())
+
+
+def known_ceilings(output_table: str, digest: str) -> dict[str, int]:
+    """The batch sizes that the last run of the same model found to fit (`Tally.ceilings`); empty where it hit no limit."""
+    metadata = last_commit_metadata(output_table)
+    if metadata.get("model_digest") != digest or TALLY_KEY not in metadata:
+        return {}
+    return Tally.from_plain(json.loads(metadata[TALLY_KEY])).ceilings
 
 
 def _partition_tally(plan: Plan, current: Snapshot, added: Sequence[Tally]) -> Tally:

@@ -11,7 +11,7 @@ import pickle
 import socket
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +56,8 @@ class ScoreJob:
     """Shards, packed by `pack`; a worker opens only its own."""
     partition: Partition = ()
     """Of the output."""
+    ceilings: Mapping[str, int] = field(default_factory=dict)
+    """Batch sizes that are known to fit, from `Tally.ceilings` of the run before."""
 
 
 def pack(shards: Sequence[Shard]) -> bytes:
@@ -156,6 +158,7 @@ class _PackWork:
             slots=job.slots,
             concurrent_slots=job.concurrent_slots,
             gpu_addresses=_gpu_addresses(),
+            ceilings=job.ceilings,
         )
         _freeze()
         predicted = predict_keyed(

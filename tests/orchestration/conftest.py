@@ -15,6 +15,8 @@ def project(tmp_path: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"weights")
     (folder / "card.json").write_text('{"held_out_accuracy": 0.9, "majority_class_accuracy": 0.6, "note": "small"}')
+    for table in ("events", "predictions/other"):
+        (tmp_path / "data" / "lake" / table).mkdir(parents=True)
     return tmp_path
 
 

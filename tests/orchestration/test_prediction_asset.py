@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import dagster as dg
 import pytest
 from orchestration_fakes import FakeScoreTable, a_task
 
-from sparktorch_assets.errors import TooManyFailedRowsError
+from sparktorch_assets.errors import TableError, TooManyFailedRowsError
 from sparktorch_assets.orchestration.factory import build_prediction_assets
 from sparktorch_assets.orchestration.prediction_asset import build_prediction_asset
 from sparktorch_assets.tally import Tally
@@ -51,11 +52,12 @@ def test_a_tasks_own_batch_policy_goes_before_the_resources(resources: dict[str,
 
 def test_what_was_learnt_about_batches_and_precision_is_shown(resources: dict[str, Any], score: FakeScoreTable):
     score.tally.batch_sizes = {"512": 3, "7": 1}
-    score.tally.out_of_memory({0: 512})
+    score.tally.splits = 1
+    score.tally.keep_below({"cpu:0": 512})
     score.tally.compared(0.99, 0.02)
     values = {name: value.value for name, value in shown(run(resources)).items()}
     assert "| 512 | 3 |" in values["batch_sizes"]
-    assert (values["out_of_memory_splits"], values["rows_that_fit"]) == (1, {"0": 512})
+    assert (values["out_of_memory_splits"], values["rows_that_fit"]) == (1, {"cpu:0": 512})
     assert (values["agreement_with_fp32"], values["confidence_difference_to_fp32"]) == (0.99, 0.02)
 
 
@@ -64,6 +66,46 @@ def test_a_chained_task_reads_the_other_tasks_table(resources: dict[str, Any], s
     assert asset.asset_deps[KEY] == {dg.AssetKey(["predictions", "other"]), dg.AssetKey(["models", "sample"])}
     run(resources, a_task(input="predictions/other"))
     assert score.calls[0]["input_table"].endswith("/data/lake/predictions/other")
+
+
+class ViewSession:
+    """A Spark session that knows one view."""
+
+    catalog = property(lambda self: self)
+
+    def tableExists(self, name: str) -> bool:
+        return name == "orders"
+
+    def table(self, name: str) -> str:
+        return f"the rows of {name}"
+
+
+class ViewSpark(dg.ConfigurableResource):
+    @property
+    def spark_session(self) -> Any:
+        return ViewSession()
+
+
+def test_a_view_without_files_is_scored_by_spark(
+    resources: dict[str, Any], score: FakeScoreTable, monkeypatch: pytest.MonkeyPatch
+):
+    calls = []
+
+    def score_dataframe(spark: Any, task: Any, dataframe: Any, **given: Any) -> Any:
+        calls.append(dataframe)
+        return replace(score(spark, task, on_progress=lambda _: None, **given), path="spark_ml_predict")
+
+    monkeypatch.setattr("sparktorch_assets.spark.score_dataframe.score_dataframe", score_dataframe)
+    values = shown(run(resources | {"spark": ViewSpark()}, a_task(input="orders")))
+    assert calls == ["the rows of orders"]
+    assert values["path"].value == "spark_ml_predict"
+
+
+def test_an_input_that_is_nowhere_is_named(resources: dict[str, Any], score: FakeScoreTable):
+    with pytest.raises(
+        TableError, match="no table at .*missing, and .* no view or table 'missing'; materialize 'missing'"
+    ):
+        dg.materialize([build_prediction_asset(a_task(input="missing"))], resources=resources | {"spark": ViewSpark()})
 
 
 def test_metadata_holds_everything_a_reader_wants(resources: dict[str, Any], score: FakeScoreTable, project: Path):
