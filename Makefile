@@ -2,12 +2,12 @@
 # make test  all tests
 # make dev   Dagster's UI on this machine: http://127.0.0.1:3000
 # make lint  ruff, mypy, import-linter
-# make bench-score, bench-predict, bench-plan, bench-memory, bench-score-memory   figures, side by side with their ceilings (minutes; BENCH=options)
+# make bench-score, bench-predict (and other bench-*)   figures, side by side with their ceilings (minutes; BENCH=options)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test dev lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory
+.PHONY: run test dev lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings
 
 PORT ?= 3000
 BIN := .venv/bin
@@ -40,6 +40,9 @@ bench-plan: $(READY)
 
 bench-score-memory: $(READY)
 	@$(BIN)/python benchmarks/bench_score_memory.py $(BENCH)
+
+bench-encodings: $(READY)
+	@$(BIN)/python benchmarks/bench_encodings.py
 
 bench-memory: $(READY)
 	@$(BIN)/python benchmarks/bench_memory.py $(BENCH)
