@@ -279,8 +279,8 @@ class _Partition(Generic[K]):
                 for field in self._schema
             ]
             final = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
-            self._count(result, failures, tally)
             if final.num_rows:
+                self._count(result, failures, tally)
                 yield chunk.key, final
 
     def _apply(

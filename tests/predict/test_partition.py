@@ -231,6 +231,23 @@ def test_rows_only_model(echo_task, table, loader):
     assert tally.batch_sizes == {"2": 2, "1": 1}
 
 
+@pytest.mark.parametrize(
+    "hooks",
+    [
+        Hooks(row_preprocessor=lambda row: None),
+        Hooks(batch_preprocessor=lambda frame: frame[:0]),
+        Hooks(row_postprocessor=lambda row: None),
+        Hooks(batch_postprocessor=lambda frame: frame[:0]),
+    ],
+)
+def test_a_hook_may_drop_every_row(hooks, echo_task, table, loader):
+    """Nothing comes out, and every row is counted as dropped."""
+    tally = Tally()
+    batches = [table(3), table(2, 3)]
+    assert list(predict_map(0, batches, echo_task(hooks=hooks), 2, model_loader=loader, tally=tally)) == []
+    assert (tally.rows, tally.dropped, tally.balanced) == (5, 5, True)
+
+
 def test_unknown_task_suggests_the_nearest(echo_task, table):
     """A misspelt name is answered with the nearest one."""
     with pytest.raises(UnknownTaskError, match="no ml_task 'ecko'; did you mean 'echo'"):
