@@ -22,7 +22,7 @@ LONG_S = 1.0
 MOST_SIZE = 1 << 20
 """Rows or padded tokens that are tried at most."""
 
-CLEAN_SHARE = 0.8
+CLEAN_SHARE = 0.9
 LEAST_ROWS = 16
 
 TOKEN_BYTES = 9

@@ -15,6 +15,9 @@ Result = TypeVar("Result")
 PATIENCE_ROWS = 16
 """So many rows failing one after the other, with none that ever succeeded, is the model's fault and not the rows'."""
 
+PIECES = 4
+"""A failing batch is cut into so many pieces: about as many calls as halves need, over two thirds of the rows."""
+
 _MESSAGE_CHARACTERS = 200
 
 
@@ -53,9 +56,9 @@ class Quarantine:
     def run(
         self, stage: str, rows: Rows, step: Callable[[Rows], Result]
     ) -> tuple[list[tuple[Rows, Result]], dict[int, RowFailure]]:
-        """Run `step` on `rows`; where it raises, on halves of them, down to single rows.
+        """Run `step` on `rows`; where it raises, on quarters of them, down to single rows.
 
-        A batch of n rows with one bad row costs at most 2 log2(n) further calls over at most 2 n rows in all.
+        A batch of n rows with one bad row costs about 4 log4(n) further calls, over 4/3 n rows in all.
 
         Returns:
             The pieces that succeeded, in order, and per failed row its failure.
@@ -78,8 +81,8 @@ class Quarantine:
                     failures[int(part[0])] = RowFailure.of(stage, error)
                     self._give_up_if_hopeless(stage, error)
                 else:
-                    middle = len(part) // 2
-                    stack += [part[middle:], part[:middle]]
+                    size = -(-len(part) // PIECES)
+                    stack += [part[start : start + size] for start in range(0, len(part), size)][::-1]
             else:
                 self._succeeded.add(stage)
                 pieces.append((part, result))

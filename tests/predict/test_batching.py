@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparktorch_assets.errors import ModelError, TaskError
-from sparktorch_assets.predict.batch_sizer import FIRST_ROWS, GROWTH, BatchSizer
+from sparktorch_assets.predict.batch_sizer import FIRST_ROWS, GROWTH, LEAST_ROWS, BatchSizer
 from sparktorch_assets.predict.duplicates import distinct_rows
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.memory import SharedCeilings, is_out_of_memory
@@ -67,7 +67,7 @@ def test_batches_shrink_where_rows_keep_failing():
     found, pinned = BatchSizer(BatchPolicy()), BatchSizer(BatchPolicy(batch_size=1000))
     for sizer in (found, pinned):
         sizer.failed(10, 1000)
-    assert found.most(0) == 20
+    assert found.most(0) == LEAST_ROWS
     assert pinned.most(0) == 1000
 
 
