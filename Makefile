@@ -7,7 +7,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test dev lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings
+.PHONY: run test dev lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-gpu
 
 PORT ?= 3000
 BIN := .venv/bin
@@ -43,6 +43,9 @@ bench-score-memory: $(READY)
 
 bench-encodings: $(READY)
 	@$(BIN)/python benchmarks/bench_encodings.py
+
+bench-gpu: $(READY)
+	@$(BIN)/python benchmarks/bench_gpu.py $(BENCH)
 
 bench-memory: $(READY)
 	@$(BIN)/python benchmarks/bench_memory.py $(BENCH)
