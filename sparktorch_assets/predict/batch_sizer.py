@@ -85,7 +85,7 @@ class BatchSizer:
     def _mostly_clean(self) -> int:
         """Rows of which CLEAN_SHARE of the batches hold no failing one, going by the rows so far.
 
-        A batch with a failing row costs up to three times a clean one, bisected: where rows keep failing, smaller
+        A batch with a failing row costs up to two and a half times a clean one, cut up to find it: where rows keep failing, smaller
         batches waste less. A size that the user pinned stays.
         """
         if self._pinned or not self._failed_rows:

@@ -1,4 +1,4 @@
-"""What one bad row costs: one row. Bisecting finds the rows that make a batch fail; the rest of the batch goes on."""
+"""What one bad row costs: one row. Cutting a failing batch up finds the rows that make it fail; the rest of the batch goes on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
