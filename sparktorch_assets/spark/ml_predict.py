@@ -14,6 +14,7 @@ from pyspark.sql.types import StructField, StructType
 
 from sparktorch_assets.errors import InputSchemaError, TaskError
 from sparktorch_assets.spark.slot_count import count_slots, is_connect, slots_on_a_worker
+from sparktorch_assets.spark.task_place import task_place
 from sparktorch_assets.spark.worker_python import check_session_python, check_worker, driver_version
 from sparktorch_assets.tasks.digest import check_file
 from sparktorch_assets.tasks.ml_task import MlTask
@@ -152,17 +153,6 @@ class PredictPartition:
             gpu_addresses=gpu_addresses,
         )
         yield from predict_batches(_prepend(first, filled), predictor=predictor, schema=self._schema)
-
-
-def task_place() -> tuple[int, tuple[str, ...]]:
-    """The running Spark task's partition number and the GPU addresses that Spark gave it; (0, ()) outside of a task."""
-    from pyspark import TaskContext
-
-    context = TaskContext.get()
-    if context is None:
-        return 0, ()
-    gpus = (context.resources() or {}).get("gpu")
-    return context.partitionId(), tuple(gpus.addresses) if gpus else ()
 
 
 def _prepend(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -13,7 +13,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,6 +28,7 @@ from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.rows_hint import RowsHint
 from sparktorch_assets.spark.score_failure import marked
+from sparktorch_assets.spark.task_place import task_place
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.digest import model_digest
@@ -150,6 +150,7 @@ class _PackWork:
 
         job = self._job
         _check_model(job)
+        _, gpu_addresses = task_place()
         predictor = LocalPredictor(
             job.task,
             job.batch_size,
@@ -157,7 +158,7 @@ class _PackWork:
             model_loader=job.model_loader,
             slots=job.slots,
             concurrent_slots=job.concurrent_slots,
-            gpu_addresses=_gpu_addresses(),
+            gpu_addresses=gpu_addresses,
             ceilings=job.ceilings,
         )
         _freeze()
@@ -270,11 +271,3 @@ def _freeze() -> None:
         gc.collect()
         gc.freeze()
         _frozen.append(True)
-
-
-def _gpu_addresses() -> tuple[str, ...]:
-    from pyspark import TaskContext
-
-    context = TaskContext.get()
-    resources: Any = context.resources() if context is not None else {}
-    return tuple(resources["gpu"].addresses) if "gpu" in resources else ()

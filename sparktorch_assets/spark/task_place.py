@@ -1,0 +1,12 @@
+"""Where in its job the running Spark task stands, and which GPUs Spark gave it: what a slot's device hangs on."""
+
+
+def task_place() -> tuple[int, tuple[str, ...]]:
+    """The running Spark task's partition number and the GPU addresses that Spark gave it; (0, ()) outside of a task."""
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    if context is None:
+        return 0, ()
+    gpus = (context.resources() or {}).get("gpu")
+    return context.partitionId(), tuple(gpus.addresses) if gpus else ()
