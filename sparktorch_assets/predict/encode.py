@@ -69,7 +69,7 @@ class NumericEncoder:
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
         """Each column cast to float32 and put beside the others."""
-        x_FN = np.empty((len(self.columns), batch.num_rows), dtype=np.float32)
+        x_NF = np.empty((batch.num_rows, len(self.columns)), dtype=np.float32)
         failures: dict[int, RowFailure] = {}
         for f, name in enumerate(self.columns):
             column = column_of(batch, name)
@@ -78,8 +78,8 @@ class NumericEncoder:
             x_N = column if column.type == pa.float32() else column.cast(pa.float32(), safe=False)
             if x_N.null_count:
                 x_N = x_N.fill_null(0.0 if self._fill is None else self._fill)
-            x_FN[f] = x_N.to_numpy(zero_copy_only=False)
-        return DenseFeature((torch.from_numpy(x_FN).T.contiguous(),), failures)
+            x_NF[:, f] = x_N.to_numpy(zero_copy_only=False)
+        return DenseFeature((torch.from_numpy(x_NF),), failures)
 
 
 class CategoricalEncoder:

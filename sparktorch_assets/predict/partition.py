@@ -13,10 +13,10 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sparktorch_assets.errors import HookError
 from sparktorch_assets.predict.apply_hooks import HookedRows, apply_batch_hook, apply_row_hook
+from sparktorch_assets.predict.count import count_predictions
 from sparktorch_assets.predict.duplicates import distinct_rows
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
 from sparktorch_assets.predict.local import LocalPredictor
@@ -26,7 +26,7 @@ from sparktorch_assets.predict.row_filter import filter_rows
 from sparktorch_assets.predict.row_queue import RowQueue
 from sparktorch_assets.predict.rows import rows_to_batch
 from sparktorch_assets.predict.schema import output_schema
-from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
+from sparktorch_assets.tally import Tally
 
 K = TypeVar("K")
 
@@ -280,7 +280,7 @@ class _Partition(Generic[K]):
             ]
             final = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
             if final.num_rows:
-                self._count(result, failures, tally)
+                count_predictions(result, failures, self._task, self._device, tally)
                 yield chunk.key, final
 
     def _apply(
@@ -308,21 +308,6 @@ class _Partition(Generic[K]):
                 f"task {self._task.name!r}: the postprocessor left out {', '.join(map(repr, missing))}, which the table "
                 f"holds; return the whole row, or narrow the task's keep_columns"
             )
-
-    def _count(self, result: pa.RecordBatch, failures: dict[int, RowFailure], tally: Tally) -> None:
-        tally.failed += len(failures)
-        tally.predicted += result.num_rows - len(failures)
-        tally.devices[self._device] = tally.devices.get(self._device, 0) + result.num_rows
-        for failure in failures.values():
-            tally.reasons[failure.reason] = tally.reasons.get(failure.reason, 0) + 1
-        for item in pc.value_counts(result.column(self._task.class_column).drop_null()):
-            name = item["values"].as_py()
-            tally.classes[name] = tally.classes.get(name, 0) + item["counts"].as_py()
-        confidence = result.column(self._task.confidence_column).drop_null().to_numpy(zero_copy_only=False)
-        tally.confidence_sum += float(confidence.sum(dtype=np.float64))
-        bins = np.clip((confidence * CONFIDENCE_BINS).astype(np.int64), 0, CONFIDENCE_BINS - 1)
-        counts = np.bincount(bins, minlength=CONFIDENCE_BINS).tolist()
-        tally.confidence_histogram = [a + b for a, b in zip(tally.confidence_histogram, counts, strict=True)]
 
 
 def with_columns(batch: pa.RecordBatch, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:

@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.part_file import READ_THREADS, PartFile, describe_part
-from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
+from sparktorch_assets.predict.count import count_values
+from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask
 
 _CHUNK_BYTES = 8 << 20
@@ -78,13 +77,7 @@ def _count(batch: pa.RecordBatch, task: MlTask, tally: Tally) -> None:
     tally.rows += batch.num_rows
     tally.failed += failed
     tally.predicted += batch.num_rows - failed
-    for item in pc.value_counts(batch.column(task.class_column).drop_null()):
-        name = item["values"].as_py()
-        tally.classes[name] = tally.classes.get(name, 0) + item["counts"].as_py()
     for text in errors.drop_null().to_pylist():
         reason = ": ".join(text.split(": ")[:2])  # stage and kind; the message may quote the row
         tally.reasons[reason] = tally.reasons.get(reason, 0) + 1
-    confidence = batch.column(task.confidence_column).drop_null().to_numpy(zero_copy_only=False)
-    tally.confidence_sum += float(confidence.sum(dtype=np.float64))
-    counts, _ = np.histogram(confidence, bins=CONFIDENCE_BINS, range=(0.0, 1.0))
-    tally.confidence_histogram = [a + int(b) for a, b in zip(tally.confidence_histogram, counts, strict=True)]
+    count_values(batch, task, tally)
