@@ -19,8 +19,10 @@ SAMPLES = 3
 """Batches of each size whose best counts: a single one says more of the machine than of the size."""
 LONG_S = 1.0
 """A batch that takes so long gains nothing from being larger."""
-MOST_SIZE = 1 << 20
-"""Rows or padded tokens that are tried at most."""
+MOST_ROWS = 65_536
+"""Rows a batch and a window at most, where only speed decides: beyond, nothing was found to gain."""
+MOST_TOKENS = 1 << 20
+"""Padded tokens that are tried at most."""
 
 CLEAN_SHARE = 0.9
 LEAST_ROWS = 16
@@ -36,9 +38,7 @@ class BatchSizer:
 
     Args:
         policy: the task's limits.
-        row_bytes: bytes of a row's encoded inputs, without texts.
         has_lengths: whether rows have tokens; sizes are then tokens.
-        most_rows: no batch has more.
         rows: a size in rows that goes before the policy.
         ceilings: rows per length bucket that are known to fit, from an earlier run.
     """
@@ -47,9 +47,7 @@ class BatchSizer:
         self,
         policy: BatchPolicy,
         *,
-        row_bytes: int = 0,
         has_lengths: bool = False,
-        most_rows: int = NO_LIMIT,
         rows: int | None = None,
         ceilings: Mapping[int, int] | None = None,
     ) -> None:
@@ -57,13 +55,11 @@ class BatchSizer:
         self.ceilings = dict(ceilings or {})
         self.rows = rows or policy.batch_size or NO_LIMIT
         self.tokens = NO_LIMIT if rows else policy.max_tokens or NO_LIMIT
-        if policy.max_bytes is not None and not rows:
-            if has_lengths:
-                self.tokens = min(self.tokens, max(1, policy.max_bytes // TOKEN_BYTES))
-            else:
-                self.rows = min(self.rows, max(1, policy.max_bytes // max(1, row_bytes)))
-        self._most_rows = most_rows
-        self.rows = min(self.rows, most_rows)
+        self._max_bytes = None if rows else policy.max_bytes
+        if self._max_bytes is not None and has_lengths:
+            self.tokens = min(self.tokens, max(1, self._max_bytes // TOKEN_BYTES))
+        self._window_bytes = policy.window_bytes
+        self._row_bytes: int | None = None
         self.searching = rows is None and not policy.pinned
         self._pinned = not self.searching
         self._seen_rows = self._failed_rows = 0
@@ -73,20 +69,42 @@ class BatchSizer:
         if self.searching:
             self._set(FIRST_TOKENS if has_lengths else FIRST_ROWS)
 
+    @property
+    def fitting_rows(self) -> int:
+        """Rows without lengths whose encoded inputs take no more than the policy's `window_bytes`; few, until it is
+        known how many bytes a row takes."""
+        if self._row_bytes is None:
+            return FIRST_ROWS
+        return max(1, min(MOST_ROWS, self._window_bytes // max(1, self._row_bytes)))
+
+    def rows_take(self, row_bytes: int) -> None:
+        """Take note of the bytes of a row's encoded inputs, texts aside."""
+        if row_bytes == self._row_bytes:
+            return
+        self._row_bytes = row_bytes
+        if self.searching and not self.has_lengths:
+            self._set(min(self._size, self.fitting_rows))
+
     def most(self, longest: int) -> int:
         """Rows that a batch with a longest row of this many tokens (0 without lengths) may have."""
         by_tokens = max(1, self.tokens // max(1, longest)) if self.has_lengths else NO_LIMIT
         fits = min(
             (rows for bucket, rows in self.ceilings.items() if bucket <= length_bucket(longest)), default=NO_LIMIT
         )
-        return max(1, min(self.rows, by_tokens, fits, self._mostly_clean))
+        return max(1, min(self.rows, by_tokens, self._by_bytes, fits, self._mostly_clean))
+
+    @property
+    def _by_bytes(self) -> int:
+        if self._max_bytes is None or self.has_lengths:
+            return NO_LIMIT
+        return FIRST_ROWS if self._row_bytes is None else self._max_bytes // max(1, self._row_bytes)
 
     @property
     def _mostly_clean(self) -> int:
         """Rows of which CLEAN_SHARE of the batches hold no failing one, going by the rows so far.
 
-        A batch with a failing row costs up to two and a half times a clean one, cut up to find it: where rows keep failing, smaller
-        batches waste less. A size that the user pinned stays.
+        A batch with a failing row costs up to two and a half times a clean one, cut up to find it: where rows keep
+        failing, smaller batches waste less. A size that the user pinned stays.
         """
         if self._pinned or not self._failed_rows:
             return NO_LIMIT
@@ -112,9 +130,9 @@ class BatchSizer:
         *_, before_last, last = (0.0, 0.0, *self._rates.values())
         best_before = max((0.0, *list(self._rates.values())[:-2]))
         gains = max(before_last, last) >= WORTH * best_before  # two sizes in a row without a gain end the search
-        grown = self._size * GROWTH
-        if gains and seconds < LONG_S and (self.has_lengths or grown <= self._most_rows) and grown <= MOST_SIZE:
-            self._set(grown)
+        most = MOST_TOKENS if self.has_lengths else 1 << self.fitting_rows.bit_length() - 1
+        if gains and seconds < LONG_S and self._size < most:
+            self._set(min(self._size * GROWTH, most))
         else:
             self._settle()
 
@@ -141,7 +159,7 @@ class BatchSizer:
         if self.has_lengths:
             self.tokens = size
         else:
-            self.rows = min(size, self._most_rows)
+            self.rows = size
 
 
 def length_bucket(longest: int) -> int:

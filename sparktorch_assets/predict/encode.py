@@ -32,8 +32,8 @@ class Encoder(Protocol):
         ...
 
     @property
-    def row_bytes(self) -> int:
-        """Bytes of one row's tensors; 0 where rows differ or it cannot be known."""
+    def row_bytes(self) -> int | None:
+        """Bytes of one row's tensors; 0 for texts, which have lengths instead; `None` while it is not known."""
         ...
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
@@ -123,7 +123,7 @@ class CustomEncoder:
 
     def __init__(self, feature: CustomFeature) -> None:
         self.columns = tuple(feature.columns)
-        self.row_bytes = 0
+        self.row_bytes: int | None = None
         self._path = feature.encoder
         self._encoder: Any = load_import_path(feature.encoder, "CustomFeature.encoder")(**dict(feature.arguments))
         if not callable(self._encoder):
@@ -139,6 +139,9 @@ class CustomEncoder:
                 raise HookError(
                     f"encoder {self._path!r} gave {shape} for {batch.num_rows} rows; one entry a row is due"
                 )
+        if batch.num_rows:
+            row_bytes = sum(tensor[0].nbytes for tensor in tensors)
+            self.row_bytes = max(row_bytes, self.row_bytes or 0)  # windows may be padded to different widths
         return DenseFeature(tensors)
 
 

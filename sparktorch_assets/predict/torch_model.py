@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 
 from sparktorch_assets.errors import SparktorchError
-from sparktorch_assets.predict.batch_sizer import NO_LIMIT, TOKEN_BYTES, BatchSizer
+from sparktorch_assets.predict.batch_sizer import TOKEN_BYTES, BatchSizer
 from sparktorch_assets.predict.encode import make_encoder
 from sparktorch_assets.predict.encoded import EncodedFeature, consecutive
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
@@ -36,10 +36,8 @@ from sparktorch_assets.predict.watchdog import ends_worker_after
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.ml_task import MlTask
 
-MOST_ROWS = 65_536
-"""Rows a batch at most, where only speed decides: beyond, nothing was found to gain."""
 SEARCH_ROWS = 16_384
-"""Rows to encode at once while batches of fixed-size rows are still being tried, and to fill with whole batches then."""
+"""Rows to encode at once at most while batches of fixed-size rows are still being tried."""
 MOST_TOKENS_A_ROW = 256
 """Tokens a row that bound a window of texts; longer ones make it larger."""
 
@@ -88,7 +86,6 @@ class TorchModel:
         self.columns = task.feature_columns
         self.has_lengths = any(feature.kind == "text" for feature in task.features)
         self._encoders = [make_encoder(feature, models_root) for feature in task.features]
-        self._row_bytes = sum(encoder.row_bytes for encoder in self._encoders)
         self._labels = pa.array(task.labels, pa.string())
         self._ceilings = ceilings
         self._batches = 0
@@ -103,19 +100,19 @@ class TorchModel:
             self.sizer = self._new_sizer(batch_size)
 
     def _new_sizer(self, batch_size: int | None) -> BatchSizer:
-        return BatchSizer(
+        sizer = BatchSizer(
             self.task.batch,
-            row_bytes=self._row_bytes,
             has_lengths=self.has_lengths,
-            most_rows=self._most_rows,
             rows=batch_size,
             ceilings=self._ceilings.read() if self._ceilings else None,
         )
+        self._weigh_rows(sizer)
+        return sizer
 
-    @property
-    def _most_rows(self) -> int:
-        by_bytes = self.task.batch.window_bytes // self._row_bytes if self._row_bytes else NO_LIMIT
-        return max(1, min(by_bytes, MOST_ROWS)) if not self.has_lengths else NO_LIMIT
+    def _weigh_rows(self, sizer: BatchSizer) -> None:
+        row_bytes = [encoder.row_bytes for encoder in self._encoders]
+        if None not in row_bytes:
+            sizer.rows_take(sum(filter(None, row_bytes)))
 
     @property
     def window_rows(self) -> int:
@@ -124,9 +121,9 @@ class TorchModel:
             by_bytes = self.task.batch.window_bytes // (TOKEN_BYTES * MOST_TOKENS_A_ROW)
             return max(1, min(self.task.batch.window_rows, max(by_bytes, 256)))
         if self.sizer.searching:
-            return max(1, min(SEARCH_ROWS, self._most_rows))
+            return min(SEARCH_ROWS, self.sizer.fitting_rows)
         rows = self.sizer.most(0)
-        return rows * max(1, min(SEARCH_ROWS, self._most_rows) // rows)
+        return rows * max(1, self.sizer.fitting_rows // rows)
 
     @property
     def module(self) -> torch.nn.Module:
@@ -186,6 +183,7 @@ class TorchModel:
             features = [encoder.encode(good) for encoder in self._encoders]
         for feature in features:
             failures |= {int(rows[position]): failure for position, failure in feature.failures.items()}
+        self._weigh_rows(self.sizer)  # a user's encoder shows only now how many bytes it makes of a row
         tally.spend("encode", time.perf_counter() - started)
         return Encoded(window_rows=batch.num_rows, rows=rows, features=features, failures=failures)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,7 @@ from sparktorch_assets.predict.model_cache import cached_model
 from sparktorch_assets.predict.overlap import ahead
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.tally import Tally
-from sparktorch_assets.tasks import BatchPolicy, Execution, MlTask, ModelSpec, NumericFeature, TextFeature
+from sparktorch_assets.tasks import BatchPolicy, CustomFeature, Execution, MlTask, ModelSpec, NumericFeature, TextFeature
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +40,8 @@ def predicted(batches):
 def test_the_fastest_size_is_found_and_kept():
     """Sizes grow until two in a row bring no more rows a second; the smallest of the fast ones stays, and a single slow
     batch (the machine was busy) changes nothing."""
-    sizer = BatchSizer(BatchPolicy(), most_rows=65_536)
+    sizer = BatchSizer(BatchPolicy())
+    sizer.rows_take(64)
     sizes = []
     rates = {FIRST_ROWS * GROWTH**power: rate for power, rate in enumerate([1e4, 2e4, 5e4, 5.1e4, 4.9e4])}
     sizer.measured(sizer.rows, 0.9)  # the first batch warms up and does not count
@@ -58,8 +60,59 @@ def test_the_fastest_size_is_found_and_kept():
 )
 def test_pinned_sizes_are_not_searched(policy, rows):
     """Rows and bytes bind as declared; nothing is tried out."""
-    sizer = BatchSizer(policy, row_bytes=10)
+    sizer = BatchSizer(policy)
+    sizer.rows_take(10)
     assert (sizer.searching, sizer.most(0)) == (False, rows)
+
+
+def test_sizes_are_tried_only_as_far_as_a_window_holds():
+    """Large rows: the last size that is tried is the largest power of two that window_bytes holds."""
+    sizer = BatchSizer(BatchPolicy(window_bytes=64 << 20))
+    sizer.rows_take(600_000)  # an image of 224 x 224
+    sizes = set()
+    while sizer.searching:
+        sizes.add(sizer.rows)
+        sizer.measured(sizer.rows, 1e-3)
+    assert sizes == {32, 64}
+    assert sizer.rows == 64
+
+
+class Wide:
+    """A user's encoder that makes 4,000 bytes of a row; it tells nobody but by its tensors."""
+
+    rows_at_once: ClassVar[list[int]] = []
+
+    def __call__(self, batch):
+        self.rows_at_once.append(batch.num_rows)
+        return torch.tensor(batch.column("x").to_numpy()).float().unsqueeze(1).expand(-1, 1000).contiguous()
+
+
+@pytest.mark.parametrize(
+    ("policy", "batches", "first_window"),
+    [
+        (BatchPolicy(batch_size=5, window_bytes=40_000), {"5": 20}, 30),
+        (BatchPolicy(max_bytes=12_000, window_bytes=40_000), {"3": 32, "2": 2}, 32),
+        (BatchPolicy(batch_size=50, window_bytes=40_000), {"50": 2}, 50),  # what is pinned holds, whatever it takes
+    ],
+)
+def test_a_users_encoder_is_bounded_by_the_bytes_that_it_makes(policy, batches, first_window):
+    """How much a row takes is seen on the first, small window: later ones hold window_bytes, batches max_bytes."""
+    Wide.rows_at_once.clear()
+    task = MlTask(
+        name="wide",
+        input="table",
+        model=ModelSpec(factory="sparktorch_assets.testing:build", arguments={"network": "Echo"}),
+        features=[CustomFeature(columns=["x"], encoder=f"{__name__}:Wide")],
+        labels=["0", "1"],
+        batch=policy,
+    )
+    batch = pa.record_batch({"x": pa.array(np.where(np.arange(100) % 2, 1.0, -1.0))})
+    tally = Tally()
+    found = predicted(predict_map(0, [batch], task, model_loader=ModelLoader("."), tally=tally))
+    assert [row["predicted_class"] for row in found] == ["0", "1"] * 50
+    assert tally.batch_sizes == batches
+    assert Wide.rows_at_once[0] == first_window
+    assert max(Wide.rows_at_once[1:]) <= max(policy.batch_size or 0, 10)
 
 
 def test_batches_shrink_where_rows_keep_failing():
