@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from networks import build
+from networks import BUILDERS, build
 from PIL import Image
 
 from sparktorch_assets.predict.batch_sizer import BatchSizer
@@ -45,6 +45,7 @@ IMAGE_BATCH = 32
 MLP_BATCH = 8_192
 ROWS_BATCH = 1_024
 ABCD = ("a", "b", "c", "d")
+WORKLOADS = ("text", "images", "tabular", "rows_only", "poison")
 
 
 def task_of(workload: str, features: list[Feature], labels: list[str], batch: BatchPolicy) -> MlTask:
@@ -215,8 +216,9 @@ def run(name: str, scale: float, device: torch.device) -> tuple[int, Callable[[]
     else:
         clean = table(int(200_000 * scale))
         batches = poisoned(clean)
-        task = task_of(name, floats, list(ABCD), BatchPolicy())
-        ceiling, what = (lambda: predict(task, clean)), "the same without poison"
+        features = [] if name == "poison_rows" else floats
+        task, free = (task_of(of, features, list(ABCD), BatchPolicy()) for of in (name, f"{name}_free"))
+        ceiling, what = (lambda: predict(free, clean)), "the same without poison"  # and a batch size of its own
     return sum(batch.num_rows for batch in batches), ceiling, (lambda: predict(task, batches)), what
 
 
@@ -267,14 +269,12 @@ def on_spark(rows: int) -> Iterator[tuple[str, float]]:
 def main() -> None:
     """Measure, print a table, end with one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "workloads", nargs="*", help="text images images-50 tabular rows_only poison; all but images-50"
-    )
+    parser.add_argument("workloads", nargs="*", help=f"of {' '.join(BUILDERS)}; {' '.join(WORKLOADS)} if none is named")
     parser.add_argument("--scale", type=float, default=1.0, help="a factor on every workload's rows")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--with-spark", action="store_true", help="also the text workload by map_in_arrow and its like")
     options = parser.parse_args()
-    names = options.workloads or ["text", "images", "tabular", "rows_only", "poison"]
+    names = options.workloads or WORKLOADS
     gpu = torch.cuda.is_available()
     device = torch.device("cuda" if gpu else "cpu")
     where = torch.cuda.get_device_name() if gpu else f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"

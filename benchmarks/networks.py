@@ -83,12 +83,14 @@ def mlp() -> nn.Module:
 
 
 class PickyMlp(nn.Module):
-    """16-512-512-4; raises for a batch with a poisoned row (first feature above 1e6), after it has done the work: the
+    """16-W-W-4; raises for a batch with a poisoned row (first feature above 1e6), after it has done the work: the
     dearest way to fail."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(16, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 4))
+        self.mlp = nn.Sequential(
+            nn.Linear(16, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 4)
+        )
 
     def forward(self, x_BF: torch.Tensor) -> torch.Tensor:
         """Logits (B, 4)."""
@@ -107,6 +109,8 @@ class RowsMlp:
     def predict(self, rows: list[dict[str, Any]]) -> Any:
         """Add `predicted_class` and `confidence`."""
         x_BF = torch.tensor([[row[f"f{f}"] for f in range(16)] for row in rows])
+        if bool((x_BF[:, 0] > 1e6).any()):
+            raise ValueError("poison")
         with torch.inference_mode():
             confidence_B, index_B = torch.softmax(self.mlp(x_BF), dim=1).max(dim=1)
         for row, index, confidence in zip(rows, index_B.tolist(), confidence_B.tolist(), strict=True):
@@ -119,13 +123,15 @@ BUILDERS = {
     "images": lambda: resnet((2, 2, 2, 2), 1),
     "images-50": lambda: resnet((3, 4, 6, 3), 4),
     "tabular": mlp,
-    "poison": PickyMlp,
     "rows_only": RowsMlp,
+    "poison": lambda: PickyMlp(512),
+    "poison_wide": lambda: PickyMlp(2048),
+    "poison_rows": RowsMlp,
 }
 
 
 def build(_weights: Path | None, _device: torch.device, workload: str) -> Any:
-    """A task's factory: the workload's network, the same weights every time."""
+    """A task's factory: the workload's network, the same weights every time. `<workload>_free` is a second instance."""
     torch.manual_seed(0)
-    found = BUILDERS[workload]()
+    found = BUILDERS[workload.removesuffix("_free")]()
     return found.eval() if isinstance(found, nn.Module) else found

@@ -7,6 +7,7 @@ Sizes are rows, or padded tokens where rows have lengths. What ran out of memory
 
 from collections.abc import Mapping
 
+from sparktorch_assets.predict.failing_share import CALL_ROWS, FailingShare
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
 
 FIRST_ROWS = 32
@@ -23,9 +24,6 @@ MOST_ROWS = 65_536
 """Rows a batch and a window at most, where only speed decides: beyond, nothing was found to gain."""
 MOST_TOKENS = 1 << 20
 """Padded tokens that are tried at most."""
-
-CLEAN_SHARE = 0.9
-LEAST_ROWS = 16
 
 TOKEN_BYTES = 9
 """An int64 id and a bool."""
@@ -62,7 +60,8 @@ class BatchSizer:
         self._row_bytes: int | None = None
         self.searching = rows is None and not policy.pinned
         self._pinned = not self.searching
-        self._seen_rows = self._failed_rows = 0
+        self._failing = FailingShare()
+        self._spoilt = 0
         self._rates: dict[int, float] = {}
         self._samples: list[float] = []
         self._warm = False
@@ -91,7 +90,7 @@ class BatchSizer:
         fits = min(
             (rows for bucket, rows in self.ceilings.items() if bucket <= length_bucket(longest)), default=NO_LIMIT
         )
-        return max(1, min(self.rows, by_tokens, self._by_bytes, fits, self._mostly_clean))
+        return max(1, min(self.rows, by_tokens, self._by_bytes, fits, self._among_failing // max(1, longest)))
 
     @property
     def _by_bytes(self) -> int:
@@ -100,20 +99,27 @@ class BatchSizer:
         return FIRST_ROWS if self._row_bytes is None else self._max_bytes // max(1, self._row_bytes)
 
     @property
-    def _mostly_clean(self) -> int:
-        """Rows of which CLEAN_SHARE of the batches hold no failing one, going by the rows so far.
+    def _among_failing(self) -> int:
+        """The size at which failing rows cost least, going by those so far; a size that the user pinned stays."""
+        best = None if self._pinned or self.searching else self._failing.best_size(self._call_size)
+        return NO_LIMIT if best is None else best
 
-        A batch with a failing row costs up to two and a half times a clean one, cut up to find it: where rows keep
-        failing, smaller batches waste less. A size that the user pinned stays.
-        """
-        if self._pinned or not self._failed_rows:
-            return NO_LIMIT
-        return max(LEAST_ROWS, round((1 - CLEAN_SHARE) * self._seen_rows / self._failed_rows))
+    @property
+    def _call_size(self) -> float:
+        """What takes as long as a call does beside its rows, going by the smallest and the largest size tried."""
+        if len(self._rates) < 2:
+            return CALL_ROWS
+        (small, small_s), *_, (large, large_s) = ((size, size / rate) for size, rate in self._rates.items())
+        each_s = (large_s - small_s) / (large - small)
+        return max(1.0, small_s / each_s - small) if each_s > 0 else CALL_ROWS
 
-    def failed(self, failed_rows: int, rows: int) -> None:
-        """Take note that so many rows of a batch of `rows` made it fail."""
-        self._failed_rows += failed_rows
-        self._seen_rows += rows
+    def failed(self, failed_rows: int, size: int) -> None:
+        """Take note that so many rows of a batch of `size` rows (padded tokens) made it fail."""
+        self._failing.count(failed_rows, size)
+        if self.searching and failed_rows and size > 0.5 * self._size:
+            self._spoilt += 1
+            if self._spoilt >= SAMPLES:  # no batch of this size gets through to be measured
+                self._settle()
 
     def measured(self, size: int, seconds: float) -> None:
         """Take note that a batch of `size` rows (padded tokens where there are lengths) took so long."""
@@ -127,6 +133,7 @@ class BatchSizer:
             return
         self._rates[self._size] = max(self._samples)  # what the machine did meanwhile only ever makes a batch slower
         self._samples.clear()
+        self._spoilt = 0
         *_, before_last, last = (0.0, 0.0, *self._rates.values())
         best_before = max((0.0, *list(self._rates.values())[:-2]))
         gains = max(before_last, last) >= WORTH * best_before  # two sizes in a row without a gain end the search

@@ -16,7 +16,7 @@ PATIENCE_ROWS = 16
 """So many rows failing one after the other, with none that ever succeeded, is the model's fault and not the rows'."""
 
 PIECES = 4
-"""A failing batch is cut into so many pieces: about as many calls as halves need, over two thirds of the rows."""
+"""A failing batch is cut into so many pieces: about as many calls as halves need, over half of the wasted rows."""
 
 _MESSAGE_CHARACTERS = 200
 
@@ -58,7 +58,10 @@ class Quarantine:
     ) -> tuple[list[tuple[Rows, Result]], dict[int, RowFailure]]:
         """Run `step` on `rows`; where it raises, on quarters of them, down to single rows.
 
-        A batch of n rows with one bad row costs about 4 log4(n) further calls, over 4/3 n rows in all.
+        When a part fails, its quarters are tried in order up to the first that fails, which is cut up in turn. The last
+        quarter is not tried as a whole: with all others fine, the failing row is in it. What lies behind the row that
+        is found is tried as one part, the first time: mostly nothing else is wrong with it. One bad row among n costs
+        about 2 log4(n) further calls, over n rows that are predicted anyway and n/4 that are not.
 
         Returns:
             The pieces that succeeded, in order, and per failed row its failure.
@@ -69,23 +72,29 @@ class Quarantine:
         """
         pieces: list[tuple[Rows, Result]] = []
         failures: dict[int, RowFailure] = {}
-        stack = [rows] if len(rows) else []
-        while stack:
-            part = stack.pop()
+
+        def fails(part: Rows) -> bool:
             try:
-                result = step(part)
+                pieces.append((part, step(part)))
             except SparktorchError:
                 raise
             except Exception as error:  # noqa: BLE001  (whatever the user's code raises is the row's failure)
                 if len(part) == 1:
                     failures[int(part[0])] = RowFailure.of(stage, error)
                     self._give_up_if_hopeless(stage, error)
-                else:
-                    size = -(-len(part) // PIECES)
-                    stack += [part[start : start + size] for start in range(0, len(part), size)][::-1]
-            else:
-                self._succeeded.add(stage)
-                pieces.append((part, result))
+                return True
+            self._succeeded.add(stage)
+            return False
+
+        untried = [rows] if len(rows) else []
+        while untried:
+            part = untried.pop()
+            if fails(part):
+                behind = _search(part, fails)
+                # Many failing rows: ever larger parts, so that no row is tried much more often than its depth.
+                if len(failures) <= 1 and behind:
+                    behind = [np.concatenate(behind[::-1])]
+                untried += behind
         return pieces, failures
 
     def _give_up_if_hopeless(self, stage: str, error: Exception) -> None:
@@ -95,3 +104,26 @@ class Quarantine:
                 f"task {self._task_name!r}: the first {PATIENCE_ROWS} rows all failed in {stage}, so this is not about "
                 f"single rows. The last error: {type(error).__name__}: {error}"
             ) from error
+
+
+def _search(part: Rows, fails: Callable[[Rows], bool]) -> list[Rows]:
+    """Try pieces of `part`, which failed as a whole, down to its first failing row.
+
+    Returns:
+        What lies behind that row, not tried yet: large parts first, the nearest last.
+    """
+    behind: list[Rows] = []
+    while len(part) > 1:
+        *quarters, last = np.array_split(part, min(PIECES, len(part)))
+        tried = 0
+        for quarter in quarters:
+            tried += len(quarter)
+            if fails(quarter):
+                behind.append(part[tried:])
+                part = quarter
+                break
+        else:
+            part = last
+            if len(part) == 1:
+                fails(part)
+    return behind

@@ -24,7 +24,7 @@ class LocalPredictor:
     Args:
         ml_task: the task, or the name of one that the loader knows.
         batch_size: rows a forward pass; `None` takes the task's policy, and where that is silent the size that is found
-            to be fastest on the first rows (1,024 for a user's own model object).
+            to be fastest on the first rows (1,024 for a user's own model object, less where its rows keep failing).
         partition_index: the number of the partition; it spreads slots over GPUs where nothing better is known.
         model_loader: brings the model up.
         slots: the device policy and models per GPU.
@@ -68,7 +68,10 @@ class LocalPredictor:
             _share_cores(concurrent_slots)
         key = (loader.cache_key(self.task), self.device)
         self.model: Any = cached_model(
-            key, lambda: loader.bring_up_model(self.task, gpu is not None, gpu or 0, self._user_batch_size)
+            key,
+            lambda: loader.bring_up_model(
+                self.task, gpu is not None, gpu or 0, batch_size or self.task.batch.batch_size or DEFAULT_BATCH_SIZE
+            ),
         )
         self.overlaps = gpu is not None or (_threads() > 1 and _encodes_long(self.task))
         """Whether encoding, forward passes and writing go on side by side. On the CPU only work that leaves Python's
@@ -85,11 +88,7 @@ class LocalPredictor:
             self.model.limit_batches(self.batch_size)
             self.model.sizer.keep_below(self._ceilings)
             return self.model
-        return UserModel(self.task, self.model, self._user_batch_size)
-
-    @property
-    def _user_batch_size(self) -> int:
-        return self.batch_size or self.task.batch.batch_size or DEFAULT_BATCH_SIZE
+        return UserModel(self.task, self.model, self.batch_size or self.task.batch.batch_size)
 
 
 def _share_cores(concurrent_slots: int) -> None:

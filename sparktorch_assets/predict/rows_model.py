@@ -9,11 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from sparktorch_assets.errors import ModelError
+from sparktorch_assets.predict.failing_share import FailingShare
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
 from sparktorch_assets.predict.predictions import Predictions, scatter
 from sparktorch_assets.predict.rows import typed_batch
 from sparktorch_assets.predict.schema import ARROW_TYPES
 from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
 from sparktorch_assets.tasks.ml_task import MlTask
 
 
@@ -24,9 +26,10 @@ class UserModel:
     the output columns. `predict(rows)` yields as many dicts as it got, in order.
     """
 
-    def __init__(self, task: MlTask, model: Any, batch_size: int) -> None:
+    def __init__(self, task: MlTask, model: Any, batch_size: int | None) -> None:
         self.task = task
-        self.batch_size = self.window_rows = batch_size
+        self._batch_size = batch_size
+        self._failing = FailingShare()
         self.columns: tuple[str, ...] | None = None  # a user's code may look at any column
         self._model = model
         self._run = self._run_batch if callable(getattr(model, "predict_batch", None)) else self._run_rows
@@ -47,6 +50,11 @@ class UserModel:
         return name not in dict(self.task.typed_extra_columns)
 
     @property
+    def window_rows(self) -> int:
+        """Rows of a batch: as given; else DEFAULT_BATCH_SIZE, or less where rows keep failing."""
+        return self._batch_size or min(DEFAULT_BATCH_SIZE, self._failing.best_size() or DEFAULT_BATCH_SIZE)
+
+    @property
     def weight_bytes(self) -> int:
         """Unknown for a user's object."""
         return 0
@@ -58,15 +66,13 @@ class UserModel:
     def infer(self, batch: pa.RecordBatch, quarantine: Quarantine, tally: Tally) -> Predictions:
         """Predictions of the window's rows, in its order."""
         started = time.perf_counter()
-        found: list[tuple[Rows, pa.RecordBatch]] = []
-        failures: dict[int, RowFailure] = {}
-        for start in range(0, batch.num_rows, self.batch_size):
-            part = np.arange(start, min(start + self.batch_size, batch.num_rows))
-            pieces, failed = quarantine.run("forward", part, lambda rows: self._run(_rows_of(batch, rows), tally))
-            found += [(rows, columns) for rows, (columns, _) in pieces]
-            failures |= failed
-            for rows, (_, inner) in pieces:
-                failures |= {int(rows[position]): failure for position, failure in inner.items()}
+        pieces, failures = quarantine.run(
+            "forward", np.arange(batch.num_rows), lambda rows: self._run(_rows_of(batch, rows), tally)
+        )
+        self._failing.count(len(failures), batch.num_rows)
+        found = [(rows, columns) for rows, (columns, _) in pieces]
+        for rows, (_, inner) in pieces:
+            failures |= {int(rows[position]): failure for position, failure in inner.items()}
         columns = {
             field.name: scatter([(rows, part.column(field.name)) for rows, part in found], batch.num_rows, field.type)
             for field in self._kinds

@@ -203,7 +203,7 @@ class TorchModel:
             pieces, failed = quarantine.run(
                 "forward", part, lambda chosen: self._forward(encoded.features, chosen, lengths_N, tally)
             )
-            self.sizer.failed(len(failed), len(part))
+            self.sizer.failed(len(failed), _padded(part, lengths_N))
             launched += [one for _, several in pieces for one in several]
             failures |= {int(encoded.rows[position]): failure for position, failure in failed.items()}
             while len(launched) > late:
@@ -226,7 +226,7 @@ class TorchModel:
         stack = [positions]
         while stack:
             part = stack.pop()
-            longest = 0 if lengths_N is None else int(lengths_N[part].max(initial=0))
+            longest = _longest(part, lengths_N)
             out_of_memory: str | None = None
             started = time.perf_counter()
             self._batches += 1
@@ -251,7 +251,7 @@ class TorchModel:
                 middle = len(part) // 2
                 stack += [part[middle:], part[:middle]]
                 continue
-            self.sizer.measured(len(part) * (longest if self.has_lengths else 1), time.perf_counter() - started)
+            self.sizer.measured(_padded(part, lengths_N), time.perf_counter() - started)
             tally.batch_sizes[str(len(part))] = tally.batch_sizes.get(str(len(part)), 0) + 1
             launched.append((part, on_the_way))
         return launched
@@ -283,3 +283,13 @@ class TorchModel:
 def _fetch(launched: Launched, rows: Rows) -> Outputs:
     positions, on_the_way = launched
     return rows[consecutive(positions) or positions], on_the_way.fetch()
+
+
+def _longest(positions: Rows, lengths_N: npt.NDArray[np.int64] | None) -> int:
+    """Tokens of the longest of the rows; 0 where rows have no lengths."""
+    return 0 if lengths_N is None else int(lengths_N[positions].max(initial=0))
+
+
+def _padded(positions: Rows, lengths_N: npt.NDArray[np.int64] | None) -> int:
+    """Tokens of the rows as one batch, padding included; their number where they have no lengths."""
+    return len(positions) * max(1, _longest(positions, lengths_N))

@@ -6,7 +6,7 @@ from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.plain import positive
 
 DEFAULT_BATCH_SIZE = 1024
-"""Rows a batch for model objects whose best size cannot be found by trying (a user's own)."""
+"""Rows a batch for model objects whose best size is not searched for (a user's own)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +22,8 @@ class BatchPolicy:
     window_rows: int = 8192
     """Rows within which texts are put in order of length; they come back in the input's order."""
     window_bytes: int = 64 << 20
-    """Bytes of encoded inputs that such a window may take."""
+    """Bytes of encoded inputs to hold at once: of such a window, and of the batches that are tried in search of the
+    fastest. A size that is pinned goes beyond it."""
     deduplicate: bool = False
     """Predict equal inputs within a window once. Only for a deterministic model that sees nothing but its features."""
     batch_timeout_s: float | None = None

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparktorch_assets.errors import ModelError, TaskError
-from sparktorch_assets.predict.batch_sizer import FIRST_ROWS, GROWTH, LEAST_ROWS, BatchSizer
+from sparktorch_assets.predict.batch_sizer import FIRST_ROWS, GROWTH, BatchSizer
 from sparktorch_assets.predict.duplicates import distinct_rows
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.memory import SharedCeilings, is_out_of_memory
@@ -24,7 +24,15 @@ from sparktorch_assets.predict.model_cache import cached_model
 from sparktorch_assets.predict.overlap import ahead
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.tally import Tally
-from sparktorch_assets.tasks import BatchPolicy, CustomFeature, Execution, MlTask, ModelSpec, NumericFeature, TextFeature
+from sparktorch_assets.tasks import (
+    BatchPolicy,
+    CustomFeature,
+    Execution,
+    MlTask,
+    ModelSpec,
+    NumericFeature,
+    TextFeature,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -115,13 +123,56 @@ def test_a_users_encoder_is_bounded_by_the_bytes_that_it_makes(policy, batches, 
     assert max(Wide.rows_at_once[1:]) <= max(policy.batch_size or 0, 10)
 
 
-def test_batches_shrink_where_rows_keep_failing():
-    """With one failing row in a hundred, most batches become clean ones; a pinned size stays as it is."""
+@pytest.mark.parametrize(
+    ("call_rows", "failed", "rows"),
+    [
+        (16, 1, 113),
+        (16, 10, 36),
+        (400, 1, 566),
+        (1, 1, 28),
+        (1, 500, 1),
+    ],  # per thousand; sqrt(1000 call / (1.25 failed))
+)
+def test_batches_shrink_where_rows_keep_failing(call_rows, failed, rows):
+    """The more a call costs beside its rows, and the fewer rows fail, the larger a batch; a pinned size stays."""
     found, pinned = BatchSizer(BatchPolicy()), BatchSizer(BatchPolicy(batch_size=1000))
+    found.rows_take(64)
+    while found.searching:
+        found.measured(found.rows, 1e-6 * (call_rows + found.rows))
     for sizer in (found, pinned):
-        sizer.failed(10, 1000)
-    assert found.most(0) == LEAST_ROWS
+        sizer.failed(failed, 1000)
+    assert found.most(0) == pytest.approx(rows, abs=1)
     assert pinned.most(0) == 1000
+
+
+def test_batches_grow_again_after_a_bad_stretch():
+    """What failed long ago is forgotten in the end, and a bad stretch after a long good one is noticed."""
+    sizer = BatchSizer(BatchPolicy())
+    sizer.rows_take(64)
+    while sizer.searching:
+        sizer.measured(sizer.rows, 1e-6 * (16 + sizer.rows))
+    clean = sizer.most(0)
+    for _ in range(100):
+        sizer.failed(1, 100)
+    assert sizer.most(0) < 50 < clean
+    for _ in range(4_000):
+        sizer.failed(0, clean)
+    assert sizer.most(0) == clean
+    for _ in range(300):
+        sizer.failed(1, 100)
+    assert sizer.most(0) < 50
+
+
+def test_a_size_at_which_every_batch_fails_ends_the_search():
+    """Where rows fail so often that no large batch gets through, the largest size that did is kept."""
+    sizer = BatchSizer(BatchPolicy())
+    sizer.rows_take(64)
+    while sizer.rows < 2048:
+        sizer.measured(sizer.rows, 1e-6 * (1000 + sizer.rows))
+    for _ in range(10):
+        sizer.failed(1, 2048)
+    assert not sizer.searching
+    assert sizer.rows == 512
 
 
 @given(st.integers(1, 40), st.integers(1, 100), st.integers(1, 60))
@@ -441,3 +492,44 @@ def _task(network, batch=None, execution=None, **arguments):
         batch=batch or BatchPolicy(),
         execution=execution or Execution(),
     )
+
+
+class PicksRows:
+    """A user's own model object: raises for a batch that holds a 13."""
+
+    sizes: ClassVar[list[int]] = []
+
+    def predict(self, rows):
+        self.sizes.append(len(rows))
+        if any(row["x"] == 13.0 for row in rows):
+            raise ValueError("13")
+        return [{**row, "predicted_class": "0", "confidence": 1.0} for row in rows]
+
+
+def picks_rows(_weights, _device):
+    return PicksRows()
+
+
+def test_a_users_model_gets_smaller_batches_where_rows_keep_failing():
+    """One failing row in 500 costs less in small batches, but a pinned size stays; every other row is predicted."""
+    x = np.ones(20_000)
+    x[250::500] = 13.0
+    tried = {}
+    for batch_size in (None, 1024):
+        task = MlTask(
+            name="own",
+            input="table",
+            model=ModelSpec(factory=f"{__name__}:picks_rows"),
+            features=[],
+            labels=["0", "1"],
+            batch=BatchPolicy(batch_size=batch_size),
+        )
+        PicksRows.sizes.clear()
+        tally = Tally()
+        predicted(predict_map(0, [pa.record_batch({"x": x})], task, model_loader=ModelLoader("."), tally=tally))
+        assert (tally.predicted, tally.failed) == (19_960, 40)
+        tried[batch_size] = list(PicksRows.sizes)
+    assert tried[1024].count(1024) == 19
+    assert tried[None].count(1024) == 1
+    assert max(tried[None][20:]) < 200
+    assert sum(tried[None]) < 0.6 * sum(tried[1024])
