@@ -18,6 +18,7 @@ _HOME = {
     "NumericFeature": "tasks",
     "RowFilter": "tasks",
     "SlotPolicy": "tasks",
+    "SequenceFeature": "tasks",
     "TextFeature": "tasks",
     "ModelLoader": "predict.loader",
     "LocalPredictor": "predict.local",

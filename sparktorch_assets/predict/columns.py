@@ -14,9 +14,9 @@ def column_of(batch: pa.RecordBatch, name: str) -> pa.Array:
     return batch.column(name)
 
 
-def null_failures(column: pa.Array, name: str) -> dict[int, RowFailure]:
-    """A failure for every null of a column whose feature declares no fill."""
+def null_failures(column: pa.Array, what: str) -> dict[int, RowFailure]:
+    """A failure for every null of a column, which the message calls `what` and whose feature declares no fill."""
     if not column.null_count:
         return {}
-    message = f"column {name!r} is null and its feature declares no fill"
+    message = f"{what} is null and its feature declares no fill"
     return {int(row): RowFailure("encode", "Null", message) for row in np.flatnonzero(column.is_null().to_numpy(False))}

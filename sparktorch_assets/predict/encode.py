@@ -16,10 +16,18 @@ import torch
 from sparktorch_assets.errors import HookError, ModelError, nearest
 from sparktorch_assets.predict.columns import column_of, null_failures
 from sparktorch_assets.predict.encode_image import ImageEncoder
+from sparktorch_assets.predict.encode_sequence import SequenceEncoder, ragged
 from sparktorch_assets.predict.encode_text import TextEncoder
 from sparktorch_assets.predict.encoded import DenseFeature, EncodedFeature
 from sparktorch_assets.predict.failures import RowFailure
-from sparktorch_assets.tasks.features import CategoricalFeature, CustomFeature, Feature, NumericFeature
+from sparktorch_assets.tasks.features import (
+    CategoricalFeature,
+    CustomFeature,
+    Feature,
+    NumericFeature,
+    SequenceFeature,
+    TextFeature,
+)
 from sparktorch_assets.tasks.import_path import load_import_path
 
 
@@ -33,7 +41,7 @@ class Encoder(Protocol):
 
     @property
     def row_bytes(self) -> int | None:
-        """Bytes of one row's tensors; 0 for texts, which have lengths instead; `None` while it is not known."""
+        """Bytes of one row's tensors; 0 for sequences, which have lengths; `None` while it is not known."""
         ...
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
@@ -54,8 +62,10 @@ def make_encoder(feature: Feature, models_root: Path) -> Encoder:
         return CategoricalEncoder(feature, models_root)
     if isinstance(feature, CustomFeature):
         return CustomEncoder(feature)
-    if feature.kind == "text":
+    if isinstance(feature, TextFeature):
         return TextEncoder(feature, models_root)
+    if isinstance(feature, SequenceFeature):
+        return SequenceEncoder(feature)
     return ImageEncoder(feature)
 
 
@@ -74,7 +84,7 @@ class NumericEncoder:
         for f, name in enumerate(self.columns):
             column = column_of(batch, name)
             if self._fill is None:
-                failures |= null_failures(column, name)
+                failures |= null_failures(column, f"column {name!r}")
             x_N = column if column.type == pa.float32() else column.cast(pa.float32(), safe=False)
             if x_N.null_count:
                 x_N = x_N.fill_null(0.0 if self._fill is None else self._fill)
@@ -109,7 +119,7 @@ class CategoricalEncoder:
         for k, (name, values) in enumerate(zip(self.columns, self._values, strict=True)):
             column = column_of(batch, name)
             if self._fill is None:
-                failures |= null_failures(column, name)
+                failures |= null_failures(column, f"column {name!r}")
             text = column.cast(pa.string())
             if self._fill is not None:
                 text = text.fill_null(self._fill)
@@ -119,11 +129,12 @@ class CategoricalEncoder:
 
 
 class CustomEncoder:
-    """A user's encoder, held to its contract: one tensor or a tuple of tensors, each with one entry a row."""
+    """A user's encoder, held to its contract: one tensor or a tuple of tensors with one entry a row, or lists."""
 
     def __init__(self, feature: CustomFeature) -> None:
         self.columns = tuple(feature.columns)
-        self.row_bytes: int | None = None
+        self.row_bytes: int | None = 0 if feature.sequences else None
+        self._sequences = feature.sequences
         self._path = feature.encoder
         self._encoder: Any = load_import_path(feature.encoder, "CustomFeature.encoder")(**dict(feature.arguments))
         if not callable(self._encoder):
@@ -132,6 +143,14 @@ class CustomEncoder:
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
         """What the user's encoder makes of the columns."""
         found = self._encoder(batch.select(list(self.columns)))
+        if self._sequences:
+            if not isinstance(found, pa.Array) or len(found) != batch.num_rows:
+                gave = f"{len(found)} lists" if isinstance(found, pa.Array) else type(found).__name__
+                raise HookError(
+                    f"encoder {self._path!r} gave {gave} for {batch.num_rows} rows; a pyarrow.ListArray with one list a "
+                    f"row is due, as it declares sequences"
+                )
+            return ragged(found, f"what encoder {self._path!r} gave")
         tensors = found if isinstance(found, tuple) else (found,)
         for tensor in tensors:
             if not isinstance(tensor, torch.Tensor) or tensor.ndim == 0 or len(tensor) != batch.num_rows:

@@ -37,7 +37,7 @@ class ImageEncoder:
         """Decode every row; one that Pillow cannot read fails alone."""
         feature = self._feature
         column = column_of(batch, feature.column)
-        failures = null_failures(column, feature.column) if feature.fill is None else {}
+        failures = null_failures(column, f"column {feature.column!r}") if feature.fill is None else {}
         x_NCHW = torch.zeros(len(column), feature.channels, feature.height, feature.width)
 
         def fill_row(row: int) -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.columns import column_of, null_failures
-from sparktorch_assets.predict.encoded import EncodedFeature, TokenFeature
+from sparktorch_assets.predict.encoded import EncodedFeature, RaggedFeature
 from sparktorch_assets.predict.failures import RowFailure
 from sparktorch_assets.tasks.features import BYTES_TOKENIZER, TextFeature
 
@@ -31,7 +31,7 @@ class TextEncoder:
         """Tokens of all rows end to end, with their offsets."""
         (name,) = self.columns
         column = column_of(batch, name)
-        failures = null_failures(column, name) if self._fill is None else {}
+        failures = null_failures(column, f"column {name!r}") if self._fill is None else {}
         column = column.fill_null(self._fill or "")
         return self._byte_tokens(column, failures) if self._tokenizer is None else self._tokens(column, failures)
 
@@ -42,7 +42,7 @@ class TextEncoder:
         data = np.frombuffer(data_buffer or b"", dtype=np.uint8)
         lengths_N = np.minimum(np.diff(offsets_N1), self._max_tokens)
         first, last = (int(offsets_N1[0]), int(offsets_N1[-1])) if len(offsets_N1) else (0, 0)
-        return TokenFeature(data[first:last].astype(np.int16) + 1, offsets_N1 - first, lengths_N, failures)
+        return RaggedFeature(data[first:last].astype(np.int16) + 1, offsets_N1 - first, lengths_N, failures)
 
     def _tokens(self, column: pa.Array, failures: dict[int, RowFailure]) -> EncodedFeature:
         found = self._tokenizer.encode_batch_fast(column.to_pylist())  # type: ignore[union-attr]
@@ -50,7 +50,7 @@ class TextEncoder:
         lengths_N = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
         offsets_N1 = np.concatenate(([0], np.cumsum(lengths_N)))
         tokens = np.fromiter((token for row in ids for token in row), dtype=np.int64, count=int(offsets_N1[-1]))
-        return TokenFeature(tokens, offsets_N1, lengths_N, failures)
+        return RaggedFeature(tokens, offsets_N1, lengths_N, failures)
 
 
 def _read_tokenizer(path: Path, max_tokens: int) -> Any:

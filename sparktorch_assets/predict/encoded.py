@@ -1,6 +1,6 @@
 """Encoded features of a window of rows, from which batches of any rows are collated.
 
-Shapes: N rows of the window, B rows of a batch, T tokens of the batch's longest text.
+Shapes: N rows of the window, B rows of a batch, T values (tokens) of the batch's longest sequence.
 """
 
 from abc import ABC, abstractmethod
@@ -22,7 +22,7 @@ class EncodedFeature(ABC):
 
     @abstractmethod
     def collate(self, rows: Rows, width: int = 0) -> tuple[torch.Tensor, ...]:
-        """The arguments of `forward` for these rows of the window; texts padded to `width` tokens at least."""
+        """The arguments of `forward` for these rows of the window; sequences padded to `width` values at least."""
 
 
 class DenseFeature(EncodedFeature):
@@ -33,7 +33,7 @@ class DenseFeature(EncodedFeature):
         self.failures = failures or {}
         self._tensors = tensors
 
-    def collate(self, rows: Rows, width: int = 0) -> tuple[torch.Tensor, ...]:  # noqa: ARG002  (texts alone have one)
+    def collate(self, rows: Rows, width: int = 0) -> tuple[torch.Tensor, ...]:  # noqa: ARG002  (sequences alone have one)
         """A view where the rows are consecutive, else a copy."""
         span = consecutive(rows)
         if span is not None:
@@ -42,33 +42,35 @@ class DenseFeature(EncodedFeature):
         return tuple(tensor.index_select(0, index) for tensor in self._tensors)
 
 
-class TokenFeature(EncodedFeature):
-    """Token ids of all rows end to end: row i's are `tokens[offsets_N1[i] : offsets_N1[i] + lengths_N[i]]`."""
+class RaggedFeature(EncodedFeature):
+    """Values of all rows end to end: row i's are `values[offsets_N1[i] : offsets_N1[i] + lengths_N[i]]`."""
 
     def __init__(
         self,
-        tokens: npt.NDArray[np.integer],
+        values: npt.NDArray[np.integer] | npt.NDArray[np.floating],
         offsets_N1: npt.NDArray[np.int64],
         lengths_N: npt.NDArray[np.int64],
         failures: dict[int, RowFailure],
     ) -> None:
         self.lengths_N = lengths_N
         self.failures = failures
-        self._tokens = tokens
+        self._values = values
         self._offsets_N1 = offsets_N1
+        self._dtype = np.int64 if np.issubdtype(values.dtype, np.integer) else np.float32
 
     def collate(self, rows: Rows, width: int = 0) -> tuple[torch.Tensor, ...]:
-        """`token_ids_BT` int64, 0 where padded, and `mask_BT` bool. T is at least 1, so that an empty text has shape."""
+        """`values_BT` int64 or float32, 0 where padded, and `mask_BT` bool. T is at least 1, so that an empty sequence has
+        shape."""
         assert self.lengths_N is not None
         lengths_B = self.lengths_N[rows]
         longest = max(int(lengths_B.max(initial=0)), width, 1)
         mask_BT = np.arange(longest)[None, :] < lengths_B[:, None]
-        ids_BT = np.zeros((len(rows), longest), dtype=np.int64)
-        # The source index of every token: each row's offset, counted on from its first token.
+        values_BT = np.zeros((len(rows), longest), dtype=self._dtype)
+        # The source index of every value: each row's offset, counted on from its first value.
         ends_B = np.cumsum(lengths_B)
         starts = np.repeat(self._offsets_N1[rows] - (ends_B - lengths_B), lengths_B)
-        ids_BT[mask_BT] = self._tokens[starts + np.arange(ends_B[-1] if len(ends_B) else 0)]
-        return torch.from_numpy(ids_BT), torch.from_numpy(mask_BT)
+        values_BT[mask_BT] = self._values[starts + np.arange(ends_B[-1] if len(ends_B) else 0)]
+        return torch.from_numpy(values_BT), torch.from_numpy(mask_BT)
 
 
 def consecutive(rows: Rows) -> slice | None:

@@ -34,6 +34,7 @@ from sparktorch_assets.predict.rows import rows_to_batch
 from sparktorch_assets.predict.transfer import OnTheWay
 from sparktorch_assets.predict.watchdog import ends_worker_after
 from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks.features import has_lengths
 from sparktorch_assets.tasks.ml_task import MlTask
 
 SEARCH_ROWS = 16_384
@@ -84,7 +85,7 @@ class TorchModel:
         self.task = task
         self.network = Network(task, module, device)
         self.columns = task.feature_columns
-        self.has_lengths = any(feature.kind == "text" for feature in task.features)
+        self.has_lengths = any(has_lengths(feature) for feature in task.features)
         self._encoders = [make_encoder(feature, models_root) for feature in task.features]
         self._labels = pa.array(task.labels, pa.string())
         self._ceilings = ceilings

@@ -8,6 +8,7 @@ from sparktorch_assets.tasks.features import (
     Feature,
     ImageFeature,
     NumericFeature,
+    SequenceFeature,
     TextFeature,
 )
 from sparktorch_assets.tasks.hooks import Hooks
@@ -31,6 +32,7 @@ __all__ = [
     "NumericFeature",
     "OutputColumn",
     "RowFilter",
+    "SequenceFeature",
     "SlotPolicy",
     "TextFeature",
 ]

@@ -1,6 +1,7 @@
 """How a table's columns become a model's inputs, declared without touching torch.
 
-Each feature group gives the model's `forward` one positional argument (text gives two), in the order of declaration.
+Each feature group gives the model's `forward` one positional argument (text and sequences give two, the second a mask),
+in the order of declaration.
 Shapes: B rows of a batch, F numeric columns, K categorical columns, T tokens, C channels, H height, W width.
 
 A null follows the group's `fill`: a value to put in its place, or `None`, and then the row fails with a reason.
@@ -80,6 +81,28 @@ class TextFeature:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SequenceFeature:
+    """A list of numbers a row (token ids, a series, a history) as padded values: `values_BT` int64 of integers, else
+    float32, 0 where padded, and `mask_BT` bool (True = a real value)."""
+
+    column: str
+    max_length: int = 256
+    """Longer sequences are cut to their first so many values."""
+    fill: float | None = None
+    """Stands in for a null value; a null in place of a sequence is an empty one. `None`: a row with either fails."""
+    kind: Literal["sequence"] = "sequence"
+
+    def __post_init__(self) -> None:
+        names((self.column,), "SequenceFeature.column")
+        positive(self.max_length, "SequenceFeature.max_length")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The single column, as a tuple like every other group's."""
+        return (self.column,)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ImageFeature:
     """Encoded images (PNG, JPEG: whatever Pillow reads) as `x_BCHW` float32, `(pixel / 255 - mean) / std`."""
 
@@ -124,7 +147,8 @@ class CustomFeature:
     """Whatever a user's encoder makes of some columns.
 
     `encoder` names a callable that, given `arguments` as keywords, returns the encoder: a callable from a
-    `pyarrow.RecordBatch` of `columns` (B rows) to one tensor or a tuple of tensors, each with B as first dimension.
+    `pyarrow.RecordBatch` of `columns` (B rows) to one tensor or a tuple of tensors, each with B as first dimension; with
+    `sequences`, to a `pyarrow.ListArray` of B lists of numbers.
     """
 
     columns: Sequence[str]
@@ -132,6 +156,9 @@ class CustomFeature:
     """Import path, `package.module:Class`."""
     arguments: Mapping[str, Any] | Sequence[Any] = ()
     """Keyword arguments of the encoder."""
+    sequences: bool = False
+    """The encoder gives sequences of different lengths: `forward` gets `values_BT` and `mask_BT`, as of a
+    `SequenceFeature`, and rows of like length are put together."""
     kind: Literal["custom"] = "custom"
 
     def __post_init__(self) -> None:
@@ -140,7 +167,12 @@ class CustomFeature:
         object.__setattr__(self, "arguments", freeze(self.arguments))
 
 
-Feature = NumericFeature | CategoricalFeature | TextFeature | ImageFeature | CustomFeature
+Feature = NumericFeature | CategoricalFeature | TextFeature | SequenceFeature | ImageFeature | CustomFeature
+
+
+def has_lengths(feature: Feature) -> bool:
+    """Whether rows of this group differ in length."""
+    return feature.kind in ("text", "sequence") or (feature.kind == "custom" and feature.sequences)
 
 
 def feature_files(feature: Feature) -> tuple[str, ...]:

@@ -207,6 +207,10 @@ class MlTask:
                     )
                 if feature.kind == "text" and found not in _TEXT:
                     raise InputSchemaError(f"{where}: text feature {column!r} has type {found}; it must be string")
+                if feature.kind == "sequence" and "list<" not in found:
+                    raise InputSchemaError(
+                        f"{where}: sequence feature {column!r} has type {found}; it must be a list of numbers"
+                    )
                 if feature.kind == "image" and found not in _BINARY:
                     raise InputSchemaError(
                         f"{where}: image feature {column!r} has type {found}; it must be binary, the bytes of a PNG, "

@@ -31,6 +31,7 @@ from sparktorch_assets.tasks import (
     MlTask,
     ModelSpec,
     NumericFeature,
+    SequenceFeature,
     TextFeature,
 )
 
@@ -321,6 +322,34 @@ def test_packing_by_length_changes_no_answer(texts, window_rows, max_tokens, ded
     assert [row["t"] for row in found] == texts
     assert [row["predicted_class"] for row in found] == [row["predicted_class"] for row in alone]
     assert np.allclose([row["confidence"] for row in found], [row["confidence"] for row in alone], atol=1e-6)
+
+
+class Sums(torch.nn.Module):
+    """The class is the sum of a row's values."""
+
+    def forward(self, values_BT, mask_BT):
+        return torch.nn.functional.one_hot((values_BT * mask_BT).sum(dim=1), 5).float()
+
+
+def sums(_weights, _device):
+    return Sums()
+
+
+@given(st.lists(st.lists(st.just(1), max_size=4), min_size=1, max_size=30), st.integers(1, 12))
+def test_sequences_are_packed_by_length_too(lists, max_tokens):
+    """Lists of numbers, as texts: under the budget, in the input's order, each with its own answer."""
+    task = _text_task(
+        model=ModelSpec(factory=f"{__name__}:sums"),
+        features=[SequenceFeature(column="s")],
+        labels=list("01234"),
+        batch=BatchPolicy(max_tokens=max_tokens),
+    )
+    batch = pa.record_batch({"s": pa.array(lists, pa.list_(pa.int64()))})
+    tally = Tally()
+    found = predicted(predict_map(0, [batch], task, model_loader=ModelLoader("."), tally=tally))
+    assert [row["predicted_class"] for row in found] == [str(len(values)) for values in lists]
+    assert [row["s"] for row in found] == lists
+    assert max(map(int, tally.batch_sizes)) <= max_tokens
 
 
 class LengthAndNumber(torch.nn.Module):

@@ -12,9 +12,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from sparktorch_assets.errors import HookError, ModelError
+from sparktorch_assets.errors import HookError, InputSchemaError, ModelError
 from sparktorch_assets.predict.encode import make_encoder
-from sparktorch_assets.tasks import CategoricalFeature, CustomFeature, ImageFeature, NumericFeature, TextFeature
+from sparktorch_assets.tasks import (
+    CategoricalFeature,
+    CustomFeature,
+    ImageFeature,
+    NumericFeature,
+    SequenceFeature,
+    TextFeature,
+)
 
 
 def encode(feature, columns, root="."):
@@ -140,3 +147,72 @@ def test_custom_encoder_is_held_to_its_contract():
     """One entry a row, or an error that says what came."""
     with pytest.raises(HookError, match=r"gave \(1,\) for 2 rows"):
         encode(CustomFeature(columns=["a"], encoder=f"{__name__}:wrong_size"), {"a": pa.array([1, 2])})
+
+
+LISTS = {
+    pa.list_(pa.int32()): torch.int64,
+    pa.large_list(pa.int64()): torch.int64,
+    pa.list_(pa.float64()): torch.float32,
+    pa.list_(pa.bool_()): torch.int64,
+}
+
+
+@given(
+    st.lists(st.none() | st.lists(st.none() | st.integers(0, 1), max_size=6), min_size=1, max_size=8),
+    st.sampled_from(list(LISTS)),
+    st.integers(1, 7),
+    st.integers(0, 3),
+    st.booleans(),
+)
+def test_sequences_of_any_length(lists, kind, max_length, start, filled):
+    """Row i's values are its list, cut and padded with 0, also in a slice of a larger array; a null fails its row, or is
+    the fill; a null in place of a list is then an empty one."""
+    column = pa.array([[1]] * start + lists, pa.list_(pa.int64())).cast(kind).slice(start)
+    feature = SequenceFeature(column="s", max_length=max_length, fill=1 if filled else None)
+    encoded, (values_BT, mask_BT) = encode(feature, {"s": column})
+    assert values_BT.dtype == LISTS[kind]
+    for row, values in enumerate(lists):
+        cut = (values or [])[:max_length]
+        fails = not filled and (values is None or None in cut)
+        assert (row in encoded.failures) == fails
+        if not fails:
+            expected = [1 if value is None else value for value in cut]
+            assert values_BT[row][mask_BT[row]].tolist() == expected
+            assert values_BT[row][~mask_BT[row]].sum() == 0
+            assert encoded.lengths_N[row] == len(expected)
+
+
+def test_sequences_of_one_length():
+    """Lists of a fixed size, such as embeddings made upstream, are sequences too."""
+    column = pa.array([[1.5, 2.0], [3.0, 4.0]], pa.list_(pa.float32(), 2))
+    _, (values_BT, mask_BT) = encode(SequenceFeature(column="s"), {"s": column})
+    assert values_BT.tolist() == [[1.5, 2.0], [3.0, 4.0]]
+    assert mask_BT.all()
+
+
+def test_what_is_no_sequence_of_numbers_is_named():
+    """The message says the column and what it holds."""
+    with pytest.raises(InputSchemaError, match=r"column 's' has type list<item: string>; a sequence must be a list"):
+        encode(SequenceFeature(column="s"), {"s": pa.array([["a"]])})
+
+
+class Letters:
+    """A user's encoder of its own lengths."""
+
+    def __call__(self, batch):
+        return pa.array(
+            [[ord(letter) for letter in text] for text in batch.column("t").to_pylist()], pa.list_(pa.int16())
+        )
+
+
+def test_a_users_encoder_may_give_sequences():
+    """Declared as such, its lists become values and a mask, and their lengths are known."""
+    feature = CustomFeature(columns=["t"], encoder=f"{__name__}:Letters", sequences=True)
+    encoded, (values_BT, mask_BT) = encode(feature, {"t": pa.array(["a", "", "bc"])})
+    assert values_BT.tolist() == [[97, 0], [0, 0], [98, 99]]
+    assert mask_BT.sum(dim=1).tolist() == encoded.lengths_N.tolist() == [1, 0, 2]
+    with pytest.raises(HookError, match=r"gave Tensor for 2 rows; a pyarrow.ListArray with one list a row is due"):
+        encode(
+            CustomFeature(columns=["a"], encoder=f"{__name__}:Doubles", sequences=True, arguments={"factor": 2}),
+            {"a": pa.array([1, 2])},
+        )
