@@ -3,15 +3,19 @@
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable
 
+from sparktorch_assets.lake.derived import write_if_changed
 from sparktorch_assets.lake.tables import data_version, table_version
+from sparktorch_assets.orchestration.asset_keys import REFRESH_TAG
 from sparktorch_assets.orchestration.metadata import preview_table, table_metadata
+from sparktorch_assets.orchestration.refresh import staleness_condition
 from sparktorch_assets.orchestration.resources import LakeResource
 from sparktorch_assets.tasks.digest import digest_of
 
 CHAMPION = dg.AssetKey(["predictions", "digit"])
 CHALLENGER = dg.AssetKey(["predictions", "digit_challenger"])
+CODE_VERSION = "1"
 SHOWN_IMAGES = 12
 
 
@@ -19,8 +23,9 @@ SHOWN_IMAGES = 12
     deps=[CHAMPION, CHALLENGER],
     group_name="reports",
     kinds={"delta", "pyarrow"},
-    code_version="1",
-    automation_condition=dg.AutomationCondition.eager(),
+    code_version=CODE_VERSION,
+    automation_condition=staleness_condition(),
+    tags={REFRESH_TAG: "daily"},
 )
 def digit_comparison(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[None]:
     """Champion and challenger on the same images: how often they agree, and pictures of where they do not."""
@@ -28,12 +33,14 @@ def digit_comparison(context: dg.AssetExecutionContext, lake: LakeResource) -> d
     champion, challenger = (DeltaTable(source).to_pyarrow_table() for source in sources)
     compared = compare(champion, challenger)
     uri = lake.table_uri(context.asset_key)
-    write_deltalake(uri, compared.drop_columns(["image"]), mode="overwrite")
+    made_from = digest_of([CODE_VERSION, *map(data_version, sources)])
+    changed = write_if_changed(uri, compared.drop_columns(["image"]), made_from)
     disagreements = compared.filter(pc.invert(compared["agree"])).sort_by([("challenger_confidence", "descending")])
     shown = disagreements.slice(0, SHOWN_IMAGES).select(["image", "label", "champion", "challenger", "digit_id"])
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(digest_of([data_version(source) for source in sources])),
+        data_version=dg.DataVersion(made_from),
         metadata={
+            "changed": changed,
             **table_metadata(uri, compared.num_rows, compared.drop_columns(["image"]).schema, table_version(uri), {}),
             "agreement": share(compared["agree"]),
             "disagreements": disagreements.num_rows,

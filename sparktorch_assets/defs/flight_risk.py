@@ -5,15 +5,19 @@ from collections import Counter
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable
 
+from sparktorch_assets.lake.derived import write_if_changed
 from sparktorch_assets.lake.tables import data_version, table_version
+from sparktorch_assets.orchestration.asset_keys import REFRESH_TAG
 from sparktorch_assets.orchestration.metadata import preview_table, table_metadata
+from sparktorch_assets.orchestration.refresh import staleness_condition
 from sparktorch_assets.orchestration.resources import LakeResource
 from sparktorch_assets.tasks.digest import digest_of
 
 LATE = dg.AssetKey(["predictions", "late_arrival"])
 CANCELLATION = dg.AssetKey(["predictions", "cancellation"])
+CODE_VERSION = "1"
 SHOWN_ROWS = 10
 
 
@@ -21,8 +25,9 @@ SHOWN_ROWS = 10
     deps=[LATE, CANCELLATION],
     group_name="reports",
     kinds={"delta", "pyarrow"},
-    code_version="1",
-    automation_condition=dg.AutomationCondition.eager(),
+    code_version=CODE_VERSION,
+    automation_condition=staleness_condition(),
+    tags={REFRESH_TAG: "daily"},
 )
 def flight_risk(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[None]:
     """Late and cancelled, as predicted for the same flight: high (both), raised (one of them) or low."""
@@ -30,15 +35,17 @@ def flight_risk(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mat
     late, cancellation = (DeltaTable(source).to_pyarrow_table() for source in sources)
     joined = join_risks(late, cancellation)
     uri = lake.table_uri(context.asset_key)
-    write_deltalake(uri, joined, mode="overwrite")
+    made_from = digest_of([CODE_VERSION, *map(data_version, sources)])
+    changed = write_if_changed(uri, joined, made_from)
     combinations = Counter(zip(joined["late_class"].to_pylist(), joined["cancellation_class"].to_pylist(), strict=True))
     counted = [
         {"late_arrival": pair[0], "cancellation": pair[1], "flights": count}
         for pair, count in combinations.most_common()
     ]
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(digest_of([data_version(source) for source in sources])),
+        data_version=dg.DataVersion(made_from),
         metadata={
+            "changed": changed,
             **table_metadata(uri, joined.num_rows, joined.schema, table_version(uri), {}),
             "combinations": dg.MetadataValue.md(preview_table(counted)),
             **{f"{level}_risk": count for level, count in Counter(joined["risk"].to_pylist()).items()},

@@ -97,3 +97,8 @@ def test_the_report_assets_write_tables_and_show_what_they_found(tmp_path: Any):
     assert compared.metadata["champion_accuracy"].value == 2 / 3
     assert str(compared.metadata["most_confident_disagreements"].value).count("data:image/png") == 1
     assert DeltaTable(lake.table_uri(dg.AssetKey("digit_comparison"))).to_pyarrow_table().num_rows == 3
+    again = dg.materialize([flight_risk.flight_risk, digit_comparison.digit_comparison], resources={"lake": lake})
+    for name in ("flight_risk", "digit_comparison"):
+        (first,), (second,) = (run.asset_materializations_for_node(name) for run in (result, again))
+        assert (first.metadata["changed"].value, second.metadata["changed"].value) == (True, False)
+        assert DeltaTable(lake.table_uri(dg.AssetKey(name))).version() == 0
