@@ -12,6 +12,7 @@ from sparktorch_assets.tasks.batch_policy import BatchPolicy
 
 FIRST_ROWS = 32
 FIRST_TOKENS = 2_048
+FIRST_WINDOW_ROWS = 256
 GROWTH = 4
 WORTH = 1.1
 """A larger size is kept while it brings a tenth more rows (or tokens) a second."""
@@ -70,14 +71,14 @@ class BatchSizer:
 
     @property
     def fitting_rows(self) -> int:
-        """Rows without lengths whose encoded inputs take no more than the policy's `window_bytes`; few, until it is
-        known how many bytes a row takes."""
+        """Rows whose encoded inputs take no more than the policy's `window_bytes`; few, until it is known how many bytes
+        a row takes."""
         if self._row_bytes is None:
-            return FIRST_ROWS
+            return FIRST_WINDOW_ROWS if self.has_lengths else FIRST_ROWS
         return max(1, min(MOST_ROWS, self._window_bytes // max(1, self._row_bytes)))
 
     def rows_take(self, row_bytes: int) -> None:
-        """Take note of the bytes of a row's encoded inputs, texts aside."""
+        """Take note of the bytes of a row's encoded inputs, on average."""
         if row_bytes == self._row_bytes:
             return
         self._row_bytes = row_bytes

@@ -41,7 +41,7 @@ class Encoder(Protocol):
 
     @property
     def row_bytes(self) -> int | None:
-        """Bytes of one row's tensors; 0 for sequences, which have lengths; `None` while it is not known."""
+        """Bytes of one row's tensors; `None` where rows differ or only encoding shows it."""
         ...
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
@@ -133,7 +133,7 @@ class CustomEncoder:
 
     def __init__(self, feature: CustomFeature) -> None:
         self.columns = tuple(feature.columns)
-        self.row_bytes: int | None = 0 if feature.sequences else None
+        self.row_bytes = None
         self._sequences = feature.sequences
         self._path = feature.encoder
         self._encoder: Any = load_import_path(feature.encoder, "CustomFeature.encoder")(**dict(feature.arguments))
@@ -158,9 +158,6 @@ class CustomEncoder:
                 raise HookError(
                     f"encoder {self._path!r} gave {shape} for {batch.num_rows} rows; one entry a row is due"
                 )
-        if batch.num_rows:
-            row_bytes = sum(tensor[0].nbytes for tensor in tensors)
-            self.row_bytes = max(row_bytes, self.row_bytes or 0)  # windows may be padded to different widths
         return DenseFeature(tensors)
 
 

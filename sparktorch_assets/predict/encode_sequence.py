@@ -15,24 +15,35 @@ class SequenceEncoder:
 
     def __init__(self, feature: SequenceFeature) -> None:
         self.columns = feature.columns
-        self.row_bytes = 0
+        self.row_bytes = None
         self._max_length = feature.max_length
         self._fill = feature.fill
+        self._kind = pa.int64() if feature.dtype == "int64" else pa.float32()
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
         """Values of all rows end to end, with their offsets."""
         (name,) = self.columns
-        return ragged(column_of(batch, name), f"column {name!r}", self._fill, self._max_length)
+        return ragged(column_of(batch, name), f"column {name!r}", self._kind, self._fill, self._max_length)
 
 
-def ragged(lists_N: pa.Array, what: str, fill: float | None = None, max_length: int | None = None) -> RaggedFeature:
-    """Lists of numbers as int64 (of integers and booleans) or float32; a null fails its row unless there is a fill.
+def ragged(
+    lists_N: pa.Array,
+    what: str,
+    kind: pa.DataType | None = None,
+    fill: float | None = None,
+    max_length: int | None = None,
+) -> RaggedFeature:
+    """Lists of numbers as values of `kind`, or int64 of whole numbers and else float32; a null fails its row unless there
+    is a fill.
 
     Raises:
         InputSchemaError: `lists_N`, which the message calls `what`, does not hold lists of numbers.
+        pyarrow.ArrowInvalid: a value is not whole, though `kind` is.
     """
     if pa.types.is_fixed_size_list(lists_N.type):
         lists_N = lists_N.cast(pa.list_(lists_N.type.value_type))
+    if pa.types.is_null(lists_N.type):
+        lists_N = lists_N.cast(pa.list_(pa.null()))
     is_list = pa.types.is_list(lists_N.type) or pa.types.is_large_list(lists_N.type)
     if not is_list or not _is_number(lists_N.type.value_type):
         raise InputSchemaError(f"{what} has type {lists_N.type}; a sequence must be a list of numbers")
@@ -52,14 +63,21 @@ def ragged(lists_N: pa.Array, what: str, fill: float | None = None, max_length: 
         for row in np.flatnonzero(nulls_before[ends_N] > nulls_before[offsets_N1[:-1]]):
             message = f"{what} has a null among its values and its feature declares no fill"
             failures[int(row)] = RowFailure("encode", "Null", message)
-    whole = not pa.types.is_floating(values.type) and not pa.types.is_decimal(values.type)
-    values = values.cast(pa.int64() if whole else pa.float32(), safe=False)
+    if kind is None:
+        whole = not pa.types.is_floating(values.type) and not pa.types.is_decimal(values.type)
+        kind = pa.int64() if whole else pa.float32()
+    values = values.cast(kind, safe=kind == pa.int64())
     if values.null_count:
-        values = values.fill_null(pa.scalar(fill or 0.0).cast(values.type, safe=False))
+        values = values.fill_null(pa.scalar(fill or 0.0).cast(kind, safe=False))
     return RaggedFeature(values.to_numpy(zero_copy_only=False), offsets_N1, lengths_N, failures)
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return any(
-        test(kind) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
+    tests = (
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_boolean,
+        pa.types.is_decimal,
+        pa.types.is_null,  # what lists from dicts are called where all are empty
     )
+    return any(test(kind) for test in tests)

@@ -18,7 +18,7 @@ class TextEncoder:
 
     def __init__(self, feature: TextFeature, models_root: Path) -> None:
         self.columns = feature.columns
-        self.row_bytes = 0
+        self.row_bytes = None
         self._fill = feature.fill
         self._max_tokens = feature.max_tokens
         self._tokenizer = (

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from sparktorch_assets.predict.batch_sizer import TOKEN_BYTES
 from sparktorch_assets.predict.failures import RowFailure, Rows
 
 
@@ -19,6 +20,11 @@ class EncodedFeature(ABC):
     """Tokens of each row, where rows differ in length."""
     failures: dict[int, RowFailure]
     """Rows that could not be encoded; what `collate` gives for them is undefined."""
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Bytes of all rows' tensors, without padding."""
 
     @abstractmethod
     def collate(self, rows: Rows, width: int = 0) -> tuple[torch.Tensor, ...]:
@@ -32,6 +38,11 @@ class DenseFeature(EncodedFeature):
         self.lengths_N = None
         self.failures = failures or {}
         self._tensors = tensors
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors."""
+        return sum(tensor.nbytes for tensor in self._tensors)
 
     def collate(self, rows: Rows, width: int = 0) -> tuple[torch.Tensor, ...]:  # noqa: ARG002  (sequences alone have one)
         """A view where the rows are consecutive, else a copy."""
@@ -57,6 +68,12 @@ class RaggedFeature(EncodedFeature):
         self._values = values
         self._offsets_N1 = offsets_N1
         self._dtype = np.int64 if np.issubdtype(values.dtype, np.integer) else np.float32
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values and their share of the mask."""
+        assert self.lengths_N is not None
+        return TOKEN_BYTES * int(self.lengths_N.sum())
 
     def collate(self, rows: Rows, width: int = 0) -> tuple[torch.Tensor, ...]:
         """`values_BT` int64 or float32, 0 where padded, and `mask_BT` bool. T is at least 1, so that an empty sequence has

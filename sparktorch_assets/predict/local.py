@@ -85,7 +85,7 @@ class LocalPredictor:
     def windows(self) -> "TorchModel | UserModel":
         """The model as the partition predictor drives it, in windows of columns."""
         if isinstance(self.model, TorchModel):
-            self.model.limit_batches(self.batch_size)
+            self.model.serve(self.task, self.batch_size)
             self.model.sizer.keep_below(self._ceilings)
             return self.model
         return UserModel(self.task, self.model, self.batch_size or self.task.batch.batch_size)

@@ -243,11 +243,20 @@ class _Partition(Generic[K]):
         return _Window(key, rows, good, place, prepared, failures)
 
     def _infer(self, items: Iterable["_Chunk[K] | _Window[K]"]) -> Iterator["_Chunk[K] | _Answers"]:
+        """Chunks as they come; the answers of a window once the model, if it works asynchronously, has the next one."""
+        under_way: deque[tuple[_Window[K], Any]] = deque()
         for item in items:
-            yield item if isinstance(item, _Chunk) else self._answer(item)
+            if isinstance(item, _Chunk):
+                yield item
+                continue
+            under_way.append((item, self._model.start(item.prepared, self._quarantine, self._tally_of(item.key))))
+            while len(under_way) > self._model.late:
+                yield self._answer(*under_way.popleft())
+        while under_way:
+            yield self._answer(*under_way.popleft())
 
-    def _answer(self, window: "_Window[K]") -> "_Answers":
-        predictions = self._model.infer(window.prepared, self._quarantine, self._tally_of(window.key))
+    def _answer(self, window: "_Window[K]", started: Any) -> "_Answers":
+        predictions = self._model.finish(started, self._tally_of(window.key))
         columns, found = prediction_batch(self._task, predictions), predictions.failures
         if window.place is not None:
             columns = columns.take(pa.array(window.place))

@@ -63,7 +63,14 @@ class UserModel:
         """A user's model sees the rows as they are."""
         return batch
 
-    def infer(self, batch: pa.RecordBatch, quarantine: Quarantine, tally: Tally) -> Predictions:
+    late = 0
+    """A user's model gives its answers at once."""
+
+    def finish(self, predictions: Predictions, _tally: Tally) -> Predictions:
+        """What `start` gave."""
+        return predictions
+
+    def start(self, batch: pa.RecordBatch, quarantine: Quarantine, tally: Tally) -> Predictions:
         """Predictions of the window's rows, in its order."""
         started = time.perf_counter()
         pieces, failures = quarantine.run(

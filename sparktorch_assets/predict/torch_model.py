@@ -3,6 +3,7 @@
 Shapes: N rows of a window, B rows of a batch, C classes, E embedding width.
 """
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,7 @@ import pyarrow as pa
 import torch
 
 from sparktorch_assets.errors import SparktorchError
-from sparktorch_assets.predict.batch_sizer import TOKEN_BYTES, BatchSizer
+from sparktorch_assets.predict.batch_sizer import NO_LIMIT, BatchSizer
 from sparktorch_assets.predict.encode import make_encoder
 from sparktorch_assets.predict.encoded import EncodedFeature, consecutive
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
@@ -39,8 +40,6 @@ from sparktorch_assets.tasks.ml_task import MlTask
 
 SEARCH_ROWS = 16_384
 """Rows to encode at once at most while batches of fixed-size rows are still being tried."""
-MOST_TOKENS_A_ROW = 256
-"""Tokens a row that bound a window of texts; longer ones make it larger."""
 
 NOT_FINITE = RowFailure("forward", "NotFinite", "the model gave NaN or infinite logits")
 
@@ -59,6 +58,17 @@ class Encoded:
 
 Launched = tuple[Rows, OnTheWay]
 """Positions in the encoded features, and their results on the way."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Started:
+    """A window whose batches are launched; on a GPU, some may still be computed."""
+
+    encoded: Encoded
+    launched: list[Launched]
+    failures: dict[int, RowFailure]
+    """By row of the window."""
+
 
 Outputs = tuple[Rows, dict[str, npt.NDArray[Any]]]
 """Rows of the window, and their results by name, as `Network.run` names them."""
@@ -90,14 +100,21 @@ class TorchModel:
         self._labels = pa.array(task.labels, pa.string())
         self._ceilings = ceilings
         self._batches = 0
-        self._limited_to = batch_size
+        self._under_way: deque[OnTheWay] = deque()
+        self._batch_size = batch_size
         self.sizer = self._new_sizer(batch_size)
 
-    def limit_batches(self, batch_size: int | None) -> None:
-        """Take batches of `batch_size` rows; with `None`, as the task's policy says or, where it is silent, of the size
-        that is found to be fastest. A size found before is kept."""
-        if self._limited_to != batch_size:
-            self._limited_to = batch_size
+    def serve(self, task: MlTask, batch_size: int | None) -> None:
+        """Predict for `task` from now on: it shares its digest with the one that the model was brought up for, and may
+        differ in its name and batch policy.
+
+        Batches have `batch_size` rows; with `None`, what the task's policy says or, where it is silent, the size that
+        is found to be fastest. What was learnt about sizes stays while neither changes.
+        """
+        changed = (task.batch, batch_size) != (self.task.batch, self._batch_size)
+        self.task = self.network.task = task
+        self._batch_size = batch_size
+        if changed:
             self.sizer = self._new_sizer(batch_size)
 
     def _new_sizer(self, batch_size: int | None) -> BatchSizer:
@@ -107,24 +124,22 @@ class TorchModel:
             rows=batch_size,
             ceilings=self._ceilings.read() if self._ceilings else None,
         )
-        self._weigh_rows(sizer)
-        return sizer
-
-    def _weigh_rows(self, sizer: BatchSizer) -> None:
         row_bytes = [encoder.row_bytes for encoder in self._encoders]
         if None not in row_bytes:
             sizer.rows_take(sum(filter(None, row_bytes)))
+        return sizer
 
     @property
     def window_rows(self) -> int:
         """Rows to encode at once: a whole number of batches; with lengths, enough to put like ones together."""
+        most = self.sizer.fitting_rows
         if self.has_lengths:
-            by_bytes = self.task.batch.window_bytes // (TOKEN_BYTES * MOST_TOKENS_A_ROW)
-            return max(1, min(self.task.batch.window_rows, max(by_bytes, 256)))
-        if self.sizer.searching:
-            return min(SEARCH_ROWS, self.sizer.fitting_rows)
-        rows = self.sizer.most(0)
-        return rows * max(1, self.sizer.fitting_rows // rows)
+            most, rows = min(most, self.task.batch.window_rows), self.sizer.rows
+        elif self.sizer.searching:
+            return min(most, SEARCH_ROWS)
+        else:
+            rows = self.sizer.most(0)
+        return most if rows >= NO_LIMIT else rows * max(1, most // rows)
 
     @property
     def module(self) -> torch.nn.Module:
@@ -147,9 +162,8 @@ class TorchModel:
 
         Rows that fail get `prediction_error` and a null class; nothing is raised for them.
         """
-        pending = list(rows)
-        for start in range(0, len(pending), self.window_rows):
-            part = pending[start : start + self.window_rows]
+        pending = iter(rows)
+        while part := list(itertools.islice(pending, self.window_rows)):  # which changes as the model learns
             added = self._predict_once(rows_to_batch(part, self.columns)).to_pylist()
             for row, columns in zip(part, added, strict=True):
                 yield {**row, **columns}
@@ -163,7 +177,7 @@ class TorchModel:
 
     def _predict_once(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         quarantine, tally = Quarantine(self.task.name), Tally()
-        predictions = self.infer(self.prepare(batch, quarantine, tally), quarantine, tally)
+        predictions = self.finish(self.start(self.prepare(batch, quarantine, tally), quarantine, tally), tally)
         return without_dictionaries(prediction_batch(self.task, predictions))
 
     def prepare(self, batch: pa.RecordBatch, quarantine: Quarantine, tally: Tally) -> Encoded:
@@ -184,39 +198,51 @@ class TorchModel:
             features = [encoder.encode(good) for encoder in self._encoders]
         for feature in features:
             failures |= {int(rows[position]): failure for position, failure in feature.failures.items()}
-        self._weigh_rows(self.sizer)  # a user's encoder shows only now how many bytes it makes of a row
+        if len(rows):  # sequences, and what a user's encoder makes, show only now how many bytes a row takes
+            self.sizer.rows_take(sum(feature.nbytes for feature in features) // len(rows))
         tally.spend("encode", time.perf_counter() - started)
         return Encoded(window_rows=batch.num_rows, rows=rows, features=features, failures=failures)
 
-    def infer(self, encoded: Encoded, quarantine: Quarantine, tally: Tally) -> Predictions:
-        """Predictions of an encoded window, in its order; adds seconds, splits and batch sizes to `tally`."""
-        started = time.perf_counter()
+    @property
+    def late(self) -> int:
+        """Batches, and windows, that are launched before an earlier one is waited for: a GPU never runs dry."""
+        return 1 if self.network.transfer.asynchronous else 0
+
+    def start(self, encoded: Encoded, quarantine: Quarantine, tally: Tally) -> Started:
+        """Launch the batches of an encoded window; adds seconds, splits and batch sizes to `tally`."""
+        began = time.perf_counter()
         failures = dict(encoded.failures)
         positions = np.arange(len(encoded.rows))
         if failures:
             positions = positions[~np.isin(encoded.rows, np.fromiter(failures, dtype=np.int64))]
         lengths = [feature.lengths_N for feature in encoded.features if feature.lengths_N is not None]
         lengths_N = np.sum(lengths, axis=0) if lengths else None
-        launched: deque[Launched] = deque()
-        outputs: list[Outputs] = []
-        late = 1 if self.network.transfer.asynchronous else 0  # a GPU computes the next batch while one comes back
+        launched: list[Launched] = []
         for part in pack(positions, lengths_N, self.sizer):
             pieces, failed = quarantine.run(
                 "forward", part, lambda chosen: self._forward(encoded.features, chosen, lengths_N, tally)
             )
             self.sizer.failed(len(failed), _padded(part, lengths_N))
-            launched += [one for _, several in pieces for one in several]
             failures |= {int(encoded.rows[position]): failure for position, failure in failed.items()}
-            while len(launched) > late:
-                outputs.append(_fetch(launched.popleft(), encoded.rows))
-        outputs += [_fetch(one, encoded.rows) for one in launched]
-        forwarded = time.perf_counter()
-        predictions = self._decode(encoded.window_rows, outputs, failures)
-        tally.spend("forward", forwarded - started)
-        tally.spend("decode", time.perf_counter() - forwarded)
+            now = [one for _, several in pieces for one in several]
+            launched += now
+            self._under_way += [on_the_way for _, on_the_way in now]
+            while len(self._under_way) > self.late:
+                self._under_way.popleft().fetch()
+        tally.spend("forward", time.perf_counter() - began)
         tally.keep_below({f"{self.device.type}:{bucket}": rows for bucket, rows in self.sizer.ceilings.items()})
         if self.network.agreement is not None:
             tally.compared(self.network.agreement.share, self.network.agreement.confidence_difference)
+        return Started(encoded=encoded, launched=launched, failures=failures)
+
+    def finish(self, started: Started, tally: Tally) -> Predictions:
+        """Predictions of a window, in its order, once they are there."""
+        began = time.perf_counter()
+        outputs = [_fetch(one, started.encoded.rows) for one in started.launched]
+        fetched = time.perf_counter()
+        predictions = self._decode(started.encoded.window_rows, outputs, started.failures)
+        tally.spend("forward", fetched - began)
+        tally.spend("decode", time.perf_counter() - fetched)
         return predictions
 
     def _forward(

@@ -64,4 +64,5 @@ class OnTheWay:
         """The results, once they are there."""
         if self._done is not None:
             self._done.synchronize()
+            self._done = None
         return {name: tensor.numpy() for name, tensor in self._tensors.items()}

@@ -82,10 +82,12 @@ class TextFeature:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SequenceFeature:
-    """A list of numbers a row (token ids, a series, a history) as padded values: `values_BT` int64 of integers, else
-    float32, 0 where padded, and `mask_BT` bool (True = a real value)."""
+    """A list of numbers a row (a series, a history, token ids) as padded values: `values_BT`, 0 where padded, and
+    `mask_BT` bool (True = a real value)."""
 
     column: str
+    dtype: Literal["float32", "int64"] = "float32"
+    """Of the values; `int64` for ids that an embedding looks up."""
     max_length: int = 256
     """Longer sequences are cut to their first so many values."""
     fill: float | None = None
@@ -94,6 +96,8 @@ class SequenceFeature:
 
     def __post_init__(self) -> None:
         names((self.column,), "SequenceFeature.column")
+        if self.dtype not in ("float32", "int64"):
+            raise TaskError(f"SequenceFeature.dtype={self.dtype!r}; float32 and int64 are supported")
         positive(self.max_length, "SequenceFeature.max_length")
 
     @property
@@ -157,8 +161,8 @@ class CustomFeature:
     arguments: Mapping[str, Any] | Sequence[Any] = ()
     """Keyword arguments of the encoder."""
     sequences: bool = False
-    """The encoder gives sequences of different lengths: `forward` gets `values_BT` and `mask_BT`, as of a
-    `SequenceFeature`, and rows of like length are put together."""
+    """The encoder gives sequences of different lengths: `forward` gets `values_BT` (int64 of integers, else float32) and
+    `mask_BT`, as of a `SequenceFeature`, and rows of like length are put together."""
     kind: Literal["custom"] = "custom"
 
     def __post_init__(self) -> None:

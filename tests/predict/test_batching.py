@@ -1,5 +1,6 @@
 """Batches: found sizes, memory that runs out, duplicates, precision, hanging batches. Rows stay exact throughout."""
 
+import dataclasses
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from sparktorch_assets.predict.memory import SharedCeilings, is_out_of_memory
 from sparktorch_assets.predict.model_cache import cached_model
 from sparktorch_assets.predict.overlap import ahead
 from sparktorch_assets.predict.partition import predict_map
+from sparktorch_assets.predict.torch_model import TorchModel
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import (
     BatchPolicy,
@@ -233,6 +235,20 @@ def test_models_are_kept_by_bytes_and_least_recent_use():
     assert brought_up == ["a", "b", "c", "b"]
 
 
+def test_a_changed_policy_holds_for_a_model_that_is_up_already():
+    """A worker keeps its models: the next task with the same weights brings its own batch policy, and its name."""
+    batch = pa.record_batch({"x": pa.array([1.0] * 8)})
+    for size in (4, 2):
+        tally = Tally()
+        task = _task("Echo", batch=BatchPolicy(batch_size=size))
+        list(predict_map(0, [batch], task, model_loader=ModelLoader("."), tally=tally))
+        assert tally.batch_sizes == {str(size): 8 // size}
+    broken = dataclasses.replace(_task("Echo"), labels=["0", "1", "2"])
+    for name in ("first", "second"):
+        with pytest.raises(ModelError, match=f"task '{name}': the model gave logits of shape"):
+            list(predict_map(0, [batch], dataclasses.replace(broken, name=name), model_loader=ModelLoader(".")))
+
+
 def test_one_row_that_does_not_fit_is_one_failed_row():
     """At a batch of one, the row fails; the error of the allocator is its reason."""
     batch = pa.record_batch({"id": pa.array([0, 1]), "x": pa.array([1.0, 1.0])})
@@ -340,7 +356,7 @@ def test_sequences_are_packed_by_length_too(lists, max_tokens):
     """Lists of numbers, as texts: under the budget, in the input's order, each with its own answer."""
     task = _text_task(
         model=ModelSpec(factory=f"{__name__}:sums"),
-        features=[SequenceFeature(column="s")],
+        features=[SequenceFeature(column="s", dtype="int64")],
         labels=list("01234"),
         batch=BatchPolicy(max_tokens=max_tokens),
     )
@@ -350,6 +366,48 @@ def test_sequences_are_packed_by_length_too(lists, max_tokens):
     assert [row["predicted_class"] for row in found] == [str(len(values)) for values in lists]
     assert [row["s"] for row in found] == lists
     assert max(map(int, tally.batch_sizes)) <= max_tokens
+
+
+@pytest.mark.parametrize(
+    ("policy", "windows"),
+    [
+        (BatchPolicy(window_bytes=90_000), [256, *[100] * 17, 44]),  # 100 values of 9 bytes a row
+        (BatchPolicy(window_bytes=90_000, window_rows=50), [50] * 40),
+        (BatchPolicy(window_bytes=90_000, batch_size=300), [300] * 6 + [200]),  # what is pinned holds
+        (BatchPolicy(window_bytes=90_000, batch_size=30), [240, *[90] * 19, 50]),  # and fills whole windows
+    ],
+)
+def test_windows_of_long_sequences_hold_fewer_rows(policy, windows, monkeypatch):
+    """window_bytes bounds what is encoded at once by the lengths that there are, not by a guess."""
+    task = _text_task(
+        model=ModelSpec(factory=f"{__name__}:sums"),
+        features=[SequenceFeature(column="s", dtype="int64", max_length=100)],
+        labels=list("01234"),
+        batch=policy,
+    )
+    seen = []
+    prepare = TorchModel.prepare
+    monkeypatch.setattr(
+        TorchModel, "prepare", lambda model, batch, *rest: seen.append(batch.num_rows) or prepare(model, batch, *rest)
+    )
+    batch = pa.record_batch({"s": pa.array([[0] * 150] * 2000, pa.list_(pa.int64()))})
+    assert len(predicted(predict_map(0, [batch], task, model_loader=ModelLoader(".")))) == 2000
+    assert seen == windows
+
+
+@pytest.mark.parametrize("rows", [1, 1_000])
+def test_rows_by_hand_come_back_once_and_in_order(rows):
+    """`predict(rows)`, as the mission's users call it, over several windows whose size changes meanwhile."""
+    task = _text_task(
+        model=ModelSpec(factory=f"{__name__}:sums"),
+        features=[SequenceFeature(column="s", dtype="int64")],
+        labels=list("01234"),
+    )
+    model = ModelLoader(".").bring_up_model(task, gpu=False)
+    given = [{"id": i, "s": [1] * (i % 5)} for i in range(rows)]
+    found = list(model.predict(iter(given)))
+    assert [{"id": row["id"], "s": row["s"]} for row in found] == given
+    assert [row["predicted_class"] for row in found] == [str(i % 5) for i in range(rows)]
 
 
 class LengthAndNumber(torch.nn.Module):

@@ -149,28 +149,24 @@ def test_custom_encoder_is_held_to_its_contract():
         encode(CustomFeature(columns=["a"], encoder=f"{__name__}:wrong_size"), {"a": pa.array([1, 2])})
 
 
-LISTS = {
-    pa.list_(pa.int32()): torch.int64,
-    pa.large_list(pa.int64()): torch.int64,
-    pa.list_(pa.float64()): torch.float32,
-    pa.list_(pa.bool_()): torch.int64,
-}
+LISTS = [pa.list_(pa.int32()), pa.large_list(pa.int64()), pa.list_(pa.float64()), pa.list_(pa.bool_())]
 
 
 @given(
     st.lists(st.none() | st.lists(st.none() | st.integers(0, 1), max_size=6), min_size=1, max_size=8),
-    st.sampled_from(list(LISTS)),
+    st.sampled_from(LISTS),
+    st.sampled_from(["float32", "int64"]),
     st.integers(1, 7),
     st.integers(0, 3),
     st.booleans(),
 )
-def test_sequences_of_any_length(lists, kind, max_length, start, filled):
+def test_sequences_of_any_length(lists, kind, dtype, max_length, start, filled):
     """Row i's values are its list, cut and padded with 0, also in a slice of a larger array; a null fails its row, or is
     the fill; a null in place of a list is then an empty one."""
     column = pa.array([[1]] * start + lists, pa.list_(pa.int64())).cast(kind).slice(start)
-    feature = SequenceFeature(column="s", max_length=max_length, fill=1 if filled else None)
+    feature = SequenceFeature(column="s", dtype=dtype, max_length=max_length, fill=1 if filled else None)
     encoded, (values_BT, mask_BT) = encode(feature, {"s": column})
-    assert values_BT.dtype == LISTS[kind]
+    assert values_BT.dtype == getattr(torch, dtype)
     for row, values in enumerate(lists):
         cut = (values or [])[:max_length]
         fails = not filled and (values is None or None in cut)
@@ -188,6 +184,21 @@ def test_sequences_of_one_length():
     _, (values_BT, mask_BT) = encode(SequenceFeature(column="s"), {"s": column})
     assert values_BT.tolist() == [[1.5, 2.0], [3.0, 4.0]]
     assert mask_BT.all()
+
+
+@pytest.mark.parametrize("column", [pa.nulls(2), pa.array([[], []]), pa.array([[], None], pa.list_(pa.int8()))])
+def test_sequences_without_a_value(column):
+    """What rows of dicts become where no list holds anything; the declared dtype stays."""
+    _, (values_BT, mask_BT) = encode(SequenceFeature(column="s", fill=0.0), {"s": column})
+    assert values_BT.tolist() == [[0.0], [0.0]]
+    assert values_BT.dtype == torch.float32
+    assert not mask_BT.any()
+
+
+def test_a_fraction_is_no_id():
+    """int64 values are not cut to whole numbers in silence."""
+    with pytest.raises(pa.ArrowInvalid, match="was truncated converting to int64"):
+        encode(SequenceFeature(column="s", dtype="int64"), {"s": pa.array([[1.5]])})
 
 
 def test_what_is_no_sequence_of_numbers_is_named():

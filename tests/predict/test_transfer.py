@@ -9,6 +9,7 @@ import torch
 from sparktorch_assets.predict import transfer
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.partition import predict_map
+from sparktorch_assets.tasks import BatchPolicy
 
 
 class FakeCuda:
@@ -83,18 +84,21 @@ def cuda(monkeypatch):
     return fake
 
 
-def test_results_come_one_batch_late_and_are_waited_for(echo_task, table, loader, cuda):
-    """While a batch is fetched the next one is launched already; at most two are under way; the rows are the same."""
+@pytest.mark.parametrize("window_bytes", [64 << 20, 32])
+def test_results_come_one_batch_late_and_are_waited_for(window_bytes, echo_task, table, loader, cuda):
+    """While a batch is fetched the next one is launched already, also where it is in the next window: the device never
+    runs dry. At most two are under way; the rows are the same."""
     rows = list(predict_map(0, table(20).to_pylist(), echo_task(), 20, model_loader=loader))
     cuda.log.clear()
-    task = echo_task(name="again")
+    task = echo_task(name="again", batch=BatchPolicy(window_bytes=window_bytes))
     found = pa.Table.from_batches(predict_map(0, [table(20)], task, 4, model_loader=ModelLoader(loader.models_root)))
     assert [row["predicted_class"] for row in found.to_pylist()] == [row["predicted_class"] for row in rows]
-    under_way = most = 0
+    under_way = most = launched = 0
     for event in cuda.log:
+        launched += event == "launched"
         under_way += {"launched": 1, "fetched": -1}.get(event, 0)
         most = max(most, under_way)
-        assert under_way >= 0
+        assert event != "fetched" or under_way >= 1 or launched == 5, "the device ran dry"
     assert under_way == 0, "a result was never waited for"
     assert most <= 2
     assert cuda.log.count("launched") == 5
