@@ -21,10 +21,10 @@ SAMPLES = 3
 """Batches of each size whose best counts: a single one says more of the machine than of the size."""
 LONG_S = 1.0
 """A batch that takes so long gains nothing from being larger."""
-MOST_ROWS = 65_536
-"""Rows a batch and a window at most, where only speed decides: beyond, nothing was found to gain."""
-MOST_TOKENS = 1 << 20
-"""Padded tokens that are tried at most."""
+MOST_ROWS, MOST_TOKENS = 16_384, 1 << 20
+"""Sizes that are tried at most: beyond, nothing was found to gain."""
+MOST_WINDOW_ROWS = 65_536
+"""Rows to encode at once at most."""
 
 TOKEN_BYTES = 9
 """An int64 id and a bool."""
@@ -58,6 +58,7 @@ class BatchSizer:
         if self._max_bytes is not None and has_lengths:
             self.tokens = min(self.tokens, max(1, self._max_bytes // TOKEN_BYTES))
         self._window_bytes = policy.window_bytes
+        self._window_rows = policy.window_rows if has_lengths else MOST_WINDOW_ROWS
         self._row_bytes: int | None = None
         self.searching = rows is None and not policy.pinned
         self._pinned = not self.searching
@@ -71,19 +72,27 @@ class BatchSizer:
 
     @property
     def fitting_rows(self) -> int:
-        """Rows whose encoded inputs take no more than the policy's `window_bytes`; few, until it is known how many bytes
-        a row takes."""
+        """Rows of a window: their encoded inputs take no more than the policy's `window_bytes`. Few, until it is known how
+        many bytes a row takes."""
         if self._row_bytes is None:
-            return FIRST_WINDOW_ROWS if self.has_lengths else FIRST_ROWS
-        return max(1, min(MOST_ROWS, self._window_bytes // max(1, self._row_bytes)))
+            return min(self._window_rows, FIRST_WINDOW_ROWS) if self.has_lengths else FIRST_ROWS
+        return max(1, min(self._window_rows, self._window_bytes // max(1, self._row_bytes)))
 
     def rows_take(self, row_bytes: int) -> None:
         """Take note of the bytes of a row's encoded inputs, on average."""
         if row_bytes == self._row_bytes:
             return
         self._row_bytes = row_bytes
-        if self.searching and not self.has_lengths:
-            self._set(min(self._size, self.fitting_rows))
+        if self.searching:
+            self._set(min(self._size, self._most_tried))
+
+    @property
+    def _most_tried(self) -> int:
+        """The largest size that is worth a try: a power of two that a window fills, or else it would never be seen."""
+        if not self.has_lengths:
+            return min(MOST_ROWS, _power_below(self.fitting_rows))
+        row_tokens = max(1, (self._row_bytes or 0) // TOKEN_BYTES)
+        return min(MOST_TOKENS, _power_below(row_tokens * self.fitting_rows))
 
     def most(self, longest: int) -> int:
         """Rows that a batch with a longest row of this many tokens (0 without lengths) may have."""
@@ -138,9 +147,8 @@ class BatchSizer:
         *_, before_last, last = (0.0, 0.0, *self._rates.values())
         best_before = max((0.0, *list(self._rates.values())[:-2]))
         gains = max(before_last, last) >= WORTH * best_before  # two sizes in a row without a gain end the search
-        most = MOST_TOKENS if self.has_lengths else 1 << self.fitting_rows.bit_length() - 1
-        if gains and seconds < LONG_S and self._size < most:
-            self._set(min(self._size * GROWTH, most))
+        if gains and seconds < LONG_S and self._size < self._most_tried:
+            self._set(min(self._size * GROWTH, self._most_tried))
         else:
             self._settle()
 
@@ -177,3 +185,8 @@ def length_bucket(longest: int) -> int:
     [0, 1, 2, 4, 64, 128]
     """
     return 1 << (longest - 1).bit_length() if longest > 0 else 0
+
+
+def _power_below(size: int) -> int:
+    """The power of two at or below a size."""
+    return 1 << size.bit_length() - 1

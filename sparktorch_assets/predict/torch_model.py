@@ -17,7 +17,7 @@ import pyarrow as pa
 import torch
 
 from sparktorch_assets.errors import SparktorchError
-from sparktorch_assets.predict.batch_sizer import NO_LIMIT, BatchSizer
+from sparktorch_assets.predict.batch_sizer import MOST_ROWS, NO_LIMIT, BatchSizer
 from sparktorch_assets.predict.encode import make_encoder
 from sparktorch_assets.predict.encoded import EncodedFeature, consecutive
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
@@ -37,9 +37,6 @@ from sparktorch_assets.predict.watchdog import ends_worker_after
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.features import has_lengths
 from sparktorch_assets.tasks.ml_task import MlTask
-
-SEARCH_ROWS = 16_384
-"""Rows to encode at once at most while batches of fixed-size rows are still being tried."""
 
 NOT_FINITE = RowFailure("forward", "NotFinite", "the model gave NaN or infinite logits")
 
@@ -133,12 +130,9 @@ class TorchModel:
     def window_rows(self) -> int:
         """Rows to encode at once: a whole number of batches; with lengths, enough to put like ones together."""
         most = self.sizer.fitting_rows
-        if self.has_lengths:
-            most, rows = min(most, self.task.batch.window_rows), self.sizer.rows
-        elif self.sizer.searching:
-            return min(most, SEARCH_ROWS)
-        else:
-            rows = self.sizer.most(0)
+        if self.sizer.searching:
+            return min(most, MOST_ROWS)
+        rows = self.sizer.rows if self.has_lengths else self.sizer.most(0)
         return most if rows >= NO_LIMIT else rows * max(1, most // rows)
 
     @property

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparktorch_assets.errors import ModelError, TaskError
-from sparktorch_assets.predict.batch_sizer import FIRST_ROWS, GROWTH, BatchSizer
+from sparktorch_assets.predict.batch_sizer import FIRST_ROWS, GROWTH, TOKEN_BYTES, BatchSizer
 from sparktorch_assets.predict.duplicates import distinct_rows
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.memory import SharedCeilings, is_out_of_memory
@@ -76,16 +76,30 @@ def test_pinned_sizes_are_not_searched(policy, rows):
     assert (sizer.searching, sizer.most(0)) == (False, rows)
 
 
-def test_sizes_are_tried_only_as_far_as_a_window_holds():
-    """Large rows: the last size that is tried is the largest power of two that window_bytes holds."""
-    sizer = BatchSizer(BatchPolicy(window_bytes=64 << 20))
-    sizer.rows_take(600_000)  # an image of 224 x 224
-    sizes = set()
+@pytest.mark.parametrize(
+    ("policy", "row_bytes", "largest"),
+    [
+        (BatchPolicy(), 64, 16_384),
+        (BatchPolicy(), 600_000, 64),  # images of 224 x 224: 111 of them take 64 MiB
+        (BatchPolicy(window_bytes=1), 600_000, 1),
+        (BatchPolicy(), 370 * TOKEN_BYTES, 1 << 20),
+        (BatchPolicy(window_rows=100), 37 * TOKEN_BYTES, 2_048),
+        (BatchPolicy(window_rows=10), 37 * TOKEN_BYTES, 256),
+    ],
+)
+def test_sizes_are_tried_only_as_far_as_a_window_fills_them(policy, row_bytes, largest):
+    """However much larger sizes gain, the search ends: the largest is a power of two that a window holds."""
+    tokens = row_bytes % TOKEN_BYTES == 0
+    sizer = BatchSizer(policy, has_lengths=tokens)
+    sizer.rows_take(row_bytes)
+    window = sizer.fitting_rows * (row_bytes // TOKEN_BYTES if tokens else 1)
+    tried = []
     while sizer.searching:
-        sizes.add(sizer.rows)
-        sizer.measured(sizer.rows, 1e-3)
-    assert sizes == {32, 64}
-    assert sizer.rows == 64
+        size = sizer.tokens if tokens else sizer.rows
+        tried.append(size)
+        sizer.measured(min(size, window), 1e-3)
+        assert len(tried) < 100
+    assert max(tried) == largest == (sizer.tokens if tokens else sizer.rows)
 
 
 class Wide:
