@@ -1,71 +1,21 @@
-"""The partition predictor: record batches in, record batches with predictions out, every row accounted for.
-
-Batches for the model are cut across the record batches that come (and across the keys they carry), so that only the
-last one is short. Results go out in the record batches that came: kept columns are passed on, not copied.
-"""
+"""The partition predictor: record batches or rows in, the same with predictions out, every row accounted for."""
 
 import itertools
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
 
-from sparktorch_assets.errors import HookError
-from sparktorch_assets.predict.apply_hooks import HookedRows, apply_batch_hook, apply_row_hook
-from sparktorch_assets.predict.count import count_predictions
-from sparktorch_assets.predict.duplicates import distinct_rows
-from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
 from sparktorch_assets.predict.local import LocalPredictor
-from sparktorch_assets.predict.overlap import ahead
-from sparktorch_assets.predict.predictions import mark_failed, prediction_batch, without_dictionaries
-from sparktorch_assets.predict.row_filter import filter_rows
-from sparktorch_assets.predict.row_queue import RowQueue
+from sparktorch_assets.predict.pipeline import Pipeline
 from sparktorch_assets.predict.rows import rows_to_batch
 from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.tally import Tally
 
 K = TypeVar("K")
 
-
 ROWS_A_BATCH = 8192
 """Dicts that become a record batch at once."""
-
-HOOK_NAMES = ("row_preprocessor", "batch_preprocessor", "row_postprocessor", "batch_postprocessor")
-
-
-@dataclass(slots=True)
-class _Chunk(Generic[K]):
-    """Rows that came together and go out together."""
-
-    key: K
-    rows: pa.RecordBatch
-    """As they came, less those that were filtered or dropped, and with the columns that a preprocessor added."""
-
-
-@dataclass(slots=True)
-class _Window(Generic[K]):
-    """Rows that are encoded together."""
-
-    key: K
-    rows: int
-    good: Rows
-    """Those of the rows that the model sees."""
-    place: Rows | None
-    """For each of them, its place in `prepared`, where equal ones are there once."""
-    prepared: Any
-    failures: dict[int, RowFailure]
-
-
-@dataclass(slots=True)
-class _Answers:
-    """The columns that the model adds to the rows of a window."""
-
-    columns: pa.RecordBatch
-    failures: dict[int, RowFailure]
 
 
 def predict_batches(
@@ -96,7 +46,7 @@ def predict_keyed(
 
     When a record batch of a key comes out, all earlier keys are complete, also those of which no row is left.
     """
-    yield from _Partition(predictor, schema, tally_of).run(batches)
+    yield from Pipeline(predictor, schema, tally_of).run(batches)
 
 
 def predict_map(
@@ -163,164 +113,3 @@ def _rows_in_batches(rows: Iterator[Any], batch_rows: int) -> Iterator[pa.Record
         batch = rows_to_batch(part, names)
         schema = batch.schema if schema is None else schema
         yield batch.cast(schema) if batch.schema != schema else batch
-
-
-class _Partition(Generic[K]):
-    """One pass over a partition: chunks queue up, windows are cut from them, predictions flow back into them."""
-
-    def __init__(self, predictor: LocalPredictor, schema: pa.Schema, tally_of: Callable[[K], Tally]) -> None:
-        self._task = predictor.task
-        self._model = predictor.windows()
-        self._device = predictor.device
-        self._overlaps = predictor.overlaps
-        self._schema = schema
-        self._tally_of = tally_of
-        self._quarantine = Quarantine(self._task.name)
-        self._hooks = {name: self._task.hooks.load(name) for name in HOOK_NAMES}
-        self._load_s = predictor.load_s
-        self._inputs = RowQueue()
-        self._chunks: deque[_Chunk[K]] = deque()
-        self._added = RowQueue()
-
-    def run(self, batches: Iterable[tuple[K, pa.RecordBatch]]) -> Iterator[tuple[K, pa.RecordBatch]]:
-        """Three stages: read, preprocess and encode; forward; decode and postprocess. Side by side where cores or a GPU
-        are there for it, else in turn."""
-        prepared: Iterable[_Chunk[K] | _Window[K]] = self._prepare(batches)
-        inferred = self._infer(ahead(prepared) if self._overlaps else prepared)
-        finished: Iterable[_Chunk[K] | _Answers] = ahead(inferred) if self._overlaps else inferred
-        for item in finished:
-            if isinstance(item, _Chunk):
-                self._chunks.append(item)
-            else:
-                self._added.push(item.columns, item.failures)
-            yield from self._finished()
-
-    def _prepare(self, batches: Iterable[tuple[K, pa.RecordBatch]]) -> Iterator["_Chunk[K] | _Window[K]"]:
-        """Each chunk, and after it the windows that its rows complete."""
-        chunk: _Chunk[K] | None = None
-        for key, batch in batches:
-            chunk = self._take_in(key, batch)
-            if chunk.rows.num_rows:
-                yield chunk
-            while self._inputs.rows >= (rows := self._model.window_rows):
-                yield self._encode(rows, key)
-        while chunk is not None and self._inputs.rows:
-            yield self._encode(min(self._inputs.rows, self._model.window_rows), chunk.key)
-
-    def _take_in(self, key: K, batch: pa.RecordBatch) -> "_Chunk[K]":
-        tally = self._tally_of(key)
-        if self._load_s:  # the first key pays for bringing the model up
-            tally.spend("load", self._load_s)
-            self._load_s = 0.0
-        rows = filter_rows(batch, self._task.where)
-        tally.filtered += batch.num_rows - rows.num_rows
-        tally.rows += rows.num_rows
-        inputs, failures = rows, {}
-        if self._task.hooks.preprocesses:
-            # What the model sees may have other types than the table: no types are asked for.
-            hooked = self._apply("preprocessor", rows, {}, pa.schema([]), tally)
-            tally.dropped += rows.num_rows - hooked.batch.num_rows
-            inputs, failures, rows = hooked.batch, hooked.failures, rows.take(pa.array(hooked.rows))
-            made = [name for name in inputs.schema.names if name not in rows.schema.names]
-            rows = with_columns(rows, {name: inputs.column(name) for name in made})
-        if self._model.columns is not None:
-            inputs = inputs.select([name for name in self._model.columns if name in inputs.schema.names])
-        self._inputs.push(inputs, failures)
-        return _Chunk(key, rows)
-
-    def _encode(self, rows: int, key: K) -> "_Window[K]":
-        """The next `rows` rows, encoded; those that failed before stay out of the model's sight."""
-        inputs, failures = self._inputs.pop(rows)
-        good = np.arange(rows)
-        if failures:
-            good = np.setdiff1d(good, np.fromiter(failures, dtype=np.int64, count=len(failures)))
-            inputs = inputs.take(pa.array(good))
-        place: Rows | None = None
-        if self._task.batch.deduplicate:
-            first, place = distinct_rows(inputs)
-            inputs = inputs.take(pa.array(first))
-        prepared = self._model.prepare(inputs, self._quarantine, self._tally_of(key))
-        return _Window(key, rows, good, place, prepared, failures)
-
-    def _infer(self, items: Iterable["_Chunk[K] | _Window[K]"]) -> Iterator["_Chunk[K] | _Answers"]:
-        """Chunks as they come; the answers of a window once the model, if it works asynchronously, has the next one."""
-        under_way: deque[tuple[_Window[K], Any]] = deque()
-        for item in items:
-            if isinstance(item, _Chunk):
-                yield item
-                continue
-            under_way.append((item, self._model.start(item.prepared, self._quarantine, self._tally_of(item.key))))
-            while len(under_way) > self._model.late:
-                yield self._answer(*under_way.popleft())
-        while under_way:
-            yield self._answer(*under_way.popleft())
-
-    def _answer(self, window: "_Window[K]", started: Any) -> "_Answers":
-        predictions = self._model.finish(started, self._tally_of(window.key))
-        columns, found = prediction_batch(self._task, predictions), predictions.failures
-        if window.place is not None:
-            columns = columns.take(pa.array(window.place))
-            found = {row: found[first] for row, first in enumerate(window.place.tolist()) if first in found}
-        if window.failures:
-            place = np.full(window.rows, -1, dtype=np.int64)
-            place[window.good] = np.arange(len(window.good))
-            columns = mark_failed(columns.take(pa.array(place, mask=place < 0)), self._task, window.failures)
-        late = {int(window.good[row]): failure for row, failure in found.items()}
-        return _Answers(columns, window.failures | late)
-
-    def _finished(self) -> Iterator[tuple[K, pa.RecordBatch]]:
-        while self._chunks and self._chunks[0].rows.num_rows <= self._added.rows:
-            chunk = self._chunks.popleft()
-            tally = self._tally_of(chunk.key)
-            added, failures = self._added.pop(chunk.rows.num_rows)
-            result = with_columns(chunk.rows, dict(zip(added.schema.names, added.columns, strict=True)))
-            if self._task.hooks.postprocesses:
-                result = without_dictionaries(result)
-                hooked = self._apply("postprocessor", result, failures, self._schema, tally)
-                tally.dropped += result.num_rows - hooked.batch.num_rows
-                self._check_columns(hooked.batch)
-                late = {row: failure for row, failure in hooked.failures.items() if hooked.rows[row] not in failures}
-                result, failures = mark_failed(hooked.batch, self._task, late), hooked.failures
-            arrays = [
-                result.column(field.name).cast(field.type)
-                if field.name in result.schema.names
-                else pa.nulls(result.num_rows, field.type)
-                for field in self._schema
-            ]
-            final = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
-            if final.num_rows:
-                count_predictions(result, failures, self._task, self._device, tally)
-                yield chunk.key, final
-
-    def _apply(
-        self, kind: str, batch: pa.RecordBatch, failures: dict[int, RowFailure], types: pa.Schema, tally: Tally
-    ) -> HookedRows:
-        """The row hook and then the batch hook of a kind."""
-        started = time.perf_counter()
-        hooked = HookedRows(batch, np.arange(batch.num_rows), failures)
-        row_hook, batch_hook = self._hooks[f"row_{kind}"], self._hooks[f"batch_{kind}"]
-        if row_hook is not None:
-            hooked = apply_row_hook(row_hook, batch, f"row_{kind}", failures, types)
-        if batch_hook is not None and hooked.batch.num_rows:
-            after = apply_batch_hook(
-                batch_hook, hooked.batch, f"batch_{kind}", hooked.failures, types, self._quarantine
-            )
-            hooked = HookedRows(after.batch, hooked.rows[after.rows], after.failures)
-        tally.spend(kind, time.perf_counter() - started)
-        return hooked
-
-    def _check_columns(self, batch: pa.RecordBatch) -> None:
-        extra = dict(self._task.typed_extra_columns)
-        missing = [name for name in self._schema.names if name not in batch.schema.names and name not in extra]
-        if missing and batch.num_rows:
-            raise HookError(
-                f"task {self._task.name!r}: the postprocessor left out {', '.join(map(repr, missing))}, which the table "
-                f"holds; return the whole row, or narrow the task's keep_columns"
-            )
-
-
-def with_columns(batch: pa.RecordBatch, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
-    """`batch` with columns added at the end, in place of ones of the same name."""
-    kept = {name: column for name, column in zip(batch.schema.names, batch.columns, strict=True) if name not in columns}
-    found = {**kept, **columns}
-    return pa.RecordBatch.from_arrays(list(found.values()), names=list(found))
