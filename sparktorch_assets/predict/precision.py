@@ -26,7 +26,7 @@ class Agreement:
 
 
 def convert(module: torch.nn.Module, execution: Execution, device: torch.device) -> torch.nn.Module:
-    """The network as the task wants it run; the one given stays as it is.
+    """The network as the task wants it run; the one given keeps its weights, and gets the memory format.
 
     Raises:
         ModelError: the precision cannot be had for this network or on this device.

@@ -14,7 +14,7 @@ class Execution:
     """How the network runs. Anything but `fp32` is compared with it on the first rows, and the outcome reported."""
 
     precision: Precision = "fp32"
-    """`int8-dynamic` quantizes the weights of linear layers (CPU only)."""
+    """`int8-dynamic` quantizes the weights of linear layers (CPU only, not compiled)."""
     compile: Compile = "none"
     """`torch.compile` pays from tens of seconds of forward passes on; batches are padded to a few fixed shapes."""
     channels_last: bool = False
@@ -30,5 +30,10 @@ class Execution:
             value = getattr(self, field)
             if value not in known:
                 raise TaskError(f"Execution.{field}={value!r}; {nearest(str(value), known)}")
+        if self.precision == "int8-dynamic" and self.compile != "none":
+            raise TaskError(
+                "Execution.precision='int8-dynamic' does not go with compile='torch.compile': its kernels are fixed; set "
+                "compile='none', or compile another precision"
+            )
         if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
             raise TaskError(f"Execution.min_agreement={self.min_agreement!r} must lie in [0, 1]")

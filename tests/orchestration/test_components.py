@@ -120,7 +120,12 @@ def test_comments_and_the_order_of_keys_change_no_version(sandbox: DefsFolderSan
 @pytest.mark.parametrize(
     ("old", "new", "message", "line"),
     [
-        ("kind: numeric", "kind: numerik", r"'numerik'.*'numeric', 'categorical', 'text', 'sequence', 'image', 'custom'", 10),
+        (
+            "kind: numeric",
+            "kind: numerik",
+            r"'numerik'.*'numeric', 'categorical', 'text', 'sequence', 'image', 'custom'",
+            10,
+        ),
         ("columns: [a, b]", "columns: a", r"not allowed as a Sequence", 11),
         ("columns: [a, b]", "columns: [a, a]", r"NumericFeature.columns names 'a' more than once", 10),
         ("columns: [a, b]", "columns: [a, b]\n      colums: [a]", r"colums.*\n.*Unexpected keyword", 12),
