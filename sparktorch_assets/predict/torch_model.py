@@ -99,7 +99,7 @@ class TorchModel:
         self._batches = 0
         self._under_way: deque[OnTheWay] = deque()
         self._batch_size = batch_size
-        self.sizer = self._new_sizer(batch_size)
+        self.sizer = self._new_sizer()
 
     def serve(self, task: MlTask, batch_size: int | None) -> None:
         """Predict for `task` from now on: it shares its digest with the one that the model was brought up for, and may
@@ -112,13 +112,13 @@ class TorchModel:
         self.task = self.network.task = task
         self._batch_size = batch_size
         if changed:
-            self.sizer = self._new_sizer(batch_size)
+            self.sizer = self._new_sizer()
 
-    def _new_sizer(self, batch_size: int | None) -> BatchSizer:
+    def _new_sizer(self) -> BatchSizer:
         sizer = BatchSizer(
             self.task.batch,
             has_lengths=self.has_lengths,
-            rows=batch_size,
+            rows=self._batch_size,
             ceilings=self._ceilings.read() if self._ceilings else None,
         )
         row_bytes = [encoder.row_bytes for encoder in self._encoders]
@@ -216,7 +216,7 @@ class TorchModel:
             pieces, failed = quarantine.run(
                 "forward", part, lambda chosen: self._forward(encoded.features, chosen, lengths_N, tally)
             )
-            self.sizer.failed(len(failed), _padded(part, lengths_N))
+            self.sizer.failed(len(failed), _padded(part, _longest(part, lengths_N)))
             failures |= {int(encoded.rows[position]): failure for position, failure in failed.items()}
             now = [one for _, several in pieces for one in several]
             launched += now
@@ -272,7 +272,7 @@ class TorchModel:
                 middle = len(part) // 2
                 stack += [part[middle:], part[:middle]]
                 continue
-            self.sizer.measured(_padded(part, lengths_N), time.perf_counter() - started)
+            self.sizer.measured(_padded(part, longest), time.perf_counter() - started)
             tally.batch_sizes[str(len(part))] = tally.batch_sizes.get(str(len(part)), 0) + 1
             launched.append((part, on_the_way))
         return launched
@@ -311,6 +311,6 @@ def _longest(positions: Rows, lengths_N: npt.NDArray[np.int64] | None) -> int:
     return 0 if lengths_N is None else int(lengths_N[positions].max(initial=0))
 
 
-def _padded(positions: Rows, lengths_N: npt.NDArray[np.int64] | None) -> int:
+def _padded(positions: Rows, longest: int) -> int:
     """Tokens of the rows as one batch, padding included; their number where they have no lengths."""
-    return len(positions) * max(1, _longest(positions, lengths_N))
+    return len(positions) * max(1, longest)

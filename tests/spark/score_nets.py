@@ -15,22 +15,7 @@ def linear(weights, device, seed=0):
 
 def dies_once(weights, device, marker=""):
     """The first batch kills its process, unless the marker file is there."""
-    import torch
-
-    class Dies(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = torch.nn.Linear(2, 3)
-
-        def forward(self, x_BF):
-            try:
-                Path(marker).touch(exist_ok=False)
-            except FileExistsError:
-                return self.layer(x_BF)
-            os.kill(os.getpid(), signal.SIGKILL)
-            return None
-
-    return Dies()
+    return _linear_after_the_first_batch(marker, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def wrong_shape(weights, device):
@@ -46,9 +31,20 @@ def from_file(weights, device):
 
 def kills_executor_once(weights, device, marker=""):
     """The first batch kills the executor: the JVM that started the daemon that started this worker."""
+
+    def kill_executor():
+        stat = Path(f"/proc/{os.getppid()}/stat").read_text()
+        os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)
+        time.sleep(60)
+
+    return _linear_after_the_first_batch(marker, kill_executor)
+
+
+def _linear_after_the_first_batch(marker, first_batch):
+    """A linear layer; while the marker file is not there, a batch makes it and calls `first_batch` instead."""
     import torch
 
-    class Kills(torch.nn.Module):
+    class Once(torch.nn.Module):
         def __init__(self):
             super().__init__()
             self.layer = torch.nn.Linear(2, 3)
@@ -58,9 +54,7 @@ def kills_executor_once(weights, device, marker=""):
                 Path(marker).touch(exist_ok=False)
             except FileExistsError:
                 return self.layer(x_BF)
-            stat = Path(f"/proc/{os.getppid()}/stat").read_text()
-            os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)
-            time.sleep(60)
+            first_batch()
             return None
 
-    return Kills()
+    return Once()
