@@ -1,0 +1,142 @@
+"""The code behind a module: which modules it reaches by its imports, and a digest of each. Nothing is imported or run.
+
+The user's own code counts module by module: everything outside the standard library and outside installed packages,
+followed through every kind of static import. An installed package counts as a whole, and only if the name itself lies in
+it; what other code merely imports from installed packages does not count.
+"""
+
+import hashlib
+import importlib.util
+import os
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
+from pathlib import Path, PurePath
+
+from sparktorch_assets.errors import TaskError
+from sparktorch_assets.tasks.file_identity import FileIdentity, file_identity
+from sparktorch_assets.tasks.module_finder import OWN_PACKAGE, ModuleFinder, folders_of, with_parents
+from sparktorch_assets.tasks.module_source import ModuleSource, read_source
+
+WHOLE = ".*"
+"""Ends the name of a piece of code that is a whole installed package, rather than one module."""
+
+
+def code_closure(module: str) -> dict[str, str]:
+    """The pieces of code that importing `module` may run, each with its digest, in the order of their names.
+
+    A piece is a module (`pkg.hooks`), or an installed package as a whole (`pkg.*`). Sources count by their syntax tree, so
+    that neither comments nor layout matter; compiled modules count by their bytes. Parent packages, re-exports, relative
+    and star imports, imports inside functions or conditions, and `import_module("literal")` are followed. A module that
+    imports by a computed name counts with all modules of its package. This library's own modules, the standard library
+    and names that cannot be found are not followed.
+
+    Raises:
+        ModuleNotFoundError: there is no such module, or it is `__main__`, which workers cannot import.
+        TaskError: a module's loader shows neither its source nor its bytes.
+    """
+    finder = ModuleFinder()
+    if finder.find(module) is None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+    names: Iterable[str] = ()
+    if module.partition(".")[0] == OWN_PACKAGE:
+        names = [module]
+    elif finder.is_installed(module):
+        package = finder.outermost(module)
+        names = [package + WHOLE if any(map(os.path.isdir, folders_of(finder.find(package)))) else package]
+    elif finder.is_users(module):
+        names = _reached_from(module, finder)
+    pieces = {name: piece_digest(name, finder) for name in sorted(names)}
+    return {name: digest for name, digest in pieces.items() if digest is not None}
+
+
+def piece_digest(piece: str, finder: ModuleFinder) -> str | None:
+    """The digest of one piece on this host; `None` where it cannot be found or has no code.
+
+    It depends on the code alone, not on where it lies: a module of a checkout on the driver equals the same module
+    installed on a worker.
+    """
+    spec = finder.find(piece.removesuffix(WHOLE))
+    if piece.endswith(WHOLE):
+        return _package_digest(tuple(_package_files(folders_of(spec))))
+    source = None if spec is None else _source(spec)
+    return None if source is None else source.digest
+
+
+def _reached_from(module: str, finder: ModuleFinder) -> set[str]:
+    reached: set[str] = set()
+    waiting = [module]
+    while waiting:
+        for name in with_parents(waiting.pop()):
+            spec = finder.find(name)
+            if name in reached or spec is None:
+                continue
+            reached.add(name)
+            source = _source(spec)
+            if source is not None:
+                waiting += [found for found in _imported(name, spec, source, finder) if finder.is_users(found)]
+    return reached
+
+
+def _imported(name: str, spec: ModuleSpec, source: ModuleSource, finder: ModuleFinder) -> Iterator[str]:
+    """The names in a module's imports that may be modules; some are mere attributes, which no finder will find."""
+    package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
+    for written, taken in source.imports:
+        try:
+            base = importlib.util.resolve_name(written, package)
+        except ImportError:  # beyond the top-level package: importing it fails as well
+            continue
+        yield base
+        if not taken or not finder.is_users(base):
+            continue
+        yield from (f"{base}.{item}" for item in (_exports(base, finder) if "*" in taken else taken))
+    if source.computes_imports and package:
+        yield from finder.modules_below(package)
+
+
+def _exports(package: str, finder: ModuleFinder) -> tuple[str, ...]:
+    spec = finder.find(package)
+    source = None if spec is None else _source(spec)
+    return () if source is None else source.exports
+
+
+def _source(spec: ModuleSpec) -> ModuleSource | None:
+    """The module's source; `None` for what has none (namespace packages and built-in modules)."""
+    origin, loader = spec.origin, spec.loader
+    if origin is None or loader is None or not spec.has_location:
+        return None
+    identity = file_identity(origin)
+    if identity is not None:
+        return _read_file(origin, identity)
+    if hasattr(loader, "get_data"):  # a zip archive
+        return read_source(origin, loader.get_data(origin))
+    text = loader.get_source(spec.name) if hasattr(loader, "get_source") else None
+    if text is None:
+        raise TaskError(
+            f"the code of module {spec.name!r} cannot be read for its fingerprint: its loader, {type(loader).__name__}, "
+            f"gives no source. Put the code into a module that is a file, or into a package that is installed"
+        )
+    return read_source(".py", text.encode())
+
+
+@lru_cache(maxsize=4096)
+def _read_file(path: str, _identity: FileIdentity) -> ModuleSource:  # the identity is the cache's key
+    return read_source(path, Path(path).read_bytes())
+
+
+def _package_files(folders: Iterable[str]) -> Iterator[tuple[str, str, FileIdentity | None]]:
+    """The Python files and extension modules of a package: path within it, path, identity."""
+    modules = (".py", *(suffix for suffix in EXTENSION_SUFFIXES if suffix != ".so"))  # other libraries end in .so
+    for folder in folders:
+        for inner, below, names in os.walk(folder):
+            below.sort()
+            for path in (os.path.join(inner, name) for name in sorted(names) if name.endswith(modules)):  # noqa: PTH118
+                yield PurePath(path).relative_to(folder).as_posix(), path, file_identity(path)
+
+
+@lru_cache(maxsize=64)
+def _package_digest(files: tuple[tuple[str, str, FileIdentity | None], ...]) -> str | None:
+    digest = hashlib.sha256()
+    for name, path, _ in files:
+        digest.update(f"{name}\0{hashlib.sha256(Path(path).read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest() if files else None

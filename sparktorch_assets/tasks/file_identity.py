@@ -1,0 +1,58 @@
+"""Tells whether a local file is still the same file with the same content, without reading it.
+
+Size and modification time are not enough: a file can be replaced by another one of equal size and time, and a symbolic
+link can be switched to another release. The inode and the time of its last change (`ctime`, which no program can set)
+tell these apart.
+"""
+
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICK_NS = 20_000_000
+"""File systems stamp times in steps of up to 10 ms. Two writes within one step leave equal times, so a file that was
+changed this recently is looked at again after the step has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """What the operating system says of a file's content, without reading it. Symbolic links are followed."""
+
+    host: str
+    device: int
+    inode: int
+    changed_ns: int
+    size_bytes: int
+    modified_ns: int
+
+    def agrees_with(self, other: "FileIdentity") -> bool:
+        """Whether both can be the same content.
+
+        On one host everything must be equal. Another host numbers its devices in its own way, and may see a copy with
+        inodes and change times of its own: between hosts only size and modification time count.
+        """
+        if self.host == other.host:
+            return self == other
+        return (self.size_bytes, self.modified_ns) == (other.size_bytes, other.modified_ns)
+
+
+def file_identity(path: str | os.PathLike[str]) -> FileIdentity | None:
+    """The file's identity as it is now; `None` where there is no such file."""
+    try:
+        status = Path(path).stat()
+        age_ns = time.time_ns() - status.st_ctime_ns
+        if 0 <= age_ns < _TICK_NS:
+            time.sleep((_TICK_NS - age_ns) / 1e9)
+            status = Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return FileIdentity(
+        host=socket.gethostname(),
+        device=status.st_dev,
+        inode=status.st_ino,
+        changed_ns=status.st_ctime_ns,
+        size_bytes=status.st_size,
+        modified_ns=status.st_mtime_ns,
+    )

@@ -1,0 +1,70 @@
+"""Which version of the user's code this process has imported, so that no process runs code of another digest.
+
+Python imports a module once, and Spark keeps its Python workers alive between jobs. Nothing is reloaded here: a reload
+would leave old classes and functions alive wherever they were imported to.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Mapping
+
+from sparktorch_assets.errors import HostError
+from sparktorch_assets.tasks.code_closure import WHOLE, piece_digest
+from sparktorch_assets.tasks.module_finder import ModuleFinder
+from sparktorch_assets.tasks.stale_bytecode import drop_stale_bytecode
+
+DECLARED = ":code_version"
+"""Ends the name of a version that a task declares, among the pieces of its code: `task:code_version`."""
+
+_imported: dict[str, tuple[str, object]] = {}
+"""Piece -> its digest, and the module's spec, which is another object after a reload by the user."""
+_declared: dict[str, str] = {}
+"""Declared version -> its value in this process's first job of that task."""
+
+
+def check_code(code: Mapping[str, str]) -> None:
+    """Check that this process runs, and will import, exactly these pieces of code. Call it before user code is imported,
+    and again afterwards: what changed in between is found then. Costs nothing for what is imported and checked already.
+
+    A module that was imported before the first check that names it is taken to be what its file holds now.
+
+    Args:
+        code: piece -> digest, as `code_closure` gives them; and `task:code_version` -> the declared version.
+
+    Raises:
+        HostError: a module was imported here in another version, or its file is not the version that is asked for.
+    """
+    unknown: list[str] = []
+    for piece, digest in code.items():
+        if piece.endswith(DECLARED):
+            if _declared.setdefault(piece, digest) != digest:
+                raise _outdated(f"code of task {piece.removesuffix(DECLARED)!r} under another code_version")
+            continue
+        module = sys.modules.get(piece.removesuffix(WHOLE))
+        known, spec = _imported.get(piece, (None, None))
+        if module is None or known is None or module.__spec__ is not spec:
+            unknown.append(piece)
+        elif known != digest:
+            raise _outdated(f"another version of module {piece!r}")
+    finder = ModuleFinder() if unknown else None
+    for piece in unknown:
+        assert finder is not None
+        name = piece.removesuffix(WHOLE)
+        if name not in sys.modules:
+            drop_stale_bytecode(finder.find(name))
+        if piece_digest(piece, finder) != code[piece]:
+            raise HostError(
+                f"the code of module {piece!r} on {socket.gethostname()} is not what this job was planned with: it changed "
+                f"meanwhile, or this host has another copy. Make the copies the same and run again"
+            )
+        if name in sys.modules:
+            _imported[piece] = code[piece], sys.modules[name].__spec__
+
+
+def _outdated(what: str) -> HostError:
+    return HostError(
+        f"this Python process ({socket.gethostname()}:{os.getpid()}) has already imported {what}, and Python imports a "
+        f"module once. Restart the process: in a notebook its kernel; on Spark Connect start a new session, which gets "
+        f"workers of its own"
+    )

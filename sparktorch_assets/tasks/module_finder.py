@@ -1,0 +1,108 @@
+"""Finds modules as the import system would, and tells the user's own from installed ones. Nothing is imported."""
+
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
+from pathlib import Path, PurePath
+from typing import Any
+
+OWN_PACKAGE = __name__.partition(".")[0]
+_STANDARD_LIBRARY = os.path.dirname(os.__file__)  # noqa: PTH120  (compared as text, with what finders give)
+_SHIPPED_BY_SPARK = ("pyspark", "py4j")
+"""Installed wherever Spark is, though often outside any folder for packages."""
+
+
+class ModuleFinder:
+    """One look at the modules that are importable now; what it has found once it finds again."""
+
+    def __init__(self) -> None:
+        importlib.invalidate_caches()  # finders remember folders and archives by their times
+        self._specs: dict[str, ModuleSpec | None] = {}
+        self._installed: dict[str, bool] = {}
+
+    def find(self, name: str) -> ModuleSpec | None:
+        """The module's spec. Unlike `importlib.util.find_spec`, this does not import the parent packages."""
+        if name not in self._specs:
+            self._specs[name] = self._find_below(name) if "." in name else self._find_top(name)
+        return self._specs[name]
+
+    def _find_top(self, name: str) -> ModuleSpec | None:
+        if name == "__main__":
+            return None
+        specs = (finder.find_spec(name, None) for finder in sys.meta_path if hasattr(finder, "find_spec"))
+        return next((spec for spec in specs if spec is not None), None)
+
+    def _find_below(self, name: str) -> ModuleSpec | None:
+        portions: list[str] = []
+        for folder in folders_of(self.find(name.rpartition(".")[0])):
+            # Not PathFinder: it looks up the parent of a namespace package in sys.modules.
+            importer: Any = pkgutil.get_importer(folder)
+            spec: ModuleSpec | None = None if importer is None else importer.find_spec(name)
+            if spec is not None and spec.loader is not None:
+                return spec
+            portions += folders_of(spec)
+        if not portions:
+            return None
+        namespace = ModuleSpec(name, None, is_package=True)
+        namespace.submodule_search_locations = portions
+        return namespace
+
+    def modules_below(self, package: str) -> Iterator[str]:
+        """All modules of a package, at any depth."""
+        for found in pkgutil.iter_modules(folders_of(self.find(package)), f"{package}."):
+            yield found.name
+            if found.ispkg:
+                yield from self.modules_below(found.name)
+
+    def outermost(self, module: str) -> str:
+        """The outermost regular package that the module lies in, or the module itself."""
+        return next((name for name in with_parents(module) if has_code(self.find(name))), module)
+
+    def is_users(self, module: str) -> bool:
+        """Whether the module can be found and belongs to neither this library, an installed one nor the standard one."""
+        top = module.partition(".")[0]
+        place = _place(self.find(top))
+        standard = not place or place.startswith(_STANDARD_LIBRARY + os.sep)
+        return top != OWN_PACKAGE and not standard and not self.is_installed(module)
+
+    def is_installed(self, module: str) -> bool:
+        """Whether the module lies where installers put packages: they leave `*.dist-info` folders there."""
+        top = module.partition(".")[0]
+        if top not in self._installed:
+            place = PurePath(_place(self.find(top)))
+            self._installed[top] = top in _SHIPPED_BY_SPARK or (
+                place != PurePath()
+                and (bool({"site-packages", "dist-packages"} & set(place.parts)) or _holds_installed(place.parent))
+            )
+        return self._installed[top]
+
+
+def folders_of(spec: ModuleSpec | None) -> list[str]:
+    """Where a package's modules lie; empty for what is no package."""
+    return [] if spec is None else list(spec.submodule_search_locations or ())
+
+
+def has_code(spec: ModuleSpec | None) -> bool:
+    """Whether there is code to run: namespace packages have none."""
+    return spec is not None and spec.loader is not None and spec.origin is not None
+
+
+def with_parents(module: str) -> Iterator[str]:
+    """`a`, `a.b` and `a.b.c` for `a.b.c`: importing it imports all of them."""
+    parts = module.split(".")
+    return (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+
+
+def _place(spec: ModuleSpec | None) -> str:
+    """The top-level package's folder, or the single module's file; empty for built-in and frozen modules."""
+    folders = folders_of(spec)
+    if folders:
+        return folders[0]
+    return spec.origin if spec is not None and spec.origin is not None and spec.has_location else ""
+
+
+def _holds_installed(folder: PurePath) -> bool:
+    return any(Path(folder).glob("*.dist-info"))

@@ -1,0 +1,103 @@
+"""What matters of a module's text: a digest that is blind to comments and layout, and the imports in it."""
+
+import ast
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+_IMPORTERS = ("import_module", "__import__")
+_PYC_HEADER_BYTES = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModuleSource:
+    """One module, read and not run."""
+
+    digest: str
+    imports: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Modules as they are written (`pkg.sub`, `..sibling`), each with the names that are taken from it."""
+    exports: tuple[str, ...] = ()
+    """The strings in `__all__`: a star import of a package imports the sub-modules among them."""
+    computes_imports: bool = False
+    """Whether a module is imported whose name only running the code would tell."""
+
+
+def read_source(origin: str, content: bytes) -> ModuleSource:
+    """The source of a module.
+
+    Args:
+        origin: the name of its file; only `.py` and `.pyw` are parsed, all else counts by its bytes.
+        content: the file's bytes.
+    """
+    if not origin.endswith((".py", ".pyw")):
+        return ModuleSource(digest=_hash(content[_PYC_HEADER_BYTES:] if origin.endswith(".pyc") else content))
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # importing it fails as well
+        return ModuleSource(digest=_hash(content))
+    imports: list[tuple[str, tuple[str, ...]]] = []
+    exports: list[str] = []
+    computes = False
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports += [(alias.name, ()) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            imports.append(("." * node.level + (node.module or ""), tuple(alias.name for alias in node.names)))
+        elif isinstance(node, ast.Call) and _name_of(node.func) in _IMPORTERS:
+            literal = _module_literal(node)
+            imports += [(literal, ())] if literal else []
+            computes |= literal is None
+        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and "__all__" in _targets(node):
+            constants = [item.value for item in ast.walk(node) if isinstance(item, ast.Constant)]
+            exports += [value for value in constants if isinstance(value, str) and value.isidentifier()]
+    return ModuleSource(
+        digest=_tree_digest(tree), imports=tuple(imports), exports=tuple(exports), computes_imports=computes
+    )
+
+
+def _name_of(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def _module_literal(call: ast.Call) -> str | None:
+    given = call.args[0] if call.args else None
+    if not isinstance(given, ast.Constant) or not isinstance(given.value, str):
+        return None
+    parts = given.value.lstrip(".").split(".")
+    return given.value if all(part.isidentifier() for part in parts) else None
+
+
+def _targets(node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> list[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _tree_digest(tree: ast.AST) -> str:
+    """A hash of a syntax tree without its positions.
+
+    Not `ast.dump`: it recurses, and what it writes for empty fields differs between versions of Python.
+    """
+    digest = hashlib.sha256()
+    stack: list[tuple[bool, Any]] = [(False, tree)]
+    while stack:
+        is_mark, item = stack.pop()
+        if is_mark:
+            digest.update(item)
+        elif isinstance(item, ast.AST):
+            digest.update(f"({type(item).__name__}".encode())
+            stack.append((True, b")"))
+            for name, value in reversed(list(ast.iter_fields(item))):
+                if value is not None and value != []:
+                    stack += [(False, value), (True, f" {name}=".encode())]
+        elif isinstance(item, list):
+            digest.update(b"[")
+            stack.append((True, b"]"))
+            stack += [(False, value) for value in reversed(item)]
+        else:
+            text = hex(item) if type(item) is int else repr(item)  # repr refuses integers of thousands of digits
+            digest.update(f"{text},".encode())
+    return digest.hexdigest()
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,223 @@
+"""The digest of code changes exactly when code changes that importing the named module may run."""
+
+import importlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sparktorch_assets.errors import TaskError
+from sparktorch_assets.tasks.code_closure import WHOLE, code_closure
+from sparktorch_assets.tasks.import_path import import_path_code
+
+# Each way to import {target} from a module of the same package; {name} is its last part, {level} the dots to the top.
+WAYS = (
+    "import {target}",
+    "import {target} as other",
+    "from {target} import VALUE",
+    "from {target} import *",
+    "from {parent} import {name}",
+    "from {level}{below} import {name}",
+    "try:\n    import {target}\nexcept ImportError:\n    pass",
+    "if True:\n    import {target}",
+    "def later():\n    from {target} import VALUE\n    return VALUE",
+    "class Box:\n    import {target} as inner",
+    "import importlib\nimportlib.import_module('{target}')",
+    "__import__('{target}')",
+)
+MODULES = ("pkg.a", "pkg.b", "pkg.sub.c", "pkg.sub.d", "pkg.sub.deep.e", "plain")
+
+
+@st.composite
+def trees(draw):
+    """Module -> the modules that it imports, and how; cycles and modules that nobody imports among them."""
+    tree = {}
+    for module in MODULES:
+        targets = draw(st.lists(st.sampled_from(MODULES), max_size=2, unique=True))
+        tree[module] = [(target, draw(st.sampled_from(WAYS))) for target in targets if target != module]
+    return tree
+
+
+def statement(module, target, way):
+    parent, _, name = target.rpartition(".")
+    if not parent or (way.startswith("from {level}") and not module.startswith("pkg")):
+        way = "import {target}" if "{parent}" in way or "{level}" in way else way
+    level = "." * module.count(".") if module.startswith("pkg") else ""
+    return way.format(
+        target=target, parent=parent, name=name, level=level, below=parent.removeprefix("pkg").lstrip(".")
+    )
+
+
+def files_of(tree):
+    """Path -> source. Packages below `pkg` have an `__init__`, but for `pkg.sub.deep`, a namespace package."""
+    files = {"pkg/__init__.py": "VALUE = 0\n", "pkg/sub/__init__.py": "VALUE = 1\n"}
+    for module, imports in tree.items():
+        lines = [statement(module, target, way) for target, way in imports]
+        files[module.replace(".", "/") + ".py"] = "\n".join([*lines, f"VALUE = {module!r}", ""])
+    return files
+
+
+def reached(tree, root):
+    """What importing `root` runs, by the tree that the files were written from."""
+    found, waiting = set(), [root]
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            waiting += [target for target, _ in tree.get(module, ())]
+    for module in list(found):
+        parts = module.split(".")[:-1]
+        found |= {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
+    return found
+
+
+def path_of(module, files):
+    plain = module.replace(".", "/") + ".py"
+    return plain if plain in files else module.replace(".", "/") + "/__init__.py"
+
+
+def write(root, files, zipped):
+    if zipped:
+        with zipfile.ZipFile(root / "code.zip", "w") as archive:
+            for folder in sorted({str(parent) for name in files for parent in Path(name).parents} - {"."}):
+                archive.writestr(f"{folder}/", "")  # without these, Python finds no namespace package there
+            for name, text in files.items():
+                archive.writestr(name, text)
+        return str(root / "code.zip")
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return str(root)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(tree=trees(), zipped=st.booleans(), data=st.data())
+def test_an_edit_changes_the_digest_where_the_code_is_reached_and_nowhere_else(tree, zipped, data):
+    """Over packages with every kind of import: one statement counts in reached modules, a comment never does."""
+    files = files_of(tree)
+    edited = data.draw(st.sampled_from(sorted(files)))
+    is_reached = edited in {path_of(module, files) for module in reached(tree, "pkg.a")}
+    comment = files | {edited: f"# a comment\n\n{files[edited]}\n# another"}
+    code = files | {edited: files[edited] + "ADDED = 1\n"}
+    digests = []
+    for version in (files, comment, code, files):
+        with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(write(Path(folder), version, zipped))
+            digests.append(code_closure("pkg.a"))
+    first, commented, changed, again = digests
+    assert first == commented == again  # each of them lay in another folder
+    assert (changed != first) == is_reached
+    assert not {"pkg", "plain"} & sys.modules.keys()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param({"pkg/__init__.py": "from .net import Net", "pkg/net.py": "Net = 1"}, id="re-export"),
+        pytest.param({"pkg/__init__.py": "from . import net\nNet = net.Net", "pkg/net.py": "Net = 1"}, id="sub-module"),
+        pytest.param({"pkg/__init__.py": "__all__ = ['net']", "pkg/net.py": "", "user.py": "from pkg import *"}, id="__all__"),
+        pytest.param(
+            {"pkg/__init__.py": "def __getattr__(name):\n    import importlib\n    return importlib.import_module('.' + name, __name__)",
+             "pkg/net.py": "Net = 1"}, id="lazy re-export"),
+        pytest.param(
+            {"pkg/__init__.py": "import importlib, pkgutil\nfor m in pkgutil.iter_modules(__path__): importlib.import_module(m.name)",
+             "pkg/net.py": "Net = 1"}, id="discovered plug-in"),
+        pytest.param({"pkg/__init__.py": "import other", "other.py": "from helper import x", "pkg/net.py": "", "helper.py": "x = 1"}, id="plain sibling"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("zipped", [False, True])
+def test_indirect_ways_to_reach_a_module_count(files, zipped, tmp_path, monkeypatch):
+    """Re-exports, star imports, imports by a computed name, siblings that are no package."""
+    root = "user" if "user.py" in files else "pkg"
+    last = "helper.py" if "helper.py" in files else "pkg/net.py"
+    monkeypatch.syspath_prepend(write(tmp_path, files, zipped))
+    first = code_closure(root)
+    write(tmp_path, files | {last: "Net = 2"}, zipped)
+    assert code_closure(root) != first
+
+
+def test_an_optional_module_counts_once_it_is_there(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    write(tmp_path, {"hooks.py": "try:\n    import extra\nexcept ImportError:\n    extra = None\n"}, zipped=False)
+    assert list(code_closure("hooks")) == ["hooks"]
+    write(tmp_path, {"extra.py": "X = 1"}, zipped=False)
+    assert list(code_closure("hooks")) == ["extra", "hooks"]
+
+
+def test_installed_packages_count_whole_where_they_are_named_and_not_where_they_are_imported(tmp_path, monkeypatch):
+    """`numpy` under a hook is `code_version`'s affair; a wheel of one's own, named by a path, counts with all its files."""
+    site, project = tmp_path / "site-packages", tmp_path / "project"
+    site.mkdir(), project.mkdir()
+    monkeypatch.syspath_prepend(site), monkeypatch.syspath_prepend(project)
+    write(site, {"wheel/__init__.py": "", "wheel/hooks.py": "X = 1", "wheel/other.py": "Y = 1"}, zipped=False)
+    write(project, {"hooks.py": "import wheel, numpy, json"}, zipped=False)
+    named, imported = code_closure("wheel.hooks"), code_closure("hooks")
+    assert (list(named), list(imported)) == (["wheel" + WHOLE], ["hooks"])
+    write(site, {"wheel/other.py": "Y = 2"}, zipped=False)
+    assert code_closure("wheel.hooks") != named
+    assert code_closure("hooks") == imported
+    assert (code_closure("json"), code_closure("math")) == ({}, {})
+
+
+def test_this_librarys_own_modules_are_not_followed():
+    """Its arithmetic has a version of its own; only the module that a task names counts."""
+    assert list(code_closure("sparktorch_assets.testing")) == ["sparktorch_assets.testing"]
+
+
+def test_the_same_code_has_one_digest_in_every_process_and_place(tmp_path):
+    """Whatever the hash seed, the checkout's folder, and whether its modules are imported already."""
+    files = {
+        "pkg/__init__.py": "from .hooks import clean",
+        "pkg/hooks.py": "def clean(r):\n    return r if r in {'A', 'B'} else {1, 2}",
+    }
+    found = set()
+    for seed, early in (("1", ""), ("2", "import pkg"), ("3", "")):
+        folder = tmp_path / seed
+        folder.mkdir()
+        program = (
+            f"{early}\nfrom sparktorch_assets.tasks.code_closure import code_closure\nprint(code_closure('pkg.hooks'))"
+        )
+        environment = os.environ | {
+            "PYTHONHASHSEED": seed,
+            "PYTHONPATH": f"{write(folder, files, zipped=False)}:{Path.cwd()}",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=60
+        )
+        found.add(done.stdout)
+    assert len(found) == 1
+
+
+def test_odd_sources_have_digests(tmp_path, monkeypatch):
+    """Deep nesting, huge integers, other encodings, broken syntax: a digest each, and never an error of ours."""
+    monkeypatch.syspath_prepend(tmp_path)
+    sources = {
+        "deep": ("x = " + "+".join(["1"] * 5000)).encode(),
+        "huge": b"x = 0x" + b"f" * 9000,
+        "latin": "# coding: latin-1\nx = '\xe4'".encode("latin-1"),
+        "broken": b"def (",
+        "nulls": b"x = '\0'",
+        "beyond": b"from ...... import x",
+        "odd": b"__import__('no module!')\n__import__('')\n__import__()",
+    }
+    for name, source in sources.items():
+        (tmp_path / f"{name}.py").write_bytes(source)
+        first = code_closure(name)
+        assert list(first) == [name]
+        (tmp_path / f"{name}.py").write_bytes(source + b"\ny = 1")
+        assert code_closure(name) != first
+    importlib.invalidate_caches()
+
+
+def test_the_running_script_and_missing_modules_are_refused_with_the_way_out():
+    with pytest.raises(TaskError, match="put the code into a module of its own"):
+        import_path_code("__main__:clean", "Hooks.row_preprocessor")
+    with pytest.raises(TaskError, match=r"Hooks.row_preprocessor='no_such:x': module 'no_such' is not installed here"):
+        import_path_code("no_such:x", "Hooks.row_preprocessor")

@@ -1,0 +1,92 @@
+"""No process runs code of another digest than the one that it is asked for."""
+
+import importlib
+import os
+import py_compile
+import sys
+
+import pytest
+
+from sparktorch_assets.errors import HostError
+from sparktorch_assets.tasks.code_closure import code_closure
+from sparktorch_assets.tasks.imported_code import check_code
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Writes `checked_hook` and its `checked_helper`, forgotten afterwards."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(value):
+        (tmp_path / "checked_hook.py").write_text("from checked_helper import VALUE\n")
+        (tmp_path / "checked_helper.py").write_text(f"VALUE = {value!r}\n")
+        return code_closure("checked_hook")
+
+    yield write
+    sys.modules.pop("checked_hook", None)
+    sys.modules.pop("checked_helper", None)
+
+
+def test_a_process_that_imported_another_version_refuses_the_new_one_and_still_takes_the_old_one(module):
+    """The hook's own file did not change, its helper did."""
+    old = module("old")
+    check_code(old)
+    import checked_hook
+
+    check_code(old)
+    new = module("new")
+    with pytest.raises(HostError, match=r"another version of module 'checked_helper'.*start a new session"):
+        check_code(new)
+    check_code(old)  # a stream that began before the edit goes on
+    assert checked_hook.VALUE == "old"
+
+
+def test_code_that_is_not_what_was_planned_is_refused_before_it_is_imported(module):
+    planned = module("planned")
+    module("edited since")
+    with pytest.raises(HostError, match=r"module 'checked_helper' on .* is not what this job was planned with"):
+        check_code(planned)
+    assert "checked_helper" not in sys.modules
+
+
+def test_code_that_changes_while_it_is_imported_is_found_by_the_second_check(module):
+    planned = module("planned")
+    check_code(planned)
+    module("changed")
+    import checked_hook  # noqa: F401
+
+    with pytest.raises(HostError, match="changed meanwhile"):
+        check_code(planned)
+
+
+def test_a_module_that_the_user_reloads_is_taken_as_it_is_now(module):
+    first = module("one")
+    import checked_hook
+
+    check_code(first)
+    second = module("two")
+    importlib.reload(sys.modules["checked_helper"])
+    importlib.reload(checked_hook)
+    check_code(second)
+    assert checked_hook.VALUE == "two"
+
+
+def test_a_raised_code_version_takes_another_process():
+    """It vouches for what no digest sees, such as a library that was upgraded in place."""
+    check_code({"a task of this test:code_version": "1"})
+    check_code({"a task of this test:code_version": "1"})
+    with pytest.raises(HostError, match="code of task 'a task of this test' under another code_version"):
+        check_code({"a task of this test:code_version": "2"})
+
+
+@pytest.mark.parametrize("mode", ["TIMESTAMP", "UNCHECKED_HASH"])
+def test_bytecode_that_python_would_take_for_another_text_is_dropped(mode, module, tmp_path):
+    """Equal size and time (two edits within a second, times that a deployment sets): Python would run the old code."""
+    helper = tmp_path / "checked_helper.py"
+    module("old")
+    os.utime(helper, (1e9, 1e9))
+    py_compile.compile(helper, invalidation_mode=py_compile.PycInvalidationMode[mode])
+    edited = module("new")
+    os.utime(helper, (1e9, 1e9))
+    check_code(edited)
+    assert importlib.import_module("checked_hook").VALUE == "new"
