@@ -45,6 +45,10 @@ class TableError(SparktorchError, RuntimeError):
     """A table cannot be read or written as asked; the version readers see is unchanged."""
 
 
+class RowsVanishedError(TableError):
+    """An input table's sources hold far fewer rows than the table; the table stays as it was."""
+
+
 class CommitConflictError(TableError):
     """Another writer changed the same rows of the table since this run read it."""
 
@@ -55,6 +59,10 @@ class DiskFullError(TableError):
 
 class TooManyFailedRowsError(SparktorchError, RuntimeError):
     """More rows failed than the task allows; the table stays as it was."""
+
+
+class TooManyDroppedRowsError(SparktorchError, RuntimeError):
+    """Hooks dropped more rows than the task allows; the table stays as it was."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
