@@ -36,6 +36,7 @@ _HOME = {
     "SparkSessionResource": "orchestration.resources",
     "build_input_asset": "orchestration.factory",
     "build_prediction_assets": "orchestration.factory",
+    "build_prediction_definitions": "orchestration.factory",
     "runtime_definitions": "orchestration.runtime",
 }
 

@@ -22,9 +22,12 @@ class Tally:
     failed: int = 0
     dropped: int = 0
     """Rows that a hook dropped on purpose."""
+    truncated: int = 0
+    """Predicted rows whose text or sequence was longer than `max_tokens` or `max_length`: the model saw its beginning."""
     classes: dict[str, int] = field(default_factory=dict)
     """Predicted rows per class."""
     confidence_sum: float = 0.0
+    """The sum of the confidences in [0, 1], the ones in the histogram: one that is infinite or NaN would stay in it."""
     confidence_histogram: list[int] = field(default_factory=lambda: [0] * CONFIDENCE_BINS)
     reasons: dict[str, int] = field(default_factory=dict)
     """Failed rows per stage and exception type; never a row's contents."""
@@ -81,8 +84,9 @@ class Tally:
 
     @property
     def confidence_mean(self) -> float | None:
-        """The mean confidence of the predicted rows; `None` where there are none."""
-        return self.confidence_sum / self.predicted if self.predicted else None
+        """The mean of the confidences in [0, 1]; `None` where there are none."""
+        counted = sum(self.confidence_histogram)
+        return self.confidence_sum / counted if counted else None
 
     def to_plain(self) -> dict[str, Any]:
         """Numbers, strings, lists and dicts alone, for JSON."""

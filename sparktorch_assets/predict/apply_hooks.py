@@ -1,17 +1,21 @@
 """A user's hooks around the model, on record batches: rows that a hook breaks on fail alone, rows that it leaves out
-are dropped.
+are dropped, and what a hook does not change is passed on as it was.
 """
 
 from collections.abc import Callable
+from itertools import compress
+from operator import is_not
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sparktorch_assets.errors import HookError
-from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
-from sparktorch_assets.predict.rows import typed_batch
+from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows, is_about_the_row
+from sparktorch_assets.predict.predictions import without_dictionaries
+from sparktorch_assets.predict.rows import column_of_values, conform, conform_rows, settle_types
 
 _NULLABLE = {
     pa.int8(): pd.Int8Dtype(),
@@ -24,6 +28,9 @@ _NULLABLE = {
     pa.uint64(): pd.UInt64Dtype(),
     pa.bool_(): pd.BooleanDtype(),
 }
+_INDEX_NAME = "__row__"
+"""The name of the index that a batch hook gets. pandas keeps it as long as rows keep their labels: `reset_index` and a
+frame built anew lose it, and could otherwise hand one row's values to another."""
 
 
 class HookedRows:
@@ -47,36 +54,123 @@ def apply_row_hook(
 ) -> HookedRows:
     """Call `hook` with every row as a dict, except the rows in `skip`, which failed before and stay as they are.
 
+    Values that the hook leaves alone are not converted. A changed value that does not fit its column's type fails its
+    row; without a declared type, the column keeps its type if every value fits it, else it gets an inferred one.
+
     Args:
-        types: the types of columns that the result must have; columns it does not name keep an inferred type.
+        types: the types of columns that the result must have.
 
     Raises:
         HookError: the hook returned something other than a dict or `None`.
     """
+    batch = without_dictionaries(batch)
+    given, unreadable = _dicts(batch, stage)
+    skip = unreadable | skip
     kept: list[int] = []
-    results: list[dict[str, Any]] = []
+    results: list[dict[str, Any] | None] = []  # None: the row failed, and stays as it was
+    names: dict[Any, Any] = {}
     failures: dict[int, RowFailure] = {}
-    for row, values in enumerate(batch.to_pylist()):
-        result: Any = values
-        if row not in skip:
-            try:
-                result = hook(dict(values))
-            except Exception as error:  # noqa: BLE001  (whatever the user's code raises is the row's failure)
-                failures[len(kept)] = RowFailure.of(stage, error)
-                result = values
+    for row, values in enumerate(given):
+        if row in skip:
+            failures[len(kept)] = skip[row]
+            kept.append(row)
+            results.append(None)
+            continue
+        try:
+            result: Any = hook(dict(values))
+        except BaseException as error:
+            if not is_about_the_row(error):
+                raise
+            failures[len(kept)] = RowFailure.of(stage, error)
+            kept.append(row)
+            results.append(None)
+            continue
         if result is None:
             continue
         if not isinstance(result, dict):
             raise HookError(
                 f"{stage} gave a {type(result).__name__} for a row; return the row as a dict, or None to drop it"
             )
-        if row in skip:
-            failures[len(kept)] = skip[row]
+        names.update(result)
         kept.append(row)
         results.append(result)
-    present = {name for result in results for name in result}
-    hooked, misfits = typed_batch(results, pa.schema([field for field in types if field.name in present]), stage)
-    return HookedRows(hooked, np.array(kept, dtype=np.int64), {**misfits, **failures})
+    for name in [name for name in names if not isinstance(name, str)]:
+        del names[name]
+        for place, result in enumerate(results):
+            if result is not None and name in result:
+                message = f"the hook gave a column whose name is a {type(name).__name__}; names must be strings"
+                failures[place], results[place] = RowFailure(stage, "TypeError", message), None
+    rows = np.array(kept, dtype=np.int64)
+    stayed = batch if len(kept) == batch.num_rows else batch.take(pa.array(rows))
+    if not any(result is not None for result in results):
+        return HookedRows(stayed, rows, failures)
+    before = dict(zip(stayed.schema.names, stayed.columns, strict=True))
+    arrays, ordered = [], [name for name in before if name in names] + [name for name in names if name not in before]
+    for name in ordered:
+        kind = types.field(name).type if types.get_field_index(name) >= 0 else None
+        if name not in before:
+            new = [None if result is None else result.get(name) for result in results]
+            array, misfits = column_of_values(name, new, stage, kind=kind)
+        else:
+            array, misfits = _hooked_column(name, results, [given[row] for row in kept], before[name], kind, stage)
+        arrays.append(array)
+        failures = misfits | failures
+    return HookedRows(pa.RecordBatch.from_arrays(arrays, names=ordered), rows, failures)
+
+
+def _dicts(batch: pa.RecordBatch, stage: str) -> tuple[list[dict[str, Any]], dict[int, RowFailure]]:
+    """The rows as dicts; empty where a value has no counterpart in Python, such as a date beyond the year 9999."""
+    try:
+        return batch.to_pylist(), {}
+    except (pa.ArrowException, ValueError, OverflowError):
+        rows: list[dict[str, Any]] = []
+        failures: dict[int, RowFailure] = {}
+        for row in range(batch.num_rows):
+            try:
+                rows += batch.slice(row, 1).to_pylist()
+            except (pa.ArrowException, ValueError, OverflowError) as error:
+                failures[row] = RowFailure.of(stage, error)
+                rows.append({})
+        return rows, failures
+
+
+def _hooked_column(
+    name: str,
+    results: list[dict[str, Any] | None],
+    given: list[dict[str, Any]],
+    before: pa.Array,
+    kind: pa.DataType | None,
+    stage: str,
+) -> tuple[pa.Array, dict[int, RowFailure]]:
+    """A column that was there before the hook: only the values that it changed are converted."""
+    old = [row.get(name) for row in given]
+    new = [value if result is None else result.get(name) for value, result in zip(old, results, strict=True)]
+    changed = list(map(is_not, old, new))
+    if pa.types.is_nested(before.type):  # the hook may have changed a list or dict in place: compare with fresh ones
+        hooked = np.flatnonzero([result is not None for result in results])
+        for place, value in zip(hooked.tolist(), before.take(pa.array(hooked)).to_pylist(), strict=True):
+            changed[place] = _differ(value, new[place])
+    if not any(changed):
+        return (before, {}) if kind is None else conform_rows(before, kind, name, stage)
+    array, misfits = column_of_values(name, list(compress(new, changed)), stage, kind=kind, like=before.type)
+    places = np.flatnonzero(changed)
+    failures = {int(places[row]): failure for row, failure in misfits.items()}
+    if array.type != before.type:
+        if kind is None:  # the others' values in the new type, as far as there is one type for all
+            return column_of_values(name, new, stage)
+        before, unfit = conform_rows(before, kind, name, stage)
+        failures = {row: failure for row, failure in unfit.items() if not changed[row]} | failures
+    source = np.arange(len(old))
+    source[places] = len(old) + np.arange(len(places))
+    return pa.concat_arrays([before, array]).take(pa.array(source)), failures
+
+
+def _differ(old: Any, new: Any) -> bool:
+    """Whether a value was changed; where that cannot be told, it counts as changed, and is converted."""
+    try:
+        return type(old) is not type(new) or bool(old != new)
+    except Exception:  # noqa: BLE001  (a user's type may compare as it likes)
+        return True
 
 
 def apply_batch_hook(
@@ -90,53 +184,116 @@ def apply_batch_hook(
     """Call `hook` with the rows as a DataFrame (index 0 ... n-1), without the rows in `skip`, which stay as they are.
 
     Rows whose index label the result lacks are dropped. Integer and boolean columns with nulls come as pandas'
-    nullable types, so that no integer passes through a float.
+    nullable types, and lists, structs and maps as Arrow-backed ones, so that no integer passes through a float. pandas
+    holds a null of a float column as NaN: a NaN that was there stays one, and one that the hook makes is a null.
 
     Raises:
-        HookError: the result is no DataFrame, or its index repeats a label or has one that was not given.
+        HookError: the result is no DataFrame, its index is not the one of the rows, or its columns have no proper names.
     """
+    batch = without_dictionaries(batch)
     rows = np.flatnonzero(~np.isin(np.arange(batch.num_rows), np.fromiter(skip, dtype=np.int64, count=len(skip))))
     pieces, failed = quarantine.run(stage, rows, lambda part: _call(hook, batch, part, stage, types))
     failed |= skip
-    held = [result for _, result in pieces]
-    if failed:  # they keep what they had before the hook, in their places
-        stay = np.array(sorted(failed), dtype=np.int64)
-        held.append((stay, batch.take(pa.array(stay))))
+    held = []
+    known: dict[str, pa.DataType] = {}
+    for _, (stay, found, misfits) in pieces:
+        columns, unfit = settle_types(found, known, stage)
+        known = {field.name: field.type for field in columns.schema if not pa.types.is_null(field.type)} | known
+        held.append((stay, columns))
+        failed |= {int(stay[place]): failure for place, failure in {**unfit, **misfits}.items()}
+    broken = sorted(failed.keys() - {int(row) for stay, _ in held for row in stay})
+    if broken:  # they keep what they had before the hook, in their places
+        stay = np.array(broken, dtype=np.int64)
+        held.append((stay, settle_types(batch.take(pa.array(stay)), known, stage)[0]))
     if not held:
         return HookedRows(batch.slice(0, 0), rows[:0], {})
     positions = np.concatenate([part for part, _ in held])
     order = np.argsort(positions, kind="stable")
     tables = [pa.Table.from_batches([columns]) for _, columns in held]
-    joined = pa.concat_tables(tables, promote_options="permissive").take(pa.array(order)).combine_chunks()
+    joined = pa.concat_tables(tables, promote_options="permissive")
+    if not (np.diff(positions) > 0).all():
+        joined = joined.take(pa.array(order))
+    joined = joined.combine_chunks()
     result = joined.to_batches()[0] if joined.num_rows else batch.slice(0, 0)
-    where = {int(row): position for position, row in enumerate(positions[order])}
+    where = {int(row): position for position, row in enumerate(positions[order])} if failed else {}
     return HookedRows(result, positions[order], {where[row]: failure for row, failure in failed.items()})
 
 
 def _call(
     hook: Callable[[pd.DataFrame], pd.DataFrame], batch: pa.RecordBatch, part: Rows, stage: str, types: pa.Schema
-) -> tuple[Rows, pa.RecordBatch]:
+) -> tuple[Rows, pa.RecordBatch, dict[int, RowFailure]]:
+    """The rows that stay, their columns, and the failures by place among them."""
     given = batch if len(part) == batch.num_rows else batch.take(pa.array(part))
     frame = pd.DataFrame(
-        {
-            name: column.to_pandas(types_mapper=_NULLABLE.get if column.null_count else None)
-            for name, column in zip(given.schema.names, given.columns, strict=True)
-        }
+        {name: _to_pandas(column) for name, column in zip(given.schema.names, given.columns, strict=True)}
     )
-    frame.index = pd.Index(part)
+    frame.index = pd.RangeIndex(len(part), name=_INDEX_NAME)
     result = hook(frame)
     if not isinstance(result, pd.DataFrame):
         raise HookError(f"{stage} gave a {type(result).__name__}; return a pandas DataFrame")
-    labels = result.index
-    if not labels.is_unique or not labels.isin(part).all():
+    labels = _labels(result, len(part), stage)
+    if not result.columns.is_unique or not all(isinstance(name, str) for name in result.columns):
+        raise HookError(f"{stage} gave columns {list(result.columns)!r:.200}; names must be strings, each used once")
+    before = dict(zip(given.schema.names, given.columns, strict=True))
+    failures: dict[int, RowFailure] = {}
+    arrays = []
+    for name in map(str, result.columns):
+        kind = types.field(name).type if types.get_field_index(name) >= 0 else None
+        old = before.get(name)
+        array, misfits = _from_pandas(name, result[name], kind, None if old is None else old.type, stage)
+        if old is not None and pa.types.is_floating(old.type) and pa.types.is_floating(array.type):
+            array = _keep_nan(array, old, labels)
+        arrays.append(array)
+        failures = misfits | failures
+    return part[labels], pa.RecordBatch.from_arrays(arrays, names=list(result.columns)), failures
+
+
+def _labels(result: pd.DataFrame, rows: int, stage: str) -> Rows:
+    """For each row of the result, its place among the rows that were given."""
+    index = result.index
+    if not len(index):
+        return np.zeros(0, dtype=np.int64)
+    if index.name != _INDEX_NAME or not index.is_unique or not index.isin(range(rows)).all():
         raise HookError(
-            f"{stage} gave a DataFrame whose index repeats labels or has ones it was not given; keep the index of the "
-            f"rows (no reset_index), and leave a row out to drop it"
+            f"{stage} gave a DataFrame with another index than the one it was given, so that it cannot be told which row "
+            f"is which; keep the index of the rows (no reset_index; pass index=frame.index to a new DataFrame), and leave "
+            f"a row out to drop it"
         )
-    arrays = [
-        pa.Array.from_pandas(result[name], type=types.field(name).type if name in types.names else None)
-        for name in result.columns
-    ]
-    return labels.to_numpy(dtype=np.int64), pa.RecordBatch.from_arrays(
-        arrays, names=[str(name) for name in result.columns]
-    )
+    return index.to_numpy(dtype=np.int64)
+
+
+def _to_pandas(column: pa.Array) -> Any:
+    # numpy holds neither lists with nulls nor nanoseconds of a day exactly.
+    if pa.types.is_nested(column.type) or column.type == pa.time64("ns"):
+        return column.to_pandas(types_mapper=pd.ArrowDtype)
+    try:
+        return column.to_pandas(types_mapper=_NULLABLE.get if column.null_count else None)
+    except (pa.ArrowException, ValueError, OverflowError):  # dates beyond the year 9999, which Python does not know
+        return column.to_pandas(types_mapper=pd.ArrowDtype)
+
+
+def _from_pandas(
+    name: str, series: Any, kind: pa.DataType | None, like: pa.DataType | None, stage: str
+) -> tuple[pa.Array, dict[int, RowFailure]]:
+    try:
+        found = pa.Array.from_pandas(series)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        values = [None if pd.api.types.is_scalar(value) and pd.isna(value) else value for value in series.tolist()]
+        return column_of_values(name, values, stage, kind=kind, like=like)
+    if isinstance(found, pa.ChunkedArray):
+        found = found.combine_chunks()
+    if kind is not None:
+        return conform_rows(found, kind, name, stage)
+    try:
+        return (found if like is None else conform(found, like)), {}
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return found, {}
+
+
+def _keep_nan(array: pa.Array, old: pa.Array, labels: Rows) -> pa.Array:
+    """`array` with NaN, and not null, where `old` had NaN and the hook left it missing."""
+    was_nan = pc.is_nan(old)
+    if not pc.any(was_nan).as_py():
+        return array
+    still = pc.and_(was_nan.take(pa.array(labels)).fill_null(fill_value=False), array.is_null())
+    return pc.if_else(still, pa.scalar(float("nan"), array.type), array)

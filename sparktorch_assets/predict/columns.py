@@ -9,9 +9,10 @@ from sparktorch_assets.predict.failures import RowFailure
 
 def column_of(batch: pa.RecordBatch, name: str) -> pa.Array:
     """The column, or an error that names what is there (a preprocessor may have left it out)."""
-    if name not in batch.schema.names:
+    place = batch.schema.get_field_index(name)
+    if place < 0:
         raise InputSchemaError(f"the rows have no column {name!r} to encode; {nearest(name, batch.schema.names)}")
-    return batch.column(name)
+    return batch.column(place)
 
 
 def null_failures(column: pa.Array, what: str) -> dict[int, RowFailure]:

@@ -26,10 +26,10 @@ def count_values(batch: pa.RecordBatch, task: MlTask, tally: Tally) -> None:
     for name, rows in _class_counts(batch.column(task.class_column).drop_null()):
         tally.classes[name] = tally.classes.get(name, 0) + rows
     confidence = batch.column(task.confidence_column).drop_null().to_numpy(zero_copy_only=False)
-    tally.confidence_sum += float(confidence.sum(dtype=np.float64))
     if not (confidence.min(initial=0) >= 0 and confidence.max(initial=0) <= 1):
         # What lies outside [0, 1] is in no bin: the check on the range of confidences goes by what is missing.
         confidence = confidence[(confidence >= 0) & (confidence <= 1)]
+    tally.confidence_sum += float(confidence.sum(dtype=np.float64))
     *counts, ones = np.bincount((confidence * CONFIDENCE_BINS).astype(np.intp), minlength=CONFIDENCE_BINS + 1).tolist()
     counts[-1] += ones  # the last bin is closed
     tally.confidence_histogram = [a + b for a, b in zip(tally.confidence_histogram, counts, strict=True)]

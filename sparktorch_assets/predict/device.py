@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from sparktorch_assets.errors import DeviceError
+from sparktorch_assets.private_folder import PrivateFolder
 from sparktorch_assets.tasks.slot_policy import DevicePolicy
 
 _held: dict[tuple[int, int], IO[bytes]] = {}
@@ -81,13 +82,16 @@ def visible_index(address: str, visible: str | None, gpus: int) -> int:
 
 def lease_gpu(gpus: int, models_per_gpu: int, folder: Path) -> int | None:
     """Take a free lease for as long as this process lives, on the GPU with the fewest leases taken; `None` if all are
-    taken. A process that holds one already keeps it."""
+    taken, or if `folder` cannot be used. A process that holds one already keeps it."""
     if _held:
         return next(iter(_held))[0]
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    leases = PrivateFolder(folder)
     for place in range(models_per_gpu):  # first place of every GPU, then the second: spreads before it stacks
         for gpu in range(gpus):
-            file = open(folder / f"gpu-{gpu}-{place}.lock", "ab")  # noqa: SIM115  (held open as long as the process)
+            try:
+                file = leases.open_lock(f"gpu-{gpu}-{place}.lock")  # held open as long as the process
+            except OSError:  # no folder that can be trusted, or no room in it: slots are spread by their numbers
+                return None
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

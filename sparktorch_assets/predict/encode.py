@@ -3,7 +3,6 @@
 Shapes: N rows of the window, F numeric columns, K categorical columns.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -13,13 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from sparktorch_assets.errors import HookError, ModelError, nearest
+from sparktorch_assets.errors import HookError, InputSchemaError, ModelError, nearest
 from sparktorch_assets.predict.columns import column_of, null_failures
 from sparktorch_assets.predict.encode_image import ImageEncoder
 from sparktorch_assets.predict.encode_sequence import SequenceEncoder, ragged
 from sparktorch_assets.predict.encode_text import TextEncoder
 from sparktorch_assets.predict.encoded import DenseFeature, EncodedFeature
 from sparktorch_assets.predict.failures import RowFailure
+from sparktorch_assets.predict.file_bounds import MAX_VOCABULARY_BYTES, read_json
 from sparktorch_assets.tasks.features import (
     CategoricalFeature,
     CustomFeature,
@@ -29,6 +29,7 @@ from sparktorch_assets.tasks.features import (
     TextFeature,
 )
 from sparktorch_assets.tasks.import_path import load_import_path
+from sparktorch_assets.tasks.plain import Scalar
 
 
 class Encoder(Protocol):
@@ -93,7 +94,12 @@ class NumericEncoder:
 
 
 class CategoricalEncoder:
-    """`c_NK` int64: 0 for what the vocabulary lacks, entry i as i + 1. Values of any type are looked up as strings."""
+    """`c_NK` int64: 0 for what the vocabulary lacks, entry i as i + 1.
+
+    Values of any type are looked up in their text form, Arrow's cast to string. Vocabulary entries are brought to the
+    column's type first, so that `True`, "True" and "true" all stand for a boolean column's true, and 1, 1.0 and "1.0" for a
+    number.
+    """
 
     def __init__(self, feature: CategoricalFeature, models_root: Path) -> None:
         self.columns = tuple(feature.columns)
@@ -110,22 +116,68 @@ class CategoricalEncoder:
             raise ModelError(
                 f"vocabulary {vocabulary!r} has no values for {missing[0]!r}; {nearest(missing[0], known)}"
             )
-        self._values = [pa.array([str(value) for value in known[column]], pa.string()) for column in self.columns]
+        self._entries = {column: list(known[column]) for column in self.columns}
+        self._texts: dict[tuple[str, pa.DataType], tuple[pa.Array, str | None]] = {}
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
         """Each column's index in its vocabulary, beside the others."""
         c_NK = np.empty((batch.num_rows, len(self.columns)), dtype=np.int64)
         failures: dict[int, RowFailure] = {}
-        for k, (name, values) in enumerate(zip(self.columns, self._values, strict=True)):
+        for k, name in enumerate(self.columns):
             column = column_of(batch, name)
+            values, fill = self._known(name, column.type)
             if self._fill is None:
                 failures |= null_failures(column, f"column {name!r}")
             text = column.cast(pa.string())
-            if self._fill is not None:
-                text = text.fill_null(self._fill)
-            index = pc.index_in(text, value_set=values).fill_null(-1)
+            if fill is not None:
+                text = text.fill_null(fill)
+            index = pc.index_in(text, value_set=values, skip_nulls=True).fill_null(-1)
             c_NK[:, k] = index.to_numpy(zero_copy_only=False)
         return DenseFeature((torch.from_numpy(c_NK) + 1,), failures)
+
+    def _known(self, name: str, kind: pa.DataType) -> tuple[pa.Array, str | None]:
+        """The text forms of a column's vocabulary and of the fill, for a column of this type."""
+        if (name, kind) not in self._texts:
+            value_kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+            if pa.types.is_nested(value_kind):
+                raise InputSchemaError(f"categorical feature {name!r} has type {kind}, whose values have no text form")
+            entries = self._entries[name]
+            texts = [text_form(entry, value_kind) for entry in entries]
+            if entries and not pa.types.is_null(value_kind) and all(text is None for text in texts):
+                raise InputSchemaError(
+                    f"column {name!r} has type {kind}, and no entry of its vocabulary ({entries[0]!r} ...) is a value of "
+                    f"that type: every row would be unknown. Give the vocabulary values of the column's type"
+                )
+            taken: dict[str, int] = {}
+            for place, (entry, text) in enumerate(zip(entries, texts, strict=True)):
+                if text is not None and (text not in taken or (entry == text and entries[taken[text]] != text)):
+                    taken[text] = place  # "1" goes before "01", which means the same number
+            values = [text if text is not None and taken[text] == place else None for place, text in enumerate(texts)]
+            fill = None if self._fill is None else text_form(self._fill, value_kind) or self._fill
+            self._texts[name, kind] = pa.array(values, pa.string()), fill
+        return self._texts[name, kind]
+
+
+def text_form(value: Any, kind: pa.DataType) -> str | None:
+    """How a value reads once it is in a column of type `kind`, and that is cast to string; `None` where it cannot be in it.
+
+    >>> text_form("True", pa.bool_()), text_form(1.0, pa.int64()), text_form("1.0", pa.int64()), text_form("x", pa.int64())
+    ('true', '1', '1', None)
+    """
+    if value is None:
+        return None
+    try:
+        alone = pa.array([str(value) if pa.types.is_decimal(kind) else value])
+        if pa.types.is_null(kind):
+            kind = pa.string()
+        if pa.types.is_integer(kind) and pa.types.is_string(alone.type):
+            alone = pa.array([int(value)] if value.lstrip("+-").isdecimal() else [float(value)])
+        elif pa.types.is_boolean(kind) and not pa.types.is_string(alone.type) and value not in (0, 1):
+            return None
+        text = alone.cast(kind).cast(pa.string())[0].as_py()
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return None
+    return None if text is None else str(text)
 
 
 class CustomEncoder:
@@ -162,12 +214,11 @@ class CustomEncoder:
 
 
 def _read_vocabulary(path: Path) -> dict[str, list[str]]:
-    try:
-        known = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise ModelError(f"there is no vocabulary file {path}; check the path and the models root") from None
-    except ValueError as error:
-        raise ModelError(f"vocabulary file {path} is not JSON ({error})") from None
+    known = read_json(path, "vocabulary", MAX_VOCABULARY_BYTES)
     if not isinstance(known, dict) or not all(isinstance(values, list) for values in known.values()):
         raise ModelError(f"vocabulary file {path} must hold one object: column -> list of known values")
+    for column, values in known.items():
+        for value in values:
+            if not isinstance(value, Scalar):
+                raise ModelError(f"vocabulary file {path}: {column!r} holds a {type(value).__name__}; values are plain")
     return known

@@ -1,5 +1,6 @@
 """Encoded images as pixels: decoded by Pillow, resized, scaled to [0, 1] and normalised."""
 
+import functools
 import io
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from sparktorch_assets.predict.columns import column_of, null_failures
 from sparktorch_assets.predict.encoded import DenseFeature, EncodedFeature
-from sparktorch_assets.predict.failures import RowFailure
+from sparktorch_assets.predict.failures import RowFailure, is_about_the_row
 from sparktorch_assets.tasks.features import ImageFeature
 
 _RESAMPLE = {
@@ -20,6 +21,14 @@ _RESAMPLE = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+
+
+MAX_PIXELS = 1 << 26
+"""Pixels of the largest image that is decoded, 8,192 x 8,192: Pillow holds four bytes of each. A file of 20 KB may ask for
+hundreds of times as many, and each thread decodes one."""
+
+_WHITE_16 = 257
+"""65535 / 255: what makes 16 bits of a pixel 8 bits and a fraction."""
 
 
 class ImageEncoder:
@@ -50,7 +59,9 @@ class ImageEncoder:
                     x_CHW[:] = feature.fill or 0.0
                 else:
                     np.divide(self._decode(encoded).transpose(2, 0, 1), 255, out=x_CHW, dtype=np.float32)
-            except Exception as error:  # noqa: BLE001  (Pillow raises many kinds for broken files)
+            except BaseException as error:  # Pillow raises many kinds for broken files
+                if not is_about_the_row(error):
+                    raise
                 failures[row] = RowFailure.of("encode", error)
                 return
             if self._mean_C11.any():
@@ -67,9 +78,41 @@ class ImageEncoder:
                 list(pool.map(fill_row, range(len(column))))
         return DenseFeature((torch.from_numpy(x_NCHW),), failures)
 
-    def _decode(self, encoded: bytes) -> npt.NDArray[np.uint8]:
-        with Image.open(io.BytesIO(encoded)) as image:
+    def _decode(self, encoded: bytes) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+        """Pixels (H, W, C) from 0 to 255; fractions of them where the image has 16 bits."""
+        with Image.open(io.BytesIO(encoded), formats=_formats()) as image:
+            if image.width * image.height > MAX_PIXELS:  # before a pixel is decoded
+                raise ValueError(
+                    f"the image has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are decoded"
+                )
+            if image.mode.startswith("I;16"):
+                return self._decode_16_bits(image)
+            if image.mode in ("I", "F"):
+                self._check_range(image)
             pixels = image.convert(self._mode)
         if pixels.size != self._size:
             pixels = pixels.resize(self._size, self._resample)
         return np.array(pixels, dtype=np.uint8).reshape(self._feature.height, self._feature.width, -1)
+
+    def _decode_16_bits(self, image: Image.Image) -> npt.NDArray[np.float32]:
+        grey = Image.fromarray(np.asarray(image).astype(np.float32) / _WHITE_16)
+        if grey.size != self._size:
+            grey = grey.resize(self._size, self._resample)
+        grey_HW1 = np.asarray(grey, dtype=np.float32).clip(0, 255)[:, :, None]
+        return np.repeat(grey_HW1, self._feature.channels, axis=2)
+
+    @staticmethod
+    def _check_range(image: Image.Image) -> None:
+        low, high = image.getextrema()
+        if not (isinstance(low, int | float) and isinstance(high, int | float) and 0 <= low <= high <= 255):
+            raise ValueError(
+                f"pixels of 32 bits (Pillow's mode {image.mode}) from {low} to {high} have no known white; convert the image "
+                f"to 8 or 16 bits"
+            )
+
+
+@functools.cache
+def _formats() -> list[str]:
+    """All that Pillow decodes itself: for EPS it starts another program."""
+    Image.init()
+    return sorted(set(Image.OPEN) - {"EPS"})

@@ -55,7 +55,9 @@ def ragged(
     lengths_N = np.diff(offsets_N1)
     if lists_N.null_count:  # a null may hide values
         lengths_N[lists_N.is_null().to_numpy(zero_copy_only=False)] = 0
+    truncated_N = None
     if max_length is not None:
+        truncated_N = lengths_N > max_length
         lengths_N = np.minimum(lengths_N, max_length)
     if values.null_count and fill is None:
         nulls_before = np.concatenate(([0], np.cumsum(values.is_null().to_numpy(zero_copy_only=False))))
@@ -69,7 +71,7 @@ def ragged(
     values = values.cast(kind, safe=kind == pa.int64())
     if values.null_count:
         values = values.fill_null(pa.scalar(fill or 0.0).cast(kind, safe=False))
-    return RaggedFeature(values.to_numpy(zero_copy_only=False), offsets_N1, lengths_N, failures)
+    return RaggedFeature(values.to_numpy(zero_copy_only=False), offsets_N1, lengths_N, failures, truncated_N)
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -9,7 +9,8 @@ import pyarrow as pa
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.columns import column_of, null_failures
 from sparktorch_assets.predict.encoded import EncodedFeature, RaggedFeature
-from sparktorch_assets.predict.failures import RowFailure
+from sparktorch_assets.predict.failures import RowFailure, is_about_the_row
+from sparktorch_assets.predict.file_bounds import MAX_TOKENIZER_BYTES, check_size
 from sparktorch_assets.tasks.features import BYTES_TOKENIZER, TextFeature
 
 
@@ -32,6 +33,8 @@ class TextEncoder:
         (name,) = self.columns
         column = column_of(batch, name)
         failures = null_failures(column, f"column {name!r}") if self._fill is None else {}
+        if pa.types.is_null(column.type):  # what rows of dicts become where no text is there
+            column = column.cast(pa.string())
         column = column.fill_null(self._fill or "")
         return self._byte_tokens(column, failures) if self._tokenizer is None else self._tokens(column, failures)
 
@@ -40,9 +43,13 @@ class TextEncoder:
         _, offsets_buffer, data_buffer = column.buffers()
         offsets_N1 = np.frombuffer(offsets_buffer, dtype=np.int64)[column.offset : column.offset + len(column) + 1]
         data = np.frombuffer(data_buffer or b"", dtype=np.uint8)
-        lengths_N = np.minimum(np.diff(offsets_N1), self._max_tokens)
+        lengths_N = np.diff(offsets_N1)
+        truncated_N = lengths_N > self._max_tokens
+        lengths_N = np.minimum(lengths_N, self._max_tokens)
         first, last = (int(offsets_N1[0]), int(offsets_N1[-1])) if len(offsets_N1) else (0, 0)
-        return RaggedFeature(data[first:last].astype(np.int16) + 1, offsets_N1 - first, lengths_N, failures)
+        return RaggedFeature(
+            data[first:last].astype(np.int16) + 1, offsets_N1 - first, lengths_N, failures, truncated_N
+        )
 
     def _tokens(self, column: pa.Array, failures: dict[int, RowFailure]) -> EncodedFeature:
         found = self._tokenizer.encode_batch_fast(column.to_pylist())  # type: ignore[union-attr]
@@ -50,17 +57,21 @@ class TextEncoder:
         lengths_N = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
         offsets_N1 = np.concatenate(([0], np.cumsum(lengths_N)))
         tokens = np.fromiter((token for row in ids for token in row), dtype=np.int64, count=int(offsets_N1[-1]))
-        return RaggedFeature(tokens, offsets_N1, lengths_N, failures)
+        truncated_N = lengths_N >= self._max_tokens
+        for row in np.flatnonzero(truncated_N):  # those that are just as long have nothing left over
+            truncated_N[row] = bool(found[row].overflowing)
+        return RaggedFeature(tokens, offsets_N1, lengths_N, failures, truncated_N)
 
 
 def _read_tokenizer(path: Path, max_tokens: int) -> Any:
     from tokenizers import Tokenizer
 
-    if not path.is_file():
-        raise ModelError(f"there is no tokenizer file {path}; check the path and the models root")
+    check_size(path, "tokenizer", MAX_TOKENIZER_BYTES)
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:
+    except BaseException as error:
+        if not is_about_the_row(error):  # a panic of the library's Rust code is no Exception
+            raise
         raise ModelError(f"{path} is not a `tokenizers` JSON file: {error}") from error
     tokenizer.enable_truncation(max_length=max_tokens)
     tokenizer.no_padding()  # batches are padded when they are collated

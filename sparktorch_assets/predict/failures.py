@@ -1,6 +1,6 @@
 """What one bad row costs: one row. Cutting a failing batch up finds the rows that make it fail; the rest of the batch goes on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,12 +13,23 @@ Rows = npt.NDArray[np.int64]
 Result = TypeVar("Result")
 
 PATIENCE_ROWS = 16
-"""So many rows failing one after the other, with none that ever succeeded, is the model's fault and not the rows'."""
+"""A step is called hopeless once this many rows failed alone and as many others, spread over the rest, failed as well."""
+
+PATIENCE_SEEN = 256
+"""It is not called hopeless before it was given this many rows, or all there are: a table may begin with bad rows."""
 
 PIECES = 4
 """A failing batch is cut into so many pieces: about as many calls as halves need, over half of the wasted rows."""
 
 _MESSAGE_CHARACTERS = 200
+_LONGEST_KIND = 80
+
+
+def is_about_the_row(error: BaseException) -> bool:
+    """Whether `error` may be blamed on a row: any exception, and a panic of Rust code (a tokenizer's), which pyo3 derives
+    from `BaseException`; but no interrupt or exit."""
+    kind = type(error)
+    return isinstance(error, Exception) or (kind.__module__, kind.__name__) == ("pyo3_runtime", "PanicException")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +43,10 @@ class RowFailure:
     @classmethod
     def of(cls, stage: str, error: BaseException) -> "RowFailure":
         """The failure that `error` stands for."""
-        return cls(stage, type(error).__name__, " ".join(str(error).split())[:_MESSAGE_CHARACTERS])
+        name = type(error).__name__
+        return cls(
+            stage, name if name.isidentifier() and len(name) <= _LONGEST_KIND else "Exception", message_of(error)
+        )
 
     @property
     def text(self) -> str:
@@ -45,13 +59,28 @@ class RowFailure:
         return f"{self.stage}: {self.kind}"
 
 
+def message_of(error: BaseException) -> str:
+    """The beginning of an exception's message on one line; also of one that raises when it is shown, or that holds what
+    UTF-8 cannot."""
+    try:
+        text = str.__str__(str(error))
+    except BaseException as broken:
+        if not is_about_the_row(broken):
+            raise
+        return "its message cannot be shown"
+    line = " ".join(text[: 10 * _MESSAGE_CHARACTERS].split())[:_MESSAGE_CHARACTERS]
+    return line.encode("utf-8", "replace").decode("utf-8")
+
+
 class Quarantine:
     """Runs a step over rows and sets the failing ones apart, remembering whether any row ever got through."""
 
     def __init__(self, task_name: str) -> None:
         self._task_name = task_name
         self._succeeded: set[str] = set()
+        self._seen_rows: dict[str, int] = {}
         self._failed_rows: dict[str, int] = {}
+        self._last_error: dict[str, BaseException] = {}
 
     def run(
         self, stage: str, rows: Rows, step: Callable[[Rows], Result]
@@ -67,24 +96,40 @@ class Quarantine:
             The pieces that succeeded, in order, and per failed row its failure.
 
         Raises:
-            ModelError: the first PATIENCE_ROWS rows that were tried alone all failed, and none ever succeeded.
+            ModelError: no row ever succeeded: neither PATIENCE_ROWS rows that were tried alone nor as many others, spread
+                over the rest, of PATIENCE_SEEN rows at least.
             SparktorchError: raised by `step` itself: such an error is about the task, not about a row.
         """
         pieces: list[tuple[Rows, Result]] = []
         failures: dict[int, RowFailure] = {}
+        self._seen_rows[stage] = self._seen_rows.get(stage, 0) + len(rows)
+        sampled = False
 
-        def fails(part: Rows) -> bool:
+        def error_of(part: Rows) -> BaseException | None:
             try:
                 pieces.append((part, step(part)))
             except SparktorchError:
                 raise
-            except Exception as error:  # noqa: BLE001  (whatever the user's code raises is the row's failure)
-                if len(part) == 1:
-                    failures[int(part[0])] = RowFailure.of(stage, error)
-                    self._give_up_if_hopeless(stage, error)
-                return True
+            except BaseException as error:
+                if not is_about_the_row(error):
+                    raise
+                return error
             self._succeeded.add(stage)
-            return False
+            return None
+
+        def fails(part: Rows) -> bool:
+            nonlocal sampled
+            error = error_of(part)
+            if error is not None and len(part) == 1:
+                failures[int(part[0])] = RowFailure.of(stage, error)
+                self._failed_rows[stage] = self._failed_rows.get(stage, 0) + 1
+                self._last_error[stage] = error.with_traceback(None)
+                if self._doubtful(stage) and not sampled and self._seen_rows[stage] >= PATIENCE_SEEN:
+                    sampled = True
+                    if all(error_of(row[None]) is not None for row in _spread(rows, failures)):
+                        raise self._hopeless(stage)
+                    pieces.pop()  # it comes again when the search reaches it
+            return error is not None
 
         untried = [rows] if len(rows) else []
         while untried:
@@ -97,13 +142,34 @@ class Quarantine:
                 untried += behind
         return pieces, failures
 
-    def _give_up_if_hopeless(self, stage: str, error: Exception) -> None:
-        self._failed_rows[stage] = self._failed_rows.get(stage, 0) + 1
-        if stage not in self._succeeded and self._failed_rows[stage] >= PATIENCE_ROWS:
-            raise ModelError(
-                f"task {self._task_name!r}: the first {PATIENCE_ROWS} rows all failed in {stage}, so this is not about "
-                f"single rows. The last error: {type(error).__name__}: {error}"
-            ) from error
+    def finish(self) -> None:
+        """Say that no more rows come.
+
+        Raises:
+            ModelError: in some step PATIENCE_ROWS rows or more failed, and none ever succeeded.
+        """
+        for stage in self._failed_rows:
+            if self._doubtful(stage):
+                raise self._hopeless(stage)
+
+    def _doubtful(self, stage: str) -> bool:
+        return stage not in self._succeeded and self._failed_rows[stage] >= PATIENCE_ROWS
+
+    def _hopeless(self, stage: str) -> ModelError:
+        error = self._last_error[stage]
+        raised = ModelError(
+            f"task {self._task_name!r}: every row that was tried failed in {stage}, {self._failed_rows[stage]:,} of them "
+            f"alone, so this is not about single rows. The last error: {type(error).__name__}: {message_of(error)}"
+        )
+        raised.__cause__ = error
+        return raised
+
+
+def _spread(rows: Rows, failures: Container[int]) -> Rows:
+    """PATIENCE_ROWS of the rows that are not in `failures`, at even distances; fewer where there are not as many."""
+    others = np.array([row for row in rows.tolist() if row not in failures], dtype=np.int64)
+    places = np.linspace(0, len(others) - 1, min(PATIENCE_ROWS, len(others))).astype(np.int64)
+    return others[places]
 
 
 def _search(part: Rows, fails: Callable[[Rows], bool]) -> list[Rows]:

@@ -1,7 +1,11 @@
-"""Weights files become `torch.nn.Module`s. Anyone may hand in a file: nothing here runs code from it unless the task
-says `trust_pickle`.
+"""Weights files become `torch.nn.Module`s.
+
+Safetensors and state dicts hold numbers, and reading them runs no code of the file's. The other formats are programs: they
+are opened only where the task pins their `sha256`, and then from the very bytes that were hashed, or says `trust_code`.
 """
 
+import hashlib
+import io
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +14,9 @@ from typing import Any
 import torch
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.tasks.digest import check_file
+from sparktorch_assets.predict.file_bounds import check_checkpoint, check_safetensors
 from sparktorch_assets.tasks.import_path import load_import_path
+from sparktorch_assets.tasks.model_files import check_file
 from sparktorch_assets.tasks.model_spec import ModelSpec
 
 
@@ -19,7 +24,8 @@ def load_module(spec: ModelSpec, path: Path, device: torch.device) -> torch.nn.M
     """The network of a weights file (every format but `factory`), in evaluation mode on `device`.
 
     Raises:
-        ModelError: the file is missing, cannot be read in its format, or does not fit the architecture.
+        ModelError: the file is missing, cannot be read in its format, does not fit the architecture, or is a program that
+            nobody trusts.
     """
     check_file(path)
     assert spec.format is not None
@@ -66,6 +72,7 @@ def _read_safetensors(spec: ModelSpec, path: Path) -> torch.nn.Module:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    check_safetensors(path)
     try:
         state = load_file(path)
     except SafetensorError as error:
@@ -74,42 +81,57 @@ def _read_safetensors(spec: ModelSpec, path: Path) -> torch.nn.Module:
 
 
 def _read_state_dict(spec: ModelSpec, path: Path) -> torch.nn.Module:
+    is_zip = check_checkpoint(path)  # the format before torch 1.6, which is none, cannot be memory-mapped
     try:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError:  # the format before torch 1.6 cannot be memory-mapped
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path} holds more than a state dict, and loading it would run the code inside it. Save model.state_dict() "
-            f"instead; if you made the file yourself, set format: pickle and trust_pickle: true"
+            f"instead; if you made the file yourself, set format: pickle and trust_code: true"
         ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # a broken pickle raises of many kinds
         raise ModelError(f"{path} cannot be read as a state dict: {error}") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):  # a training checkpoint
         state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    ):
         raise ModelError(f"{path} holds a {type(state).__name__} that is not a state dict (name -> tensor)")
     return _from_state(spec, path, state)
 
 
-def _read_torchscript(_spec: ModelSpec, path: Path) -> Any:
+def _program(spec: ModelSpec, path: Path) -> Path | io.BytesIO:
+    """What a program is loaded from: its pinned bytes, held in memory so that nothing can exchange them after they were
+    hashed, or the path of a trusted file."""
+    if spec.sha256 is None:
+        if not spec.trust_code:
+            raise ModelError(f"{path} is not opened: {spec.code_in_weights}. Set sha256 or trust_code in its ModelSpec")
+        return path
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != spec.sha256:
+        raise ModelError(f"{path} has sha256 {found}, but the task declares {spec.sha256}; the file was changed")
+    return io.BytesIO(content)
+
+
+def _read_torchscript(spec: ModelSpec, path: Path) -> Any:
+    program = _program(spec, path)
     try:
-        return torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+        return torch.jit.load(program, map_location="cpu")  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         raise ModelError(f"{path} cannot be read as TorchScript: {str(error).splitlines()[0]}") from error
 
 
-def _read_export(_spec: ModelSpec, path: Path) -> Any:
+def _read_export(spec: ModelSpec, path: Path) -> Any:
+    program = _program(spec, path)
     try:
-        return torch.export.load(path).module()
+        return torch.export.load(program).module()
     except Exception as error:
         raise ModelError(f"{path} cannot be read as a torch.export program: {error}") from error
 
 
 def _read_pickle(spec: ModelSpec, path: Path) -> Any:
-    assert spec.trust_pickle  # ModelSpec refuses the format without it
-    return torch.load(path, map_location="cpu", weights_only=False)
+    return torch.load(_program(spec, path), map_location="cpu", weights_only=False)
 
 
 _READERS: dict[str, Callable[[ModelSpec, Path], Any]] = {

@@ -1,19 +1,28 @@
 """ModelLoader: finds a task's configuration and brings its model up on a device. Importing this loads no torch."""
 
+import logging
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparktorch_assets.errors import DeviceError, ModelError, UnknownTaskError, nearest
+from sparktorch_assets.errors import DeviceError, TaskError, UnknownTaskError, nearest
+from sparktorch_assets.predict.opened_files import opened_files
 from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
-from sparktorch_assets.tasks.digest import check_sha256, digest_of, file_sha256, model_digest, task_digest
-from sparktorch_assets.tasks.import_path import code_digest, load_import_path
+from sparktorch_assets.tasks.digest import digest_of, model_code, model_digest, task_code
+from sparktorch_assets.tasks.import_path import import_path_code, load_import_path
+from sparktorch_assets.tasks.imported_code import DECLARED, check_code
 from sparktorch_assets.tasks.ml_task import MlTask
+from sparktorch_assets.tasks.model_files import FilesInUse, check_file, check_weights, file_sha256, model_files
+from sparktorch_assets.tasks.plain_state import plain_state
 from sparktorch_assets.tasks.slot_policy import DevicePolicy
 
 if TYPE_CHECKING:
     import torch
+
+_LOG = logging.getLogger(__name__)
+_OWN_STATE = ("models_root", "tasks", "device")
+"""What `ModelLoader` itself keeps: places, and declarations that count by themselves."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +30,7 @@ class ModelDescription:
     """What can be said of a model without rows."""
 
     digest: str
-    """sha256 of the weights file; of the code and arguments for a factory without one."""
+    """sha256 of the weights; of the code and arguments for a factory without one."""
     format: str
     file_bytes: int | None
     parameters: int | None
@@ -32,7 +41,8 @@ class ModelLoader:
     """Brings the models of declared tasks up. Picklable: Spark sends it to the workers.
 
     Subclass it to load differently: override `load_module` for another file format or source, or `bring_up_model` to
-    return any object with `predict(rows)`.
+    return any object with `predict(rows)`. What a subclass keeps in its instances decides about predictions, and counts in
+    the fingerprints of prediction tables; see `digest`.
 
     Args:
         models_root: the folder that relative paths in tasks start at; the same path on every worker.
@@ -81,7 +91,7 @@ class ModelLoader:
         from sparktorch_assets.predict.torch_model import TorchModel
 
         task = self.find_task(ml_task)
-        check_sha256(task, self.models_root)
+        check_weights(task, self.models_root)
         device = torch.device("cuda", gpu_device) if self._takes_gpu(gpu, gpu_device) else torch.device("cpu")
         found = self.load_module(task, device)
         if not isinstance(found, torch.nn.Module):
@@ -110,40 +120,121 @@ class ModelLoader:
         if spec.factory is None:
             assert path is not None  # ModelSpec asks for weights or a factory
             return load_module(spec, path, device)
-        if path is not None and not path.exists():
-            raise ModelError(f"task {task.name!r}: there is no weights file {path} for factory {spec.factory!r}")
-        found = load_import_path(spec.factory, "ModelSpec.factory")(path, device, **dict(spec.arguments))
+        if path is not None:
+            check_file(path)
+        factory = load_import_path(spec.factory, "ModelSpec.factory")
+        with opened_files() as opened:
+            found = factory(path, device, **dict(spec.arguments))
+        self._warn_of_uncounted(task, opened)
         return found.eval().to(device) if isinstance(found, torch.nn.Module) else found
 
+    def _warn_of_uncounted(self, task: MlTask, opened: Iterable[str]) -> None:
+        """Say which files a factory opened under the models root that no digest knows."""
+        root = self.models_root.resolve()
+        counted = {path.resolve() for path in model_files(task, self.models_root).values()}
+        found = {Path(path).resolve() for path in opened if not Path(path).is_dir()} - counted
+        names = sorted(path.relative_to(root).as_posix() for path in found if path.is_relative_to(root))
+        if names:
+            _LOG.warning(
+                "task %r: factory %s opens %s under %s, which the model's digest does not know: a change there scores "
+                "nothing again. List them in the model's `files: [%s]`",
+                task.name,
+                task.model.factory,
+                ", ".join(names),
+                self.models_root,
+                ", ".join(names),
+            )
+
     def describe(self, ml_task: MlTask | str) -> ModelDescription:
-        """The model's digest, size and number of parameters; brings it up on the CPU to count them."""
+        """The model's digest, size and number of parameters; brings it up on the CPU to count them.
+
+        Raises:
+            HostError: this process has imported the model's code in another version than its files hold now.
+        """
         import torch
 
         task = self.find_task(ml_task)
+        check_weights(task, self.models_root)
         path = self.models_root / task.model.weights if task.model.weights else None
+        code = task_code(task)
+        check_code(code)
         digest = file_sha256(path) if path else model_digest(task, self.models_root)
         found = self.load_module(task, torch.device("cpu"))
+        check_code(code)
         tensors = [*found.parameters(), *found.buffers()] if isinstance(found, torch.nn.Module) else None
         return ModelDescription(
             digest=digest,
             format=str(task.model.format),
-            file_bytes=path.stat().st_size if path else None,
+            file_bytes=path.stat().st_size if path and path.is_file() else None,
             parameters=None if tensors is None else sum(tensor.numel() for tensor in tensors),
         )
 
-    def cache_key(self, ml_task: MlTask | str) -> Hashable:
-        """What two tasks share when they can share one model object in a process: files and code as they are now, and
-        the declaration. Cheap: weights are not read."""
+    def digest(self) -> str:
+        """A hash of the loader's class name and state; empty for a plain `ModelLoader`.
+
+        The state is what `__getstate__` returns, without `models_root`, `tasks` and `device`: everything in `__dict__`,
+        unless the class says otherwise.
+
+        Raises:
+            TaskError: the class has no name that workers could import, or its state holds a value that cannot be compared.
+        """
+        state = self._state()
+        return "" if type(self) is ModelLoader and not state else digest_of([self._import_path(), state])
+
+    def code(self, ml_task: MlTask | str) -> dict[str, str]:
+        """The user's code that a worker runs for the task, piece by piece with digests: the task's and that of a loader's
+        own class. With them goes the `code_version` that the task declares. `check_code` holds a process to it.
+
+        Raises:
+            TaskError: a module cannot be found.
+            HostError: the class's code has changed since this process imported it.
+        """
         task = self.find_task(ml_task)
-        files = []
-        for path in task.files:
-            full = self.models_root / path
-            status = full.stat() if full.exists() else None
-            files.append((str(full), status and status.st_size, status and status.st_mtime_ns))
-        spec = task.model
-        paths = [spec.architecture, spec.factory, *(item.encoder for item in task.features if item.kind == "custom")]
-        code = tuple(code_digest(path, "ModelSpec") for path in paths if path is not None)
-        return type(self).__qualname__, tuple(files), code, repr(spec), task_digest(task)
+        pieces = task_code(task) | {task.name + DECLARED: task.code_version}
+        if type(self) is not ModelLoader and self._has_name():
+            own = import_path_code(self._import_path(), "model_loader")
+            check_code(own)
+            pieces |= own
+        return dict(sorted(pieces.items()))
+
+    def cache_key(self, ml_task: MlTask | str) -> Hashable:
+        """What two tasks share when they can share one model object in a process: the files and the code as they are now,
+        and what the declaration says of model, features, labels and execution. Rows, hooks, columns and batches may
+        differ. Cheap: weights are not read."""
+        task = self.find_task(ml_task)
+        files = FilesInUse(task, self.models_root).identities
+        code = [digest for field, path in model_code(task) for digest in import_path_code(path, field).values()]
+        declared = (task.model, task.features, task.labels, task.execution)
+        try:
+            loader: Any = repr(self._state())
+        except TaskError:
+            loader = object()  # like no other: such a loader's models are not shared
+        # A subclass is given the whole task, and may look at any of it; rows and batches it does not see.
+        seen = () if type(self) is ModelLoader else (task.name, task.input, task.output_columns, task.code_version)
+        return type(self), loader, str(self.models_root), files, tuple(code), repr(declared), repr(seen)
+
+    def _state(self) -> Any:
+        given: Any = self.__getstate__()  # type: ignore[no-untyped-call,unused-ignore]
+        if isinstance(given, tuple):  # `__dict__`, and the values of `__slots__`
+            given = {name: value for part in given if part for name, value in part.items()}
+        if isinstance(given, dict):
+            given = {name: value for name, value in given.items() if name not in _OWN_STATE}
+        where = f"model_loader: {type(self).__qualname__}"
+        try:
+            return plain_state(given, where, self.models_root) if given else None
+        except RecursionError:
+            raise TaskError(f"{where} holds a value that contains itself; leave it out of __getstate__") from None
+
+    def _import_path(self) -> str:
+        if not self._has_name():
+            raise TaskError(
+                f"model_loader: class {type(self).__qualname__} is defined in a function, a script or a notebook, so that its "
+                f"code has no name to be compared by. Put the class into a module that the workers can import"
+            )
+        return f"{type(self).__module__}:{type(self).__qualname__}"
+
+    def _has_name(self) -> bool:
+        return "<locals>" not in type(self).__qualname__ and type(self).__module__ != "__main__"
 
     def _takes_gpu(self, gpu: bool, gpu_device: int) -> bool:
         if not gpu or self.device == "cpu":

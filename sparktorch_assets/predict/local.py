@@ -14,6 +14,7 @@ from sparktorch_assets.predict.torch_model import TorchModel
 from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
 from sparktorch_assets.tasks.features import BYTES_TOKENIZER
 from sparktorch_assets.tasks.ml_task import MlTask
+from sparktorch_assets.tasks.model_files import FilesInUse
 from sparktorch_assets.tasks.slot_policy import SlotPolicy
 
 
@@ -66,13 +67,16 @@ class LocalPredictor:
         self.device = "cpu" if gpu is None else f"cuda:{gpu}"
         if gpu is None:
             _share_cores(concurrent_slots)
+        files = FilesInUse(self.task, loader.models_root)
         key = (loader.cache_key(self.task), self.device)
-        self.model: Any = cached_model(
-            key,
-            lambda: loader.bring_up_model(
-                self.task, gpu is not None, gpu or 0, batch_size or self.task.batch.batch_size or DEFAULT_BATCH_SIZE
-            ),
-        )
+
+        def bring_up() -> Any:
+            rows = batch_size or self.task.batch.batch_size or DEFAULT_BATCH_SIZE
+            model = loader.bring_up_model(self.task, gpu is not None, gpu or 0, rows)
+            files.check()  # or a model of new files would be kept under the old files' key
+            return model
+
+        self.model: Any = cached_model(key, bring_up)
         self.overlaps = gpu is not None or (_threads() > 1 and _encodes_long(self.task))
         """Whether encoding, forward passes and writing go on side by side. On the CPU only work that leaves Python's
         lock alone gains from it; for plain columns it costs half as much again (benchmarks/LOG.md)."""

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from sparktorch_assets.private_folder import PrivateFolder
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that memory ran out, on a GPU or on the CPU."""
@@ -24,12 +26,14 @@ class SharedCeilings:
     """Rows per length bucket that are known to fit, shared by the processes of a host."""
 
     def __init__(self, key: str, folder: Path | None = None) -> None:
-        self._path = (folder or Path(tempfile.gettempdir()) / f"sparktorch-memory-{os.getuid()}") / f"{key}.json"
+        self._folder = PrivateFolder(folder or Path(tempfile.gettempdir()) / f"sparktorch-memory-{os.getuid()}")
+        self._name = f"{key}.json"
 
     def read(self) -> dict[int, int]:
-        """What is known; nothing where no one ran out of memory yet, or the file is damaged."""
+        """What is known; nothing where no one ran out of memory yet, the file is damaged, or its folder belongs to
+        somebody else."""
         try:
-            return {int(bucket): int(rows) for bucket, rows in json.loads(self._path.read_bytes()).items()}
+            return {int(bucket): int(rows) for bucket, rows in json.loads(self._folder.read(self._name)).items()}
         except (OSError, ValueError, AttributeError):
             return {}
 
@@ -38,7 +42,4 @@ class SharedCeilings:
         known = self.read()
         merged = {bucket: min(rows, known.get(bucket, rows)) for bucket, rows in (known | ceilings).items()}
         with contextlib.suppress(OSError):  # a host without a writable temporary folder learns again each time
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary = self._path.with_suffix(f".{os.getpid()}")
-            temporary.write_text(json.dumps(merged))
-            temporary.replace(self._path)
+            self._folder.replace(self._name, json.dumps(merged).encode())

@@ -23,9 +23,14 @@ from sparktorch_assets.predict.overlap import ahead
 from sparktorch_assets.predict.predictions import mark_failed, prediction_batch, without_dictionaries
 from sparktorch_assets.predict.row_filter import filter_rows
 from sparktorch_assets.predict.row_queue import RowQueue
+from sparktorch_assets.predict.rows import conform_rows, settle_types
 from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks.features import has_lengths
 
 K = TypeVar("K")
+
+_CUT = "__cut__"
+"""A column beside the predictions, on the way alone: the rows whose text or sequence was cut."""
 
 HOOK_NAMES = ("row_preprocessor", "batch_preprocessor", "row_postprocessor", "batch_postprocessor")
 
@@ -67,6 +72,7 @@ class Pipeline(Generic[K]):
     def __init__(self, predictor: LocalPredictor, schema: pa.Schema, tally_of: Callable[[K], Tally]) -> None:
         self._task = predictor.task
         self._model = predictor.windows()
+        self._cuts = any(has_lengths(feature) for feature in self._task.features) and self._model.columns is not None
         self._device = predictor.device
         self._overlaps = predictor.overlaps
         self._schema = schema
@@ -75,6 +81,8 @@ class Pipeline(Generic[K]):
         self._hooks = {name: self._task.hooks.load(name) for name in HOOK_NAMES}
         self._load_s = predictor.load_s
         self._inputs = RowQueue()
+        self._input_types: dict[str, pa.DataType] = {}
+        """What a preprocessor first made of each column: later rows must be of a type that can be joined with it."""
         self._chunks: deque[_Chunk[K]] = deque()
         self._added = RowQueue()
 
@@ -90,6 +98,7 @@ class Pipeline(Generic[K]):
             else:
                 self._added.push(item.columns, item.failures)
             yield from self._finished()
+        self._quarantine.finish()
 
     def _prepare(self, batches: Iterable[tuple[K, pa.RecordBatch]]) -> Iterator["_Chunk[K] | _Window[K]"]:
         """Each chunk, and after it the windows that its rows complete."""
@@ -116,11 +125,21 @@ class Pipeline(Generic[K]):
             # What the model sees may have other types than the table: no types are asked for.
             hooked = self._apply("preprocessor", rows, {}, pa.schema([]), tally)
             tally.dropped += rows.num_rows - hooked.batch.num_rows
-            inputs, failures, rows = hooked.batch, hooked.failures, rows.take(pa.array(hooked.rows))
-            made = [name for name in inputs.schema.names if name not in rows.schema.names]
-            rows = with_columns(rows, {name: inputs.column(name) for name in made})
+            inputs, unfit = settle_types(hooked.batch, self._input_types, "preprocessor")
+            self._input_types = {
+                field.name: field.type for field in inputs.schema if not pa.types.is_null(field.type)
+            } | self._input_types
+            failures, rows = unfit | hooked.failures, rows.take(pa.array(hooked.rows))
+            before = set(rows.schema.names)
+            made = {
+                name: column
+                for name, column in zip(inputs.schema.names, inputs.columns, strict=True)
+                if name not in before
+            }
+            rows = with_columns(rows, made)
         if self._model.columns is not None:
-            inputs = inputs.select([name for name in self._model.columns if name in inputs.schema.names])
+            there = set(inputs.schema.names)
+            inputs = inputs.select([name for name in self._model.columns if name in there])
         self._inputs.push(inputs, failures)
         return _Chunk(key, rows)
 
@@ -154,6 +173,8 @@ class Pipeline(Generic[K]):
     def _answer(self, window: "_Window[K]", started: Any) -> "_Answers":
         predictions = self._model.finish(started, self._tally_of(window.key))
         columns, found = prediction_batch(self._task, predictions), predictions.failures
+        if self._cuts:
+            columns = columns.append_column(_CUT, pa.array(window.prepared.truncated))
         if window.place is not None:
             columns = columns.take(pa.array(window.place))
             found = {row: found[first] for row, first in enumerate(window.place.tolist()) if first in found}
@@ -169,6 +190,10 @@ class Pipeline(Generic[K]):
             chunk = self._chunks.popleft()
             tally = self._tally_of(chunk.key)
             added, failures = self._added.pop(chunk.rows.num_rows)
+            if self._cuts:
+                cut = added.column(_CUT).fill_null(fill_value=False).to_numpy(zero_copy_only=False)
+                tally.truncated += int(cut.sum()) - sum(bool(cut[row]) for row in failures)
+                added = added.drop_columns([_CUT])
             result = with_columns(chunk.rows, dict(zip(added.schema.names, added.columns, strict=True)))
             if self._task.hooks.postprocesses:
                 result = without_dictionaries(result)
@@ -177,16 +202,28 @@ class Pipeline(Generic[K]):
                 self._check_columns(hooked.batch)
                 late = {row: failure for row, failure in hooked.failures.items() if hooked.rows[row] not in failures}
                 result, failures = mark_failed(hooked.batch, self._task, late), hooked.failures
-            arrays = [
-                result.column(field.name).cast(field.type)
-                if field.name in result.schema.names
-                else pa.nulls(result.num_rows, field.type)
-                for field in self._schema
-            ]
-            final = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+            final, misfits = self._conform(result)
+            if misfits:
+                late = {row: failure for row, failure in misfits.items() if row not in failures}
+                final, failures = mark_failed(final, self._task, late), late | failures
+                result = final
             if final.num_rows:
                 count_predictions(result, failures, self._task, self._device, tally)
                 yield chunk.key, final
+
+    def _conform(self, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:
+        """The table's columns in their types; a value that does not fit its type makes its row fail."""
+        found = dict(zip(rows.schema.names, rows.columns, strict=True))
+        failures: dict[int, RowFailure] = {}
+        arrays = []
+        for field in self._schema:
+            if field.name not in found:
+                arrays.append(pa.nulls(rows.num_rows, field.type))
+                continue
+            array, misfits = conform_rows(found[field.name], field.type, field.name, "hooks")
+            arrays.append(array)
+            failures = misfits | failures
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema), failures
 
     def _apply(
         self, kind: str, batch: pa.RecordBatch, failures: dict[int, RowFailure], types: pa.Schema, tally: Tally
@@ -207,7 +244,8 @@ class Pipeline(Generic[K]):
 
     def _check_columns(self, batch: pa.RecordBatch) -> None:
         extra = dict(self._task.typed_extra_columns)
-        missing = [name for name in self._schema.names if name not in batch.schema.names and name not in extra]
+        there = set(batch.schema.names)
+        missing = [name for name in self._schema.names if name not in there and name not in extra]
         if missing and batch.num_rows:
             raise HookError(
                 f"task {self._task.name!r}: the postprocessor left out {', '.join(map(repr, missing))}, which the table "

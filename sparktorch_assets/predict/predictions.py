@@ -93,7 +93,9 @@ def mark_failed(batch: pa.RecordBatch, task: MlTask, failures: dict[int, RowFail
 
 
 def without_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """`batch` with plain strings in place of dictionaries, for a user's code."""
+    """`batch` with plain values in place of dictionaries, for a user's code."""
+    if not any(pa.types.is_dictionary(kind) for kind in batch.schema.types):
+        return batch
     return pa.RecordBatch.from_arrays(
         [
             column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column

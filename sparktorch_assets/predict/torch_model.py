@@ -5,7 +5,7 @@ Shapes: N rows of a window, B rows of a batch, C classes, E embedding width.
 
 import itertools
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from sparktorch_assets.errors import SparktorchError
 from sparktorch_assets.predict.batch_sizer import MOST_ROWS, NO_LIMIT, BatchSizer
 from sparktorch_assets.predict.encode import make_encoder
 from sparktorch_assets.predict.encoded import EncodedFeature, consecutive
-from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
+from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows, is_about_the_row
 from sparktorch_assets.predict.memory import SharedCeilings, is_out_of_memory
 from sparktorch_assets.predict.network import Network
 from sparktorch_assets.predict.packing import pack
@@ -51,6 +51,13 @@ class Encoded:
     features: list[EncodedFeature]
     failures: dict[int, RowFailure]
     """By row of the window."""
+    truncated: npt.NDArray[np.bool_]
+    """Rows of the window of which the model sees the beginning alone."""
+
+    @property
+    def row_bytes(self) -> int | None:
+        """Bytes of a row's tensors, on average; `None` where no row was encoded."""
+        return sum(feature.nbytes for feature in self.features) // len(self.rows) if len(self.rows) else None
 
 
 Launched = tuple[Rows, OnTheWay]
@@ -179,23 +186,27 @@ class TorchModel:
         started = time.perf_counter()
         rows = np.arange(batch.num_rows)
         failures: dict[int, RowFailure] = {}
+        features: list[EncodedFeature] = []
         try:
-            features = [encoder.encode(batch) for encoder in self._encoders]
+            if batch.num_rows:
+                features = [encoder.encode(batch) for encoder in self._encoders]
         except SparktorchError:
             raise
-        except Exception:  # noqa: BLE001  (some row breaks an encoder: find it, then encode the others)
+        except BaseException as error:  # some row breaks an encoder: find it, and keep what was made of the others
+            if not is_about_the_row(error):
+                raise
             pieces, failures = quarantine.run(
                 "encode", rows, lambda part: [encoder.encode(batch.take(pa.array(part))) for encoder in self._encoders]
             )
-            rows = np.concatenate([part for part, _ in pieces]) if pieces else rows[:0]
-            good = batch.take(pa.array(rows))
-            features = [encoder.encode(good) for encoder in self._encoders]
+            rows, features, odd = _joined(pieces)
+            failures |= odd
+        truncated = np.zeros(batch.num_rows, dtype=bool)
         for feature in features:
             failures |= {int(rows[position]): failure for position, failure in feature.failures.items()}
-        if len(rows):  # sequences, and what a user's encoder makes, show only now how many bytes a row takes
-            self.sizer.rows_take(sum(feature.nbytes for feature in features) // len(rows))
+            if feature.truncated_N is not None:
+                truncated[rows[feature.truncated_N]] = True
         tally.spend("encode", time.perf_counter() - started)
-        return Encoded(window_rows=batch.num_rows, rows=rows, features=features, failures=failures)
+        return Encoded(window_rows=batch.num_rows, rows=rows, features=features, failures=failures, truncated=truncated)
 
     @property
     def late(self) -> int:
@@ -205,6 +216,8 @@ class TorchModel:
     def start(self, encoded: Encoded, quarantine: Quarantine, tally: Tally) -> Started:
         """Launch the batches of an encoded window; adds seconds, splits and batch sizes to `tally`."""
         began = time.perf_counter()
+        if encoded.row_bytes is not None:  # sequences, and what a user's encoder makes, show only now what a row takes
+            self.sizer.rows_take(encoded.row_bytes)
         failures = dict(encoded.failures)
         positions = np.arange(len(encoded.rows))
         if failures:
@@ -299,6 +312,29 @@ class TorchModel:
             columns=columns,
             failures=failures,
         )
+
+
+def _joined(
+    pieces: list[tuple[Rows, list[EncodedFeature]]],
+) -> tuple[Rows, list[EncodedFeature], dict[int, RowFailure]]:
+    """Pieces of a window that were encoded one by one, as one; rows of another shape than most have fail."""
+    sizes: Counter[tuple[object, ...]] = Counter()
+    for part, features in pieces:
+        sizes[tuple(feature.shape for feature in features)] += len(part)
+    if not sizes:
+        return np.arange(0), [], {}
+    shape = sizes.most_common(1)[0][0]
+    alike = [(part, features) for part, features in pieces if tuple(item.shape for item in features) == shape]
+    odd = RowFailure("encode", "OddShape", "the encoder made tensors of another shape of this row than of most others")
+    failures = {
+        int(row): odd
+        for part, features in pieces
+        if tuple(feature.shape for feature in features) != shape
+        for row in part
+    }
+    first, *others = [features for _, features in alike]
+    joined = [feature.joined([several[place] for several in others]) for place, feature in enumerate(first)]
+    return np.concatenate([part for part, _ in alike]), joined, failures
 
 
 def _fetch(launched: Launched, rows: Rows) -> Outputs:

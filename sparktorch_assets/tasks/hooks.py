@@ -1,13 +1,17 @@
 """A user's own code around the model, named by import path or given as a function."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
+from types import FunctionType
 from typing import Any
 
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.import_path import check_import_path, load_import_path
 
 Hook = str | Callable[..., Any]
+HOOKS = ("row_preprocessor", "batch_preprocessor", "row_postprocessor", "batch_postprocessor")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,7 +19,8 @@ class Hooks:
     """Row hooks take and return one row as a dict; batch hooks take and return a pandas DataFrame.
 
     Row hooks cost a conversion of every row to a dict; batch hooks are far cheaper. A hook that returns `None` (row)
-    or leaves a row's index label out (batch) drops that row: it is counted, and not in the output.
+    or leaves a row's index label out (batch) drops that row: it is counted, and not in the output. What a hook passes on
+    unchanged stays exactly as it was; a value that does not fit its column's type fails its row.
     """
 
     row_preprocessor: Hook | None = None
@@ -50,3 +55,17 @@ class Hooks:
     def postprocesses(self) -> bool:
         """Whether rows may change or go after they are predicted."""
         return self.row_postprocessor is not None or self.batch_postprocessor is not None
+
+
+def importable_module(hook: Callable[..., Any]) -> str | None:
+    """The module that a pickled function object is imported from; `None` where it travels by value, as lambdas, local
+    functions and those of a notebook do."""
+    target: Any = hook
+    while isinstance(target, partial):
+        target = target.func
+    if not isinstance(target, FunctionType | type):  # a bound method, or an object that can be called
+        target = type(getattr(target, "__self__", target))
+    found: Any = sys.modules.get(target.__module__)
+    for name in target.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return target.__module__ if found is target and target.__module__ != "__main__" else None

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sparktorch_assets.errors import TaskError, nearest
@@ -23,10 +23,13 @@ class InputTable:
     format: Literal["csv", "json", "parquet"]
     columns: Mapping[str, str] | tuple[tuple[str, str], ...]
     """Column -> type, in the table's order."""
-    options: Mapping[str, Scalar] | Sequence[tuple[str, Scalar]] = ()
-    """Spark's reader options, for instance `{header: true, nullValue: NA}`."""
+    options: Mapping[str, Scalar] | Sequence[tuple[str, Scalar]] = field(default=(), repr=False)
+    """Spark's reader options, for instance `{header: true, nullValue: NA}`. They may hold a secret, and are not shown."""
     max_rejected_share: float = 0.01
     """Above this share of malformed rows the table is not refreshed. Malformed rows go to a table of their own."""
+    max_vanished_share: float = 0.5
+    """The table is not refreshed where more than this share of its rows would leave it, because source files are gone,
+    shorter, or hold nothing but a header. Set it to 1 for a refresh that is meant to remove them."""
     description: str = ""
 
     def __post_init__(self) -> None:
@@ -46,8 +49,9 @@ class InputTable:
             if kind not in SOURCE_TYPES:
                 raise TaskError(f"{where}: column {column!r} has type {kind!r}; {nearest(str(kind), SOURCE_TYPES)}")
         object.__setattr__(self, "options", freeze(self.options))
-        if not 0 <= self.max_rejected_share <= 1:
-            raise TaskError(f"{where}: max_rejected_share={self.max_rejected_share!r} must lie in [0, 1]")
+        for limit in ("max_rejected_share", "max_vanished_share"):
+            if not 0 <= getattr(self, limit) <= 1:
+                raise TaskError(f"{where}: {limit}={getattr(self, limit)!r} must lie in [0, 1]")
 
     @property
     def typed_columns(self) -> tuple[tuple[str, str], ...]:

@@ -15,7 +15,7 @@ from sparktorch_assets.tasks.execution import Execution
 from sparktorch_assets.tasks.features import Feature, feature_files
 from sparktorch_assets.tasks.hooks import Hooks
 from sparktorch_assets.tasks.model_spec import ModelSpec
-from sparktorch_assets.tasks.plain import freeze, names
+from sparktorch_assets.tasks.plain import freeze, names, texts
 from sparktorch_assets.tasks.row_filter import RowFilter
 
 Extra = Literal["scores", "embedding"]
@@ -68,6 +68,8 @@ class MlTask:
     """Above this share of failed rows the run fails and the table stays as it was."""
     max_failed_rows: int | None = None
     """The same as a count of rows."""
+    max_dropped_share: float = 0.5
+    """Above this share of rows that hooks dropped the run fails and the table stays as it was; 1 allows any."""
     preview_rows: int = 10
     """Rows shown in the asset's metadata; 0 shows none (row contents then stay out of Dagster)."""
     code_version: str = ""
@@ -105,14 +107,17 @@ class MlTask:
         if self.extra_columns and not (self.hooks.postprocesses or self.hooks.preprocesses):
             raise TaskError(f"{where}: extra_columns are declared, but no hook is there to fill them")
         names([column.name for column in self.output_columns], f"{where}: the added columns")
-        if not 0 <= self.max_failed_share <= 1:
-            raise TaskError(f"{where}: max_failed_share={self.max_failed_share!r} must lie in [0, 1]")
-        if self.max_failed_rows is not None and self.max_failed_rows < 0:
-            raise TaskError(f"{where}: max_failed_rows={self.max_failed_rows!r} must not be below 0")
-        if self.preview_rows < 0:
-            raise TaskError(f"{where}: preview_rows={self.preview_rows!r} must not be below 0")
+        self._check_limits(where)
         if self.cron is not None and len(str(self.cron).split()) != 5:
             raise TaskError(f"{where}: cron={self.cron!r} does not have cron's five fields, such as '0 3 * * *'")
+
+    def _check_limits(self, where: str) -> None:
+        for share in ("max_failed_share", "max_dropped_share"):
+            if not 0 <= getattr(self, share) <= 1:
+                raise TaskError(f"{where}: {share}={getattr(self, share)!r} must lie in [0, 1]")
+        for count in ("max_failed_rows", "preview_rows"):
+            if (getattr(self, count) or 0) < 0:
+                raise TaskError(f"{where}: {count}={getattr(self, count)!r} must not be below 0")
 
     @property
     def typed_extra_columns(self) -> tuple[tuple[str, str], ...]:
@@ -127,9 +132,15 @@ class MlTask:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The files under the models root that the task depends on; the weights come first."""
-        listed = (self.model.weights,) if self.model.weights else ()
+        """The files and folders under the models root that the task names; the weights come first."""
+        listed = (*((self.model.weights,) if self.model.weights else ()), *self.model.files)
         return tuple(dict.fromkeys((*listed, *(path for feature in self.features for path in feature_files(feature)))))
+
+    @property
+    def argument_texts(self) -> tuple[str, ...]:
+        """Every string among the arguments of the model and the encoders; it may name a file."""
+        encoders = [feature.arguments for feature in self.features if feature.kind == "custom"]
+        return tuple(dict.fromkeys(text for given in (self.model.arguments, *encoders) for text in texts(given)))
 
     @property
     def class_column(self) -> str:
@@ -237,4 +248,16 @@ class MlTask:
         return (
             f"task {self.name!r}: {failed_rows:,} of {rows:,} rows failed ({share:.2%}), over {limit}. First reasons: "
             f"{listed}. Nothing was committed; mend the rows or the task, or raise the limit"
+        )
+
+    def check_drops(self, dropped_rows: int, rows: int) -> str | None:
+        """Why this many rows that hooks dropped are too many; `None` when they are not."""
+        share = dropped_rows / rows if rows else 0.0
+        if share <= self.max_dropped_share:
+            return None
+        return (
+            f"task {self.name!r}: the hooks dropped {dropped_rows:,} of {rows:,} rows ({share:.2%}), over "
+            f"max_dropped_share={self.max_dropped_share:g}. Did the hook forget to return the row? A row hook that returns "
+            f"None drops its row, and so does a batch hook that leaves the row out. Nothing was committed; return the "
+            f"rows, or raise max_dropped_share if this many are to be dropped"
         )

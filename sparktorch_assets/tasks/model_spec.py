@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.import_path import check_import_path
-from sparktorch_assets.tasks.plain import freeze
+from sparktorch_assets.tasks.plain import freeze, names
 
 ModelFormat = Literal["safetensors", "state_dict", "torchscript", "export", "pickle", "factory"]
 
@@ -23,12 +23,20 @@ _BY_SUFFIX: dict[str, ModelFormat] = {
 }
 
 
+_CODE = {
+    "export": "a torch.export program can run any code when it loads, in its pickled inputs and its symbolic expressions",
+    "torchscript": "a TorchScript program can run code when it loads, which reads and writes files",
+    "pickle": "a full pickle can call any function when it loads",
+}
+"""What the formats that are programs can do. The others hold tensors alone."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSpec:
     """One model. Give `weights` (a file), or `factory` (code that builds the model, with or without a file)."""
 
     weights: str | None = None
-    """Path of the weights file, absolute or under the models root."""
+    """Path of the weights file, absolute or under the models root. With a `factory` it may be a folder."""
     format: ModelFormat | None = None
     """How to read the file; `None` infers it from the suffix (`.pt`, `.pth`, `.bin`: a state dict)."""
     architecture: str | None = None
@@ -38,10 +46,14 @@ class ModelSpec:
     factory: str | None = None
     """Import path of a callable `(weights_path, device, **arguments)` that returns a `torch.nn.Module`, or any object
     with `predict(rows)`."""
+    files: Sequence[str] = ()
+    """Further files or folders under the models root that the factory or the architecture reads: their contents count in
+    the model's digest, so that a change of one scores the table again."""
     sha256: str | None = None
-    """The weights file's expected digest; a file that differs is refused."""
-    trust_pickle: bool = False
-    """Allow `format: pickle`. Unpickling runs whatever code the file holds: only for files that you made yourself."""
+    """The expected digest of the weights; weights that differ are refused."""
+    trust_code: bool = False
+    """Open weights that can run code: `export`, `torchscript` and `pickle` files, and whatever a factory is given. Not
+    needed where `sha256` pins the content. For files that you made yourself, or whose maker you trust."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "arguments", freeze(self.arguments))
@@ -67,10 +79,17 @@ class ModelSpec:
                 f"ModelSpec.weights={self.weights!r} is a state dict, which holds numbers but no network; set "
                 f"ModelSpec.architecture to the import path of its torch.nn.Module"
             )
-        if self.format == "pickle" and not self.trust_pickle:
-            raise TaskError(
-                f"ModelSpec.weights={self.weights!r} is a full pickle, and loading one runs the code inside it. Save "
-                f"model.state_dict() as safetensors instead, or set trust_pickle: true if you made the file yourself"
-            )
         if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
             raise TaskError(f"ModelSpec.sha256={self.sha256!r} is not 64 lower-case hexadecimal digits")
+        if self.sha256 is not None and self.weights is None:
+            raise TaskError("ModelSpec.sha256 is the digest of the weights, and no weights are named; drop it")
+        object.__setattr__(self, "files", names(self.files, "ModelSpec.files", empty=True))
+
+    @property
+    def code_in_weights(self) -> str | None:
+        """What opening the weights can do beyond reading numbers; `None` where they hold nothing but numbers."""
+        if self.factory is not None:
+            return (
+                f"factory {self.factory!r} opens it, and most formats of a factory's choice can run code when they load"
+            )
+        return _CODE.get(str(self.format))

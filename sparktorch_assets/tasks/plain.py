@@ -1,6 +1,6 @@
 """Frozen forms of what declarations arrive in: lists become tuples, mappings become sorted tuples of pairs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sparktorch_assets.errors import TaskError
@@ -28,6 +28,24 @@ def _freeze_value(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(_freeze_value(item) for item in value)
     return value
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every string inside frozen arguments, keys left out.
+
+    >>> list(texts((("a", "x"), ("b", (1, "y")))))
+    ['x', 'y']
+    """
+    for _, item in value:
+        yield from _texts_in(item)
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _texts_in(item)
 
 
 def names(value: Iterable[str], field: str, *, empty: bool = False) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """What the counts say of finished rows, whoever made them."""
 
+import math
+
 import pyarrow as pa
 import pytest
 
@@ -38,6 +40,16 @@ def test_the_histogram_holds_0_and_1_and_nothing_beyond(echo_task):
     expected[0], expected[1], expected[-1] = 1, 1, 2
     assert tally.confidence_histogram == expected
     assert tally.predicted - sum(tally.confidence_histogram) == 3
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), 3e38, -1.0])
+def test_no_confidence_poisons_the_counts(value, echo_task):
+    """A value outside [0, 1] is in no sum, so that the mean of the others stays, also once its part is gone."""
+    tally = Tally()
+    count_predictions(finished(["a"] * 3, [0.5, value, 0.25]), {}, echo_task(), "cpu", tally)
+    assert tally.confidence_sum == 0.75
+    assert tally.confidence_mean == 0.375
+    assert math.isfinite(Tally.total([tally, tally]).confidence_sum)
 
 
 def test_a_postprocessor_that_leaves_the_range_shows_in_the_counts(echo_task, table, loader):

@@ -1,7 +1,13 @@
 """Encoders: the tensors that a model sees are exactly those that it was trained on, and a bad value fails its row."""
 
+import datetime as dt
+import decimal
 import io
 import json
+import resource
+import struct
+import tempfile
+import zlib
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +20,17 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from sparktorch_assets.errors import HookError, InputSchemaError, ModelError
 from sparktorch_assets.predict.encode import make_encoder
+from sparktorch_assets.predict.local import LocalPredictor
+from sparktorch_assets.predict.partition import predict_keyed, predict_map
+from sparktorch_assets.predict.schema import output_schema
+from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import (
+    BatchPolicy,
     CategoricalFeature,
     CustomFeature,
     ImageFeature,
+    MlTask,
+    ModelSpec,
     NumericFeature,
     SequenceFeature,
     TextFeature,
@@ -227,3 +240,270 @@ def test_a_users_encoder_may_give_sequences():
             CustomFeature(columns=["a"], encoder=f"{__name__}:Doubles", sequences=True, arguments={"factor": 2}),
             {"a": pa.array([1, 2])},
         )
+
+
+def encode_alone(feature, column, kind, entries_root="."):
+    return encode(feature, {"c": pa.array(column, kind)}, entries_root)[1][0][:, 0].tolist()
+
+
+DATE = dt.date(2020, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "entries"),
+    [
+        (pa.bool_(), [False, True], [[False, True], ["False", "True"], ["false", "true"], [0, 1]]),
+        *(
+            (kind, [1, 2], [[1, 2], [1.0, 2.0], ["1", "2"], ["1.0", "2.0"]])
+            for kind in (pa.int8(), pa.int64(), pa.uint32(), pa.float32(), pa.float64())
+        ),
+        (pa.float32(), [0.5, 1e20], [[0.5, 1e20], ["0.5", "1e20"], ["0.50", "1e+20"]]),
+        (pa.decimal128(10, 2), [decimal.Decimal("1.50"), 2], [["1.5", "2"], [decimal.Decimal("1.5"), 2], ["1.50", "2.00"]]),
+        (pa.string(), ["a", "1"], [["a", "1"], ["a", 1]]),
+        (pa.large_string(), ["a", "b"], [["a", "b"]]),
+        (pa.binary(), [b"a", b"b"], [["a", "b"]]),
+        (pa.date32(), [DATE, dt.date(2021, 1, 1)], [["2020-01-01", "2021-01-01"], [DATE, dt.date(2021, 1, 1)]]),
+        (pa.timestamp("us"), [0, 10**6], [["1970-01-01", "1970-01-01 00:00:01"], ["1970-01-01T00:00:00", "1970-01-01 00:00:01.0"]]),
+        (pa.timestamp("ns", "UTC"), [0, 10**9], [["1970-01-01T00:00:00Z", "1970-01-01 00:00:01Z"]]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_vocabulary_entries_are_values_of_the_columns_type(kind, values, entries):
+    """However an entry is written, it stands for the value that the column's type makes of it; a dictionary as its values."""
+    for vocabulary in entries:
+        feature = CategoricalFeature(columns=["c"], vocabulary={"c": vocabulary}, fill=str(vocabulary[1]))
+        assert encode_alone(feature, [*values, None], kind) == [1, 2, 2]
+        coded = pa.array([*values, None], kind).dictionary_encode()
+        assert encode(feature, {"c": coded})[1][0][:, 0].tolist() == [1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "vocabulary"),
+    [(pa.int64(), ["x", "y"]), (pa.bool_(), ["yes", "no"]), (pa.date32(), [7]), (pa.float64(), ["many"])],
+)
+def test_a_vocabulary_that_no_value_can_match_is_refused(kind, vocabulary):
+    """Every row would be unknown, in silence. One entry that can match is enough."""
+    feature = CategoricalFeature(columns=["c"], vocabulary={"c": vocabulary})
+    with pytest.raises(
+        InputSchemaError, match=f"column 'c' has type .*no entry of its vocabulary \\({vocabulary[0]!r}"
+    ):
+        encode_alone(feature, [None], kind)
+    feature = CategoricalFeature(columns=["c"], vocabulary={"c": ["odd", "1", "true", "2020-01-01"]})
+    encode_alone(feature, [None], kind)
+
+
+def test_the_entry_that_reads_like_the_value_goes_before_others_that_mean_the_same():
+    """Both "01" and "1" are the number 1, and there is one row for it."""
+    feature = CategoricalFeature(columns=["c"], vocabulary={"c": ["01", "1", "2"]})
+    assert encode_alone(feature, [1, 2, 3], pa.int64()) == [2, 3, 0]
+    assert encode_alone(feature, ["01", "1"], pa.string()) == [1, 2]
+
+
+@pytest.mark.parametrize("tokenizer", ["bytes", "t.json"])
+@pytest.mark.parametrize("kind", [pa.null(), pa.string(), pa.large_string()])
+@pytest.mark.parametrize("fill", [None, "a", ""])
+def test_a_window_without_any_text(tokenizer, kind, fill, tmp_path):
+    """With a fill, all rows are that text; without one, all fail alone."""
+    model = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
+    model.save(str(tmp_path / "t.json"))
+    feature = TextFeature(column="t", tokenizer=tokenizer, fill=fill)
+    encoded, (_, mask_BT) = encode(feature, {"t": pa.nulls(3, kind)}, tmp_path)
+    assert set(encoded.failures) == (set() if fill is not None else {0, 1, 2})
+    assert mask_BT.sum().item() == (3 if fill else 0)
+
+
+@given(st.lists(st.none() | st.text("ab ", max_size=6), min_size=1, max_size=8), st.integers(1, 4))
+def test_rows_that_are_cut_are_told(texts, most):
+    """Exactly those that are longer than the feature allows, of bytes, tokens and values."""
+    words = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    with tempfile.TemporaryDirectory() as folder:
+        words.save(f"{folder}/t.json")
+        lengths = {
+            "bytes": [len(text or "") for text in texts],
+            "t.json": [len((text or "").split()) for text in texts],
+        }
+        for tokenizer, due in lengths.items():
+            feature = TextFeature(column="t", tokenizer=tokenizer, max_tokens=most, fill="")
+            encoded, _ = encode(feature, {"t": pa.array(texts, pa.string())}, folder)
+            assert encoded.truncated_N.tolist() == [length > most for length in due]
+    lists = pa.array([None if text is None else [1] * len(text) for text in texts], pa.list_(pa.int64()))
+    encoded, _ = encode(SequenceFeature(column="s", max_length=most, fill=0), {"s": lists})
+    assert encoded.truncated_N.tolist() == [len(text or "") > most for text in texts]
+
+
+def picture(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+RAMP_16 = np.array([[0, 257, 32_896, 65_535]], dtype=np.uint16)
+RAMP_8 = (RAMP_16 / 257).astype(np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("encoded", "due"),
+    [
+        (picture(Image.fromarray(RAMP_16)), RAMP_16 / 65_535),
+        (picture(Image.fromarray(RAMP_16), "TIFF"), RAMP_16 / 65_535),
+        (picture(Image.frombytes("I;16B", (4, 1), RAMP_16.astype(">u2").tobytes()), "TIFF"), RAMP_16 / 65_535),
+        (picture(Image.fromarray(RAMP_8)), RAMP_8 / 255),
+        (picture(Image.fromarray(np.dstack([RAMP_8] * 3))), RAMP_8 / 255),
+        (picture(Image.merge("LA", [Image.fromarray(RAMP_8)] * 2)), RAMP_8 / 255),
+        (picture(Image.fromarray(np.dstack([RAMP_8] * 4))), RAMP_8 / 255),
+        (picture(Image.fromarray(RAMP_8).convert("P")), RAMP_8 / 255),
+        (picture(Image.fromarray(RAMP_8 > 100)), np.array([[0.0, 0.0, 1.0, 1.0]])),
+        (picture(Image.fromarray(np.dstack([RAMP_8] * 3)).convert("CMYK"), "TIFF"), RAMP_8 / 255),
+        (picture(Image.fromarray(RAMP_8.astype(np.int32)), "TIFF"), RAMP_8 / 255),
+        (picture(Image.fromarray(RAMP_8.astype(np.float32)), "TIFF"), RAMP_8 / 255),
+        (
+            picture(Image.fromarray(RAMP_8), "GIF", save_all=True, append_images=[Image.fromarray(255 - RAMP_8)]),
+            RAMP_8 / 255,
+        ),
+    ],
+    ids=["I;16", "I;16 tiff", "I;16B", "L", "RGB", "LA", "RGBA", "P", "1", "CMYK", "I", "F", "animated"],
+)
+def test_white_is_white_whatever_the_image_holds(encoded, due, channels):
+    """16 bits keep their steps; palettes, alpha, print colours and the first of several frames are as Pillow makes them."""
+    feature = ImageFeature(column="i", height=1, width=4, channels=channels)
+    found, (x_BCHW,) = encode(feature, {"i": pa.array([encoded])})
+    assert not found.failures
+    assert np.allclose(x_BCHW[0].numpy(), due, atol=1e-6)
+    feature = ImageFeature(column="i", height=2, width=2, channels=channels, resample="bicubic")
+    resized = encode(feature, {"i": pa.array([encoded])})[1][0]
+    assert 0 <= float(resized.min()) <= float(resized.max()) <= 1
+
+
+def test_pixels_without_a_known_white_fail_their_row():
+    """32-bit pixels beyond 8 bits are not cut to white."""
+    images = [
+        picture(Image.fromarray(np.full((2, 2), value, dtype=kind)), "TIFF")
+        for value, kind in ((70_000, np.int32), (256.5, np.float32), (-1, np.int32), (7, np.int32))
+    ]
+    found, _ = encode(ImageFeature(column="i", height=2, width=2, channels=1), {"i": pa.array(images)})
+    assert sorted(found.failures) == [0, 1, 2]
+    assert "have no known white" in found.failures[0].message
+
+
+def bomb(width, height):
+    """A PNG of few bytes that asks for width x height pixels."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
+
+
+def text_bomb():
+    """A PNG with a text of 200 MB in a chunk of 200 KB."""
+    data = b"k\0\0" + zlib.compress(b"x" * 200_000_000, 9)
+    chunk = struct.pack(">I", len(data)) + b"zTXt" + data + struct.pack(">I", zlib.crc32(b"zTXt" + data))
+    good = png(np.zeros((2, 2), dtype=np.uint8))
+    return good[:33] + chunk + good[33:]
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (bomb(8_193, 8_192), "8193 x 8192 pixels; at most 67,108,864 are decoded"),
+        (bomb(12_000, 10_000), "12000 x 10000 pixels"),
+        (bomb(60_000, 60_000), "decompression bomb"),
+        (text_bomb(), ""),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 2 2\n%%EndComments\n%%EOF\n", "cannot identify"),
+        (b"", "cannot identify"),
+    ],
+    ids=["just over", "over", "far over", "text", "eps", "empty"],
+)
+def test_an_image_bomb_costs_its_row_and_no_memory(data, message):
+    """Pixels are counted before one is decoded; what another program would decode is not opened."""
+    good = png(np.zeros((2, 2), dtype=np.uint8))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found, _ = encode(ImageFeature(column="i", height=2, width=2, channels=1), {"i": pa.array([good, data, good])})
+    assert list(found.failures) == [1]
+    assert message in found.failures[1].message
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000  # KiB: the text alone would take more
+
+
+def test_a_file_that_is_cut_short_fails_wherever_it_ends():
+    """Any prefix of a PNG, JPEG or GIF is a failed row, or an image that Pillow takes for whole."""
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    whole = [picture(Image.fromarray(pixels), kind) for kind in ("PNG", "JPEG", "GIF", "TIFF")]
+    cut = [data[:end] for data in whole for end in range(0, len(data), 7)]
+    found, (x_BCHW,) = encode(ImageFeature(column="i", height=8, width=8, channels=1), {"i": pa.array([*cut, *whole])})
+    assert not set(found.failures) & set(range(len(cut), len(cut) + 4))
+    assert len(found.failures) > len(cut) // 2
+    assert x_BCHW.shape[0] == len(cut) + 4
+
+
+class Stacks:
+    """A user's encoder that stacks what it finds: rows of different lengths cannot be, and neither can no rows."""
+
+    def __call__(self, batch):
+        return torch.stack([torch.tensor(values, dtype=torch.float32) for values in batch.column("l").to_pylist()])
+
+
+@pytest.mark.parametrize(
+    ("lists", "failing"),
+    [
+        ([[1.0, 2.0]] * 6 + [[1.0]] + [[-3.0, 1.0]] * 3, {6}),
+        ([[1.0]] * 2 + [[1.0, 2.0]] * 8, {0, 1}),
+        ([[1.0, 2.0]] * 4 + [None] + [["x"]] + [[1.0, -2.0]] * 4, None),
+        ([None] * 5, {0, 1, 2, 3, 4}),
+    ],
+)
+def test_rows_that_a_users_encoder_cannot_stack_fail_alone(lists, failing, loader):
+    """Those of another shape than most, in any place; also where no row of the window can be encoded."""
+    if failing is None:
+        lists, failing = [values if values != ["x"] else [1.0] for values in lists], {4, 5}
+    task = MlTask(
+        name="stacks",
+        input="table",
+        model=ModelSpec(factory="sparktorch_assets.testing:build", arguments={"network": "Echo"}),
+        features=[CustomFeature(columns=["l"], encoder=f"{__name__}:Stacks")],
+        labels=["0", "1"],
+        batch=BatchPolicy(batch_size=10),
+    )
+    batch = pa.record_batch({"l": pa.array(lists, pa.list_(pa.float64()))})
+    rows = pa.Table.from_batches(predict_map(0, [batch], task, model_loader=loader)).to_pylist()
+    assert {row for row, found in enumerate(rows) if found["prediction_error"]} == failing
+    for row, values in enumerate(lists):
+        if row not in failing:
+            assert rows[row]["predicted_class"] == ("1" if sum(values) > 0 else "0")
+
+
+class Sums(torch.nn.Module):
+    def forward(self, values_BT, mask_BT):
+        return torch.stack([(values_BT * mask_BT).sum(dim=1), torch.zeros(len(values_BT))], dim=1)
+
+
+def sums(_weights, _device):
+    return Sums()
+
+
+@pytest.mark.parametrize("deduplicate", [False, True])
+def test_cut_rows_are_counted_with_the_table_that_they_are_in(deduplicate, loader):
+    """Per key, once per row, and only rows that were predicted."""
+    task = MlTask(
+        name="cut",
+        input="table",
+        model=ModelSpec(factory=f"{__name__}:sums"),
+        features=[SequenceFeature(column="s", max_length=2)],
+        labels=["0", "1"],
+        batch=BatchPolicy(batch_size=4, deduplicate=deduplicate),
+    )
+    batches = [
+        (key, pa.record_batch({"s": pa.array(lists, pa.list_(pa.float32()))}))
+        for key, lists in enumerate([[[1.0] * 3, [1.0] * 2, [1.0] * 3], [[1.0]], [None, [None] * 9, [2.0] * 9]])
+    ]
+    tallies = [Tally(), Tally(), Tally()]
+    predictor = LocalPredictor(task, model_loader=loader)
+    schema = output_schema(task, batches[0][1].schema)
+    found = list(predict_keyed(batches, predictor=predictor, schema=schema, tally_of=tallies.__getitem__))
+    assert sum(batch.num_rows for _, batch in found) == 7
+    assert [tally.truncated for tally in tallies] == [2, 0, 1]

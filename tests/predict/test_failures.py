@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.predict.failures import PATIENCE_ROWS, PIECES, Quarantine
+from sparktorch_assets.predict.failures import PATIENCE_ROWS, PATIENCE_SEEN, PIECES, Quarantine
 
 
 class Step:
@@ -67,6 +67,107 @@ def test_many_bad_rows_cost_no_more_than_each_row_at_every_depth(rows, share):
 def test_rows_that_all_fail_end_the_search_with_the_models_own_error():
     """It is not about single rows when none ever got through."""
     step = Step(range(10_000))
-    with pytest.raises(ModelError, match="rows all failed in forward.*The last error: ValueError: bad among 1"):
+    with pytest.raises(
+        ModelError, match="every row that was tried failed in forward.*The last error: ValueError: bad among 1"
+    ):
         Quarantine("t").run("forward", np.arange(10_000), step)
     assert step.calls < 10 * PATIENCE_ROWS
+
+
+class PanicException(BaseException):
+    """What pyo3 raises for a panic of Rust code."""
+
+
+PanicException.__module__ = "pyo3_runtime"
+
+
+class UnprintableError(ValueError):
+    """An exception that cannot say what is wrong."""
+
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+class NotTextError(ValueError):
+    def __str__(self):
+        return 7  # noqa: PLE0307  (on purpose)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (PanicException("index out of range"), "s: PanicException: index out of range"),
+        (UnprintableError(), "s: UnprintableError: its message cannot be shown"),
+        (NotTextError(), "s: NotTextError: its message cannot be shown"),
+        (ValueError("x" * 50_000_000), f"s: ValueError: {'x' * 200}"),
+        (ValueError("lone \ud800 surrogate"), "s: ValueError: lone ? surrogate"),
+        (type("odd: name", (ValueError,), {})("m"), "s: Exception: m"),
+        (ValueError("  two\n lines "), "s: ValueError: two lines"),
+    ],
+    ids=["panic", "raises", "no text", "long", "surrogate", "odd class", "lines"],
+)
+def test_any_exception_costs_its_row_and_leaves_a_message_that_can_be_written(error, text):
+    """Whatever a user's code raises, and however it shows itself."""
+
+    def step(rows):
+        if 3 in rows:
+            raise error
+        return rows
+
+    pieces, failures = Quarantine("t").run("s", np.arange(8), step)
+    assert {row: failure.text for row, failure in failures.items()} == {3: text}
+    assert sum(len(part) for part, _ in pieces) == 7
+    text.encode("utf-8")
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_an_interrupt_is_no_rows_failure(kind):
+    """Whoever asks the process to stop is heard."""
+
+    def step(rows):
+        raise kind
+
+    with pytest.raises(kind):
+        Quarantine("t").run("s", np.arange(8), step)
+
+
+@given(
+    bad=st.sets(st.integers(0, 9_999), min_size=20, max_size=20)
+    | st.integers(0, 9_980).map(lambda first: set(range(first, first + 20))),
+    batch_rows=st.sampled_from([1, 7, 16, 32, 256, 1_024, 10_000]),
+)
+@settings(deadline=None, max_examples=60)
+def test_twenty_bad_rows_among_ten_thousand_cost_the_same_wherever_they_stand(bad, batch_rows):
+    """Whether a step is hopeless does not depend on which rows come first."""
+    step, quarantine = Step(bad), Quarantine("t")
+    failures = {}
+    for start in range(0, 10_000, batch_rows):
+        failures |= quarantine.run("forward", np.arange(start, min(start + batch_rows, 10_000)), step)[1]
+    quarantine.finish()
+    assert set(failures) == bad
+
+
+@pytest.mark.parametrize("batch_rows", [1, 7, 32, 256, 1_024])
+def test_a_step_that_never_succeeds_ends_soon_whatever_the_batches(batch_rows):
+    """After PATIENCE_SEEN rows and a few calls for each, and not after all of them."""
+    step, quarantine = Step(range(100_000)), Quarantine("t")
+
+    def run_all():
+        for start in range(0, 100_000, batch_rows):
+            quarantine.run("forward", np.arange(start, start + batch_rows), step)
+
+    with pytest.raises(ModelError, match="every row that was tried failed in forward.*ValueError: bad among 1"):
+        run_all()
+    assert step.calls < 4 * PATIENCE_SEEN
+
+
+def test_a_small_table_on_which_nothing_succeeds_ends_with_the_models_own_error():
+    """When no more rows come, 16 failed ones without a success are enough; 15 are rows."""
+    for rows, hopeless in ((15, False), (16, True)):
+        quarantine = Quarantine("t")
+        assert len(quarantine.run("forward", np.arange(rows), Step(range(rows)))[1]) == rows
+        if hopeless:
+            with pytest.raises(ModelError, match="16 of them alone"):
+                quarantine.finish()
+        else:
+            quarantine.finish()

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from sparktorch_assets.errors import DeviceError, ModelError, TaskError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature
-from sparktorch_assets.tasks.digest import file_sha256
+from sparktorch_assets.tasks.model_files import file_sha256
 
 LINEAR = {"architecture": "torch.nn:Linear", "arguments": {"in_features": 2, "out_features": 3}}
 
@@ -62,8 +62,8 @@ def files(tmp_path, net):
         {"weights": "m.pth", **LINEAR},
         {"weights": "old.pth", **LINEAR},
         {"weights": "checkpoint.pt", **LINEAR},
-        {"weights": "m.pt2"},
-        {"weights": "full.pth", "format": "pickle", "trust_pickle": True},
+        {"weights": "m.pt2", "trust_code": True},
+        {"weights": "full.pth", "format": "pickle", "trust_code": True},
     ],
     ids=lambda model: model["weights"],
 )
@@ -83,7 +83,11 @@ def test_every_format_gives_the_networks_own_answers(model, files, net):
 def test_torchscript_gives_the_networks_own_answers(files, net):
     """TorchScript files work without their source."""
     torch.jit.script(net).save(str(files / "m.ts"))
-    (row,) = ModelLoader(files).bring_up_model(make(weights="m.ts"), gpu=False).predict([{"a": 1.0, "b": 2.0}])
+    (row,) = (
+        ModelLoader(files)
+        .bring_up_model(make(weights="m.ts", trust_code=True), gpu=False)
+        .predict([{"a": 1.0, "b": 2.0}])
+    )
     assert row["predicted_class"] == "xyz"[int(net(torch.tensor([[1.0, 2.0]])).argmax())]
 
 
@@ -121,8 +125,8 @@ def test_full_pickle_is_refused_and_its_code_does_not_run(tmp_path):
         ),
         ({"weights": "junk.safetensors", **LINEAR}, "is not a safetensors file"),
         ({"weights": "junk.pth", **LINEAR}, "junk.pth"),
-        ({"weights": "junk.pt2"}, "cannot be read as a torch.export program"),
-        ({"weights": "junk.ts"}, "cannot be read as TorchScript"),
+        ({"weights": "junk.pt2", "trust_code": True}, "cannot be read as a torch.export program"),
+        ({"weights": "junk.ts", "trust_code": True}, "cannot be read as TorchScript"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")

@@ -53,6 +53,7 @@ def make(**changes):
         (lambda: make(extra_columns={"band": "string"}), "no hook is there"),
         (lambda: make(extra_columns={"band": "text"}, hooks=Hooks(row_postprocessor=dict)), "Known: binary"),
         (lambda: make(max_failed_share=1.5), r"\[0, 1\]"),
+        (lambda: make(max_dropped_share=-0.1), r"max_dropped_share=-0.1 must lie in \[0, 1\]"),
         (lambda: make(cron="daily"), "five fields"),
         (lambda: NumericFeature(columns="x"), r"write a list of names: \['x'\]"),
         (lambda: CategoricalFeature(columns=["a", "b"], vocabulary={"a": ["1"]}), "no values for b"),
@@ -66,7 +67,7 @@ def make(**changes):
         (ModelSpec, "neither weights nor factory"),
         (lambda: ModelSpec(weights="m.onnx"), "does not tell the format"),
         (lambda: ModelSpec(weights="m.safetensors"), "architecture"),
-        (lambda: ModelSpec(weights="m.pkl", format="pickle"), "trust_pickle"),
+        (lambda: ModelSpec(factory="a:b", sha256="0" * 64), "no weights are named"),
         (lambda: ModelSpec(weights="m.pt2", sha256="abc"), "64 lower-case"),
         (lambda: ModelSpec(weights="m.pt2", arguments={"a": {"b": 1}}), "mapping inside a value"),
         (lambda: RowFilter(column="a", op="=", value=1), "choose one of"),
@@ -129,6 +130,18 @@ def test_only_needed_columns_are_read():
     assert task.read_columns(list(TYPES)) == ("id", "x", "name")
     hooked = make(keep_columns=["id"], hooks=Hooks(row_preprocessor="json:loads"))
     assert hooked.read_columns(list(TYPES)) == tuple(TYPES)
+
+
+@pytest.mark.parametrize(
+    ("limit", "dropped", "rows", "too_many"),
+    [(0.5, 50, 100, False), (0.5, 51, 100, True), (0.0, 1, 100, True), (1.0, 100, 100, False), (0.0, 0, 0, False)],
+)
+def test_dropped_rows_have_a_limit(limit, dropped, rows, too_many):
+    """A hook that forgets `return` drops every row: the message asks for it. An empty input has nothing to drop."""
+    message = make(max_dropped_share=limit).check_drops(dropped, rows)
+    assert (message is not None) == too_many
+    assert not message or f"dropped {dropped} of {rows} rows" in message
+    assert not message or "forget to return the row" in message
 
 
 def test_declaring_needs_the_standard_library_alone():

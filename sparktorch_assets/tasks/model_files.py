@@ -1,0 +1,163 @@
+"""The files that a task's model is made of: which they are, what they contain, whether they may be opened at all, and
+whether they stay as they are while they are used.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from sparktorch_assets.errors import ModelError, nearest
+from sparktorch_assets.tasks.file_identity import FileIdentity, file_identity
+from sparktorch_assets.tasks.ml_task import MlTask
+from sparktorch_assets.tasks.model_spec import ModelSpec
+
+_CHUNK_BYTES = 1 << 20
+
+
+def model_files(task: MlTask, models_root: Path) -> dict[str, Path]:
+    """Every file that counts in the model's digest: name relative to the models root -> path, the weights first.
+
+    These are the declared files (weights, `ModelSpec.files`, vocabularies, tokenizers) and those that a string in
+    `arguments` names under the models root. A folder stands for all files in it except hidden ones (a dot comes first) and
+    `__pycache__`. A declared file need not exist here.
+    """
+    found: dict[str, Path] = {}
+    named = [text for text in task.argument_texts if _lies_under(models_root, text)]
+    for name in (*task.files, *named):
+        path = models_root / name
+        if path.is_dir():
+            found |= {f"{name}/{inner}": path / inner for inner in _files_below(path)}
+        else:
+            found[name] = path
+    return found
+
+
+def _lies_under(models_root: Path, text: str) -> bool:
+    root = os.path.abspath(models_root)  # noqa: PTH100  (a string that may hold anything, which pathlib raises on)
+    path = os.path.normpath(os.path.join(root, text))  # noqa: PTH118
+    return path.startswith(f"{root.rstrip('/')}/") and os.path.exists(path)  # noqa: PTH110
+
+
+def _files_below(folder: Path) -> list[str]:
+    """Relative paths, sorted. Links to folders are followed, each folder once."""
+    found, seen = [], set()
+    for at, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(at)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__pycache__")
+        found += [Path(at, name).relative_to(folder).as_posix() for name in files if not name.startswith(".")]
+    return sorted(found)
+
+
+def file_sha256(path: Path) -> str:
+    """The file's sha256, in hexadecimal; of a folder, the sha256 of its files' names and digests.
+
+    A file is read again only where its identity has changed.
+
+    Raises:
+        ModelError: there is no such file (the message lists what lies beside it), or it changes while it is read.
+    """
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for name in _files_below(path):
+            digest.update(f"{file_sha256(path / name)}  {name}\n".encode())
+        return digest.hexdigest()
+    identity = file_identity(path)
+    if identity is None:
+        raise _missing(path)
+    return _sha256(os.fspath(path), identity)
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: str, identity: FileIdentity) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    if file_identity(path) != identity:
+        raise ModelError(f"{path} was changed while it was read; wait until it is complete, then run again")
+    return digest.hexdigest()
+
+
+def check_file(path: Path) -> None:
+    """Raise ModelError, naming what lies beside it, where there is no such file or folder."""
+    if not path.exists():
+        raise _missing(path)
+
+
+def _missing(path: Path) -> ModelError:
+    beside = [found.name for found in path.parent.iterdir()] if path.parent.is_dir() else []
+    return ModelError(
+        f"there is no file {path}; {nearest(path.name, beside)} in {path.parent}. Check the task's path and the model "
+        f"loader's models_root"
+    )
+
+
+def check_weights(task: MlTask, models_root: Path) -> None:
+    """Check that the weights may be opened, before anything does.
+
+    Raises:
+        ModelError: opening the file can run code and the task neither pins its sha256 nor trusts it; or the task pins
+            another sha256 than the file's; or they are a folder and no factory takes them.
+    """
+    model = task.model
+    check_trust(model, models_root)
+    if model.weights is None:
+        return
+    if model.factory is None and (models_root / model.weights).is_dir():
+        raise ModelError(
+            f"task {task.name!r}: {models_root / model.weights} is a folder, and format {model.format!r} is read from one "
+            f"file; name the file, or a factory that takes the folder"
+        )
+    if model.sha256 is None:
+        return
+    found = file_sha256(models_root / model.weights)
+    if found != model.sha256:
+        raise ModelError(
+            f"task {task.name!r}: {models_root / model.weights} has sha256 {found}, but the task declares "
+            f"{model.sha256}. The file was changed or is another model: restore it, or declare the new digest"
+        )
+
+
+def check_trust(model: ModelSpec, models_root: Path) -> None:
+    """Raise ModelError where opening the weights can run code and the task neither pins their sha256 nor trusts them."""
+    if model.weights is None or model.sha256 is not None or model.trust_code or model.code_in_weights is None:
+        return
+    path = models_root / model.weights
+    raise ModelError(
+        f"{path} is not opened: {model.code_in_weights}. If you made it yourself or trust whoever did, add one line to the "
+        f"task's model: `sha256: {file_sha256(path)}` trusts this very content, `trust_code: true` trusts whatever lies "
+        f"there"
+    )
+
+
+class FilesInUse:
+    """A task's model files as they were when this was made. Weights are mapped into memory, so a file that is
+    overwritten changes a model that is already loaded."""
+
+    def __init__(self, task: MlTask, models_root: Path) -> None:
+        self._task, self._models_root = task, models_root
+        self.identities = tuple(_identities(task, models_root))
+        """Of each file its name and its identity, `None` where it does not exist."""
+
+    def check(self) -> None:
+        """Raise ModelError, naming the files, where one was changed, added or removed since."""
+        now = tuple(_identities(self._task, self._models_root))
+        if now == self.identities:
+            return
+        names = sorted({name for name, _ in set(now) ^ set(self.identities)})
+        raise ModelError(
+            f"task {self._task.name!r}: {', '.join(names)} under {self._models_root} changed while the model was in use, and "
+            f"its answers may come from the old and the new content. Run again, and leave the files as they are until the "
+            f"run has ended"
+        )
+
+
+def _identities(task: MlTask, models_root: Path) -> Iterator[tuple[str, FileIdentity | None]]:
+    for name, path in model_files(task, models_root).items():
+        yield name, file_identity(path)
