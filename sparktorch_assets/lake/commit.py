@@ -8,6 +8,7 @@ version that it was planned on, so its retries are switched off: a commit is a c
 import json
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable, Schema
@@ -18,7 +19,8 @@ from sparktorch_assets.errors import CommitConflictError, TableError
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.part_file import PartFile
 from sparktorch_assets.lake.partition import Partition
-from sparktorch_assets.lake.snapshot import open_delta, read_snapshot
+from sparktorch_assets.lake.snapshot import check_writable, open_delta, read_snapshot, same_columns
+from sparktorch_assets.lake.writable import write_obstacles
 
 __all__ = ["METADATA_PREFIX", "PartFile", "commit_parts", "last_commit_metadata"]
 
@@ -71,7 +73,8 @@ def commit_parts(
     delta = open_delta(table)
     if delta is None or delta.version() != read_version:
         raise _conflict(table, read_version, delta)
-    changes_schema = Schema.from_arrow(schema).to_json() != delta.schema().to_json()
+    check_writable(table, write_obstacles(delta))
+    changes_schema = not same_columns(pa.schema(delta.schema().to_arrow()), schema)
     try:
         if changes_schema:
             _check_new_columns(table, delta, schema, remove, partition)
@@ -152,7 +155,7 @@ def _check_new_columns(
     more columns, which are null there until they are refreshed, too."""
     snapshot = read_snapshot(table, delta.version())
     old, new = (json.loads(columns.to_json())["fields"] for columns in (delta.schema(), Schema.from_arrow(schema)))
-    if partition and not all(column in new for column in old):
+    if partition and not all(_bare(column) in map(_bare, new) for column in old):
         raise TableError(
             f"the columns of {table!r} change from {', '.join(column['name'] for column in old)} to "
             f"{', '.join(schema.names)}, and its other partitions have the old ones: one partition at a time can only add "
@@ -164,6 +167,10 @@ def _check_new_columns(
             f"the columns of {table!r} change, but {len(kept):,} of its parts would stay as they are (first: "
             f"{min(kept)!r}); refresh the whole table"
         )
+
+
+def _bare(column: dict[str, Any]) -> tuple[str, str]:
+    return column["name"], json.dumps(column["type"])
 
 
 def _conflict(table: str, read_version: int | None, found: DeltaTable | None) -> CommitConflictError:

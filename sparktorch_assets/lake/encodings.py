@@ -42,7 +42,11 @@ def dictionary_columns(
 def no_statistics_columns(schema: pa.Schema) -> list[str]:
     """Columns whose minimum and maximum would only swell the footer: nested ones and binary ones."""
     return [
-        column.name for column in schema if not (pa.types.is_primitive(column.type) or pa.types.is_string(column.type))
+        column.name
+        for column in schema
+        if not (
+            pa.types.is_primitive(column.type) or pa.types.is_string(column.type) or pa.types.is_decimal(column.type)
+        )
     ]
 
 

@@ -3,6 +3,7 @@ the like through `pyarrow.fs`. One small set of operations, because that is all 
 """
 
 import contextlib
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,10 @@ import pyarrow as pa
 from pyarrow import fs
 
 from sparktorch_assets.errors import TableError
+from sparktorch_assets.masking import has_password, without_secrets
+from sparktorch_assets.tasks.file_identity import FileIdentity, file_identity
+
+_CHUNK_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +35,12 @@ class Folder:
     """One folder (or single file) and the file system that it lies on."""
 
     def __init__(self, uri: str) -> None:
+        if has_password(uri):
+            raise TableError(
+                f"{without_secrets(uri)!r}: a password stands in the address of a table, which is shown in logs and on "
+                f"asset pages. Leave it out, and give the credentials as the store's own environment variables or profile "
+                f"(for S3, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
+            )
         self.uri = uri.rstrip("/") if len(uri) > 1 else uri
         local = local_path(self.uri)
         self.absolute = self.uri if local is None else local
@@ -54,6 +65,20 @@ class Folder:
         """The file's size and modification time; `None` where there is no such file."""
         found = self.filesystem.get_file_info(self.full(path))
         return _entry(path, found) if found.type == fs.FileType.File else None
+
+    def identity(self, path: str = "") -> FileIdentity | None:
+        """What tells the file from any other that may take its place; `None` where there is no such file.
+
+        A store has neither devices nor inodes: there it is the size and the modification time, on whatever host.
+        """
+        if self.is_local:
+            return file_identity(self.full(path))
+        found = self.filesystem.get_file_info(self.full(path))
+        if found.type != fs.FileType.File:
+            return None
+        return FileIdentity(
+            host="", device=0, inode=0, changed_ns=0, size_bytes=found.size, modified_ns=found.mtime_ns or 0
+        )
 
     def is_folder(self, path: str = "") -> bool:
         """Whether there is a folder of that name."""
@@ -83,6 +108,20 @@ class Folder:
         """Delete the file; quiet where it is already gone."""
         with contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_file(self.full(path))
+
+    def sha256(self, path: str) -> str:
+        """The file's sha256, in hexadecimal."""
+        digest = hashlib.sha256()
+        with self.open_input(path) as source:
+            while chunk := source.read(_CHUNK_BYTES):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    def touch(self, path: str) -> None:
+        """Set the file's modification time to now; quiet where it is gone, or where the store keeps the time itself."""
+        if self.is_local:
+            with contextlib.suppress(OSError):
+                os.utime(self.full(path))
 
     def publish(self, temporary: str, final: str, *, replace: bool) -> bool:
         """Give a finished file its name in one step.

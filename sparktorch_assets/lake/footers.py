@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from sparktorch_assets.lake.data_files import DataFile
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.group_filter import may_match
 from sparktorch_assets.lake.part_file import READ_THREADS
+from sparktorch_assets.tasks.file_identity import FileIdentity
 from sparktorch_assets.tasks.row_filter import RowFilter
 
 
@@ -33,8 +35,10 @@ class Footer:
     """What planning needs of one file's footer."""
 
     digest: str
-    """A hash of the footer's own bytes: offsets, sizes and statistics. It tells rewritten files apart even where size and
-    modification time happen to agree."""
+    """A hash of the footer's own bytes: offsets, sizes and statistics. It tells most rewritten files apart even where size
+    and modification time agree. Rows in another order can leave it as it is."""
+    seen: FileIdentity
+    """The file as it was when its footer was read."""
     schema: pa.Schema
     row_groups: tuple[RowGroup, ...]
 
@@ -55,29 +59,48 @@ def read_footers(files: Sequence[DataFile], where: tuple[RowFilter, ...] = ()) -
         TableError: a file is missing, or is no Parquet file.
     """
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        return list(pool.map(lambda file: _read(file.uri, file.size_bytes, file.modified_ms, where), files))
+        return list(pool.map(lambda file: _read(file.uri, Folder(file.uri).identity(), where), files))
+
+
+def footer_bytes(source: Any) -> bytes:
+    """The last bytes of an open Parquet file: its footer, the footer's length and the magic bytes.
+
+    Raises:
+        ArrowInvalid: it is no Parquet file.
+    """
+    size = source.size()
+    source.seek(max(size - 8, 0))
+    tail = source.read(8)
+    if len(tail) < 8 or tail[4:] != b"PAR1":
+        raise pa.ArrowInvalid("it does not end like a Parquet file")
+    length = int.from_bytes(tail[:4], "little")
+    source.seek(max(size - 8 - length, 0))
+    return bytes(source.read(length) + tail)
+
+
+def footer_digest(raw: bytes) -> str:
+    """A hash of what `footer_bytes` gave."""
+    return hashlib.sha256(raw).hexdigest()[:32]
 
 
 @lru_cache(maxsize=20_000)
-def _read(uri: str, _size_bytes: int, _modified_ms: int, where: tuple[RowFilter, ...]) -> Footer:  # all are its key
+def _read(uri: str, seen: FileIdentity | None, where: tuple[RowFilter, ...]) -> Footer:
     try:
+        if seen is None:
+            raise FileNotFoundError(uri)
         with Folder(uri).open_input() as source:
-            size = source.size()
-            source.seek(max(size - 8, 0))
-            tail = source.read(8)
-            if len(tail) < 8 or tail[4:] != b"PAR1":
-                raise pa.ArrowInvalid("it does not end like a Parquet file")
-            length = int.from_bytes(tail[:4], "little")
-            source.seek(max(size - 8 - length, 0))
-            raw = source.read(length) + tail
+            raw = footer_bytes(source)
         metadata = pq.read_metadata(pa.BufferReader(raw))
+        if Folder(uri).identity() != seen:
+            raise OSError("it was changed while its footer was read")
     except (OSError, pa.ArrowException) as error:
         raise TableError(
             f"cannot read the footer of {uri!r}: {error}; the table lists a file that is gone or broken"
         ) from error
     groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
     return Footer(
-        digest=hashlib.sha256(raw).hexdigest()[:32],
+        digest=footer_digest(raw),
+        seen=seen,
         schema=_schema(metadata),
         row_groups=tuple(
             RowGroup(rows=group.num_rows, bytes=group.total_byte_size, may_match=may_match(group, where))

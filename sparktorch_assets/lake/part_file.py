@@ -16,9 +16,9 @@ from sparktorch_assets.lake.receipt import RECEIPT_KEY, Receipt
 from sparktorch_assets.lake.stats import delta_stats
 
 PART_NAME = re.compile(r"(?:.*/)?part-([0-9a-f]{32})\.parquet")
-NUMBERED_PART_NAME = re.compile(r"(?:.*/)?part-([0-9a-f]{32})-(\d{5})\.parquet")
-"""Parts that Spark wrote: of an input table (named by the source file that they hold, several a source) or of a DataFrame
-(named by their own content). They carry no receipt."""
+NUMBERED_PART_NAME = re.compile(r"(?:.*/)?part-([0-9a-f]{32})-(\d{5})(?:-[0-9a-f]{16})?\.parquet")
+"""Parts that Spark wrote: of an input table (named by the source file that they hold, their number and their content) or of
+a DataFrame (named by their content and a number). They carry no receipt."""
 READ_THREADS = min(32, 4 * (os.cpu_count() or 1))
 
 

@@ -4,18 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-from deltalake import Schema
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.commit import last_commit_metadata
 from sparktorch_assets.lake.data_files import list_data_files
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.folder import Folder, FolderEntry
 from sparktorch_assets.lake.footers import read_footers
 from sparktorch_assets.lake.part_file import PART_NAME, PartFile, verify_parts
 from sparktorch_assets.lake.partition import Partition, in_partition, partition_folder
 from sparktorch_assets.lake.receipt import Receipt
 from sparktorch_assets.lake.shards import TARGET_BYTES, TARGET_ROWS, Shard, make_shards
-from sparktorch_assets.lake.snapshot import Snapshot, SnapshotPart, read_snapshot
+from sparktorch_assets.lake.snapshot import Snapshot, SnapshotPart, check_writable, read_snapshot, same_columns
 from sparktorch_assets.lake.table_tally import TALLY_KEY
 from sparktorch_assets.tasks.row_filter import RowFilter
 
@@ -32,7 +31,7 @@ class Plan:
     new: tuple[Shard, ...]
     """To be scored."""
     unchanged: tuple[Shard, ...]
-    """Their parts are in the table."""
+    """Their parts are in the table, and their files in its folder."""
     resumable: tuple[Shard, ...]
     """Their parts lie finished in the table's folder, uncommitted: an earlier run got that far."""
     resumed: Mapping[str, tuple[PartFile, Receipt]]
@@ -51,6 +50,13 @@ class Plan:
     def target(self) -> set[str]:
         """The paths of the parts that the table, or its partition, will consist of."""
         return {shard.part_path for shards in (self.new, self.unchanged, self.resumable) for shard in shards}
+
+    @property
+    def lost(self) -> set[str]:
+        """The paths of parts that the snapshot lists, and whose files are gone or damaged: they are planned again."""
+        return {
+            shard.part_path for shards in (self.new, self.resumable) for shard in shards
+        } & self.snapshot.parts.keys()
 
     @property
     def rows(self) -> int:
@@ -72,11 +78,6 @@ class Plan:
         rows = sum(part.rows for part in self.obsolete)
         lines.append(f"  {'obsolete':<10}{len(self.obsolete):>9,} parts  {rows:>15,} rows")
         return "\n".join(lines)
-
-
-def same_columns(one: pa.Schema | None, other: pa.Schema) -> bool:
-    """Whether two schemas are the same Delta schema; no schema (no table) is like no other."""
-    return one is not None and Schema.from_arrow(one).to_json() == Schema.from_arrow(other).to_json()
 
 
 def make_plan(
@@ -136,20 +137,24 @@ def check_partitioning(output_table: str, snapshot: Snapshot, partition: Partiti
 def plan_shards(
     shards: Sequence[Shard], output_table: str, snapshot: Snapshot, schema: pa.Schema, partition: Partition = ()
 ) -> Plan:
-    """Subtract what is there from what is wanted."""
-    missing = [shard for shard in shards if shard.part_path not in snapshot.parts]
-    wanted = {shard.part_path for shard in missing}
+    """Subtract what is there from what is wanted.
+
+    A part counts as there when the snapshot lists it and its file lies in the folder with the size that the log says: a
+    part whose file somebody deleted or cut is planned again, so that any loss is healed by the next refresh.
+    """
     folder = Folder(output_table)
-    entries = folder.files(partition_folder(partition), recursive=False) if wanted else ()
-    lying = [entry for entry in entries if entry.path in wanted]
-    resumed = verify_parts(folder, lying)
+    entries = {entry.path: entry for entry in folder.files(partition_folder(partition), recursive=False)}
+    missing = [shard for shard in shards if not _is_intact(shard.part_path, snapshot, entries)]
+    resumed = verify_parts(folder, [entries[shard.part_path] for shard in missing if shard.part_path in entries])
+    unfinished = {shard.part_path for shard in missing}
     target = {shard.part_path for shard in shards}
+    unchanged = tuple(shard for shard in shards if shard.part_path not in unfinished)
     return Plan(
         output_table=output_table,
-        schema=schema,
+        schema=_in_order_of(snapshot.schema, schema) if unchanged or partition else schema,
         snapshot=snapshot,
         new=tuple(shard for shard in missing if shard.part_path not in resumed),
-        unchanged=tuple(shard for shard in shards if shard.part_path in snapshot.parts),
+        unchanged=unchanged,
         resumable=tuple(shard for shard in missing if shard.part_path in resumed),
         resumed=resumed,
         obsolete=tuple(part for path, part in snapshot.within(partition).items() if path not in target),
@@ -157,8 +162,23 @@ def plan_shards(
     )
 
 
+def _in_order_of(table: pa.Schema | None, schema: pa.Schema) -> pa.Schema:
+    """`schema` in the table's order, where both have the same columns: a new file whose columns stand in another order must
+    not replace a table of which parts stay."""
+    if table is None or sorted(table.names) != sorted(schema.names):
+        return schema
+    return pa.schema([schema.field(name) for name in table.names])
+
+
+def _is_intact(path: str, snapshot: Snapshot, entries: Mapping[str, FolderEntry]) -> bool:
+    listed, lying = snapshot.parts.get(path), entries.get(path)
+    return listed is not None and lying is not None and lying.size_bytes == listed.size_bytes
+
+
 def check_ours(output_table: str, snapshot: Snapshot) -> None:
-    """Raise TableError where the table holds another writer's files: a user's, or those of an input table."""
+    """Raise TableError where the table holds another writer's files (a user's, or those of an input table), or has rules
+    that a refresh could break."""
+    check_writable(output_table, snapshot.write_obstacles)
     foreign = [path for path in snapshot.parts if not PART_NAME.fullmatch(path)]
     if foreign and TALLY_KEY not in last_commit_metadata(output_table):
         raise TableError(

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from sparktorch_assets.errors import CommitConflictError, TableError
 from sparktorch_assets.lake.commit import commit_parts
+from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.part_file import PartFile
-from sparktorch_assets.lake.plan import Plan, check_partitioning, same_columns
-from sparktorch_assets.lake.snapshot import Snapshot, data_version_of, read_snapshot
+from sparktorch_assets.lake.plan import Plan, check_partitioning
+from sparktorch_assets.lake.snapshot import Snapshot, data_version_of, read_snapshot, same_columns
 from sparktorch_assets.lake.table_tally import DATA_VERSION_KEY
 
 _ATTEMPTS = 20
@@ -23,6 +24,14 @@ class Committed:
     """False: another run had done the very same."""
     removed: int
     """Parts that went."""
+
+
+def keep_resumed(plan: Plan) -> None:
+    """Make the parts that a run takes up from an earlier one as young as the run itself, so that no vacuum takes them for
+    abandoned while the run works."""
+    folder = Folder(plan.output_table)
+    for path in plan.resumed:
+        folder.touch(path)
 
 
 def commit_plan(
@@ -53,7 +62,7 @@ def commit_plan(
     for _ in range(_ATTEMPTS):
         check_partitioning(plan.output_table, current, plan.partition)
         _check_compatible(plan, current, target)
-        missing = target - current.parts.keys()
+        missing = (target - current.parts.keys()) | (plan.lost & parts.keys())
         unknown = missing - parts.keys()
         if unknown:
             raise TableError(

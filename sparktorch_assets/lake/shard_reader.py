@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.delta_types import conform
 from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.footers import footer_bytes, footer_digest
 from sparktorch_assets.lake.group_filter import may_match
 from sparktorch_assets.lake.shards import Shard
+from sparktorch_assets.tasks.file_identity import FileIdentity
 from sparktorch_assets.tasks.row_filter import RowFilter
 
 _BATCH_ROWS = 1 << 16
@@ -39,15 +41,21 @@ class ShardReader:
         """
         self._shard, self._schema = shard, schema
         self._folder = Folder(shard.file.uri)
-        self._check_identity()
+        self._opened = self._identity()
         try:
             self._source: Any = self._folder.open_input()
-            self._file = pq.ParquetFile(self._source, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+            raw = footer_bytes(self._source)
+            self._file = pq.ParquetFile(
+                self._source,
+                metadata=pq.read_metadata(pa.BufferReader(raw)),
+                buffer_size=_BUFFER_BYTES,
+                pre_buffer=False,
+            )
         except (OSError, pa.ArrowException) as error:
             raise TableError(f"cannot read {shard.file.uri!r}: {error}") from error
         self.footer: pq.FileMetaData = self._file.metadata
         groups = range(shard.first_group, shard.end_group)
-        if self.footer.num_row_groups < shard.end_group or self._rows(groups) != shard.rows:
+        if footer_digest(raw) != shard.footer_digest:
             raise self._changed()
         self._groups = [group for group in groups if may_match(self.footer.row_group(group), where)]
         self.skipped_rows = shard.rows - self._rows(self._groups)
@@ -80,17 +88,19 @@ class ShardReader:
             yield conform(batch, self._schema, partition)
         if found != shard.rows - self.skipped_rows:
             raise self._changed()
-        self._check_identity()
+        if self._identity() != self._opened:
+            raise self._changed()
 
     def _rows(self, groups: Iterable[int]) -> int:
         return sum(self.footer.row_group(group).num_rows for group in groups)
 
-    def _check_identity(self) -> None:
-        entry = self._folder.info()
-        file = self._shard.file
-        # Delta's log may hold a time that the copy of a file on another store does not have: the size is what it vouches for.
-        if entry is None or entry.size_bytes != file.size_bytes:
+    def _identity(self) -> FileIdentity:
+        """The file as it is now, if it is the one that was planned."""
+        found, shard = self._folder.identity(), self._shard
+        # Delta's log may hold a time that a copied file does not have: of what the log says, the size alone is checked.
+        if found is None or found.size_bytes != shard.file.size_bytes or not found.agrees_with(shard.seen):
             raise self._changed()
+        return found
 
     def _changed(self) -> TableError:
         return TableError(

@@ -13,6 +13,7 @@ from sparktorch_assets.lake.data_files import DataFile
 from sparktorch_assets.lake.footers import Footer, RowGroup
 from sparktorch_assets.lake.part_file import part_path
 from sparktorch_assets.lake.partition import Partition
+from sparktorch_assets.tasks.file_identity import FileIdentity
 
 TARGET_ROWS = 500_000
 TARGET_BYTES = 128 << 20
@@ -32,6 +33,9 @@ class Shard:
     rows: int
     bytes: int
     """Uncompressed."""
+    footer_digest: str
+    seen: FileIdentity
+    """The file as it was when it was planned: what is read must be the same."""
     partition: Partition = ()
     """Of the output."""
 
@@ -81,6 +85,8 @@ def make_shards(
                     end_group=end,
                     rows=sum(group.rows for group in groups),
                     bytes=sum(group.bytes for group in groups),
+                    footer_digest=footer.digest,
+                    seen=footer.seen,
                     partition=partition,
                 )
             )

@@ -1,18 +1,20 @@
 """What a Delta table holds at one version: the parts that its readers see."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.partition import Partition
+from sparktorch_assets.lake.writable import write_obstacles
 
 _UNREADABLE = {"deletionVectors", "columnMapping"}
 """Reader features under which a file's rows or names are not what the file says."""
@@ -39,6 +41,8 @@ class Snapshot:
     schema: pa.Schema | None
     partition_by: tuple[str, ...] = ()
     """The table's partition columns."""
+    write_obstacles: tuple[str, ...] = ()
+    """Why no refresh may write this table; see `lake/writable.py`."""
 
     @property
     def rows(self) -> int:
@@ -92,6 +96,7 @@ def read_snapshot(table: str, version: int | None = None) -> Snapshot:
         parts=_parts(delta),
         schema=pa.schema(delta.schema().to_arrow()),
         partition_by=tuple(delta.metadata().partition_columns),
+        write_obstacles=write_obstacles(delta),
     )
 
 
@@ -119,6 +124,35 @@ def _parts(delta: DeltaTable) -> dict[str, SnapshotPart]:
 def partition_texts(values: Mapping[str, Any] | None) -> Partition:
     """Partition values as text; nulls are left out."""
     return tuple(sorted((name, str(value)) for name, value in (values or {}).items() if value is not None))
+
+
+def same_columns(one: pa.Schema | None, other: pa.Schema) -> bool:
+    """Whether two schemas have the same column names and Delta types, in the same order.
+
+    Comments and other metadata that somebody set on a column do not count. No schema (no table) is like no other.
+    """
+    return one is not None and _columns(one) == _columns(other)
+
+
+def _columns(schema: pa.Schema) -> Any:
+    return _without_metadata(json.loads(Schema.from_arrow(schema).to_json())["fields"])
+
+
+def _without_metadata(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_without_metadata(item) for item in node]
+    if isinstance(node, dict):
+        return {key: _without_metadata(item) for key, item in node.items() if key not in ("metadata", "nullable")}
+    return node
+
+
+def check_writable(table: str, obstacles: Sequence[str]) -> None:
+    """Raise TableError where a table has rules that a refresh could break; see `lake/writable.py`."""
+    if obstacles:
+        raise TableError(
+            f"{table!r} has {'; '.join(obstacles)}. A refresh adds and removes whole files, which would break such a rule "
+            f"without anyone noticing. Drop the rule, or give these rows a table of their own"
+        )
 
 
 def data_version_of(paths: Iterable[str], schema: pa.Schema | None) -> str:

@@ -1,21 +1,28 @@
 """A file's statistics as Delta wants them, taken from the file's own footer, so that readers can skip files.
 
-A wrong bound makes readers lose rows without a word, a missing one only costs time: whatever is in doubt stays out.
+A wrong bound makes readers lose rows without an error, and so does a missing one: delta-rs 1.6.6 fills every column of
+the table's first 32 that has no bounds in a file with null bounds, and its pyarrow datasets, polars on top of pyarrow and
+DuckDB over such a dataset then take the file for one in which nothing matches. A file therefore gets both bounds for every
+column that delta-rs looks at, or no statistics but its number of rows, with which all readers read it.
 """
 
 import datetime as dt
 import json
 import math
 from collections.abc import Collection, Sequence
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 _LONGEST_BOUND = 64
-"""Longer strings get no bound: a cut one is no upper bound."""
-_LEADING_COLUMNS, _TRAILING_COLUMNS = 28, 8
-"""Delta's own writers index the first 32 columns; ours also the last ones, which are the predictions."""
+"""Characters of a string bound. Longer strings are cut, and an upper bound is then raised above all that begin so."""
+LEADING_COLUMNS, _TRAILING_COLUMNS = 32, 8
+"""Delta's own readers look at the first 32 columns; ours also writes the last ones, which are the predictions."""
+_LAST_CHARACTER = "\U0010ffff"
+
+Bounds = tuple[Any, Any]
 
 
 def delta_stats(footer: pq.FileMetaData, schema: pa.Schema, nan_columns: Collection[str] | None = None) -> str:
@@ -24,65 +31,122 @@ def delta_stats(footer: pq.FileMetaData, schema: pa.Schema, nan_columns: Collect
     Args:
         footer: the file's footer.
         schema: the file's Arrow schema.
-        nan_columns: floating columns that hold a NaN, `None` when unknown. Parquet's bounds ignore NaN, while Spark,
-            DuckDB and Polars sort it above every number: such a column has no maximum.
+        nan_columns: floating columns that hold a NaN, `None` when unknown. Parquet's bounds may ignore NaN, while Spark,
+            DuckDB and Polars sort it above every number, and JSON has no number for it: such a column has no maximum.
     """
     low: dict[str, Any] = {}
     high: dict[str, Any] = {}
     nulls: dict[str, int] = {}
-    if footer.num_row_groups:
-        leaf = {footer.schema.column(index).path: index for index in range(footer.num_columns)}
-        for name in _indexed(schema.names):
-            if name not in leaf:
-                continue  # nested
-            found = [footer.row_group(group).column(leaf[name]).statistics for group in range(footer.num_row_groups)]
-            if any(item is None or not item.has_null_count for item in found):
-                continue
-            nulls[name] = sum(item.null_count for item in found)
-            _bounds(name, schema.field(name).type, [item for item in found if item.num_values], low, high)
-            if pa.types.is_floating(schema.field(name).type) and (nan_columns is None or name in nan_columns):
-                high.pop(name, None)
-    return json.dumps(
-        {"numRecords": footer.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls}, separators=(",", ":")
-    )
+    if nan_columns is None and _tells_nan(footer):
+        nan_columns = ()
+    leaf = {footer.schema.column(index).path: index for index in range(footer.num_columns)}
+    for name in _indexed(schema.names):
+        kind = schema.field(name).type
+        if not _has_bounds(kind):
+            continue
+        groups = (footer.row_group(group) for group in range(footer.num_row_groups))
+        found = [group.column(leaf[name]).statistics for group in groups if group.num_rows]
+        if any(item is None or not item.has_null_count for item in found):
+            return _rows_alone(footer)
+        nulls[name] = sum(item.null_count for item in found)
+        filled = [item for item in found if item.num_values]
+        if not filled:
+            continue  # a column that is null in all rows: its number of nulls says all
+        bounds = None
+        if not pa.types.is_floating(kind) or (nan_columns is not None and name not in nan_columns):
+            bounds = _bounds(filled)
+        if bounds is None:
+            return _rows_alone(footer)
+        low[name], high[name] = bounds
+    return _json({"numRecords": footer.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls})
+
+
+def _rows_alone(footer: pq.FileMetaData) -> str:
+    return _json({"numRecords": footer.num_rows})
+
+
+def _json(stats: dict[str, Any]) -> str:
+    # As UTF-8: delta-rs reads a character past U+FFFF wrong where JSON spells it as two escapes.
+    return json.dumps(stats, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def _tells_nan(footer: pq.FileMetaData) -> bool:
+    # parquet-mr, which Spark writes with, compares as Java does: one NaN makes the maximum NaN.
+    return str(footer.created_by).startswith("parquet-mr ")
 
 
 def _indexed(names: Sequence[str]) -> Sequence[str]:
-    if len(names) <= _LEADING_COLUMNS + _TRAILING_COLUMNS:
+    if len(names) <= LEADING_COLUMNS + _TRAILING_COLUMNS:
         return names
-    return [*names[:_LEADING_COLUMNS], *names[-_TRAILING_COLUMNS:]]
+    return [*names[:LEADING_COLUMNS], *names[-_TRAILING_COLUMNS:]]
 
 
-def _bounds(name: str, kind: pa.DataType, found: list[Any], low: dict[str, Any], high: dict[str, Any]) -> None:
-    if not found or any(not item.has_min_max for item in found):
-        return
-    if pa.types.is_boolean(kind) or not (
-        pa.types.is_primitive(kind) or pa.types.is_string(kind)
-    ):  # booleans, binary, decimals: Delta readers differ
-        return
-    smallest, largest = min(item.min for item in found), max(item.max for item in found)
-    if (bound := _json_bound(smallest, up=False)) is not None:
-        low[name] = bound
-    if (bound := _json_bound(largest, up=True)) is not None:
-        high[name] = bound
+def _has_bounds(kind: pa.DataType) -> bool:
+    """Whether readers look for bounds of such a column: not of nested and binary ones."""
+    return bool(pa.types.is_primitive(kind) or pa.types.is_string(kind) or pa.types.is_decimal(kind))
+
+
+def _bounds(found: Sequence[Any]) -> Bounds | None:
+    """Both bounds as JSON values, or `None` where one of them cannot be told or written."""
+    if not all(item.has_min_max for item in found):
+        return None
+    try:
+        low, high = min(item.min for item in found), max(item.max for item in found)
+    except (ValueError, OverflowError, pa.ArrowException):  # a date or time outside of Python's years 1 to 9999
+        return None
+    bounds = _json_bound(low, up=False), _json_bound(high, up=True)
+    return None if None in bounds else bounds
 
 
 def _json_bound(value: Any, *, up: bool) -> Any:  # noqa: PLR0911  (one answer a type)
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
+    if isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, Decimal):
+        return _decimal_bound(value)
     if isinstance(value, str):
-        return value if len(value) <= _LONGEST_BOUND else None
+        return _text_bound(value, up=up)
     if isinstance(value, dt.datetime):
-        # Delta's statistics hold milliseconds: round away from the values, never into them.
-        spare = value.microsecond % 1000
-        value -= dt.timedelta(microseconds=spare)
-        value += dt.timedelta(milliseconds=1 if up and spare else 0)
-        text = value.replace(tzinfo=None).isoformat(timespec="milliseconds")
-        return f"{text}Z" if value.tzinfo is not None else text
+        return _time_bound(value, up=up)
     if isinstance(value, dt.date):
         return value.isoformat()
     return None
+
+
+def _decimal_bound(value: Decimal) -> float | None:
+    # JSON has one kind of number, and readers differ in how many of its digits they keep: what a double holds exactly,
+    # written without an exponent, is read alike by all.
+    number = float(value)
+    text = repr(number)
+    return number if "e" not in text and Decimal(text) == value else None
+
+
+def _text_bound(value: str, *, up: bool) -> str | None:
+    """The text, or its beginning as a bound: with `up`, raised above every text that begins like it.
+
+    Order is that of code points, which for UTF-8 is that of bytes: "abc" becomes "abd", and "ab" followed by the last
+    character of all becomes "ac".
+    """
+    if len(value) <= _LONGEST_BOUND:
+        return value
+    head = value[:_LONGEST_BOUND]
+    if not up:
+        return head
+    head = head.rstrip(_LAST_CHARACTER)
+    if not head:
+        return None
+    following = ord(head[-1]) + 1
+    return head[:-1] + chr(0xE000 if following == 0xD800 else following)  # no text holds surrogates
+
+
+def _time_bound(value: dt.datetime, *, up: bool) -> str | None:
+    # Delta's statistics hold milliseconds: round away from the values, never into them.
+    spare = value.microsecond % 1000
+    try:
+        value -= dt.timedelta(microseconds=spare)
+        value += dt.timedelta(milliseconds=1 if up and spare else 0)
+    except OverflowError:  # the last millisecond of the year 9999
+        return None
+    text = value.replace(tzinfo=None).isoformat(timespec="milliseconds")
+    return f"{text}Z" if value.tzinfo is not None else text

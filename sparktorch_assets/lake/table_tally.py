@@ -18,6 +18,7 @@ SUMS = frozenset(
         "predicted",
         "failed",
         "dropped",
+        "truncated",
         "classes",
         "confidence_sum",
         "confidence_histogram",

@@ -7,6 +7,7 @@ their parts again.
 
 import contextlib
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -36,7 +37,8 @@ def vacuum(table: str, *, retention_hours: float = RETENTION_HOURS, dry_run: boo
     """Delete parts and temporary files that the current version lacks and that are older than the retention.
 
     A part counts as old when it was both written and removed from the table before that. The retention must exceed the
-    longest refresh: finished parts of a run that is still working belong to no version yet.
+    longest refresh: finished parts of a run that is still working belong to no version yet. Nothing outside of the table's
+    folder is touched, and nothing in a folder below it that is a Delta table of its own.
 
     Args:
         table: the table's folder. Only files named like parts, their temporary files and staging folders are touched.
@@ -50,13 +52,13 @@ def vacuum(table: str, *, retention_hours: float = RETENTION_HOURS, dry_run: boo
         raise TableError(f"vacuum({table!r}): retention_hours={retention_hours!r} must not be below 0")
     folder = Folder(table)
     cutoff_ms = time.time() * 1000 - retention_hours * 3_600_000
-    entries = list(
-        folder.files()
-    )  # before the snapshot: what is committed after this line was listed or not, but is kept
+    entries = own_files(folder)
+    removed_lately = _removed_since(folder, entries, cutoff_ms)
+    # Read after the folder: a part that is committed after this line was young when it was listed, or was not listed.
     snapshot = read_snapshot(table)
     if snapshot.version is None:
         raise TableError(f"vacuum: there is no Delta table at {table!r}")
-    kept = snapshot.parts.keys() | _removed_since(folder, entries, cutoff_ms)
+    kept = snapshot.parts.keys() | removed_lately
     old = [
         entry
         for entry in entries
@@ -65,12 +67,52 @@ def vacuum(table: str, *, retention_hours: float = RETENTION_HOURS, dry_run: boo
     staged = _abandoned(entries, cutoff_ms)
     old += [entry for left in staged.values() for entry in left]
     if not dry_run:
-        for entry in old:
-            folder.delete(entry.path)
+        # A run that resumes an old part makes it young first: look once more, right before each file goes.
+        committed = read_snapshot(table).parts
+        old = [entry for entry in old if entry.path not in committed and _delete_if_old(folder, entry, cutoff_ms)]
         for path in staged:
-            with contextlib.suppress(OSError):  # on object stores it is gone with its last file
-                folder.filesystem.delete_dir(folder.full(path))
+            if next(folder.files(path), None) is None:
+                with contextlib.suppress(OSError):  # on object stores it is gone with its last file
+                    folder.filesystem.delete_dir(folder.full(path))
     return VacuumReport(files=tuple(sorted(entry.path for entry in old)), bytes=sum(entry.size_bytes for entry in old))
+
+
+def own_files(folder: Folder) -> list[FolderEntry]:
+    """The files below the table's folder, less those of Delta tables nested in it and those that symbolic links lead to."""
+    if folder.is_local:
+        return list(_walk(folder, ""))
+    entries = list(folder.files())
+    nested = {
+        entry.path.split("/_delta_log/")[0] + "/"
+        for entry in entries
+        if "/_delta_log/" in entry.path and not entry.path.startswith("_delta_log/")
+    }
+    return [entry for entry in entries if not any(entry.path.startswith(inner) for inner in nested)]
+
+
+def _walk(folder: Folder, path: str) -> Iterator[FolderEntry]:
+    try:
+        found = list(os.scandir(folder.full(path)))
+    except FileNotFoundError:  # deleted meanwhile
+        return
+    if path and any(item.name == "_delta_log" for item in found):
+        return
+    for item in found:
+        inner = f"{path}/{item.name}" if path else item.name
+        if item.is_dir(follow_symlinks=False):
+            yield from _walk(folder, inner)
+        elif item.is_file(follow_symlinks=False):
+            with contextlib.suppress(FileNotFoundError):
+                status = item.stat(follow_symlinks=False)
+                yield FolderEntry(path=inner, size_bytes=status.st_size, modified_ms=status.st_mtime_ns // 1_000_000)
+
+
+def _delete_if_old(folder: Folder, entry: FolderEntry, cutoff_ms: float) -> bool:
+    now = folder.info(entry.path)
+    if now is None or now.modified_ms > cutoff_ms:
+        return False
+    folder.delete(entry.path)
+    return True
 
 
 def _is_part(entry: FolderEntry) -> bool:

@@ -1,9 +1,13 @@
 """Tables made whole from others: a new version where those changed, and only there."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from sparktorch_assets.errors import CommitConflictError
 from sparktorch_assets.lake.derived import write_if_changed
 
 
@@ -33,3 +37,37 @@ def test_somebody_elses_commit_is_no_reason_to_keep_the_table(table):
     DeltaTable(table).delete("a = 1")
     assert write_if_changed(table, pa.table({"a": [1, 2]}), "v1")
     assert len(rows_of(table)) == 2
+
+
+def _write_at_once(table, contents):
+    """Every writer has read the table before the first one commits."""
+    barrier = threading.Barrier(len(contents))
+
+    def write(rows, made_from):
+        barrier.wait()
+        try:
+            return write_if_changed(table, rows, made_from)
+        except CommitConflictError as error:
+            return error
+
+    with ThreadPoolExecutor(len(contents)) as pool:
+        return list(pool.map(lambda content: write(*content), contents))
+
+
+@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize("attempt", range(5))
+def test_writers_at_once_leave_the_rows_of_one_of_them(table, exists, attempt):
+    """Neither the same rows twice nor the rows of both: one commit counts, and the others say what became of theirs."""
+    if exists:
+        write_if_changed(table, pa.table({"a": [0]}), "v0")
+    same = [(pa.table({"a": [1, 2]}), "v1")] * 4
+    outcomes = _write_at_once(table, same)
+    assert sorted(map(str, outcomes)) == ["False", "False", "False", "True"]
+    assert rows_of(table) == [{"a": 1}, {"a": 2}]
+    different = [(pa.table({"a": [number] * 3}), f"w{number}") for number in range(3)]
+    outcomes = _write_at_once(table, different)
+    assert outcomes.count(True) >= 1
+    assert all(outcome is True or isinstance(outcome, CommitConflictError) for outcome in outcomes)
+    found = rows_of(table)
+    assert len(found) == 3
+    assert len({row["a"] for row in found}) == 1

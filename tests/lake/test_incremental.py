@@ -25,6 +25,9 @@ from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.lake.shards import make_shards
 from sparktorch_assets.lake.snapshot import read_snapshot
 from sparktorch_assets.lake.tables import data_version, preview, row_count, table_schema, table_version
+from sparktorch_assets.tasks.file_identity import FileIdentity
+
+SEEN = FileIdentity(host="h", device=1, inode=1, changed_ns=1, size_bytes=1, modified_ns=1)
 
 
 @pytest.fixture
@@ -265,7 +268,7 @@ def test_planning_grows_with_the_shards_and_no_faster(tmp_path):
             DataFile(uri=f"/none/{number}", path=f"{number}", size_bytes=1, modified_ms=1)
             for number in range(shards // 10)
         ]
-        footer = Footer(digest="f", schema=INPUT, row_groups=(RowGroup(rows=10, bytes=100),) * 10)
+        footer = Footer(digest="f", seen=SEEN, schema=INPUT, row_groups=(RowGroup(rows=10, bytes=100),) * 10)
         snapshot = read_snapshot(str(tmp_path / "none"))
         start = time.perf_counter()
         planned = make_shards(files, [footer] * len(files), "d", target_rows=10)
@@ -280,7 +283,7 @@ def test_planning_grows_with_the_shards_and_no_faster(tmp_path):
 def test_a_cut_never_splits_row_groups_and_covers_all_rows():
     groups = tuple(RowGroup(rows=rows, bytes=rows) for rows in (0, 5, 5, 20, 1, 0, 1, 0))
     file = DataFile(uri="u", path="p", size_bytes=1, modified_ms=1)
-    shards = make_shards([file], [Footer(digest="f", schema=INPUT, row_groups=groups)], "d", target_rows=10)
+    shards = make_shards([file], [Footer(digest="f", seen=SEEN, schema=INPUT, row_groups=groups)], "d", target_rows=10)
     assert [(shard.first_group, shard.end_group, shard.rows) for shard in shards] == [(0, 3, 10), (3, 4, 20), (4, 8, 2)]
 
 
@@ -294,12 +297,14 @@ def test_every_part_of_an_identity_counts():
         for change in ({"path": "q"}, {"size_bytes": 2}, {"modified_ms": 2}, {"partition": (("ds", "1"),)})
     ]
     found = {
-        make_shards([DataFile(**file)], [Footer(digest=footer, schema=INPUT, row_groups=groups)], digest)[0].fingerprint
+        make_shards([DataFile(**file)], [Footer(digest=footer, seen=SEEN, schema=INPUT, row_groups=groups)], digest)[
+            0
+        ].fingerprint
         for file, footer, digest in cases
     }
     assert len(found) == len(cases)
     other_root = make_shards(
-        [DataFile(**base | {"uri": "v"})], [Footer(digest="f", schema=INPUT, row_groups=groups)], "d"
+        [DataFile(**base | {"uri": "v"})], [Footer(digest="f", seen=SEEN, schema=INPUT, row_groups=groups)], "d"
     )
     assert other_root[0].fingerprint in found
 
@@ -366,3 +371,17 @@ def test_a_partition_folder_for_nulls_gives_nulls(tmp_path):
     write_deltalake(str(tmp_path / "delta"), rows, partition_by=["day"])
     for name, days in (("plain", {None, "7"}), ("delta", {None, 7})):
         assert {row["day"] for row in preview(str(tmp_path / name), 9)} == days
+
+
+def test_a_file_whose_columns_stand_in_another_order_computes_its_own_rows_alone(lake):
+    """Which file comes first by name decides the order of a folder's columns, and must not decide what is computed."""
+    source, table = lake
+    write_file(source, "b", [1, 2])
+    refresh(source, table, 1)
+    swapped = pa.schema([OUTPUT.field(name) for name in ("x", "id", "y")])
+    write_file(source, "a", [3])
+    plan = make_plan(str(source), str(table), schema=swapped, digest=f"weight 1 {OUTPUT.names}", target_rows=3)
+    assert plan.schema.names == OUTPUT.names
+    assert {shard.file.path for shard in plan.new} == {"a.parquet"}
+    carry_out(plan, table, 1)
+    assert rows_of(table) == expected_rows(source, 1)

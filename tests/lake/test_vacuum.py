@@ -1,0 +1,138 @@
+"""A vacuum deletes nothing that anyone needs, and what is lost all the same is made again by the next refresh."""
+
+import os
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+from lake_scorer import carry_out, expected_rows, plan_of, refresh, rows_of, write_file
+
+from sparktorch_assets.lake import vacuum as module
+from sparktorch_assets.lake.refresh import keep_resumed
+from sparktorch_assets.lake.snapshot import read_snapshot
+from sparktorch_assets.lake.table_tally import table_tally
+from sparktorch_assets.lake.vacuum import vacuum
+
+
+@pytest.fixture
+def lake(tmp_path):
+    source, table = tmp_path / "source", tmp_path / "table"
+    write_file(source, "a", list(range(9)))
+    refresh(source, table, 1)
+    return source, table
+
+
+def make_old(folder):
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            os.utime(path, (1, 1))
+
+
+def test_tables_below_a_table_keep_their_parts(lake):
+    """Asset keys such as `a` and `a/b` nest: the outer table's vacuum leaves the inner one alone."""
+    source, table = lake
+    inner, deep = table / "inner", table / "x" / "y"
+    for nested in (inner, deep):
+        refresh(source, nested, 3)
+    make_old(table)
+    assert vacuum(str(table), retention_hours=0).files == ()
+    assert rows_of(inner) == rows_of(deep) == expected_rows(source, 3)
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "staging"])
+def test_what_symbolic_links_lead_to_stays(lake, tmp_path, kind):
+    source, table = lake
+    elsewhere = tmp_path / "elsewhere"
+    name = f"part-{'0' * 32}.parquet"
+    elsewhere.mkdir()
+    pq.write_table(pa.table({"x": [1]}), elsewhere / name)
+    os.utime(elsewhere / name, (1, 1))
+    if kind == "file":
+        (table / f"part-{'1' * 32}.parquet").symlink_to(elsewhere / name)
+    else:
+        (table / ("link" if kind == "folder" else f"_staging-{'0' * 32}")).symlink_to(elsewhere)
+    vacuum(str(table), retention_hours=0)
+    assert (elsewhere / name).exists()
+    assert rows_of(table) == expected_rows(source, 1)
+
+
+@pytest.mark.parametrize("when", ["planned", "part", "before commit"])
+def test_a_part_that_a_run_takes_up_again_survives_a_vacuum(lake, when):
+    """Going back to old weights resumes old parts: the vacuum comes at each step of that run."""
+    source, table = lake
+    refresh(source, table, 2)
+    make_old(table)
+    plan = plan_of(source, table, 1)
+    assert len(plan.resumable) == 3
+    keep_resumed(plan)
+
+    def step(reached):
+        if reached == when:
+            vacuum(str(table), retention_hours=1)
+
+    carry_out(plan, table, 1, step)
+    vacuum(str(table), retention_hours=1)
+    assert rows_of(table) == expected_rows(source, 1)
+
+
+def test_a_commit_after_the_vacuum_read_the_table_is_seen(lake, monkeypatch):
+    """The commit that takes up an old part lands while the vacuum decides."""
+    source, table = lake
+    refresh(source, table, 2)
+    make_old(table)
+    plan = plan_of(source, table, 1)
+    read = module.read_snapshot
+
+    def slow_read(uri):
+        found = read(uri)
+        monkeypatch.setattr(module, "read_snapshot", read)
+        carry_out(plan, table, 1)
+        return found
+
+    monkeypatch.setattr(module, "read_snapshot", slow_read)
+    vacuum(str(table), retention_hours=0.001)
+    assert rows_of(table) == expected_rows(source, 1)
+
+
+@pytest.mark.parametrize("damage", ["deleted", "cut", "emptied", "all deleted", "replaced by another part"])
+def test_any_loss_of_a_file_is_healed_by_the_next_refresh(lake, damage):
+    """Only the lost parts are computed; rows, counts and sizes in the log are right again, with no schema or rows changed."""
+    source, table = lake
+    parts = sorted(table.glob("part-*.parquet"))
+    content = parts[0].read_bytes()
+    if damage == "deleted":
+        parts[0].unlink()
+    elif damage == "all deleted":
+        for part in parts:
+            part.unlink()
+    elif damage == "replaced by another part":
+        shutil.copy(parts[1], parts[0])
+        parts[0].write_bytes(parts[1].read_bytes() + b"PAR1")
+    else:
+        parts[0].write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
+    plan = plan_of(source, table, 1)
+    assert plan.changes
+    committed, computed = carry_out(plan, table, 1)
+    assert len(computed) == (3 if damage == "all deleted" else 1)
+    assert committed.changed
+    assert rows_of(table) == expected_rows(source, 1)
+    snapshot = read_snapshot(str(table))
+    assert len(snapshot.parts) == 3
+    assert {path: (table / path).stat().st_size for path in snapshot.parts} == {
+        path: part.size_bytes for path, part in snapshot.parts.items()
+    }
+    assert table_tally(str(table), snapshot).rows == len(expected_rows(source, 1))
+    assert not plan_of(source, table, 1).changes
+    assert DeltaTable(str(table)).to_pyarrow_table().num_rows == 9
+
+
+def test_two_runs_that_heal_the_same_loss_agree(lake):
+    source, table = lake
+    min(table.glob("part-*.parquet")).unlink()
+    plans = [plan_of(source, table, 1), plan_of(source, table, 1)]
+    for plan in plans:
+        carry_out(plan, table, 1)
+    assert rows_of(table) == expected_rows(source, 1)
+    assert not plan_of(source, table, 1).changes
