@@ -28,7 +28,7 @@ def score(root: str, pipe: Any) -> None:
     from sparktorch_assets.predict.schema import output_schema
     from sparktorch_assets.spark.score_worker import ScoreJob, pack, score_pack
     from sparktorch_assets.tasks import SlotPolicy
-    from sparktorch_assets.tasks.digest import model_digest
+    from sparktorch_assets.tasks.digest import files_digest
 
     torch.set_num_threads(1)
     source, target = f"{root}/source", f"{root}/target"
@@ -45,7 +45,8 @@ def score(root: str, pipe: Any) -> None:
         output_table=target,
         read_schema=columns,
         schema=plan.part_schema,
-        model_digest=model_digest(TASK, Path(root)),
+        files_digest=files_digest(TASK, Path(root)),
+        code={},
         packs=(pack(plan.new),),
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -41,10 +41,10 @@ def find_sources(table: InputTable, project_root: Path) -> list[SourceFile]:
         TableError: a pattern matches nothing.
         TaskError: the declaration sets an option that this library sets itself.
     """
-    for key, value in _options(table):
+    for key, _ in _options(table):
         if key.lower() in _OURS:
             raise TaskError(
-                f"InputTable {table.name!r}: option {key}={value!r} cannot be set; malformed rows always go to the rejected "
+                f"InputTable {table.name!r}: option {key!r} cannot be set; malformed rows always go to the rejected "
                 f"table, up to max_rejected_share"
             )
     root = project_root.absolute()

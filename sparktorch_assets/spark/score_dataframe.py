@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from sparktorch_assets import errors
-from sparktorch_assets.errors import SparktorchError, TaskError, TooManyFailedRowsError
+from sparktorch_assets.errors import SparktorchError, TaskError, TooManyDroppedRowsError, TooManyFailedRowsError
 from sparktorch_assets.lake.commit import commit_parts
 from sparktorch_assets.lake.delta_types import storage_schema
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.plan import check_ours, check_partitioning, same_columns
-from sparktorch_assets.lake.snapshot import Snapshot, data_version_of, read_snapshot
+from sparktorch_assets.lake.plan import check_ours, check_partitioning
+from sparktorch_assets.lake.snapshot import Snapshot, data_version_of, read_snapshot, same_columns
 from sparktorch_assets.lake.staging import staging_folder
 from sparktorch_assets.lake.table_tally import DATA_VERSION_KEY
 from sparktorch_assets.predict.loader import ModelLoader
@@ -27,10 +27,12 @@ from sparktorch_assets.spark.input_count import InputCount
 from sparktorch_assets.spark.score_commit import commit_metadata
 from sparktorch_assets.spark.score_failure import last_line
 from sparktorch_assets.spark.score_report import ScoreReport
+from sparktorch_assets.spark.scoring import Scoring
 from sparktorch_assets.spark.written_rows import WrittenPart, publish_parts, read_written
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.digest import model_digest
+from sparktorch_assets.tasks.model_files import FilesInUse
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -71,7 +73,8 @@ def score_dataframe(
     Raises:
         InputSchemaError, ModelError, HookError, DeviceError: the task cannot run on these rows, or not on the workers.
         TableError: the output belongs to somebody else, or the rows do not add up.
-        TooManyFailedRowsError: more rows failed than the task allows. The table stays as it was, and what was computed
+        TooManyFailedRowsError, TooManyDroppedRowsError: more rows failed, or hooks dropped more, than the task allows.
+            The table stays as it was, and what was computed
             is lost: a DataFrame's rows cannot be known to be the same another time.
         CommitConflictError: another run changed the table meanwhile.
     """
@@ -85,6 +88,7 @@ def score_dataframe(
     snapshot = read_snapshot(output_table)
     check_ours(output_table, snapshot)
     check_partitioning(output_table, snapshot, ())
+    files = FilesInUse(task, model_loader.models_root)
     digest = model_digest(task, model_loader.models_root)
     policy = slots or SlotPolicy(device=model_loader.device)
     used_slots = count_slots(spark, policy)
@@ -103,8 +107,18 @@ def score_dataframe(
         too_many = task.check_failures(tally.failed, tally.rows, tally.reasons)
         if too_many:
             raise TooManyFailedRowsError(too_many)
+        too_many = task.check_drops(tally.dropped, tally.rows)
+        if too_many:
+            raise TooManyDroppedRowsError(too_many)
+        files.check()
         scored = time.perf_counter()
-        version, changed = _commit(task, output_table, snapshot, schema, written, tally, digest, run_id)
+        scoring = Scoring(
+            rows=tally.filtered + tally.rows,
+            seconds={"plan": planned - started, "session": 0.0, "score": scored - planned},
+            slots=used_slots,
+            run_id=run_id,
+        )
+        version, changed = _commit(task, output_table, snapshot, schema, written, tally, digest, run_id, scoring)
     done = time.perf_counter()
     target = {part.path for part in written}
     return ScoreReport(
@@ -129,6 +143,7 @@ def score_dataframe(
             "total": done - started,
         },
         slots=used_slots,
+        scoring=scoring,
         model_digest=digest,
         data_version=data_version_of(target, schema),
         path="spark_ml_predict",
@@ -144,13 +159,16 @@ def _commit(
     tally: Tally,
     digest: str,
     run_id: str,
+    scoring: Scoring,
 ) -> tuple[int, bool]:
     target = {part.path for part in written}
     new = [part for part in written if part.path not in snapshot.parts]
     gone = sorted(snapshot.parts.keys() - target)
     if snapshot.version is not None and not new and not gone and same_columns(snapshot.schema, schema):
         return snapshot.version, False
-    metadata = commit_metadata(task, digest, run_id, tally) | {DATA_VERSION_KEY: data_version_of(target, schema)}
+    metadata = commit_metadata(task, digest, run_id, tally, scoring) | {
+        DATA_VERSION_KEY: data_version_of(target, schema)
+    }
     version = commit_parts(
         output_table,
         schema,

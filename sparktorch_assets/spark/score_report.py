@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sparktorch_assets.spark.scoring import Scoring
 from sparktorch_assets.tally import Tally
 
 
@@ -56,6 +57,8 @@ class ScoreReport:
     """The busiest slot's seconds over the mean; 1 is even. `None` when nothing was scored."""
     model_digest: str
     data_version: str
+    scoring: Scoring | None = None
+    """How this run scored rows or, where it had none to score, how the run did that last scored some."""
     path: Literal["score_table", "spark_ml_predict"] = "score_table"
     """`spark_ml_predict`: the rows came from a DataFrame, through the JVM; there are no shards then, and no resume."""
     partition: tuple[tuple[str, str], ...] = ()

@@ -15,6 +15,7 @@ from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.spark.score_failure import find_marked, is_lost_worker, last_line
 from sparktorch_assets.spark.score_packs import deal
 from sparktorch_assets.spark.score_worker import RESULT_SCHEMA, ScoreJob, ShardResult, bind, pack
+from sparktorch_assets.spark.worker_pool import workers_for
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -88,7 +89,9 @@ def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], sl
 
 def _collect(spark: "SparkSession", job: ScoreJob) -> list[Any]:
     count = len(job.packs)
-    return spark.range(0, count, 1, count).mapInArrow(bind(job), RESULT_SCHEMA).collect()
+    with workers_for(spark, job.code):
+        scored = spark.range(0, count, 1, count).mapInArrow(bind(job), RESULT_SCHEMA)
+    return scored.collect()
 
 
 def _raise_marked(text: str) -> None:

@@ -31,7 +31,9 @@ from sparktorch_assets.spark.score_failure import marked
 from sparktorch_assets.spark.task_place import task_place
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask, SlotPolicy
-from sparktorch_assets.tasks.digest import model_digest
+from sparktorch_assets.tasks.digest import files_digest
+from sparktorch_assets.tasks.imported_code import check_code
+from sparktorch_assets.tasks.model_files import FilesInUse
 
 RESULT_SCHEMA = "result string"
 _frozen: list[bool] = []
@@ -51,7 +53,10 @@ class ScoreJob:
     read_schema: pa.Schema
     schema: pa.Schema
     """The parts' columns."""
-    model_digest: str
+    files_digest: str
+    """Of the model's files."""
+    code: Mapping[str, str]
+    """The user's code that this job runs: piece -> digest."""
     packs: tuple[bytes, ...] = field(repr=False)
     """Shards, packed by `pack`; a worker opens only its own."""
     partition: Partition = ()
@@ -149,7 +154,9 @@ class _PackWork:
         from sparktorch_assets.predict.partition import predict_keyed
 
         job = self._job
-        _check_model(job)
+        check_code(job.code)
+        self._files = FilesInUse(job.task, job.model_loader.models_root)
+        _check_files(job)
         _, gpu_addresses = task_place()
         predictor = LocalPredictor(
             job.task,
@@ -161,6 +168,7 @@ class _PackWork:
             gpu_addresses=gpu_addresses,
             ceilings=job.ceilings,
         )
+        check_code(job.code)
         _freeze()
         predicted = predict_keyed(
             self._read(), predictor=predictor, schema=job.schema, tally_of=lambda index: self._tallies[index]
@@ -226,6 +234,8 @@ class _PackWork:
                 f"filtered, {tally.predicted:,} predicted, {tally.failed:,} failed and {tally.dropped:,} dropped, which does "
                 f"not add up. This is a fault of the library: please report it"
             )
+        check_code(self._job.code)
+        self._files.check()  # all rows of the part are predicted: what changes from here on did not touch them
         part, receipt = writer.open().finish(tally)
         writer.hint.clear()
         now = time.perf_counter()
@@ -255,12 +265,12 @@ class _LazyWriter:
             self._made.abort()
 
 
-def _check_model(job: ScoreJob) -> None:
-    found = model_digest(job.task, job.model_loader.models_root)
-    if found != job.model_digest:
+def _check_files(job: ScoreJob) -> None:
+    found = files_digest(job.task, job.model_loader.models_root)
+    if found != job.files_digest:
         raise ModelError(
-            f"task {job.task.name!r}: the model under {job.model_loader.models_root} on {socket.gethostname()} is not the one "
-            f"that this run was planned with (digest {found[:12]}, planned {job.model_digest[:12]}). It changed meanwhile, or "
+            f"task {job.task.name!r}: the model's files under {job.model_loader.models_root} on {socket.gethostname()} are not "
+            f"those that this run was planned with (digest {found[:12]}, planned {job.files_digest[:12]}). They changed meanwhile, or "
             f"this host has another copy; make them the same and run again"
         )
 

@@ -15,8 +15,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sparktorch_assets.errors import HostError
+from sparktorch_assets.masking import without_secrets
+from sparktorch_assets.private_folder import require_private
 from sparktorch_assets.spark.java import JavaHome, find_java, prepare_java
-from sparktorch_assets.spark.session_config import check_session_config, default_config, is_local, java_log_options
+from sparktorch_assets.spark.session_config import (
+    check_session_config,
+    default_config,
+    is_local,
+    java_log_options,
+    temporary_folder,
+)
 from sparktorch_assets.spark.worker_python import check_local_python
 
 if TYPE_CHECKING:
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["JavaHome", "check_session_config", "default_config", "find_java", "prepare_java", "start_session"]
 
 _LOG = logging.getLogger(__name__)
+_WAREHOUSE = "spark.sql.warehouse.dir"
 _CONNECT_PORT = 15002
 """Spark's own client looks for a local Connect server there and nowhere else."""
 _BIND_FAILURE = re.compile(
@@ -80,7 +89,9 @@ def start_session(
 
 def _start_connect(remote: str, app_name: str, given: dict[str, str]) -> "SparkSession":
     if importlib.util.find_spec("grpc") is None:
-        raise HostError(f"remote={remote!r} needs Spark Connect's packages: pip install 'pyspark[connect]'")
+        raise HostError(
+            f"remote={without_secrets(remote)!r} needs Spark Connect's packages: pip install 'pyspark[connect]'"
+        )
     _refuse_other_kind(wants_connect=True)
     local = not remote.startswith("sc://")
     check_session_config(remote if local else None, given)
@@ -107,10 +118,22 @@ def _prepare_host(master: str, given: Mapping[str, str]) -> None:
     python = os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if is_local(master):
         check_local_python(python)
+    if _WAREHOUSE not in given:
+        _require_own_warehouse()
     from pyspark import SparkContext
 
     if SparkContext._gateway is None:  # noqa: SLF001  (else a JVM is up already, whatever JAVA_HOME says)
         prepare_java()
+
+
+def _require_own_warehouse() -> None:
+    try:
+        require_private(temporary_folder())
+    except OSError as error:
+        raise HostError(
+            f"Spark's tables would be kept in a folder that is not this user's alone: {error}. Remove it, or set "
+            f"{_WAREHOUSE} or the environment variable TMPDIR to a folder of your own"
+        ) from error
 
 
 def _running_context() -> Any:
@@ -140,15 +163,12 @@ def _compare(context: Any, master: str, given: Mapping[str, str]) -> None:
     """Raise where the running session is not what was asked for; name the settings that come too late."""
     if context.master != master and not (master == "local[*]" and is_local(context.master)):
         raise HostError(
-            f"a Spark session on master {context.master!r} runs in this process, and {master!r} was asked for: stop it "
-            f"first (spark.stop()), or ask for the same master"
+            f"a Spark session on master {without_secrets(context.master)!r} runs in this process, and "
+            f"{without_secrets(master)!r} was asked for: stop it first (spark.stop()), or ask for the same master"
         )
     running = dict(context.getConf().getAll())
-    late = [
-        f"{key}={value} (runs with {running.get(key, 'its default')})"
-        for key, value in given.items()
-        if not key.startswith("spark.sql.") and running.get(key) != value
-    ]
+    # Names alone: a setting may be the key of an object store, and its name does not always tell.
+    late = [key for key, value in given.items() if not key.startswith("spark.sql.") and running.get(key) != value]
     if late:
         _LOG.warning(
             "this process's Spark session keeps its own settings; these come too late: %s. Stop it first to change them",

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sparktorch_assets.errors import HostError
+from sparktorch_assets.masking import without_secrets
 
 _LOG = logging.getLogger(__name__)
 _LOCAL = re.compile(r"local(\[.*\])?$")
@@ -39,13 +40,12 @@ def default_config(master: str | None = "local[*]") -> dict[str, str]:
     }
     if master is None:
         return session
-    warehouse = Path(tempfile.gettempdir()) / f"sparktorch_assets-{os.getuid()}" / "warehouse"
     shared = {
         **session,
         "spark.pyspark.python": sys.executable,
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        "spark.sql.warehouse.dir": warehouse.as_uri(),
+        "spark.sql.warehouse.dir": (temporary_folder() / "warehouse").as_uri(),
         "spark.driver.extraJavaOptions": _java_options(local=is_local(master)),
     }
     if is_local(master) or master.startswith("local-cluster"):
@@ -57,6 +57,11 @@ def default_config(master: str | None = "local[*]") -> dict[str, str]:
             "spark.driver.memory": "2g",
         }
     return shared
+
+
+def temporary_folder() -> Path:
+    """This user's folder in the temporary directory, which `require_private` has to check before it is used."""
+    return Path(tempfile.gettempdir()) / f"sparktorch_assets-{os.getuid()}"
 
 
 def java_log_options() -> str:
@@ -83,7 +88,7 @@ def check_session_config(master: str | None, config: Mapping[str, str]) -> None:
     if is_local(master):
         listed = ", ".join(f"{key}={value}" for key, value in amounts.items())
         raise HostError(
-            f"master={master!r} with {listed}: Spark schedules no GPUs in local mode, and would wait for them for ever. "
+            f"master={without_secrets(str(master))!r} with {listed}: Spark schedules no GPUs in local mode, and would wait for them for ever. "
             f"Drop these settings: in local mode this library shares out the host's GPUs itself (SlotPolicy). Or use a "
             f"cluster manager, for instance master='spark://host:7077'"
         )

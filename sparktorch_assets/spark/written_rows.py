@@ -1,6 +1,5 @@
 """Parts that Spark wrote: what their rows say of the run, and names that stand for their content."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +13,6 @@ from sparktorch_assets.lake.part_file import READ_THREADS, PartFile, describe_pa
 from sparktorch_assets.predict.count import count_values
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask
-
-_CHUNK_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +31,7 @@ def read_written(folder: Folder, staging: str, task: MlTask) -> list[WrittenPart
     found = sorted(entry.path for entry in folder.files(staging) if entry.path.endswith(".parquet"))
     with ThreadPoolExecutor(READ_THREADS) as pool:
         tallies = list(pool.map(lambda path: _tally(folder, path, task), found))
-        digests = list(pool.map(lambda path: _sha256(folder, path), found))
+        digests = list(pool.map(folder.sha256, found))
     parts, copies = [], Counter[str]()
     for path, tally, digest in zip(found, tallies, digests, strict=True):
         if tally.rows:
@@ -52,14 +49,6 @@ def publish_parts(folder: Folder, parts: Iterable[WrittenPart]) -> list[PartFile
         folder.publish(part.staged, part.path, replace=True)  # what bears this name already has this content, or is cut
         described.append(describe_part(folder, part.path))
     return described
-
-
-def _sha256(folder: Folder, path: str) -> str:
-    digest = hashlib.sha256()
-    with folder.open_input(path) as source:
-        while chunk := source.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _tally(folder: Folder, path: str, task: MlTask) -> Tally:

@@ -270,6 +270,7 @@ def test_the_worker_function_runs_without_spark(tmp_path):
         schema=schema,
         batch_size=None,
         concurrent_slots=1,
+        code={},
     )
     (found,) = worker(iter([batch.slice(0, 0), batch]))
     assert found.schema == schema

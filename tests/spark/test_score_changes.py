@@ -27,7 +27,9 @@ def test_a_rewritten_weights_file_scores_everything_anew(lake):  # noqa: F811
     lake.write("two", 20)
     weights = lake.root / "seed.txt"
     weights.write_text("0")
-    task = dataclasses.replace(TASK, model=ModelSpec(weights="seed.txt", factory="score_nets:from_file"))
+    task = dataclasses.replace(
+        TASK, model=ModelSpec(weights="seed.txt", factory="score_nets:from_file", trust_code=True)
+    )
     lake.score(task)
     lake.check(seed=0)
     weights.write_text("1")

@@ -43,7 +43,7 @@ if how == "idle":
     session = None
 if how == "cluster":
     task = dataclasses.replace(task, model=ModelSpec(
-        factory="score_nets:kills_executor_once", arguments={"marker": f"{root}/killed"}))
+        factory="score_nets:kills_executor_once", arguments={"marker": f"{root}.killed"}))
 seen = []
 report = score.score_table(session, task, input_table=f"{root}/source", output_table=f"{root}/table",
                            model_loader=ModelLoader(root), on_progress=seen.append)
@@ -112,7 +112,7 @@ def no_work_folder():
 def test_an_executor_killed_in_the_middle_of_a_shard_costs_its_shards_and_not_the_run(root):
     """Two executors, one of them killed with -9: Spark starts another one, or the run takes up what is missing itself."""
     done = run(root, "cluster")
-    assert (root / "killed").exists(), done.stdout + done.stderr
+    assert Path(f"{root}.killed").exists(), done.stdout + done.stderr
     assert "SHARDS 3 0 90 2" in done.stdout, done.stdout + done.stderr
     assert row_count(str(root / "table")) == 90
     assert table_version(str(root / "table")) == 0

@@ -38,11 +38,13 @@ def planned(tmp_path):
     for name in ("one", "two"):
         pq.write_table(pa.table({"x": np.ones(200_000)}), tmp_path / "source" / f"{name}.parquet")
     loader = ModelLoader(tmp_path)
-    plan, task, digest, read_schema = _plan(TASK, str(tmp_path / "source"), str(tmp_path / "table"), loader, None)
+    planned = _plan(TASK, str(tmp_path / "source"), str(tmp_path / "table"), loader, None)
+    plan = planned.plan
     (tmp_path / "table").mkdir()
     job = ScoreJob(
-        task=task, model_loader=loader, slots=SlotPolicy(device="cpu"), batch_size=None, concurrent_slots=1,
-        output_table=plan.output_table, read_schema=read_schema, schema=plan.part_schema, model_digest=digest,
+        task=planned.task, model_loader=loader, slots=SlotPolicy(device="cpu"), batch_size=None, concurrent_slots=1,
+        output_table=plan.output_table, read_schema=planned.read_schema, schema=plan.part_schema,
+        files_digest=planned.files_digest, code=planned.code,
         packs=(pack(plan.new),),
     )  # fmt: skip
     return plan, job
@@ -76,7 +78,7 @@ def test_hints_of_a_killed_worker_are_vacuumed_and_counted_once(planned, tmp_pat
     RowsHint(Folder(plan.output_table), "part-" + "0" * 32 + ".parquet", interval_s=0.0).tell(5)  # not in this plan
     assert ProgressWatch(plan, None).rows_done() == 70
     parts = {result.part.path: (result.part, result.receipt) for result in score_pack(job, 0)}
-    commit_scored(TASK, plan, parts, job.model_digest, "")
+    commit_scored(TASK, plan, parts, "digest", "")
     assert len(vacuum(plan.output_table, retention_hours=0).files) == 3
     assert read_hint(part) is None
 

@@ -37,7 +37,7 @@ def test_settings_that_come_too_late_are_named(spark, caplog):
     """Static settings of a running session cannot change; session settings do."""
     with caplog.at_level(logging.WARNING):
         start_session(config={"spark.driver.memory": "7g", "spark.sql.shuffle.partitions": 2})
-    assert "spark.driver.memory=7g (runs with 1g)" in caplog.text
+    assert "these come too late: spark.driver.memory. Stop it first" in caplog.text
     assert "shuffle" not in caplog.text
 
 

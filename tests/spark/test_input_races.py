@@ -1,0 +1,204 @@
+"""Input tables under kills, races and vacuums at every step, with a stand-in for Spark's part: it splits a source differently
+when it is read with other sources, as Spark does."""
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from sparktorch_assets.errors import CommitConflictError
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.vacuum import vacuum
+from sparktorch_assets.spark import input_tables
+from sparktorch_assets.spark.input_tables import materialize_input
+from sparktorch_assets.tasks import InputTable
+
+NUMBERS = InputTable(
+    name="numbers",
+    source=["source/*.csv"],
+    format="csv",
+    columns={"x": "long"},
+    max_rejected_share=1,
+    max_vanished_share=1,
+)
+
+
+PUBLISH, COMMIT = Folder.publish, input_tables.commit_parts
+
+
+class Killed(BaseException):
+    """Ends the process, as far as the lake can tell."""
+
+
+class ReadByHand:
+    """Writes what Spark would: one folder per source, its rows cut by how many sources there are."""
+
+    def __init__(self, _spark, _table, sources):
+        self.folders = {f"source={number}": source for number, source in enumerate(sources)}
+
+    def _write(self, staging, rows_of, name, kind):
+        for folder, source in self.folders.items():
+            rows = rows_of(source.path.read_text().split())
+            for start in range(0, len(rows), len(self.folders)):
+                target = Path(staging.removeprefix("file://")) / folder
+                target.mkdir(parents=True, exist_ok=True)
+                part = pa.table({name: pa.array(rows[start : start + len(self.folders)], kind)})
+                pq.write_table(part, target / f"part-{start:05d}.parquet")
+
+    def write_rows(self, staging):
+        self._write(staging, good, "x", pa.int64())
+        return sum(len(malformed(source.path.read_text().split())) for source in self.folders.values())
+
+    def write_malformed(self, staging):
+        self._write(staging, malformed, "record", pa.string())
+
+
+def good(words):
+    return [int(word) for word in words if word.isdigit()]
+
+
+def malformed(words):
+    return [word for word in words if not word.isdigit()]
+
+
+def refresh(root, step=lambda: None):
+    """One materialization; `step` is called before each file gets its name and before each commit."""
+
+    def publish_later(self, *args, **kwargs):
+        step()
+        return PUBLISH(self, *args, **kwargs)
+
+    def commit_later(*args, **kwargs):
+        step()
+        return COMMIT(*args, **kwargs)
+
+    with (
+        mock.patch.object(input_tables, "SourceReader", ReadByHand),
+        mock.patch.object(Folder, "publish", publish_later),
+        mock.patch.object(input_tables, "commit_parts", commit_later),
+    ):
+        return materialize_input(object(), NUMBERS, project_root=root, table_uri=str(root / "numbers"))
+
+
+def rows_of(root, table="numbers", column="x"):
+    return sorted(DeltaTable(str(root / table)).to_pyarrow_table()[column].to_pylist())
+
+
+def expected(root, pick=good):
+    return sorted(row for path in (root / "source").glob("*.csv") for row in pick(path.read_text().split()))
+
+
+def write_source(root, name, words):
+    (root / "source").mkdir(exist_ok=True)
+    (root / "source" / f"{name}.csv").write_text(" ".join(words))
+
+
+WORDS = st.lists(st.sampled_from([*map(str, range(9)), "bad", "worse"]), max_size=5)
+
+
+class InputMachine(RuleBasedStateMachine):
+    @initialize(words=WORDS)
+    def begin(self, words):
+        self.root = Path(tempfile.mkdtemp())
+        write_source(self.root, "a", words)
+        refresh(self.root)
+
+    @rule(name=st.sampled_from("abc"), words=WORDS)
+    def write(self, name, words):
+        write_source(self.root, name, words)
+
+    @rule(name=st.sampled_from("bc"))
+    def remove(self, name):
+        (self.root / "source" / f"{name}.csv").unlink(missing_ok=True)
+
+    @rule(kill_at=st.integers(0, 8))
+    def refresh_and_be_killed(self, kill_at):
+        left = kill_at
+
+        def step():
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left -= 1
+
+        with contextlib.suppress(Killed):
+            refresh(self.root, step)
+
+    @rule(at=st.integers(0, 8), name=st.sampled_from("abc"), words=WORDS)
+    def refresh_and_be_overtaken(self, at, name, words):
+        """Another run reads one more change and commits first."""
+        left = at
+
+        def step():
+            nonlocal left
+            if left == 0:
+                write_source(self.root, name, words)
+                refresh(self.root)
+            left -= 1
+
+        with contextlib.suppress(CommitConflictError):
+            refresh(self.root, step)
+
+    @rule(number=st.integers(0, 5), cut=st.booleans())
+    def lose_a_part(self, number, cut):
+        listed = sorted(DeltaTable(str(self.root / "numbers")).file_uris())
+        if listed:
+            path = Path(listed[number % len(listed)])
+            path.write_bytes(path.read_bytes()[:20]) if cut else path.unlink()
+            refresh(self.root)
+
+    @rule()
+    def vacuum_all(self):
+        vacuum(str(self.root / "numbers"), retention_hours=0)
+
+    @rule()
+    def refresh(self):
+        report = refresh(self.root)
+        assert rows_of(self.root) == expected(self.root)
+        assert report.rejected_rows == len(expected(self.root, malformed))
+        if report.rejected_table:
+            assert rows_of(self.root, "numbers__rejected", "record") == expected(self.root, malformed)
+        assert refresh(self.root).changed is False
+
+    @invariant()
+    def the_table_can_be_read(self):
+        if hasattr(self, "root"):
+            rows_of(self.root)
+
+    def teardown(self):
+        if hasattr(self, "root"):
+            shutil.rmtree(self.root)
+
+
+TestInputMachine = InputMachine.TestCase
+TestInputMachine.settings = settings(max_examples=40, stateful_step_count=15, deadline=None)
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_a_run_that_lost_writes_over_nothing_of_the_winner(tmp_path, at):
+    """The winner has read one source more, and so has cut the first one differently."""
+    write_source(tmp_path, "a", ["1", "2", "3", "bad", "4"])
+    left = at
+
+    def step():
+        nonlocal left
+        if left == 0:
+            write_source(tmp_path, "b", ["5", "6"])
+            refresh(tmp_path)
+        left -= 1
+
+    with contextlib.suppress(CommitConflictError):
+        refresh(tmp_path, step)
+    rows_of(tmp_path)
+    refresh(tmp_path)
+    assert rows_of(tmp_path) == [1, 2, 3, 4, 5, 6]
+    assert rows_of(tmp_path, "numbers__rejected", "record") == ["bad"]
