@@ -19,6 +19,7 @@ CONFIDENCE_IN_RANGE = "confidence_in_range"
 CLASSES_WITHIN_LABELS = "classes_within_labels"
 FAILED_SHARE = "failed_share"
 REJECTED_SHARE = "rejected_share"
+ROWS_VANISHED = "rows_vanished"
 
 
 def prediction_check_specs(asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
@@ -90,11 +91,19 @@ def failed_share_check(task: MlTask, problem: str | None, failed: int) -> dg.Ass
     )
 
 
-def rejected_check_spec(asset: dg.AssetKey) -> dg.AssetCheckSpec:
-    """The check of an input asset."""
-    return dg.AssetCheckSpec(
-        REJECTED_SHARE, asset=asset, blocking=True, description="No more malformed rows than the table allows"
-    )
+def input_check_specs(asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """The checks of an input asset. Both keep downstream assets from running."""
+    return [
+        dg.AssetCheckSpec(
+            REJECTED_SHARE, asset=asset, blocking=True, description="No more malformed rows than the table allows"
+        ),
+        dg.AssetCheckSpec(
+            ROWS_VANISHED,
+            asset=asset,
+            blocking=True,
+            description="No more rows left the table than it allows since the version before",
+        ),
+    ]
 
 
 def rejected_check(table: InputTable, report: "InputReport") -> dg.AssetCheckResult:
@@ -109,4 +118,31 @@ def rejected_check(table: InputTable, report: "InputReport") -> dg.AssetCheckRes
             "rejected share": float(share),
             "limit (share)": float(table.max_rejected_share),
         },
+    )
+
+
+def vanished_check(table: InputTable, report: "InputReport") -> dg.AssetCheckResult:
+    """Whether the share of rows that left the table is within its limit."""
+    vanished = max(0, report.rows_before - report.rows)
+    share = vanished / report.rows_before if report.rows_before else 0.0
+    return dg.AssetCheckResult(
+        check_name=ROWS_VANISHED,
+        passed=share <= table.max_vanished_share,
+        metadata={
+            "rows before": report.rows_before,
+            "rows now": report.rows,
+            "vanished share": float(share),
+            "limit (share)": float(table.max_vanished_share),
+        },
+    )
+
+
+def refused_vanished_check(asset: dg.AssetKey, table: InputTable, problem: str) -> dg.AssetCheckResult:
+    """The failed check of a refresh that was refused before its commit, since too many rows would have left."""
+    return dg.AssetCheckResult(
+        check_name=ROWS_VANISHED,
+        asset_key=asset,
+        passed=False,
+        description=problem,
+        metadata={"limit (share)": float(table.max_vanished_share)},
     )

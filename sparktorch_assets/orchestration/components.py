@@ -10,8 +10,7 @@ import dagster as dg
 from dagster.components.component.component import ComponentTypeSpec
 from pydantic import BaseModel
 
-from sparktorch_assets.orchestration.factory import build_input_asset, build_prediction_assets
-from sparktorch_assets.orchestration.refresh import own_schedules
+from sparktorch_assets.orchestration.factory import build_input_asset, build_prediction_definitions
 from sparktorch_assets.orchestration.scaffolders import InputTableScaffolder, MlTaskScaffolder
 from sparktorch_assets.orchestration.yaml_schema import attributes_model, declare
 from sparktorch_assets.tasks import InputTable, MlTask
@@ -45,7 +44,7 @@ class MlTaskComponent(dg.Component):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002  (Dagster's signature)
         """The task's assets, checks and, where it names a cron, its schedule."""
-        return dg.Definitions(assets=build_prediction_assets([self.task]), schedules=own_schedules([self.task]))
+        return build_prediction_definitions([self.task])
 
 
 @dg.scaffold_with(InputTableScaffolder)

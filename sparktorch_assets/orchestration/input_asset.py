@@ -5,8 +5,14 @@ from typing import Any
 
 import dagster as dg
 
+from sparktorch_assets.errors import RowsVanishedError
 from sparktorch_assets.orchestration.asset_keys import INPUTS_GROUP, input_key
-from sparktorch_assets.orchestration.checks import rejected_check, rejected_check_spec
+from sparktorch_assets.orchestration.checks import (
+    input_check_specs,
+    refused_vanished_check,
+    rejected_check,
+    vanished_check,
+)
 from sparktorch_assets.orchestration.metadata import input_metadata
 from sparktorch_assets.tasks import InputTable
 from sparktorch_assets.tasks.digest import digest_of
@@ -16,7 +22,7 @@ _SHORT_DIGEST = 12
 
 
 def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
-    """The asset named like the table, with its check."""
+    """The asset named like the table, with its checks."""
     key = input_key(table.name)
 
     @dg.multi_asset(
@@ -30,7 +36,7 @@ def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
                 code_version=digest_of([table.columns, table.options, table.format, table.source])[:_SHORT_DIGEST],
             )
         ],
-        check_specs=[rejected_check_spec(key)],
+        check_specs=input_check_specs(key),
         required_resource_keys={"spark", "lake"},
     )
     def read(context: dg.AssetExecutionContext) -> Iterator[Any]:
@@ -38,13 +44,17 @@ def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
         from sparktorch_assets.spark.input_tables import materialize_input
 
         resources = context.resources
-        report = materialize_input(
-            lambda: resources.spark.spark_session,
-            table,
-            project_root=resources.lake.project_path,
-            table_uri=resources.lake.table_uri(key),
-            run_id=context.run.run_id,
-        )
+        try:
+            report = materialize_input(
+                lambda: resources.spark.spark_session,
+                table,
+                project_root=resources.lake.project_path,
+                table_uri=resources.lake.table_uri(key),
+                run_id=context.run.run_id,
+            )
+        except RowsVanishedError as error:
+            yield refused_vanished_check(key, table, str(error))
+            raise
         summary = (
             f"{report.rows:,} rows: {report.files_new} files new, {report.files_unchanged} unchanged, "
             f"{report.files_removed} removed; {report.rejected_rows:,} malformed rows put aside"
@@ -54,7 +64,7 @@ def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
             asset_key=key,
             data_version=dg.DataVersion(report.data_version),
             metadata=input_metadata(table, report, table_schema(report.uri), preview(report.uri, PREVIEW_ROWS)),
-            check_results=[rejected_check(table, report)],
+            check_results=[rejected_check(table, report), vanished_check(table, report)],
         )
 
     return read

@@ -4,7 +4,6 @@ Dagster refuses numpy scalars, hence the plain `int` and `float` everywhere. Row
 a task with `preview_rows: 0` shows none.
 """
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from sparktorch_assets.orchestration.asset_keys import input_key
+from sparktorch_assets.orchestration.markdown import markdown_table, preview_table
 from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
 from sparktorch_assets.tasks import InputTable, MlTask
 
@@ -24,17 +24,14 @@ if TYPE_CHECKING:
 Metadata = dict[str, Any]
 
 _TOP_CLASSES = 20
-_LONGEST_CELL = 120
-_LARGEST_INLINE_IMAGE_BYTES = 4096
 _BAR_CELLS = 40
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def prediction_metadata(
     task: MlTask, report: "ScoreReport", *, schema: "pa.Schema", table_rows: int, preview: Sequence[Mapping[str, Any]]
 ) -> Metadata:
     """Everything a prediction asset shows after a run, also after one that found nothing to do."""
-    tally, run = report.tally, report.run_tally
+    tally = report.tally
     described = {
         task.class_column: "One of the task's labels; null where the row failed",
         task.confidence_column: "Softmax probability of that class, in [0, 1]",
@@ -50,10 +47,8 @@ def prediction_metadata(
         "classes": dg.MetadataValue.md(class_table(tally)),
         "class_shares": dg.MetadataValue.json({name: count / tally.predicted for name, count in _most(tally.classes)}),
         "seconds_total": float(report.seconds.get("total", 0.0)),
-        "seconds_by_phase": dg.MetadataValue.md(seconds_table(report.seconds, run.seconds)),
-        "rows_per_second": float(report.rows_per_s),
+        **scoring_metadata(report),
         "device": ", ".join(sorted(tally.devices)) or "none",
-        "slots": int(report.slots),
         "shards": dg.MetadataValue.json(
             {
                 "new": int(report.shards_new),
@@ -66,6 +61,8 @@ def prediction_metadata(
         "path": report.path,
         "model_digest": report.model_digest,
     }
+    if tally.truncated:
+        shown["truncated_rows"] = int(tally.truncated)
     if tally.confidence_mean is not None:
         shown["confidence_mean"] = float(tally.confidence_mean)
         shown["confidence_histogram"] = dg.MetadataValue.md(histogram(tally.confidence_histogram))
@@ -73,19 +70,40 @@ def prediction_metadata(
             json.dumps([int(count) for count in tally.confidence_histogram])
         )
     if tally.batch_sizes:
-        shown["batch_sizes"] = dg.MetadataValue.md(_table(("rows a batch", "batches"), _most(tally.batch_sizes)))
+        shown["batch_sizes"] = dg.MetadataValue.md(
+            markdown_table(("rows a batch", "batches"), _most(tally.batch_sizes))
+        )
     if tally.splits:
         shown["out_of_memory_splits"] = int(tally.splits)
         shown["rows_that_fit"] = dg.MetadataValue.json(dict(tally.ceilings))
     if tally.agreement is not None and tally.confidence_difference is not None:
         shown["agreement_with_fp32"] = float(tally.agreement)
         shown["confidence_difference_to_fp32"] = float(tally.confidence_difference)
-    if report.balance is not None:
-        shown["balance"] = float(report.balance)
     if tally.reasons:
-        shown["failure_reasons"] = dg.MetadataValue.md(_table(("reason", "rows"), _most(tally.reasons)))
+        shown["failure_reasons"] = dg.MetadataValue.md(markdown_table(("reason", "rows"), _most(tally.reasons)))
     if preview:
         shown["preview"] = dg.MetadataValue.md(preview_table(preview))
+    return shown
+
+
+def scoring_metadata(report: "ScoreReport") -> Metadata:
+    """Speed, slots and seconds of the run that last scored rows: this one, or an earlier one where nothing changed."""
+    scoring = report.scoring
+    if scoring is None:
+        return {}
+    shown: Metadata = {
+        "last_scored": dg.MetadataValue.timestamp(float(scoring.at)),
+        "last_scored_rows": int(scoring.rows),
+        "seconds_by_phase": dg.MetadataValue.md(
+            seconds_table(report.seconds if report.rows_new else scoring.seconds, scoring.worker_seconds)
+        ),
+        "rows_per_second": float(scoring.rows_per_s),
+        "slots": int(scoring.slots),
+    }
+    if scoring.run_id:
+        shown["last_scored_by"] = dg.MetadataValue.dagster_run(scoring.run_id)
+    if scoring.balance is not None:
+        shown["balance"] = float(scoring.balance)
     return shown
 
 
@@ -143,7 +161,7 @@ def class_table(tally: Tally) -> str:
     """The classes by share of the predicted rows, most frequent first."""
     rows = [(name, f"{count:,}", f"{count / tally.predicted:.2%}") for name, count in _most(tally.classes)]
     more = len(tally.classes) - len(rows)
-    return _table(("class", "rows", "share"), rows) + (f"\n\n… and {more} more classes" if more > 0 else "")
+    return markdown_table(("class", "rows", "share"), rows) + (f"\n\n… and {more} more classes" if more > 0 else "")
 
 
 def histogram(counts: Sequence[int]) -> str:
@@ -160,44 +178,8 @@ def seconds_table(run: Mapping[str, float], workers: Mapping[str, float]) -> str
     """Wall seconds of the run's phases, and the workers' seconds, which add up over slots."""
     rows = [(phase, f"{seconds:.2f}", "run, wall clock") for phase, seconds in run.items()]
     rows += [(phase, f"{seconds:.2f}", "workers, summed over slots") for phase, seconds in workers.items()]
-    return _table(("phase", "seconds", "of"), rows)
-
-
-def preview_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as a Markdown table."""
-    names = list(rows[0]) if rows else []
-    return _table(names, [[_cell(row.get(name)) for name in names] for row in rows])
-
-
-def inline_png(image: bytes) -> str:
-    """An image that the UI shows without fetching anything."""
-    return f"![](data:image/png;base64,{base64.b64encode(image).decode('ascii')})"
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bytes | bytearray | memoryview):
-        image = bytes(value)
-        if image.startswith(_PNG) and len(image) <= _LARGEST_INLINE_IMAGE_BYTES:
-            return inline_png(image)
-        return f"`<{len(image)} bytes>`"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, list | tuple):
-        head = ", ".join(_cell(item) for item in value[:5])
-        return f"[{head}{', …' if len(value) > 5 else ''}]"
-    text = str(value)
-    text = text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]}…"
-    for special, escaped in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "\\`"), ("*", "\\*"), ("_", "\\_")):
-        text = text.replace(special, escaped)
-    return " ".join(text.split())
+    return markdown_table(("phase", "seconds", "of"), rows)
 
 
 def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_TOP_CLASSES]
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

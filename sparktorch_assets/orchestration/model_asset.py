@@ -1,8 +1,11 @@
 """The asset that stands for a task's model: its data version changes when the model does, and predictions follow."""
 
 import json
+import math
 import os
+import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from sparktorch_assets.orchestration.asset_keys import MODELS_GROUP, model_key
+from sparktorch_assets.orchestration.markdown import one_line
 from sparktorch_assets.tasks import MlTask
 from sparktorch_assets.tasks.digest import digest_of, model_digest
 
@@ -18,8 +22,10 @@ if TYPE_CHECKING:
 
 CARD = "card.json"
 """Beside the weights: what is known of the model's quality, above all `held_out_accuracy` beside
-`majority_class_accuracy`. Numbers are shown as they are."""
+`majority_class_accuracy`. Each entry is shown as `card_<key>`: it never takes the place of what was computed."""
+_LARGEST_CARD_BYTES = 1 << 20
 _CARD_TEXTS = ("split", "trained_on", "note")
+_CARD_KEY = re.compile(r"[A-Za-z0-9_]{1,64}")
 _SHORT_DIGEST = 12
 
 
@@ -41,23 +47,53 @@ def build_model_asset(task: MlTask) -> dg.AssetsDefinition:
         described = _described(task, loader, Path(context.resources.lake.folder("_models")) / f"{digest}.json")
         return dg.MaterializeResult(
             data_version=dg.DataVersion(digest),
-            metadata={**_without_none(described), "model_digest": digest, **card_metadata(task, models_root)},
+            metadata={
+                **_without_none(described),
+                "model_digest": digest,
+                **card_metadata(task, models_root, context.log.warning),
+            },
         )
 
     return describe
 
 
-def card_metadata(task: MlTask, models_root: Path) -> dict[str, Any]:
-    """What the card beside the weights tells: held-out accuracy, and the majority class's beside it."""
+def card_metadata(task: MlTask, models_root: Path, warn: Callable[[str], None]) -> dict[str, Any]:
+    """What the card beside the weights tells: held-out accuracy, and the majority class's beside it.
+
+    Args:
+        task: the task whose weights the card describes.
+        models_root: where the weights' path starts.
+        warn: is told of a card that cannot be read. A card is decoration: predictions go on without it.
+    """
     if task.model.weights is None:
         return {}
     path = (models_root / task.model.weights).parent / CARD
     if not path.is_file():
         return {}
-    card = json.loads(path.read_text(encoding="utf-8"))
-    numbers = {key: value for key, value in card.items() if isinstance(value, int | float)}
-    texts = {f"card_{key}": str(card[key]) for key in _CARD_TEXTS if card.get(key)}
+    try:
+        card = _read_card(path)
+    except (OSError, ValueError, RecursionError) as error:
+        warn(f"{path} is not shown: {error}")
+        return {}
+    numbers = {f"card_{key}": value for key, value in card.items() if _is_number(value) and _CARD_KEY.fullmatch(key)}
+    texts = {f"card_{key}": dg.MetadataValue.text(one_line(str(card[key]))) for key in _CARD_TEXTS if card.get(key)}
     return {**numbers, **texts}
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > _LARGEST_CARD_BYTES:
+        raise ValueError(f"it has more than {_LARGEST_CARD_BYTES:,} bytes")
+    card = json.loads(path.read_bytes())
+    if not isinstance(card, dict):
+        raise ValueError(f"it holds a {type(card).__name__}, not an object with names and values")  # noqa: TRY004
+    return card
+
+
+def _is_number(value: Any) -> bool:
+    # Dagster keeps metadata in JSON and in 64 bits: NaN, infinities and larger integers do not fit.
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < 2**63 if isinstance(value, int) else math.isfinite(value)
 
 
 def _described(task: MlTask, loader: "ModelLoader", cache: Path) -> dict[str, Any]:

@@ -68,6 +68,8 @@ def _predict(context: dg.AssetExecutionContext, task: MlTask) -> Iterator[Any]:
         raise
     rows = row_count(report.table)
     scored = f"{rows:,} rows in the table: {report.rows_new:,} scored now, {report.tally.failed:,} failed"
+    if report.tally.dropped:
+        scored += f", {report.tally.dropped:,} dropped by hooks"
     context.log.info(scored if report.changed else f"nothing changed: {rows:,} rows stay as they are")
     yield dg.MaterializeResult(
         asset_key=prediction_key(task),

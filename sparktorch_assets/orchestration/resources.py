@@ -5,13 +5,16 @@ Importing this imports pyspark's Python package, since dagster-pyspark does; it 
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from sparktorch_assets.errors import HostError, nearest
+from sparktorch_assets.masking import without_secrets
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.import_path import load_import_path
 from sparktorch_assets.tasks.slot_policy import DevicePolicy
@@ -40,19 +43,41 @@ def _is_uri(path: str) -> bool:
     return "://" in path
 
 
-class SparkSessionResource(LazyPySparkResource):
+class StrictResource(dg.ConfigurableResource[Any]):
+    """A resource that refuses fields which it does not have, and shows no value that may hold a secret."""
+
+    # A rejected value would otherwise stand in the error's text, and with it what the other fields hold.
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_fields(cls, given: Any) -> Any:
+        for name in given if isinstance(given, dict) else ():
+            if name not in cls.model_fields:
+                raise ValueError(f"{cls.__name__} has no field {name!r}; {nearest(name, cls.model_fields)}")
+        return given
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, without_secrets(value) if isinstance(value, str) else value
+
+
+class SparkSessionResource(StrictResource, LazyPySparkResource):
     """The Spark session of a run, started when it is first asked for: classic, or on a Spark Connect server.
 
     Where any asset of this library asks for the resource `spark`, every other dagster-pyspark resource does as well.
     """
 
-    spark_config: dict[str, Any] = {}  # noqa: RUF012  (a pydantic field: every instance gets its own copy)
-    """dagster-pyspark's own field; `config` wins over it. dagster does not resolve `EnvVar` inside either."""
+    spark_config: dict[str, Any] = Field(default={}, repr=False)
+    """dagster-pyspark's own field; `config` wins over it."""
     master: str = "local[*]"
     remote: str | None = None
     """A Spark Connect server, `sc://host:15002`; `master` is then ignored."""
-    config: dict[str, Any] = {}  # noqa: RUF012
-    """Spark settings; they win over this library's defaults."""
+    config: dict[str, Any] = Field(default={}, repr=False)
+    """Spark settings; they win over this library's defaults. Dagster keeps these values and shows them in its UI."""
+    config_from_environment: dict[str, str] = {}  # noqa: RUF012  (a pydantic field: every instance gets its own copy)
+    """Spark setting -> the environment variable that holds its value, which is read when the session starts. This is the
+    way to give a secret: Dagster sees the variable's name alone."""
     app_name: str = "sparktorch_assets"
 
     def _init_session(self) -> None:
@@ -63,11 +88,31 @@ class SparkSessionResource(LazyPySparkResource):
                 master=self.master,
                 remote=self.remote,
                 app_name=self.app_name,
-                config={**self.spark_config, **self.config},
+                config={**self.spark_config, **self.config, **self._settings_from_environment()},
             )
 
+    @field_validator("spark_config", "config")
+    @classmethod
+    def _refuse_environment_variables(cls, given: dict[str, Any]) -> dict[str, Any]:
+        for setting, value in given.items():
+            if isinstance(value, dg.EnvVar):
+                raise ValueError(  # noqa: TRY004  (what pydantic expects)
+                    f"{setting} is an EnvVar, which Dagster resolves only in the fields of a resource, not inside them; "
+                    f"write config_from_environment={{{setting!r}: {value.env_var_name!r}}}"
+                )
+        return given
 
-class ModelLoaderResource(dg.ConfigurableResource[Any]):
+    def _settings_from_environment(self) -> dict[str, str]:
+        for setting, variable in self.config_from_environment.items():
+            if variable not in os.environ:
+                raise HostError(
+                    f"SparkSessionResource.config_from_environment takes {setting} from the environment variable "
+                    f"{variable!r}, which is not set; set it where the run starts"
+                )
+        return {setting: os.environ[variable] for setting, variable in self.config_from_environment.items()}
+
+
+class ModelLoaderResource(StrictResource):
     """Which models there are, and what they run on. Holds settings alone: workers load the models."""
 
     models_root: str = "data/models"
@@ -110,7 +155,7 @@ class ModelLoaderResource(dg.ConfigurableResource[Any]):
         )
 
 
-class LakeResource(dg.ConfigurableResource[Any]):
+class LakeResource(StrictResource):
     """Where tables lie: asset key `predictions/x` is the table `<root>/predictions/x`."""
 
     root: str = "data/lake"

@@ -71,6 +71,7 @@ attributes:
 
   options: {{header: true}}                # Spark's reader options
   max_rejected_share: 0.01               # above it the table is not refreshed
+  # max_vanished_share: 0.5              # nor where more of its rows than this would leave it
 """
 
 
@@ -87,7 +88,7 @@ class _Skeleton(dg.Scaffolder[Any]):
         """
         if request.scaffold_format != "yaml":
             raise ValueError(
-                "sparktorch_assets scaffolds YAML. In Python, call sparktorch_assets.build_prediction_assets([MlTask(...)])"
+                "sparktorch_assets scaffolds YAML. In Python, call sparktorch_assets.build_prediction_definitions([MlTask(...)])"
             )
         name = (request.target_path.parent if request.append else request.target_path).name
         text = self.skeleton.format(type_name=request.type_name, name=name)

@@ -7,6 +7,8 @@ from typing import Any
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
+from sparktorch_assets.orchestration.markdown import one_line
+
 _SHOWN_CLASSES = 3
 _HEADER = ("asset", "rows", "failed", "classes", "seconds", "rows/s", "table")
 _RIGHT = (False, True, True, False, True, True, False)
@@ -53,7 +55,7 @@ def _line(key: dg.AssetKey, metadata: Any, seconds: float | None) -> tuple[str, 
     value = {name: getattr(entry, "value", None) for name, entry in metadata.items()}
     shares: dict[str, float] = value.get("class_shares") or {}
     top = sorted(shares.items(), key=lambda item: -item[1])[:_SHOWN_CLASSES]
-    classes = ", ".join(f"{name} {share:.1%}" for name, share in top)
+    classes = ", ".join(f"{one_line(name)} {share:.1%}" for name, share in top)
     failed = value.get("failed_rows", value.get("rejected_rows"))
     rate = value.get("rows_per_second")
     return (

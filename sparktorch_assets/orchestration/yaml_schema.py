@@ -3,6 +3,9 @@
 Pydantic validates the dataclasses of `tasks/` as they are, so that a wrong value anywhere carries the dataclass's own
 message and the line of the file. This module adds what YAML needs: feature groups told apart by `kind`, a name that
 defaults to the folder's, and templates: of the environment (`{{ env.WEIGHTS }}`) for any value, others for text.
+
+A template is rendered once, and its result is never looked at as a template again: environment variables are data, and
+a value such as `{{ cycler.__init__... }}` in one of them must not run.
 """
 
 import dataclasses
@@ -15,7 +18,16 @@ import dagster as dg
 import jinja2
 import jinja2.meta
 from dagster.components.resolved.context import ResolutionContext
-from pydantic import BaseModel, Field, ModelWrapValidatorHandler, ValidationError, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    model_validator,
+)
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticOmit, core_schema
 
@@ -24,6 +36,8 @@ from sparktorch_assets.tasks import Feature
 
 Declaration = TypeVar("Declaration")
 
+_RENDERED: Mapping[str, Any] = {"rendered": True}
+"""The validation context of values whose templates are rendered already."""
 _KNOWN_ERRORS = frozenset(get_args(core_schema.ErrorType))
 
 _IN_YAML: Mapping[str, Any] = {"features": Sequence[Annotated[Feature, Field(discriminator="kind")]]}
@@ -40,6 +54,9 @@ class _WithoutFunctions(GenerateJsonSchema):
 class Attributes(dg.Model):
     """Base of the derived models: refuses unknown keys, and so do the dataclasses inside."""
 
+    _given: Any = PrivateAttr(default=None)
+    """What the file says, with its templates: `declare` renders these, and not what validation made of them."""
+
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The schema for editors and `dg check yaml`."""
@@ -47,15 +64,22 @@ class Attributes(dg.Model):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _validate(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _validate(cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
         try:
             # The environment is known here, so that a template of it may stand for any value, not for text alone.
-            return handler(_render(value, ResolutionContext.default(), environment_only=True))
+            rendered = (
+                value
+                if info.context is _RENDERED
+                else _render(value, ResolutionContext.default(), environment_only=True)
+            )
+            validated = handler(rendered)
         except ValidationError as error:
             # Dagster repeats each error with its line, and stumbles over types of error that pydantic made up later.
             raise ValidationError.from_exception_data(
                 error.title, [_plain_error(item) for item in error.errors()]
             ) from None
+        validated._given = value  # noqa: SLF001  (our own)
+        return validated
 
 
 def attributes_model(declaration: type) -> type[BaseModel]:
@@ -84,11 +108,13 @@ def declare(declaration: type[Declaration], attributes: BaseModel, context: dg.C
         dg.DagsterInvalidDefinitionError: its fields do not fit together; the message begins with the file and line.
     """
     resolution = context.resolution_context.at_path("attributes")
+    assert isinstance(attributes, Attributes)
     try:
-        values = {name: _render(getattr(attributes, name), resolution) for name in type(attributes).model_fields}
+        rendered = type(attributes).model_validate(_render(attributes._given, resolution), context=_RENDERED)  # noqa: SLF001
+        values = {name: getattr(rendered, name) for name in type(attributes).model_fields}
         values["name"] = values["name"] or context.path.name
         return declaration(**values)
-    except TaskError as error:
+    except (TaskError, ValidationError) as error:
         raise dg.DagsterInvalidDefinitionError(f"{_position(str(error), attributes, context)}: {error}") from error
 
 
@@ -99,13 +125,8 @@ def _render(value: Any, context: ResolutionContext, *, environment_only: bool = 
     inner = functools.partial(_render, environment_only=environment_only)
     if isinstance(value, Mapping):
         return {key: inner(item, context.at_path(key)) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(inner(item, context.at_path(index)) for index, item in enumerate(value))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in dataclasses.fields(value) if field.init]
-        return dataclasses.replace(
-            value, **{name: inner(getattr(value, name), context.at_path(name)) for name in names}
-        )
+    if isinstance(value, list):
+        return [inner(item, context.at_path(index)) for index, item in enumerate(value)]
     return value
 
 

@@ -1,7 +1,7 @@
 """Stand-ins for the rooms below: they record their calls and write real, small Delta tables."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from deltalake import write_deltalake
 from sparktorch_assets.errors import SparktorchError
 from sparktorch_assets.predict.loader import ModelDescription
 from sparktorch_assets.spark.score_report import Progress, ScoreReport
+from sparktorch_assets.spark.scoring import Scoring
 from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature
 
@@ -53,6 +54,11 @@ def a_tally() -> Tally:
     )
 
 
+SCORING = Scoring(
+    rows=4, seconds={"score": 2.0}, worker_seconds={"forward": 0.5}, slots=2, balance=1.1, run_id="r", at=1e9
+)
+
+
 @dataclass
 class FakeScoreTable:
     """Takes the place of `score_table`: writes 8 rows, reports a tally that a test may change."""
@@ -61,6 +67,8 @@ class FakeScoreTable:
     rows_in: int = 10
     data_version: str = "v1"
     error: SparktorchError | None = None
+    nothing_changed: bool = False
+    scoring: Scoring | None = SCORING
     calls: list[dict[str, Any]] = field(default_factory=list)
 
     def __call__(
@@ -71,7 +79,7 @@ class FakeScoreTable:
             raise self.error
         on_progress(Progress(rows_done=5, rows_total=10, rows_per_s=5.0, eta_s=1.0))
         write_deltalake(output_table, self.table(task), mode="overwrite")
-        return ScoreReport(
+        report = ScoreReport(
             task=task.name,
             table=output_table,
             version=3,
@@ -88,8 +96,14 @@ class FakeScoreTable:
             seconds={"plan": 0.1, "score": 2.0, "total": 2.5},
             slots=2,
             balance=1.1,
+            scoring=self.scoring,
             model_digest="d" * 64,
             data_version=self.data_version,
+        )
+        if not self.nothing_changed:
+            return report
+        return replace(
+            report, changed=False, rows_new=0, run_tally=Tally(), seconds={"plan": 0.1}, slots=0, balance=None
         )
 
     def table(self, task: MlTask) -> pa.Table:

@@ -1,5 +1,6 @@
 """YAML declarations: what loads, and what the user reads when it does not."""
 
+import contextlib
 import dataclasses
 import re
 import traceback
@@ -109,6 +110,78 @@ def test_templates_are_rendered_and_nothing_else_changes_type(
     assert task.description == "of sales"
     assert task.model.weights == "here/model.safetensors"
     assert task.labels == ("0", "1")
+
+
+TABLE = """\
+type: sparktorch_assets.InputTableComponent
+
+attributes:
+  source: [data/*.csv]
+  format: csv
+  columns: {b: long, a: string}
+"""
+CANARY = "{{ cycler.__init__.__globals__.os.popen('touch ' ~ env.CANARY).read() }}"
+
+
+def _templated(text: str, field: str, template: str) -> str:
+    """The declaration with `field` set to a template, whatever it says of that field."""
+    head, _, attributes = text.partition("attributes:\n")
+    blocks = [
+        block for block in re.findall(r"  \w.*\n(?:    .*\n)*", attributes) if not block.startswith(f"  {field}:")
+    ]
+    return f"{head}attributes:\n{''.join(blocks)}  {field}: {template}\n"
+
+
+@pytest.mark.parametrize("template", ['"{{ env.VALUE }}"', "\"a {{ env('VALUE') }}\"", '["{{ env.VALUE }}"]'])
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        (text, field.name)
+        for text, declaration in ((TASK, MlTask), (TABLE, InputTable))
+        for field in dataclasses.fields(declaration)
+    ],
+)
+def test_what_came_out_of_the_environment_is_no_template(
+    sandbox: DefsFolderSandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, field: str, template: str
+):
+    """A value of the environment is data in every field: it stands there as it is, or is refused, and never runs."""
+    canary = tmp_path / "canary"
+    monkeypatch.setenv("CANARY", str(canary))
+    monkeypatch.setenv("VALUE", CANARY)
+    folder = write(sandbox, _templated(text, field, template))
+    shown = CANARY
+    # Most fields take no such text, and say so.
+    with contextlib.suppress(Exception), sandbox.build_component_tree() as tree:
+        shown = repr(tree.load_component(folder))
+    assert "cycler" in shown
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    "nested",
+    [
+        "model: {weights: a.safetensors, architecture: 'torch.nn:Linear', arguments: {path: VALUE, many: [1, VALUE]}}",
+        "where: [{column: a, op: '==', value: VALUE}, {column: a, op: in, value: [VALUE, VALUE]}]",
+        "features: [{kind: categorical, columns: [c], vocabulary: {c: [VALUE]}}, {kind: numeric, columns: [VALUE]}]",
+        "labels: [VALUE, other]",
+        "description: 'read {{ env.GIVEN }} and {{ team }}'",
+    ],
+)
+def test_no_nested_text_is_rendered_twice(
+    sandbox: DefsFolderSandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, nested: str
+):
+    """Neither what the environment gave nor what a template variable gave."""
+    canary = tmp_path / "canary"
+    monkeypatch.setenv("CANARY", str(canary))
+    monkeypatch.setenv("VALUE", CANARY)
+    monkeypatch.setenv("GIVEN", CANARY)
+    field, _, value = nested.partition(": ")
+    text = _templated(TASK, field, value.replace("VALUE", '"{{ env.VALUE }}"'))
+    folder = write(sandbox, "template_vars_module: .vars\n" + text)
+    (folder / "vars.py").write_text(f"import dagster as dg\n\n@dg.template_var\ndef team():\n    return {CANARY!r}\n")
+    with contextlib.suppress(dg.DagsterInvalidDefinitionError), sandbox.build_component_tree() as tree:
+        assert "popen" in repr(tree.load_component(folder))
+    assert not canary.exists()
 
 
 def test_comments_and_the_order_of_keys_change_no_version(sandbox: DefsFolderSandbox):

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
+from sparktorch_assets.errors import RowsVanishedError, SparktorchError
 from sparktorch_assets.orchestration.input_asset import build_input_asset
 from sparktorch_assets.spark.input_tables import InputReport
 from sparktorch_assets.tasks import InputTable
@@ -24,9 +25,13 @@ class FakeMaterializeInput:
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
         self.rejected_rows = 0
+        self.rows_before = 2
+        self.error: SparktorchError | None = None
 
     def __call__(self, spark: Any, table: InputTable, *, table_uri: str, **given: Any) -> InputReport:
         self.calls.append({"table": table, "table_uri": table_uri, **given})
+        if self.error is not None:
+            raise self.error
         rows = {"event_id": [1, 2], "image": [b"\x89PNG\r\n\x1a\n..", b"x" * 123], "text": ["a|b", "<script>"]}
         write_deltalake(table_uri, pa.table(rows), mode="overwrite")
         return InputReport(
@@ -35,6 +40,7 @@ class FakeMaterializeInput:
             version=0,
             changed=True,
             rows=2,
+            rows_before=self.rows_before,
             rejected_rows=self.rejected_rows,
             rejected_table=f"{table_uri}__rejected",
             files_new=1,
@@ -73,8 +79,8 @@ def test_a_preview_shows_images_and_keeps_markup_out(resources: dict[str, Any], 
     (event,) = result.asset_materializations_for_node("read_events")
     preview = str(event.metadata["preview"].value)
     assert "![](data:image/png;base64," in preview
-    assert "`<123 bytes>`" in preview
-    assert "a\\|b" in preview
+    assert "| (123 bytes) |" in preview
+    assert "a&#124;b" in preview
     assert "<script>" not in preview
 
 
@@ -84,5 +90,33 @@ def test_the_check_fails_above_the_tables_limit(
 ):
     read.rejected_rows = rejected
     result = dg.materialize([build_input_asset(TABLE)], resources=resources, raise_on_error=False)
+    assert checks(result) == {"rejected_share": passes, "rows_vanished": True}
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    return {evaluation.check_name: evaluation.passed for evaluation in result.get_asset_check_evaluations()}
+
+
+@pytest.mark.parametrize(("before", "passes"), [(0, True), (1, True), (4, True), (5, False)])
+def test_the_check_fails_where_more_rows_vanished_than_the_table_allows(
+    resources: dict[str, Any], read: FakeMaterializeInput, before: int, passes: bool
+):
+    read.rows_before = before
+    result = dg.materialize([build_input_asset(TABLE)], resources=resources, raise_on_error=False)
+    assert checks(result) == {"rejected_share": True, "rows_vanished": passes}
+
+
+def test_a_refused_refresh_fails_the_check_and_stops_what_is_downstream(
+    resources: dict[str, Any], read: FakeMaterializeInput
+):
+    @dg.asset(deps=["events"])
+    def downstream() -> None:
+        raise AssertionError("ran on an input whose refresh was refused")
+
+    read.error = RowsVanishedError("all rows would leave")
+    result = dg.materialize([build_input_asset(TABLE), downstream], resources=resources, raise_on_error=False)
     (evaluation,) = result.get_asset_check_evaluations()
-    assert (evaluation.check_name, evaluation.passed) == ("rejected_share", passes)
+    assert (evaluation.check_name, evaluation.passed, evaluation.blocking) == ("rows_vanished", False, True)
+    assert evaluation.description == "all rows would leave"
+    assert not result.asset_materializations_for_node("read_events")
+    assert not result.asset_materializations_for_node("downstream")

@@ -1,12 +1,16 @@
 """The model asset: its version follows the model's files, and describing a model happens once a digest."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from orchestration_fakes import FakeLoader, a_task
 
-from sparktorch_assets.orchestration.model_asset import build_model_asset
+from sparktorch_assets.orchestration.model_asset import build_model_asset, card_metadata
 
 
 def run(resources: dict[str, Any]) -> dg.AssetMaterialization:
@@ -44,8 +48,8 @@ def test_metadata_shows_the_model_and_its_card(resources: dict[str, Any]):
         "file_bytes": 7,
         "format": "safetensors",
         "weights_sha256": "w" * 64,
-        "held_out_accuracy": 0.9,
-        "majority_class_accuracy": 0.6,
+        "card_held_out_accuracy": 0.9,
+        "card_majority_class_accuracy": 0.6,
         "card_note": "small",
         "model_digest": version(event),
     }
@@ -54,4 +58,70 @@ def test_metadata_shows_the_model_and_its_card(resources: dict[str, Any]):
 
 def test_a_model_without_a_card_has_no_quality_to_show(project: Path, resources: dict[str, Any]):
     (project / "data/models/sample/card.json").unlink()
-    assert "held_out_accuracy" not in run(resources).metadata
+    assert not [name for name in run(resources).metadata if name.startswith("card_")]
+
+
+COMPUTED = {"parameters": 42, "file_bytes": 7, "format": "safetensors", "weights_sha256": "w" * 64}
+
+
+def shown(event: dg.AssetMaterialization) -> dict[str, Any]:
+    return {name: value.value for name, value in event.metadata.items()}
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[]",
+        b"1",
+        b"null",
+        b"[" * 100_000,
+        b'{"a": ' + b"9" * 5_000 + b"}",
+        b" " * (1 << 21),
+    ],
+)
+def test_a_broken_card_is_a_warning_and_no_failure(
+    project: Path, resources: dict[str, Any], card: bytes, capfd: pytest.CaptureFixture[str]
+):
+    (project / "data/models/sample/card.json").write_bytes(card)
+    event = run(resources)
+    assert shown(event) == {**COMPUTED, "model_digest": version(event)}
+    assert "card.json is not shown" in "".join(capfd.readouterr())
+
+
+def test_a_card_that_cannot_be_read_is_a_warning(
+    project: Path, resources: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    def fail(_: Path) -> bytes:
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    warnings: list[str] = []
+    assert card_metadata(a_task(), project / "data/models", warnings.append) == {}
+    assert "not yours" in warnings[0]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+KEYS = st.sampled_from([*COMPUTED, "model_digest", "dagster/row_count", "note", "split", "trained_on"]) | st.text(
+    max_size=5
+)
+
+
+@given(st.dictionaries(KEYS, JSON, max_size=5))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_card_changes_what_was_computed(tmp_path: Path, card: dict[str, Any]):
+    """Whatever it holds, Dagster takes it, and its entries stand under names of their own."""
+    folder = tmp_path / "sample"
+    folder.mkdir(exist_ok=True)
+    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    warnings: list[str] = []
+    metadata = card_metadata(a_task(), tmp_path, warnings.append)
+    assert not warnings
+    assert all(name.startswith("card_") for name in metadata)
+    dg.serialize_value(dg.AssetMaterialization("a", metadata=metadata))

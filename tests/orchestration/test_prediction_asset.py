@@ -134,12 +134,33 @@ def test_metadata_holds_everything_a_reader_wants(resources: dict[str, Any], sco
         "model_digest": "d" * 64,
         "delta_version": 3,
         "balance": 1.1,
+        "last_scored": 1e9,
+        "last_scored_rows": 4,
+        "last_scored_by": "r",
     }
     assert {name: values[name] for name in expected} == expected
     assert sum(json.loads(values["confidence_bins"])) == 7
     assert "█" in values["confidence_histogram"]
     assert "encode: null" in values["failure_reasons"]
     assert values["preview"].count("\n") == 2 - 1 + 8
+
+
+def test_a_refresh_with_nothing_to_do_keeps_the_figures_of_the_last_one(
+    resources: dict[str, Any], score: FakeScoreTable
+):
+    """Two materializations: the page goes on telling when, how fast and on what rows were scored."""
+    figures = ("last_scored", "last_scored_rows", "last_scored_by", "rows_per_second", "slots", "balance", "device")
+    first = shown(run(resources))
+    score.nothing_changed = True
+    second = shown(run(resources))
+    assert {name: second[name] for name in figures} == {name: first[name] for name in figures}
+    assert "| score | 2.00 |" in str(second["seconds_by_phase"].value)
+    assert (second["rows_scored_this_run"].value, second["changed"].value) == (0, False)
+
+
+def test_a_table_of_an_older_version_shows_no_zeros(resources: dict[str, Any], score: FakeScoreTable):
+    score.nothing_changed, score.scoring = True, None
+    assert not {"rows_per_second", "slots", "seconds_by_phase", "balance", "last_scored"} & shown(run(resources)).keys()
 
 
 def test_added_columns_come_from_the_features_and_kept_ones_from_themselves(

@@ -4,9 +4,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from orchestration_fakes import FakeScoreTable, a_task
 
-from sparktorch_assets.orchestration.factory import build_prediction_assets
+from sparktorch_assets.errors import TaskError
+from sparktorch_assets.orchestration.factory import build_prediction_assets, build_prediction_definitions
 from sparktorch_assets.orchestration.refresh import daily_schedule, own_schedules
 from sparktorch_assets.orchestration.runtime import runtime_definitions
 
@@ -22,10 +25,13 @@ def others() -> None: ...
 
 
 def chosen(schedule: dg.ScheduleDefinition, tasks: list[Any]) -> set[str]:
-    definitions = dg.Definitions(
-        assets=[events, others, *build_prediction_assets(tasks)],
-        schedules=[schedule],
-        resources=runtime_definitions(".").resources,
+    definitions = dg.Definitions.merge(
+        dg.Definitions(assets=[events, others]),
+        dg.Definitions(
+            assets=build_prediction_definitions(tasks).assets,
+            schedules=[schedule],
+            resources=runtime_definitions(".").resources,
+        ),
     )
     job = definitions.resolve_job_def(schedule.job_name)
     return {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
@@ -57,6 +63,45 @@ def test_the_own_schedule_of_a_chained_task_leaves_the_other_task_alone():
     chained = a_task(name="chained", input="predictions/sample", cron="0 * * * *")
     (schedule,) = own_schedules([chained])
     assert chosen(schedule, [a_task(), chained]) == {"models/chained", "predictions/chained"}
+
+
+def refreshed_by(definitions: dg.Definitions) -> dict[str, set[str]]:
+    """Prediction asset -> names of the schedules that refresh it, in definitions as a user merges them."""
+    found: dict[str, set[str]] = {}
+    for schedule in definitions.schedules or []:
+        assert isinstance(schedule, dg.ScheduleDefinition)
+        job = definitions.resolve_job_def(schedule.job_name)
+        for key in job.asset_layer.executable_asset_keys:
+            if key.path[0] == "predictions":
+                found.setdefault(key.path[-1], set()).add(schedule.name)
+    return found
+
+
+CRONS = st.none() | st.sampled_from(["0 * * * *", "30 6 * * 1"])
+
+
+@given(st.lists(CRONS, max_size=4))
+def test_every_task_declared_in_python_is_refreshed_by_exactly_one_schedule(crons: list[str | None]):
+    """With a cron by its own, without one by the daily schedule."""
+    tasks = [a_task(name=f"t{index}", cron=cron) for index, cron in enumerate(crons)]
+    definitions = dg.Definitions.merge(
+        dg.Definitions(assets=[events]), build_prediction_definitions(tasks), runtime_definitions(".")
+    )
+    dg.Definitions.validate_loadable(definitions)
+    assert refreshed_by(definitions) == {
+        task.name: {f"refresh_{task.name}" if task.cron else "daily_predictions"} for task in tasks
+    }
+
+
+def test_assets_alone_refuse_a_task_that_nothing_would_refresh():
+    with pytest.raises(TaskError, match="MlTask 'sample': cron=.* Call build_prediction_definitions"):
+        build_prediction_assets([a_task(cron="0 * * * *")])
+
+
+def test_a_cron_is_told_in_the_time_zone_that_was_asked_for():
+    (schedule,) = build_prediction_definitions([a_task(cron="0 6 * * *")], timezone="Europe/Vienna").schedules or []
+    assert isinstance(schedule, dg.ScheduleDefinition)
+    assert schedule.execution_timezone == "Europe/Vienna"
 
 
 def test_schedules_are_on_from_the_start():

@@ -1,5 +1,6 @@
 """Resources: where relative paths start, and what reaches Spark and the workers."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,32 @@ def test_environment_variables_resolve_in_top_level_fields(monkeypatch: pytest.M
     monkeypatch.setenv("SPARK_MASTER", "local[3]")
     resource = SparkSessionResource(master=dg.EnvVar("SPARK_MASTER"))
     assert resource.process_config_and_initialize().master == "local[3]"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ModelLoaderResource(devise="cpu"), "ModelLoaderResource has no field 'devise'; did you mean 'device'"),
+        (lambda: LakeResource(rot="lake"), "LakeResource has no field 'rot'; did you mean 'root'"),
+        (
+            lambda: SparkSessionResource(mastre="local"),
+            "SparkSessionResource has no field 'mastre'; did you mean 'mast",
+        ),
+        (
+            lambda: SparkSessionResource(configs={}),
+            "SparkSessionResource has no field 'configs'; did you mean 'config'",
+        ),
+    ],
+)
+def test_a_misspelt_field_is_refused_with_the_nearest_one(make: Callable[[], Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("resource", [SparkSessionResource, ModelLoaderResource, LakeResource])
+def test_a_resource_takes_each_of_its_fields_and_survives_dagsters_own_copies(resource: type[Any]):
+    made = resource(**{name: field.default for name, field in resource.model_fields.items()})
+    assert made.process_config_and_initialize() == made
 
 
 class MyLoader(ModelLoader):

@@ -81,7 +81,7 @@ def test_every_asset_is_materialized_and_every_check_passes(first: dg.ExecuteInP
     assert first.success
     assert len(metadata(first)) == 17
     evaluations = first.get_asset_check_evaluations()
-    assert len(evaluations) == 6 * 4 + 3
+    assert len(evaluations) == 6 * 4 + 3 * 2
     assert [found.check_name for found in evaluations if not found.passed] == []
 
 
@@ -110,7 +110,7 @@ def test_rows_add_up_along_the_graph(first: dg.ExecuteInProcessResult, sample_pr
 def test_a_models_parameters_and_quality_are_shown(first: dg.ExecuteInProcessResult):
     found = metadata(first)["models/late_arrival"]
     assert found["parameters"] > 10_000
-    assert {"held_out_accuracy", "majority_class_accuracy", "card_note"} <= found.keys()
+    assert {"card_held_out_accuracy", "card_majority_class_accuracy", "card_note"} <= found.keys()
 
 
 def test_nothing_changed_means_no_session_and_no_new_version(first: dg.ExecuteInProcessResult, sample_project: Path):
