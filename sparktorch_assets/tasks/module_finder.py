@@ -1,25 +1,30 @@
 """Finds modules as the import system would, and tells the user's own from installed ones. Nothing is imported."""
 
-import importlib
 import os
 import pkgutil
 import sys
+import zipimport
 from collections.abc import Iterator
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path, PurePath
 from typing import Any
+
+from sparktorch_assets.tasks.file_identity import FileIdentity, file_identity
 
 OWN_PACKAGE = __name__.partition(".")[0]
 _STANDARD_LIBRARY = os.path.dirname(os.__file__)  # noqa: PTH120  (compared as text, with what finders give)
 _SHIPPED_BY_SPARK = ("pyspark", "py4j")
 """Installed wherever Spark is, though often outside any folder for packages."""
 
+_archives: dict[str, tuple[zipimport.zipimporter, FileIdentity | None]] = {}
+"""Archive, or folder in one -> the finder that has read the archive's directory, and the file as it was then."""
+
 
 class ModuleFinder:
     """One look at the modules that are importable now; what it has found once it finds again."""
 
     def __init__(self) -> None:
-        importlib.invalidate_caches()  # finders remember folders and archives by their times
+        _forget_listings()
         self._specs: dict[str, ModuleSpec | None] = {}
         self._installed: dict[str, bool] = {}
 
@@ -78,6 +83,29 @@ class ModuleFinder:
                 and (bool({"site-packages", "dist-packages"} & set(place.parts)) or _holds_installed(place.parent))
             )
         return self._installed[top]
+
+
+def _forget_listings() -> None:
+    """Let finders look at their folders again, which they remember by their times.
+
+    Not `importlib.invalidate_caches`: it reads the directory of every archive on the path again, and in Spark's workers
+    pyspark's own is one, a tenth of a second each time. Here an archive is read again where its file has changed.
+    """
+    for finder in sys.meta_path:
+        if finder is not PathFinder and hasattr(finder, "invalidate_caches"):
+            finder.invalidate_caches()
+    for path, found in list(sys.path_importer_cache.items()):
+        if found is None:
+            sys.path_importer_cache.pop(path, None)  # there was no such folder
+        elif not isinstance(found, zipimport.zipimporter):
+            if hasattr(found, "invalidate_caches"):
+                found.invalidate_caches()
+        else:
+            known, seen = _archives.get(path, (None, None))
+            identity = file_identity(found.archive)
+            if known is not found or seen != identity:
+                found.invalidate_caches()
+                _archives[path] = found, identity
 
 
 def folders_of(spec: ModuleSpec | None) -> list[str]:

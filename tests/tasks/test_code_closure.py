@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zipimport
 from pathlib import Path
 
 import pytest
@@ -221,3 +222,22 @@ def test_the_running_script_and_missing_modules_are_refused_with_the_way_out():
         import_path_code("__main__:clean", "Hooks.row_preprocessor")
     with pytest.raises(TaskError, match=r"Hooks.row_preprocessor='no_such:x': module 'no_such' is not installed here"):
         import_path_code("no_such:x", "Hooks.row_preprocessor")
+
+
+def test_an_archive_is_read_again_only_where_it_has_changed(tmp_path, monkeypatch):
+    """Spark's workers have pyspark's archive on their path: reading its directory for every shard would cost most."""
+    read: list[str] = []
+    real = zipimport.zipimporter.invalidate_caches
+    monkeypatch.setattr(
+        zipimport.zipimporter, "invalidate_caches", lambda finder: (read.append(finder.archive), real(finder))[1]
+    )
+    archive = write(tmp_path, {"zipped.py": "VALUE = 1\n"}, zipped=True)
+    monkeypatch.syspath_prepend(archive)
+    first = code_closure("zipped")
+    code_closure("zipped")
+    read.clear()
+    assert code_closure("zipped") == first
+    assert read == []
+    write(tmp_path, {"zipped.py": "VALUE = 22\n"}, zipped=True)
+    assert code_closure("zipped") != first
+    assert set(read) == {archive}
