@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 from deltalake import DeltaTable, Schema
@@ -19,13 +20,22 @@ from sparktorch_assets.errors import CommitConflictError, TableError
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.part_file import PartFile
 from sparktorch_assets.lake.partition import Partition
-from sparktorch_assets.lake.snapshot import check_writable, open_delta, read_snapshot, same_columns
-from sparktorch_assets.lake.writable import write_obstacles
+from sparktorch_assets.lake.snapshot import (
+    Snapshot,
+    check_root,
+    check_writable,
+    open_delta,
+    read_snapshot,
+    same_columns,
+)
 
 __all__ = ["METADATA_PREFIX", "PartFile", "commit_parts", "last_commit_metadata"]
 
 METADATA_PREFIX = "sparktorch_assets."
 """Stands before our keys in a commit's metadata, which Delta's own share."""
+_KEPT_IN_PATHS = "/=~!$&'()+,;:@"
+"""What delta-rs leaves as it is when it encodes the paths of actions (measured with 1.6.6), beside letters, digits and
+`_.-`."""
 _FEW = 50
 """Above so many parts, listing the folder once costs less than asking for each."""
 
@@ -66,14 +76,23 @@ def commit_parts(
     )
     partition_by = [name for name, _ in partition]
     adds = [
-        AddAction(part.path, part.size_bytes, dict(part.partition), part.modified_ms, True, part.stats) for part in add
+        AddAction(
+            part.path,
+            part.size_bytes,
+            dict(part.partition),
+            part.modified_ms,
+            True,
+            part.stats,
+        )
+        for part in add
     ]
     if read_version is None:
         return _create(table, schema, adds, properties, description, partition_by)
     delta = open_delta(table)
     if delta is None or delta.version() != read_version:
         raise _conflict(table, read_version, delta)
-    check_writable(table, write_obstacles(delta))
+    current = read_snapshot(table, read_version)
+    check_writable(table, current.write_obstacles)
     changes_schema = not same_columns(pa.schema(delta.schema().to_arrow()), schema)
     try:
         if changes_schema:
@@ -87,14 +106,7 @@ def commit_parts(
                 commit_properties=properties,
             )
         else:
-            now_ms = int(time.time() * 1000)
-            parts = read_snapshot(table, read_version).parts
-            missing = [path for path in remove if path not in parts]
-            if missing:
-                raise TableError(f"cannot remove {missing[0]!r}: {table!r} at version {read_version} has no such part")
-            removes = [
-                RemoveAction(path, True, now_ms, parts[path].size_bytes, dict(parts[path].partition)) for path in remove
-            ]
+            removes = _removes(table, current, remove)
             delta.create_write_transaction(
                 [*adds, *removes], "append", schema, partition_by, commit_properties=properties
             )
@@ -103,6 +115,22 @@ def commit_parts(
     except (DeltaError, OSError) as error:
         raise TableError(f"cannot commit to {table!r}: {error}. Readers still see version {read_version}") from error
     return read_version + 1
+
+
+def _removes(table: str, current: Snapshot, remove: Sequence[str]) -> list[RemoveAction]:
+    now_ms = int(time.time() * 1000)
+    actions = []
+    for path in remove:
+        part = current.parts.get(path)
+        if part is None:
+            raise TableError(f"cannot remove {path!r}: {table!r} at version {current.version} has no such part")
+        if quote(path, safe=_KEPT_IN_PATHS) != part.logged_path:
+            raise TableError(
+                f"cannot remove {path!r} from {table!r}: another writer spelled it {part.logged_path!r} in the log, which "
+                f"delta-rs would not repeat. Delete these rows with that writer, then run again"
+            )
+        actions.append(RemoveAction(path, True, now_ms, part.size_bytes, dict(part.partition)))
+    return actions
 
 
 def _check_in_place(table: str, add: Sequence[PartFile]) -> None:
@@ -129,6 +157,7 @@ def _create(
     description: str,
     partition_by: list[str],
 ) -> int:
+    check_root(table)
     Folder(table).create()
     try:
         create_table_with_add_actions(

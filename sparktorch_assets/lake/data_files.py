@@ -1,14 +1,19 @@
 """Which files hold a table's rows: from its Delta log where there is one, else a folder of Parquet files, or one file."""
 
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-
-import pyarrow as pa
+from typing import Any, TypeVar
 
 from sparktorch_assets.errors import TableError
+from sparktorch_assets.lake.column_mapping import ColumnMapping, column_mapping
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.partition import path_partition
-from sparktorch_assets.lake.snapshot import open_delta, partition_texts
+from sparktorch_assets.lake.logged_files import logged_files
+from sparktorch_assets.lake.partition import Partition, path_partition
+from sparktorch_assets.lake.snapshot import open_delta
+
+Test = TypeVar("Test", bound=Any)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,8 +26,20 @@ class DataFile:
     """Relative to the table's root: a table that is moved keeps its identity."""
     size_bytes: int
     modified_ms: int
-    partition: tuple[tuple[str, str], ...] = ()
-    """Column -> value, for columns that stand in the path instead of the file; a null is left out."""
+    partition: Partition = ()
+    """Column -> value, for columns that stand in the path or in the log."""
+    rows: int | None = None
+    """Rows in the file, deleted ones included, where the log counts them."""
+    deleted: bytes = b""
+    """Rows that the table deleted: one bit a row, the lowest first; see `LoggedFile.deleted`."""
+    mapping: ColumnMapping | None = None
+    """How the table's columns are found in the file, where names do not tell."""
+
+    def stored_tests(self, tests: Sequence[Test]) -> tuple[Test, ...]:
+        """Those of the tests that the file's own bounds can settle, on the columns as the file names them."""
+        outside = dict(self.partition)
+        inside = tuple(test for test in tests if test.column not in outside)
+        return inside if self.mapping is None else self.mapping.stored_tests(inside)
 
 
 def list_data_files(table: str) -> list[DataFile]:
@@ -37,34 +54,35 @@ def list_data_files(table: str) -> list[DataFile]:
     folder = Folder(table)
     delta = open_delta(table)
     if delta is not None:
-        actions = pa.table(delta.get_add_actions())
-        partitions = actions["partition"].to_pylist() if "partition" in actions.column_names else [None] * len(actions)
+        mapping = column_mapping(delta)
         files = [
             DataFile(
-                uri=f"{folder.absolute}/{path}",
-                path=path,
-                size_bytes=size,
-                modified_ms=modified,
-                partition=partition_texts(partition),
+                uri=file.uri,
+                path=file.path,
+                size_bytes=file.size_bytes,
+                modified_ms=file.modified_ms,
+                partition=file.partition,
+                rows=file.rows,
+                deleted=file.deleted,
+                mapping=mapping,
             )
-            for path, size, modified, partition in zip(
-                actions["path"].to_pylist(),
-                actions["size_bytes"].to_pylist(),
-                pa.compute.cast(actions["modification_time"], pa.int64()).to_pylist(),
-                partitions,
-                strict=True,
-            )
+            for file in logged_files(table, delta)
         ]
-        return sorted(files, key=lambda file: file.path)
-    single = folder.info()
-    if single is not None:
+    elif (single := folder.info()) is not None:
         name = PurePosixPath(folder.root).name
         return [DataFile(uri=folder.absolute, path=name, size_bytes=single.size_bytes, modified_ms=single.modified_ms)]
+    else:
+        files = _parquet_files(folder)
+    _check_inside(folder, (file.path for file in files))
+    return sorted(files, key=lambda file: file.path)
+
+
+def _parquet_files(folder: Folder) -> list[DataFile]:
     if not folder.is_folder():
-        raise TableError(f"there is no table at {table!r}: neither a Delta table, nor a folder, nor a file")
+        raise TableError(f"there is no table at {folder.uri!r}: neither a Delta table, nor a folder, nor a file")
     files = [
         DataFile(
-            uri=f"{folder.absolute}/{entry.path}",
+            uri=folder.uri_of(entry.path),
             path=entry.path,
             size_bytes=entry.size_bytes,
             modified_ms=entry.modified_ms,
@@ -74,9 +92,42 @@ def list_data_files(table: str) -> list[DataFile]:
         if entry.path.endswith((".parquet", ".parq")) and not _hidden(entry.path)
     ]
     if not files:
-        raise TableError(f"the folder {table!r} holds no Parquet files (*.parquet) and no Delta log")
-    return sorted(files, key=lambda file: file.path)
+        raise TableError(f"the folder {folder.uri!r} holds no Parquet files (*.parquet) and no Delta log")
+    by_columns = {tuple(name for name, _ in file.partition): file for file in files}
+    if len(by_columns) > 1:
+        one, other = list(by_columns.values())[:2]
+        raise TableError(
+            f"the files of {folder.uri!r} lie in folders of different partition columns ({one.path!r} and {other.path!r}), so "
+            f"that some of them lack a column's value. Give each kind a folder of its own, or name a subfolder as the table"
+        )
+    return files
 
 
 def _hidden(path: str) -> bool:
     return any(part.startswith(("_", ".")) for part in path.split("/"))
+
+
+def _check_inside(folder: Folder, paths: Iterable[str]) -> None:
+    """Raise TableError where a symbolic link leads out of the table: whoever may put files there could make readers show
+    what only they may read."""
+    if not folder.is_local:
+        return
+    root = os.path.realpath(folder.root)
+    inside = {root: True}  # parent -> whether it is within the root
+    for path in paths:
+        if path.startswith("/"):  # the log says on purpose that it lies elsewhere
+            continue
+        full = folder.full(path)
+        parent = full.rpartition("/")[0]
+        if parent not in inside:
+            inside[parent] = _within(os.path.realpath(parent), root)
+        linked = os.path.islink(full)  # noqa: PTH114  (strings, since there may be many)
+        if not inside[parent] or (linked and not _within(os.path.realpath(full), root)):
+            raise TableError(
+                f"{full!r} leads out of the table's folder {folder.uri!r} by a symbolic link. Move or copy the files into the "
+                f"folder, or give the folder that they lie in as the table"
+            )
+
+
+def _within(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip("/") + "/")

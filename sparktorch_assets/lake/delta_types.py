@@ -1,16 +1,18 @@
-"""Which Arrow types a Delta table can hold, and how to bring record batches to them.
+"""Which Arrow types a Delta table can hold, and how to bring columns to them.
 
 delta-rs maps some types in ways that lose values (uint8 becomes int8), so the mapping is made here, once, before
 anything is planned: the schema of a table never depends on which writer touched it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable
+from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sparktorch_assets.errors import InputSchemaError
 
+_TEXT, _NULL = pa.string(), pa.null()
 _WIDER = {
     pa.uint8(): pa.int16(),
     pa.uint16(): pa.int32(),
@@ -22,7 +24,6 @@ _WIDER = {
     pa.string_view(): pa.string(),
     pa.large_binary(): pa.binary(),
     pa.binary_view(): pa.binary(),
-    pa.null(): pa.string(),
 }
 
 
@@ -30,24 +31,49 @@ def storage_schema(schema: pa.Schema) -> pa.Schema:
     """`schema` in the types that Delta tables have; every column may hold nulls.
 
     Raises:
-        InputSchemaError: a column's type has no counterpart in Delta (times of day, durations, unions ...).
+        InputSchemaError: a column's type has no counterpart in Delta (times of day, durations, unions ...), or a name
+            occurs twice.
     """
+    check_names(schema.names)
     return pa.schema([pa.field(column.name, _stored(column.type, column.name)) for column in schema])
 
 
-def _stored(kind: pa.DataType, column: str) -> pa.DataType:  # noqa: PLR0911  (one answer a type)
+def readable_schema(schema: pa.Schema) -> pa.Schema:
+    """`schema` in the types that Delta tables have, and as it is where they have none: a column that nobody keeps may be of
+    any type.
+
+    Raises:
+        InputSchemaError: a name occurs twice.
+    """
+    check_names(schema.names)
+    return pa.schema([comparable(column, nulls=_TEXT) for column in schema])
+
+
+def comparable(column: pa.Field, nulls: pa.DataType = _NULL) -> pa.Field:
+    """The column in the type that Delta tables have for it, or as it is where they have none. `nulls` is the type for
+    columns that hold nothing but nulls; by default that stays open."""
+    try:
+        return pa.field(column.name, _stored(column.type, column.name, nulls))
+    except InputSchemaError:
+        return column
+
+
+def _stored(kind: pa.DataType, column: str, nulls: pa.DataType = _TEXT) -> pa.DataType:  # noqa: PLR0911  (one answer a type)
+    if pa.types.is_null(kind):
+        return nulls
     if kind in _WIDER:
         return _WIDER[kind]
     if pa.types.is_dictionary(kind):
-        return _stored(kind.value_type, column)
+        return _stored(kind.value_type, column, nulls)
     if pa.types.is_timestamp(kind):
         return pa.timestamp("us", "UTC" if kind.tz else None)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return pa.list_(pa.field("element", _stored(kind.value_type, column)))
+    if _is_list(kind):
+        return pa.list_(pa.field("element", _stored(kind.value_type, column, nulls)))
     if pa.types.is_struct(kind):
-        return pa.struct([pa.field(part.name, _stored(part.type, f"{column}.{part.name}")) for part in kind])
+        check_names((part.name for part in kind), f" of the struct {column!r}")
+        return pa.struct([pa.field(part.name, _stored(part.type, f"{column}.{part.name}", nulls)) for part in kind])
     if pa.types.is_map(kind):
-        return pa.map_(_stored(kind.key_type, column), _stored(kind.item_type, column))
+        return pa.map_(_stored(kind.key_type, column, nulls), _stored(kind.item_type, column, nulls))
     if pa.types.is_fixed_size_binary(kind):
         return pa.binary()
     if pa.types.is_decimal(kind):
@@ -63,27 +89,81 @@ def _stored(kind: pa.DataType, column: str) -> pa.DataType:  # noqa: PLR0911  (o
     )
 
 
-def conform(batch: pa.RecordBatch, schema: pa.Schema, partition: Mapping[str, str] | None = None) -> pa.RecordBatch:
-    """The batch with exactly `schema`'s columns: cast where a file's type differs, null where a file lacks the column.
+def check_names(names: Iterable[str], where: str = "") -> None:
+    """Raise InputSchemaError where names are equal, or differ only in case: Delta tables cannot hold such columns, and Spark
+    takes one for the other.
 
     Args:
-        batch: what a file gave.
-        schema: the columns that are wanted.
-        partition: values of columns that stand in the file's path and not in the file.
+        names: of the columns of a table, or of the fields of a struct.
+        where: what the names belong to, for the message.
     """
-    if batch.schema.equals(schema):
-        return batch
-    arrays = []
-    for column in schema:
-        if column.name in batch.schema.names:
-            array = batch.column(column.name)
-        elif partition and column.name in partition:
-            array = pa.repeat(pa.scalar(partition[column.name]), batch.num_rows)
-        else:
-            array = pa.nulls(batch.num_rows, column.type)
-        if pa.types.is_dictionary(array.type):
-            array = array.dictionary_decode()
-        # Delta keeps microseconds: a timestamp's nanoseconds are cut, everything else must fit.
-        cuts = pa.types.is_timestamp(array.type) or pa.types.is_date64(array.type)
-        arrays.append(array if array.type == column.type else pc.cast(array, column.type, safe=not cuts))
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    ordered = sorted(names, key=str.lower)
+    doubled = sorted({name for pair in pairwise(ordered) if pair[0].lower() == pair[1].lower() for name in pair})
+    if doubled:
+        listed = ", ".join(f"{name!r}" + (" (twice)" if ordered.count(name) > 1 else "") for name in doubled)
+        raise InputSchemaError(
+            f"the columns{where} are not distinct: {listed}. Names that are equal, or differ only in case, cannot be told "
+            f"apart in Delta tables; rename them in the input"
+        )
+
+
+def holds_all(table: pa.DataType, stored: pa.DataType) -> bool:  # noqa: PLR0911  (one answer a kind of types)
+    """Whether a table's column of one type can show a file's column of another one, as `cast_column` does it: every value
+    as it is, or an error where it does not fit."""
+    if table == stored or pa.types.is_null(stored):
+        return True
+    if pa.types.is_dictionary(stored):
+        return holds_all(table, stored.value_type)
+    if pa.types.is_struct(table) and pa.types.is_struct(stored):
+        fields = {field.name: field.type for field in stored}
+        lowered = [name.lower() for name in fields]
+        shared = [field for field in table if field.name in fields]
+        missing = [field for field in table if field.name not in fields]
+        return (
+            bool(shared)
+            and len(fields) == stored.num_fields
+            and not any(field.name.lower() in lowered for field in missing)
+            and all(holds_all(field.type, fields[field.name]) for field in shared)
+        )
+    if pa.types.is_map(table) and pa.types.is_map(stored):
+        return holds_all(table.key_type, stored.key_type) and holds_all(table.item_type, stored.item_type)
+    if _is_list(table) and _is_list(stored):
+        return holds_all(table.value_type, stored.value_type)
+    if pa.types.is_timestamp(table) and pa.types.is_timestamp(stored):
+        return (table.tz is None) == (stored.tz is None)  # instants and local times do not mix
+    if pa.types.is_floating(table) and pa.types.is_floating(stored):
+        return bool(table.bit_width >= stored.bit_width)
+    if pa.types.is_integer(stored):
+        return any(test(table) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal))
+    return any(test(table) and test(stored) for test in (pa.types.is_decimal, pa.types.is_date, _is_bytes))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return any(
+        test(kind)
+        for test in (
+            pa.types.is_string,
+            pa.types.is_large_string,
+            pa.types.is_string_view,
+            pa.types.is_binary,
+            pa.types.is_large_binary,
+            pa.types.is_binary_view,
+            pa.types.is_fixed_size_binary,
+        )
+    )
+
+
+def cast_column(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The column in a table's type, for types of which `holds_all` is true. What a timestamp has beyond the table's
+    microseconds is cut; everything else has to fit. Fields of structs are found by name.
+
+    Raises:
+        ArrowInvalid: a value does not fit.
+    """
+    if array.type == kind:
+        return array
+    return pc.cast(array, options=pc.CastOptions(target_type=kind, allow_time_truncate=True))

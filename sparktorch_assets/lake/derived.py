@@ -7,7 +7,7 @@ from deltalake.exceptions import DeltaError
 from sparktorch_assets.errors import CommitConflictError, TableError
 from sparktorch_assets.lake.commit import METADATA_PREFIX
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.snapshot import open_delta
+from sparktorch_assets.lake.snapshot import check_root, open_delta
 
 _MADE_FROM = f"{METADATA_PREFIX}made_from"
 
@@ -27,6 +27,7 @@ def write_if_changed(table: str, rows: pa.Table, made_from: str) -> bool:
         CommitConflictError: another writer changed the table meanwhile, to something else. Nothing was committed.
         TableError: the table cannot be written.
     """
+    check_root(table)
     delta = open_delta(table)
     if _made_from(delta) == made_from:
         return False

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlparse
+from urllib.parse import quote, unquote, urlparse
 
 import pyarrow as pa
 from pyarrow import fs
@@ -60,6 +60,10 @@ class Folder:
     def full(self, path: str) -> str:
         """`path`, relative to this folder, as the file system wants it."""
         return f"{self.root}/{path}" if path else self.root
+
+    def uri_of(self, path: str) -> str:
+        """What opens the file `path`, relative to this folder, as a `Folder` of its own."""
+        return f"{self.absolute}/{path if self.is_local else quote(path)}"
 
     def info(self, path: str = "") -> FolderEntry | None:
         """The file's size and modification time; `None` where there is no such file."""

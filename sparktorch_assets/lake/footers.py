@@ -15,6 +15,7 @@ from sparktorch_assets.lake.data_files import DataFile
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.group_filter import may_match
 from sparktorch_assets.lake.part_file import READ_THREADS
+from sparktorch_assets.lake.stored_schema import stored_schema
 from sparktorch_assets.tasks.file_identity import FileIdentity
 from sparktorch_assets.tasks.row_filter import RowFilter
 
@@ -59,7 +60,9 @@ def read_footers(files: Sequence[DataFile], where: tuple[RowFilter, ...] = ()) -
         TableError: a file is missing, or is no Parquet file.
     """
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        return list(pool.map(lambda file: _read(file.uri, Folder(file.uri).identity(), where), files))
+        return list(
+            pool.map(lambda file: _read(file.uri, Folder(file.uri).identity(), file.stored_tests(where)), files)
+        )
 
 
 def footer_bytes(source: Any) -> bytes:
@@ -101,25 +104,9 @@ def _read(uri: str, seen: FileIdentity | None, where: tuple[RowFilter, ...]) -> 
     return Footer(
         digest=footer_digest(raw),
         seen=seen,
-        schema=_schema(metadata),
+        schema=stored_schema(metadata),
         row_groups=tuple(
             RowGroup(rows=group.num_rows, bytes=group.total_byte_size, may_match=may_match(group, where))
             for group in groups
         ),
-    )
-
-
-def _schema(metadata: pq.FileMetaData) -> pa.Schema:
-    """The file's columns. Spark's default for timestamps, INT96, holds instants in UTC, and pyarrow takes it for local
-    times."""
-    instants = {
-        column.path
-        for column in (metadata.schema.column(index) for index in range(metadata.num_columns))
-        if column.physical_type == "INT96"
-    }
-    return pa.schema(
-        [
-            column.with_type(pa.timestamp("us", "UTC")) if column.name in instants else column
-            for column in metadata.schema.to_arrow_schema().remove_metadata()
-        ]
     )

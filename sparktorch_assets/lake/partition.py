@@ -6,18 +6,20 @@ has none, row groups are left out by their bounds, and the rest is filtered row 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 
 from sparktorch_assets.errors import InputSchemaError, TaskError, nearest
 from sparktorch_assets.tasks.row_filter import RowFilter
 
-Partition = tuple[tuple[str, str], ...]
-"""Column -> value as text, sorted by column; empty for a table without partitions."""
-_SAFE = re.compile(r"[A-Za-z0-9_.\-]+")
+Partition = tuple[tuple[str, str | None], ...]
+"""Column -> value as text, sorted by column; `None` for a null. Empty for a table without partitions."""
+_NAME_BYTES = 255
+"""What file systems and Delta's readers agree on as the longest name of a folder."""
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -26,18 +28,27 @@ def path_partition(path: str) -> Partition:
 
     >>> path_partition("ds=2013-01-01/part-0.parquet")
     (('ds', '2013-01-01'),)
+    >>> path_partition("ds=a%2Fb/n=__HIVE_DEFAULT_PARTITION__/part-0.parquet")
+    (('ds', 'a/b'), ('n', None))
     """
     pairs = (folder.partition("=") for folder in path.split("/")[:-1] if "=" in folder)
-    return tuple(sorted((name, unquote(value)) for name, _, value in pairs if value != _NULL))
+    values = {unquote(name): None if value == _NULL else unquote(value) for name, _, value in pairs}
+    return tuple(sorted(values.items()))
 
 
 def partition_folder(partition: Partition) -> str:
-    """The folder of a partition, relative to the table's root; empty without one.
+    """The folder of a partition, relative to the table's root; empty without one. Names and values are percent-encoded, as
+    Hive and Spark do.
 
-    >>> partition_folder((("ds", "2013-01-01"),))
-    'ds=2013-01-01'
+    >>> partition_folder((("ds", "2013-01-01"), ("n", "a/b")))
+    'ds=2013-01-01/n=a%2Fb'
     """
-    return "/".join(f"{name}={value}" for name, value in partition)
+    return "/".join(f"{_encoded(name)}={_NULL if value is None else _encoded(value)}" for name, value in partition)
+
+
+def _encoded(text: str) -> str:
+    # Spark decodes each byte as a character of its own, so what is not ASCII stays as it is, as Spark leaves it, too.
+    return re.sub(r"[\x00-\x7f]+", lambda found: quote(found[0], safe=""), text)
 
 
 def read_partition(given: Mapping[str, Any] | None, columns: pa.Schema) -> tuple[Partition, tuple[RowFilter, ...]]:
@@ -49,7 +60,8 @@ def read_partition(given: Mapping[str, Any] | None, columns: pa.Schema) -> tuple
 
     Raises:
         InputSchemaError: the input has no such column, or one of a type that cannot partition.
-        TaskError: the value is not of the column's type, or cannot be a folder's name.
+        TaskError: the value is not of the column's type, or cannot be a partition: a null, an empty string, a text that is
+            too long for a folder's name.
     """
     partition, rows = [], []
     for name, value in sorted((given or {}).items()):
@@ -62,21 +74,57 @@ def read_partition(given: Mapping[str, Any] | None, columns: pa.Schema) -> tuple
             raise InputSchemaError(
                 f"partition={given!r}: column {name!r} has type {kind}; partition by a string, a whole number or a date"
             )
+        if value is None:
+            raise TaskError(
+                f"partition={given!r}: a null is no partition that can be refreshed, since no condition holds for it. Give "
+                f"these rows a value of their own in column {name!r}"
+            )
         try:
             typed: Any = pa.scalar(str(value)).cast(kind).as_py()
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, UnicodeEncodeError) as error:
             raise TaskError(f"partition={given!r}: {value!r} is no {kind}, the type of column {name!r}") from error
-        if not all(_SAFE.fullmatch(text) for text in (name, str(typed))):
+        text = str(typed)
+        if text in ("", _NULL):
             raise TaskError(
-                f"partition={given!r}: {name}={typed} becomes a folder's name, which may hold letters, digits, '.', '_' "
-                f"and '-'; add a column with such values to the input and partition by that"
+                f"partition={given!r}: readers of Delta tables take {text!r} for a null; give these rows another value in "
+                f"column {name!r}"
             )
-        partition.append((name, str(typed)))
+        if len(partition_folder(((name, text),)).encode()) > _NAME_BYTES:
+            raise TaskError(
+                f"partition={given!r}: the value of {name!r} becomes a folder's name, percent-encoded, of more than "
+                f"{_NAME_BYTES} bytes; partition by a shorter value"
+            )
+        partition.append((name, text))
         rows.append(RowFilter(column=name, op="==", value=typed))
     return tuple(partition), tuple(rows)
 
 
-def in_partition(values: Iterable[tuple[str, str]], partition: Partition) -> bool:
-    """Whether an input file with these partition values may hold rows of the partition: none of them says otherwise."""
+def in_partition(values: Partition, partition: Partition, columns: pa.Schema) -> bool:
+    """Whether an input file with these partition values may hold rows of the partition: none of them says otherwise.
+
+    Args:
+        values: the file's own partition values.
+        partition: as `read_partition` spells it.
+        columns: the table's columns: values are compared as their types, so that `05` is the number 5.
+
+    Raises:
+        InputSchemaError: one of the file's values is not of its column's type.
+    """
     wanted = dict(partition)
-    return all(wanted.get(name, value) == value for name, value in values)
+    return all(
+        _typed(name, value, columns.field(name).type) == wanted[name] for name, value in values if name in wanted
+    )
+
+
+@lru_cache(maxsize=4096)
+def _typed(name: str, value: str | None, kind: pa.DataType) -> str | None:
+    """The value in its one spelling, that of `read_partition`."""
+    if value is None:
+        return None
+    try:
+        return str(pa.scalar(value).cast(kind).as_py())
+    except pa.ArrowInvalid as error:
+        raise InputSchemaError(
+            f"the partition folder {partition_folder(((name, value),))!r} has no value of type {kind}, the type of column "
+            f"{name!r}"
+        ) from error

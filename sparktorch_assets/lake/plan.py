@@ -107,7 +107,7 @@ def make_plan(
         TableError: the input cannot be read, or the output is a table that this library did not make, or one with other
             partitions.
     """
-    files = [file for file in list_data_files(input_table) if in_partition(file.partition, partition)]
+    files = [file for file in list_data_files(input_table) if in_partition(file.partition, partition, schema)]
     shards = make_shards(
         files,
         read_footers(files, where),

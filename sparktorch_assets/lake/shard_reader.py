@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.delta_types import conform
+from sparktorch_assets.lake.deletions import KeptRows, unpack_rows
+from sparktorch_assets.lake.file_columns import FileColumns
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.footers import footer_bytes, footer_digest
 from sparktorch_assets.lake.group_filter import may_match
@@ -28,7 +30,7 @@ class ShardReader:
     """One open shard.
 
     Raises:
-        TableError: the file is gone, or is not the one that was planned.
+        TableError: the file is gone, is not the one that was planned, or has columns that cannot be read as the table's.
     """
 
     def __init__(self, shard: Shard, schema: pa.Schema, where: Sequence[RowFilter] = ()) -> None:
@@ -39,7 +41,7 @@ class ShardReader:
             schema: the columns that are wanted, in the table's types.
             where: row groups in which no row can pass are left unread; others come with all their rows.
         """
-        self._shard, self._schema = shard, schema
+        self._shard = shard
         self._folder = Folder(shard.file.uri)
         self._opened = self._identity()
         try:
@@ -50,6 +52,7 @@ class ShardReader:
                 metadata=pq.read_metadata(pa.BufferReader(raw)),
                 buffer_size=_BUFFER_BYTES,
                 pre_buffer=False,
+                coerce_int96_timestamp_unit="us",  # nanoseconds hold the years 1677 to 2262 only
             )
         except (OSError, pa.ArrowException) as error:
             raise TableError(f"cannot read {shard.file.uri!r}: {error}") from error
@@ -57,8 +60,11 @@ class ShardReader:
         groups = range(shard.first_group, shard.end_group)
         if footer_digest(raw) != shard.footer_digest:
             raise self._changed()
-        self._groups = [group for group in groups if may_match(self.footer.row_group(group), where)]
-        self.skipped_rows = shard.rows - self._rows(self._groups)
+        self._columns = FileColumns(shard.file, self.footer, schema)
+        tests = shard.file.stored_tests(where)
+        self._groups = [group for group in groups if may_match(self.footer.row_group(group), tests)]
+        self._deleted = self._deleted_rows()
+        self.skipped_rows = shard.rows - self._rows(self._groups) + int(self._deleted.sum())
         """Rows of the row groups that are left unread."""
 
     def __enter__(self) -> Self:
@@ -73,19 +79,19 @@ class ShardReader:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The shard's rows, in the file's order."""
         shard = self._shard
-        present = set(self.footer.schema.to_arrow_schema().names)
-        columns = [name for name in self._schema.names if name in present]
         rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES * shard.rows // max(shard.bytes, 1)))
-        partition = dict(shard.file.partition)
+        kept = KeptRows(self._deleted)
         found = 0
         for batch in self._file.iter_batches(
             batch_size=rows,
             row_groups=self._groups,
-            columns=columns,
+            columns=self._columns.names,
             use_threads=False,
         ):
-            found += batch.num_rows
-            yield conform(batch, self._schema, partition)
+            left = kept.of_next(batch)
+            found += left.num_rows
+            if left.num_rows:
+                yield self._columns.conform(left)
         if found != shard.rows - self.skipped_rows:
             raise self._changed()
         if self._identity() != self._opened:
@@ -93,6 +99,19 @@ class ShardReader:
 
     def _rows(self, groups: Iterable[int]) -> int:
         return sum(self.footer.row_group(group).num_rows for group in groups)
+
+    def _deleted_rows(self) -> np.ndarray:
+        """The mask of the rows of the groups that are read; empty where the table deleted none of the shard."""
+        shard = self._shard
+        if not shard.deleted:
+            return np.empty(0, bool)
+        groups = range(shard.first_group, shard.end_group)
+        mask = unpack_rows(shard.deleted, self._rows(groups))
+        ends = np.cumsum([self._rows([group]) for group in groups])[:-1]
+        return np.concatenate(
+            [part for group, part in zip(groups, np.split(mask, ends), strict=True) if group in self._groups]
+            or [mask[:0]]
+        )
 
     def _identity(self) -> FileIdentity:
         """The file as it is now, if it is the one that was planned."""

@@ -5,11 +5,13 @@ machine, which is what makes parts reusable.
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sparktorch_assets.lake.data_files import DataFile
+from sparktorch_assets.lake.deletions import pack_rows, unpack_rows
 from sparktorch_assets.lake.footers import Footer, RowGroup
 from sparktorch_assets.lake.part_file import part_path
 from sparktorch_assets.lake.partition import Partition
@@ -18,7 +20,7 @@ from sparktorch_assets.tasks.file_identity import FileIdentity
 TARGET_ROWS = 500_000
 TARGET_BYTES = 128 << 20
 """Uncompressed. A shard ends at the first row group with which it reaches either; a row group is never split."""
-_FORMAT = 1
+_FORMAT = 2
 """Raise it when parts change in a way that no digest shows (this library's own arithmetic, the parts' layout)."""
 
 
@@ -31,6 +33,9 @@ class Shard:
     first_group: int
     end_group: int
     rows: int
+    """Without those that the table deleted."""
+    deleted: bytes = b""
+    """Which of the groups' rows the table deleted: one bit a row, the lowest first; empty for none."""
     bytes: int
     """Uncompressed."""
     footer_digest: str
@@ -71,23 +76,30 @@ def make_shards(
                 [_FORMAT, digest, file.path, file.size_bytes, file.modified_ms, file.partition, footer.digest]
             ).encode()
         )
+        deleted = unpack_rows(file.deleted, footer.rows if file.deleted else 0)
+        carried = replace(file, deleted=b"")  # a shard travels with the bits of its own rows alone
+        starts = list(itertools.accumulate((group.rows for group in footer.row_groups), initial=0))
         for first, end in _cut(footer.row_groups, target_rows, target_bytes):
             groups = footer.row_groups[first:end]
-            if not any(group.may_match for group in groups):
+            gone = deleted[starts[first] : starts[end]]
+            rows = starts[end] - starts[first] - int(gone.sum())
+            if not rows or not any(group.may_match for group in groups):
                 continue
+            bits = pack_rows(gone)
             fingerprint = identity.copy()
-            fingerprint.update(f"{first}:{end}".encode())
+            fingerprint.update(f"{first}:{end}".encode() + bits)
             shards.append(
                 Shard(
                     fingerprint=fingerprint.hexdigest()[:32],
-                    file=file,
+                    file=carried,
                     first_group=first,
                     end_group=end,
-                    rows=sum(group.rows for group in groups),
+                    rows=rows,
                     bytes=sum(group.bytes for group in groups),
                     footer_digest=footer.digest,
                     seen=footer.seen,
                     partition=partition,
+                    deleted=bits,
                 )
             )
     return shards

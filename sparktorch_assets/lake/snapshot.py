@@ -2,22 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.folder import Folder, local_path
+from sparktorch_assets.lake.logged_files import logged_files
 from sparktorch_assets.lake.partition import Partition
+from sparktorch_assets.lake.protocol import check_readable
 from sparktorch_assets.lake.writable import write_obstacles
-
-_UNREADABLE = {"deletionVectors", "columnMapping"}
-"""Reader features under which a file's rows or names are not what the file says."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,9 +24,12 @@ class SnapshotPart:
     """One file of a snapshot."""
 
     path: str
+    """Relative to the table's root."""
     size_bytes: int
     rows: int
-    partition: tuple[tuple[str, str], ...] = ()
+    partition: Partition = ()
+    logged_path: str = ""
+    """The path as the log spells it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +63,11 @@ def open_delta(table: str, version: int | None = None) -> DeltaTable | None:
     Raises:
         TableError: the table uses features under which its files alone do not tell its rows.
     """
+    path = local_path(table)
+    if path is not None and _misread(path):
+        if Folder(table).is_folder("_delta_log"):
+            check_root(table)
+        return None
     try:
         delta = DeltaTable(table, version=version)
     except TableNotFoundError:
@@ -69,61 +76,48 @@ def open_delta(table: str, version: int | None = None) -> DeltaTable | None:
         if Folder(table).info() is not None:  # a single file: delta-rs looks for a folder of that name
             return None
         raise TableError(f"cannot read the Delta table {table!r}: {error}") from error
-    features = _UNREADABLE.intersection(delta.protocol().reader_features or ())
-    if features and "deletionVectors" in features and not _has_deletion_vectors(delta):
-        features -= {"deletionVectors"}
-    if features:
-        raise TableError(
-            f"the Delta table {table!r} uses {', '.join(sorted(features))}: its files alone do not tell its rows. "
-            f"Rewrite it without (for deletion vectors: REORG TABLE ... APPLY (PURGE))"
-        )
+    check_readable(table, delta)
     return delta
 
 
-def _has_deletion_vectors(delta: DeltaTable) -> bool:
-    actions = pa.table(delta.get_add_actions())
-    vectors = [name for name in actions.column_names if "deletion" in name.lower()]
-    return any(actions[name].null_count < len(actions) for name in vectors)
+def check_root(table: str) -> None:
+    """Raise TableError where delta-rs would look for the table in another folder: it decodes a local path once too often,
+    however the path is given."""
+    path = local_path(table)
+    if path is not None and _misread(path):
+        raise TableError(
+            f"{table!r}: delta-rs, which reads and writes the tables' logs, takes {unquote(path)!r} for this path. Choose a "
+            f"path without a backslash and without a percent sign before two hexadecimal digits"
+        )
+
+
+def _misread(path: str) -> bool:
+    return unquote(path, errors="surrogateescape") != path or "\\" in path
 
 
 def read_snapshot(table: str, version: int | None = None) -> Snapshot:
     """The table's parts at `version`, or at the latest one; an empty snapshot where there is no table."""
     delta = open_delta(table, version)
     if delta is None:
+        check_root(table)
         return Snapshot(version=None, parts={}, schema=None)
+    files = logged_files(table, delta)
     return Snapshot(
         version=delta.version(),
-        parts=_parts(delta),
+        parts={
+            file.path: SnapshotPart(
+                path=file.path,
+                logged_path=file.logged_path,
+                size_bytes=file.size_bytes,
+                rows=file.rows or 0,
+                partition=file.partition,
+            )
+            for file in files
+        },
         schema=pa.schema(delta.schema().to_arrow()),
         partition_by=tuple(delta.metadata().partition_columns),
-        write_obstacles=write_obstacles(delta),
+        write_obstacles=write_obstacles(table, delta, files),
     )
-
-
-def _parts(delta: DeltaTable) -> dict[str, SnapshotPart]:
-    actions = pa.table(delta.get_add_actions())
-    rows: Any = (
-        pc.fill_null(actions["num_records"], 0).to_pylist()
-        if "num_records" in actions.column_names
-        else [0] * len(actions)
-    )
-    partitions = actions["partition"].to_pylist() if "partition" in actions.column_names else [None] * len(actions)
-    return {
-        path: SnapshotPart(
-            path=path,
-            size_bytes=size,
-            rows=count,
-            partition=partition_texts(partition),
-        )
-        for path, size, count, partition in zip(
-            actions["path"].to_pylist(), actions["size_bytes"].to_pylist(), rows, partitions, strict=True
-        )
-    }
-
-
-def partition_texts(values: Mapping[str, Any] | None) -> Partition:
-    """Partition values as text; nulls are left out."""
-    return tuple(sorted((name, str(value)) for name, value in (values or {}).items() if value is not None))
 
 
 def same_columns(one: pa.Schema | None, other: pa.Schema) -> bool:

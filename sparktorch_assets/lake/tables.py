@@ -1,12 +1,16 @@
 """Questions about a table: its columns, version, number of rows, first rows."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparktorch_assets.lake.data_files import list_data_files
-from sparktorch_assets.lake.delta_types import conform
+from sparktorch_assets.errors import InputSchemaError
+from sparktorch_assets.lake.data_files import DataFile, list_data_files
+from sparktorch_assets.lake.deletions import KeptRows, unpack_rows
+from sparktorch_assets.lake.delta_types import check_names, comparable, holds_all
+from sparktorch_assets.lake.file_columns import FileColumns
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.footers import read_footers
 from sparktorch_assets.lake.snapshot import data_version_of, open_delta, read_snapshot
@@ -16,23 +20,62 @@ def table_schema(table: str) -> pa.Schema:
     """The table's columns: from its Delta log, else what its Parquet files have together.
 
     Raises:
-        TableError: there is no such table, or its files disagree about a column's type.
+        TableError: there is no such table, or it cannot be read right.
+        InputSchemaError: its files disagree about a column's type, or its columns' names are not distinct.
     """
     delta = open_delta(table)
     if delta is not None:
-        return pa.schema(delta.schema().to_arrow())
+        schema = pa.schema([field.remove_metadata() for field in pa.schema(delta.schema().to_arrow())])
+        check_names(schema.names)
+        return schema
     files = list_data_files(table)
-    return merged_schema([footer.schema for footer in read_footers(files)], files[0].partition)
-
-
-def merged_schema(schemas: list[pa.Schema], partition: tuple[tuple[str, str], ...] = ()) -> pa.Schema:
-    """One schema for files that may lack each other's columns; partition columns are strings, at the end."""
-    distinct = list(dict.fromkeys(schema.remove_metadata() for schema in schemas))
-    merged = distinct[0] if len(distinct) == 1 else pa.unify_schemas(distinct, promote_options="permissive")
-    for name, _ in partition:
+    footers = read_footers(files)
+    merged = merged_schema(dict(zip((file.path for file in files), (footer.schema for footer in footers), strict=True)))
+    for name, _ in files[0].partition:
         if name not in merged.names:
             merged = merged.append(pa.field(name, pa.string()))
+    check_names(merged.names)
     return merged
+
+
+def merged_schema(schemas: Mapping[str, pa.Schema]) -> pa.Schema:
+    """One schema for files that may lack each other's columns, and have narrower types for some.
+
+    Args:
+        schemas: path -> the file's columns.
+
+    Raises:
+        InputSchemaError: no one type shows all values of a column in all files, or a file's names are not distinct.
+    """
+    distinct: dict[pa.Schema, str] = {}
+    for path, schema in schemas.items():
+        distinct.setdefault(schema.remove_metadata(), path)
+    for schema in distinct:
+        check_names(schema.names)
+    if len(distinct) == 1:
+        return next(iter(distinct))
+    columns: dict[str, pa.Field] = {}
+    first: dict[str, str] = {}
+    for schema, path in distinct.items():
+        for field in map(comparable, schema):
+            first.setdefault(field.name, path)
+            columns[field.name] = _merged(columns.get(field.name, field), field, first[field.name], path)
+    return pa.schema(list(columns.values()))
+
+
+def _merged(known: pa.Field, field: pa.Field, known_path: str, path: str) -> pa.Field:
+    if known.type == field.type:
+        return known
+    try:
+        both = pa.unify_schemas([pa.schema([known]), pa.schema([field])], promote_options="permissive").field(0)
+        if holds_all(both.type, known.type) and holds_all(both.type, field.type):
+            return both
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        pass
+    raise InputSchemaError(
+        f"column {field.name!r} is {known.type} in {known_path!r} and {field.type} in {path!r}, and no type shows the values of "
+        f"both as they are. Write the files again with one type"
+    )
 
 
 def has_table(table: str) -> bool:
@@ -54,10 +97,11 @@ def data_version(table: str) -> str:
 
 
 def row_count(table: str) -> int:
-    """The number of rows that readers see, from the log's statistics or the files' footers."""
-    if open_delta(table) is not None:
-        return read_snapshot(table).rows
-    return sum(footer.rows for footer in read_footers(list_data_files(table)))
+    """The number of rows that readers see, from the log's statistics where it has them, else from the files' footers."""
+    files = list_data_files(table)
+    untold = [file for file in files if file.rows is None]
+    total = sum(footer.rows for footer in read_footers(untold)) + sum(file.rows or 0 for file in files)
+    return total - sum(int.from_bytes(file.deleted, "little").bit_count() for file in files)
 
 
 def preview(table: str, rows: int) -> list[dict[str, Any]]:
@@ -65,10 +109,16 @@ def preview(table: str, rows: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     schema = table_schema(table)
     for file in list_data_files(table) if rows > 0 else []:
-        with Folder(file.uri).open_input() as source, pq.ParquetFile(source) as parquet:
-            for batch in parquet.iter_batches(batch_size=rows - len(found)):
-                found += conform(batch, schema, dict(file.partition)).to_pylist()
-                break
-        if len(found) >= rows:
-            break
-    return found[:rows]
+        for batch in _read(file, schema, rows):
+            found += batch.slice(0, rows - len(found)).to_pylist()
+            if len(found) == rows:
+                return found
+    return found
+
+
+def _read(file: DataFile, schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    with Folder(file.uri).open_input() as source, pq.ParquetFile(source, coerce_int96_timestamp_unit="us") as parquet:
+        columns = FileColumns(file, parquet.metadata, schema)
+        kept = KeptRows(unpack_rows(file.deleted, parquet.metadata.num_rows if file.deleted else 0))
+        for batch in parquet.iter_batches(batch_size=batch_rows, columns=columns.names):
+            yield columns.conform(kept.of_next(batch))

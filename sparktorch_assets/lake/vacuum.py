@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.folder import Folder, FolderEntry
@@ -150,4 +151,4 @@ def _removed_in(folder: Folder, commit: str) -> Iterator[str]:
         for line in log.read().splitlines():
             remove = json.loads(line).get("remove")
             if remove is not None:
-                yield remove["path"]
+                yield unquote(remove["path"])

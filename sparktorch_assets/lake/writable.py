@@ -5,11 +5,13 @@ again, so a table with rules that files could break is refused before anything i
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deltalake import DeltaTable
 
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.logged_files import LoggedFile
 from sparktorch_assets.lake.stats import LEADING_COLUMNS
 
 _HARMLESS_FEATURES = frozenset(
@@ -28,6 +30,7 @@ _HARMLESS_FEATURES = frozenset(
         "timestampNtz",
         "v2Checkpoint",
         "v2Checkpoint-preview",
+        "variantType",
         "vacuumProtocolCheck",
     }
 )
@@ -38,8 +41,14 @@ _COLUMN_RULES = {
 }
 
 
-def write_obstacles(delta: DeltaTable) -> tuple[str, ...]:
-    """Why parts must not be added to or removed from this table, one phrase per reason; empty when they may be."""
+def write_obstacles(table: str, delta: DeltaTable, files: Sequence[LoggedFile]) -> tuple[str, ...]:
+    """Why parts must not be added to or removed from this table, one phrase per reason; empty when they may be.
+
+    Args:
+        table: its path or URI.
+        delta: the table at the version in question.
+        files: that version's files.
+    """
     properties = delta.metadata().configuration
     found = [
         f"the constraint {key.removeprefix('delta.constraints.')!r} ({rule})"
@@ -50,6 +59,17 @@ def write_obstacles(delta: DeltaTable) -> tuple[str, ...]:
         found.append("the property delta.appendOnly, under which no part may be removed")
     if properties.get("delta.columnMapping.mode", "none") != "none":
         found.append("column mapping, under which files hold other column names than the table")
+    if any(file.deleted for file in files):
+        # delta-rs cannot name the vector in a remove action, and a file is removed only together with its vector.
+        found.append(
+            "deletion vectors, which somebody's DELETE, UPDATE or MERGE left (REORG TABLE ... APPLY (PURGE) applies them)"
+        )
+    version = delta.version()
+    if Folder(table).info(f"_delta_log/{version:020}.json") is None:
+        found.append(
+            f"a log without the JSON file of its version {version}, in place of which there is a checkpoint alone: delta-rs "
+            f"cannot commit on it (any commit of another writer, such as Spark, mends that)"
+        )
     if "delta.dataSkippingStatsColumns" in properties or not 0 <= _indexed_columns(properties) <= LEADING_COLUMNS:
         found.append(
             "a property delta.dataSkipping..., for columns of which our files have no bounds (delta-rs would leave out rows)"

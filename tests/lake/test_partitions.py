@@ -1,13 +1,18 @@
 """One partition at a time: its own rows and files, and nothing else, whoever works beside it."""
 
 import datetime as dt
+import decimal
 import json
+import os
+from urllib.parse import quote
 
+import duckdb
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable, QueryBuilder, write_deltalake
 from lake_scorer import rows_of
 
 from sparktorch_assets.errors import CommitConflictError, InputSchemaError, TableError, TaskError
@@ -17,7 +22,7 @@ from sparktorch_assets.lake.partition import read_partition
 from sparktorch_assets.lake.plan import make_plan
 from sparktorch_assets.lake.refresh import commit_plan
 from sparktorch_assets.lake.shard_reader import ShardReader
-from sparktorch_assets.lake.tables import table_schema, table_version
+from sparktorch_assets.lake.tables import preview, row_count, table_schema, table_version
 from sparktorch_assets.lake.vacuum import vacuum
 from sparktorch_assets.tally import Tally
 
@@ -200,7 +205,14 @@ def test_a_partition_has_one_spelling(kind, value, spelled, typed):
         (pa.string(), {"day": "1"}, InputSchemaError, "no column 'day'.*Known: ds"),
         (pa.float64(), {"ds": "1"}, InputSchemaError, "has type double; partition by a string"),
         (pa.date32(), {"ds": "soon"}, TaskError, "'soon' is no date32"),
-        (pa.string(), {"ds": "a/b"}, TaskError, "becomes a folder's name"),
+        (pa.string(), {"ds": "x" * 253}, TaskError, "becomes a folder's name, percent-encoded, of more than 255 bytes"),
+        (pa.string(), {"ds": "ü" * 127}, TaskError, "of more than 255 bytes"),
+        (pa.string(), {"ds": ""}, TaskError, "readers of Delta tables take '' for a null"),
+        (pa.string(), {"ds": "__HIVE_DEFAULT_PARTITION__"}, TaskError, "for a null; give these rows another value"),
+        (pa.string(), {"ds": None}, TaskError, "a null is no partition"),
+        (pa.string(), {"ds": "\ud800"}, TaskError, "is no string"),
+        (pa.int32(), {"ds": True}, TaskError, "True is no int32"),
+        (pa.timestamp("us"), {"ds": "2013-01-01"}, InputSchemaError, "partition by a string, a whole number or a date"),
     ],
 )
 def test_a_partition_that_cannot_be_is_named(kind, given, error, message):
@@ -223,3 +235,157 @@ def test_typed_columns_partition_as_strings_do(tmp_path, kind, values):
     assert (refresh.rows, len(refresh.new), len(refresh.obsolete)) == (2, 2, 2)  # the other row group is left out
     score(plan(source, table, last, weight=5), weight=5)
     assert found(table) == [(row["id"], row["x"], row["ds"], row["x"] * (5 if row["x"] > 1 else 1)) for row in rows.to_pylist()]  # fmt: skip
+
+
+ODD = [
+    "a b",
+    "50%",
+    "%20",
+    "%2520",
+    "#1",
+    "a+b",
+    "a=b",
+    "ü€",
+    "a/b",
+    "..",
+    "a'b",
+    '"',
+    "x\ny",
+    "*",
+    "05",
+    "null",
+    " ",
+    "?",
+    ":",
+]
+
+
+@pytest.mark.parametrize("value", ODD)
+@pytest.mark.parametrize("kind", ["column", "folders", "delta"])
+def test_odd_values_are_partitions_like_any_other(tmp_path, value, kind):
+    """Found in the input however it is laid out, committed, found again, replaced, widened, vacuumed, and read alike by
+    everybody."""
+    source, table = tmp_path / "source", tmp_path / "table"
+    rows = pa.table({"id": ["a", "b", "c", "d"], "x": [1, 2, 3, 4], "ds": [value, value, "other", None]})
+    if kind == "column":
+        source.mkdir()
+        pq.write_table(rows, source / "one.parquet", row_group_size=1)
+    elif kind == "folders":
+        pq.write_to_dataset(rows, source, partition_cols=["ds"])
+    else:
+        write_deltalake(str(source), rows, partition_by=["ds"])
+    wanted = [("a", 1, value, 1), ("b", 2, value, 2)]
+    assert preview(str(source), 9) != []
+    score(plan(source, table, {"ds": "other"}))
+    score(plan(source, table, {"ds": value}))
+    encoded = quote(value, safe="").replace(quote("ü€"), "ü€")
+    assert {folder.name for folder in table.glob("ds=*")} == {f"ds={encoded}", "ds=other"}
+    assert found(table) == sorted([*wanted, ("c", 3, "other", 3)])
+    assert not plan(source, table, {"ds": value})[0].changes
+    score(plan(source, table, {"ds": value}, weight=5), weight=5)
+    score(plan(source, table, {"ds": value}, weight=5, more=[("z", pa.int64())]), weight=5)  # an overwrite
+    score(plan(source, table, {"ds": value}, weight=6, more=[("z", pa.int64())]), weight=6)
+    assert len(vacuum(str(table), retention_hours=0).files) >= 3
+    wanted = sorted([("a", 1, value, 6), ("b", 2, value, 12), ("c", 3, "other", 3)])
+    assert found(table) == wanted
+    delta = DeltaTable(str(table))
+    readers = {
+        "pyarrow, filtered": delta.to_pyarrow_table(filters=[("ds", "=", value)]),
+        "DataFusion": pa.table(
+            QueryBuilder().register("t", delta).execute("select id, x, ds, y from t where ds <> 'other'")
+        ),
+        "polars": pl.scan_delta(str(table)).filter(pl.col("ds") == value).collect().to_arrow(),
+        "DuckDB": duckdb.connect().from_arrow(delta.to_pyarrow_dataset()).filter("ds <> 'other'").to_arrow_table(),
+    }
+    for name, read in readers.items():
+        assert sorted(tuple(row.values()) for row in read.select(["id", "x", "ds", "y"]).to_pylist()) == wanted[:2], (
+            name
+        )
+
+
+def test_a_part_of_an_odd_partition_that_was_removed_lately_stays(tmp_path):
+    """Readers of the version before may be at work, however old the part itself is."""
+    source, table = tmp_path / "source", tmp_path / "table"
+    source.mkdir()
+    pq.write_table(pa.table({"id": ["a"], "x": [1], "ds": ["a b%"]}), source / "one.parquet")
+    for weight in (1, 2):
+        score(plan(source, table, {"ds": "a b%"}, weight=weight), weight=weight)
+    for part in table.rglob("*.parquet"):
+        os.utime(part, (0, 0))
+    assert vacuum(str(table), retention_hours=1).files == ()
+    assert len(vacuum(str(table), retention_hours=0).files) == 1
+
+
+TYPED = {
+    pa.int64(): [5, -1, None],
+    pa.int8(): [5, 6, None],
+    pa.date32(): [dt.date(2013, 1, 2), dt.date(1, 1, 1), None],
+    pa.bool_(): [True, False, None],
+    pa.float64(): [0.1, -2.5, None],
+    pa.decimal128(5, 2): [decimal.Decimal("1.50"), decimal.Decimal("0.01"), None],
+    pa.timestamp("us", "UTC"): [
+        dt.datetime(2013, 1, 1, 1, 2, 3, 4, dt.UTC),
+        dt.datetime(1013, 1, 1, tzinfo=dt.UTC),
+        None,
+    ],
+    pa.timestamp("us"): [dt.datetime(2013, 1, 1, 1, 2, 3), dt.datetime(9999, 12, 31, 23, 59, 59, 999999), None],  # noqa: DTZ001
+    pa.string(): ["a b", "ü/%", None],
+}
+
+
+@pytest.mark.parametrize("kind", TYPED)
+def test_inputs_have_partitions_of_any_type(tmp_path, kind):
+    """Nulls, times, fractions: what stands in the log comes back as the column's own values."""
+    rows = pa.table({"x": [1, 2, 3], "ds": pa.array(TYPED[kind], kind)})
+    write_deltalake(str(tmp_path), rows, partition_by=["ds"])
+    columns = table_schema(str(tmp_path))
+    shards = make_plan(str(tmp_path), str(tmp_path / "out"), schema=columns, digest="d").new
+    read = []
+    for shard in shards:
+        with ShardReader(shard, columns) as reader:
+            read += [row for batch in reader.batches() for row in batch.to_pylist()]
+    assert sorted(read, key=lambda row: row["x"]) == rows.to_pylist()
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_folders_text_is_a_value_of_the_columns_type(tmp_path, inside):
+    """`m=05` is the number 5 where files know that `m` is a number, and the text `05` where nobody does. The folder's value
+    counts more than the file's, as in Spark."""
+    source, table = tmp_path / "source", tmp_path / "table"
+    for folder, x in (("m=05", 1), ("m=06", 2), ("m=__HIVE_DEFAULT_PARTITION__", 3)):
+        (source / folder).mkdir(parents=True)
+        rows = {"id": ["a"], "x": [x], **({"m": [99]} if inside else {})}
+        pq.write_table(pa.table(rows), source / folder / "a.parquet")
+    value = 5 if inside else "05"
+    assert [row["m"] for row in preview(str(source), 9)] == ([5, 6, None] if inside else ["05", "06", None])[:9]
+    columns = table_schema(str(source))
+    partition, where = read_partition({"m": "05"}, columns)
+    assert (partition, where[0].value) == ((("m", str(value)),), value)
+    (shard,) = make_plan(str(source), str(table), schema=columns, digest="d", partition=partition, where=where).new
+    with ShardReader(shard, columns, where) as reader:
+        assert [row["m"] for batch in reader.batches() for row in batch.to_pylist()] == [value]
+
+
+def test_a_folder_that_is_no_value_of_the_columns_type_is_refused(tmp_path):
+    (tmp_path / "m=x").mkdir()
+    pq.write_table(pa.table({"x": [1], "m": [5]}), tmp_path / "m=x" / "a.parquet")
+    with pytest.raises(TableError, match="the partition's value m=x is no int64"):
+        preview(str(tmp_path), 1)
+    columns = table_schema(str(tmp_path))
+    partition, where = read_partition({"m": 5}, columns)
+    with pytest.raises(InputSchemaError, match="'m=x' has no value of type int64, the type of column 'm'"):
+        make_plan(str(tmp_path), str(tmp_path / "t"), schema=columns, digest="d", partition=partition, where=where)
+
+
+def test_files_of_different_partition_columns_are_refused(tmp_path):
+    for folder in ("m=1", "n=1"):
+        (tmp_path / folder).mkdir()
+        pq.write_table(pa.table({"x": [1]}), tmp_path / folder / "a.parquet")
+    with pytest.raises(TableError, match=r"different partition columns \('m=1/a.parquet' and 'n=1/a.parquet'\)"):
+        table_schema(str(tmp_path))
+
+
+def test_binary_partitions_are_refused(tmp_path):
+    write_deltalake(str(tmp_path), pa.table({"x": [1], "ds": [b"a"]}), partition_by=["ds"])
+    with pytest.raises(TableError, match="partitioned by 'ds', which is binary"):
+        row_count(str(tmp_path))
