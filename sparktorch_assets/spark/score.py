@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 import pyarrow as pa
 
 from sparktorch_assets.errors import TaskError
-from sparktorch_assets.lake.delta_types import storage_schema
+from sparktorch_assets.lake.delta_types import readable_schema, storage_schema
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.partition import read_partition
 from sparktorch_assets.lake.plan import Plan, make_plan
@@ -188,7 +188,7 @@ def _plan(
         raise TaskError(
             f"task {task.name!r}: input and output are the same table, {output_table!r}; give it another output"
         )
-    columns = storage_schema(table_schema(input_table))
+    columns = readable_schema(table_schema(input_table))
     partition, where = read_partition(given, columns)
     schema = storage_schema(output_schema(task, columns))
     for name, _ in partition:

@@ -7,13 +7,13 @@ comparison of them, passes none of these tests.
 import json
 import os
 import shutil
-from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from deltalake import DeltaTable
+from jobs_here import JobsHere
 from safetensors.torch import save_file
 
 from sparktorch_assets.errors import ModelError, SparktorchError, TableError
@@ -40,26 +40,6 @@ class Watched(torch.nn.Module):
         while self.on_batch:
             self.on_batch.pop()()
         return self.weight[c_BK[:, 0]]
-
-
-class _Jobs:
-    """As much of a session as `score_table` uses: jobs run in this process."""
-
-    def __init__(self):
-        self.sparkContext = SimpleNamespace(defaultParallelism=1)
-        self.conf = SimpleNamespace(get=lambda key, default=None: "local[1]" if key == "spark.master" else default)
-
-    def range(self, _start, end, _step, _partitions):
-        self._numbers = range(end)
-        return self
-
-    def mapInArrow(self, function, _schema):
-        self._function = function
-        return self
-
-    def collect(self):
-        batches = [pa.RecordBatch.from_pydict({"id": [number]}) for number in self._numbers]
-        return [row for batch in batches for found in self._function([batch]) for row in found.to_pylist()]
 
 
 TASK = MlTask(
@@ -99,7 +79,7 @@ class Lake:
 
     def score(self, table="out"):
         return score_table(
-            _Jobs(),
+            JobsHere(),
             TASK,
             input_table=str(self.input),
             output_table=str(self.root / table),
@@ -229,7 +209,7 @@ def test_a_model_that_changes_while_it_is_brought_up_is_not_kept(lake):
     loader = Switches(lake.models)
     options = {"input_table": str(lake.input), "output_table": str(lake.table), "model_loader": loader}
     with pytest.raises(SparktorchError):
-        score_table(_Jobs(), TASK, **options)
+        score_table(JobsHere(), TASK, **options)
     switch(lake.models, "", "one")
     lake.score("fresh")
     assert lake.classes("fresh") == _expected(lake)
