@@ -4,7 +4,7 @@ schema says which of them is which column today. Renaming a column, or dropping 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -19,14 +19,15 @@ Test = TypeVar("Test", bound=Any)
 class ColumnMapping:
     """How to find a table's columns in its files. The same for all files of a version."""
 
-    mode: Literal["name", "id"]
+    mode: str
+    """`name` or `id`."""
     schema: pa.Schema
     """The table's columns; the fields' metadata hold the names and numbers that files have."""
 
     def logical(self, stored: pa.Schema) -> list[pa.Field | None]:
         """Each of the file's columns under the table's name, fields of structs included; `None` where the table has no
         such column (any more)."""
-        known = {self._key(field): field for field in self.schema}
+        known: dict[str | None, pa.Field] = {self._key(field): field for field in self.schema}
         return [self._renamed(field, known.get(self._stored_key(field))) for field in stored]
 
     def stored_tests(self, tests: Sequence[Test]) -> tuple[Test, ...]:
@@ -38,7 +39,7 @@ class ColumnMapping:
 
     def _key(self, field: pa.Field) -> str:
         metadata = field.metadata or {}
-        return metadata.get(_ID if self.mode == "id" else _PHYSICAL, field.name.encode()).decode()
+        return str(metadata.get(_ID if self.mode == "id" else _PHYSICAL, field.name.encode()), "utf-8")
 
     def _stored_key(self, field: pa.Field) -> str | None:
         if self.mode == "name":
@@ -51,7 +52,7 @@ class ColumnMapping:
 
     def _renamed_type(self, stored: pa.DataType, table: pa.DataType) -> pa.DataType:
         if pa.types.is_struct(stored) and pa.types.is_struct(table):
-            known = {self._key(field): field for field in table}
+            known: dict[str | None, pa.Field] = {self._key(field): field for field in table}
             # Fields that the table has no more get names that it cannot have, so that nothing takes them for its own.
             return pa.struct(
                 [

@@ -139,7 +139,7 @@ def holds_all(table: pa.DataType, stored: pa.DataType) -> bool:  # noqa: PLR0911
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return any(test(kind) for test in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))
 
 
 def _is_bytes(kind: pa.DataType) -> bool:

@@ -36,9 +36,9 @@ class PartFile:
     partition: Partition = ()
 
 
-def part_path(fingerprint: str, partition: Iterable[tuple[str, str]] = ()) -> str:
+def part_path(fingerprint: str, partition: Partition = ()) -> str:
     """Where the part of that fingerprint lies, relative to its table's root."""
-    folder = partition_folder(tuple(partition))
+    folder = partition_folder(partition)
     return f"{folder}/part-{fingerprint}.parquet" if folder else f"part-{fingerprint}.parquet"
 
 

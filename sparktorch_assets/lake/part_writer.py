@@ -20,6 +20,7 @@ from sparktorch_assets.errors import DiskFullError, TableError
 from sparktorch_assets.lake.encodings import dictionary_columns, no_statistics_columns
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.part_file import PartFile, part_path, verify_part
+from sparktorch_assets.lake.partition import Partition
 from sparktorch_assets.lake.receipt import RECEIPT_KEY, Receipt
 from sparktorch_assets.lake.stats import delta_stats
 from sparktorch_assets.tally import Tally
@@ -40,7 +41,7 @@ class PartWriter:
         *,
         source: pq.FileMetaData | None = None,
         added: Collection[str] = (),
-        partition: tuple[tuple[str, str], ...] = (),
+        partition: Partition = (),
     ) -> None:
         """Open nothing yet.
 

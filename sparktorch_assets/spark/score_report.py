@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sparktorch_assets.lake.partition import Partition
 from sparktorch_assets.spark.scoring import Scoring
 from sparktorch_assets.tally import Tally
 
@@ -61,7 +62,7 @@ class ScoreReport:
     """How this run scored rows or, where it had none to score, how the run did that last scored some."""
     path: Literal["score_table", "spark_ml_predict"] = "score_table"
     """`spark_ml_predict`: the rows came from a DataFrame, through the JVM; there are no shards then, and no resume."""
-    partition: tuple[tuple[str, str], ...] = ()
+    partition: Partition = ()
     """What the refresh was confined to, and what all rows, shards and tallies here are of; empty for the whole table."""
 
     @property
