@@ -40,7 +40,7 @@ class Tally:
     splits: int = 0
     """Batches that did not fit into memory and were halved."""
     ceilings: dict[str, int] = field(default_factory=dict)
-    """`device:length bucket` (0 without texts) -> rows known to fit, where memory ever ran out; the lowest found."""
+    """`device:length bucket` (0 without texts) -> rows known to fit in the end, where memory ran out; the most found."""
     agreement: float | None = None
     """The share of the first rows that got the class that fp32 gives, in another precision; the lowest found."""
     confidence_difference: float | None = None
@@ -50,7 +50,8 @@ class Tally:
         """Add `other`'s numbers to this one's."""
         if other.agreement is not None and other.confidence_difference is not None:
             self.compared(other.agreement, other.confidence_difference)
-        self.keep_below(other.ceilings)
+        for bucket, rows in other.ceilings.items():
+            self.ceilings[bucket] = max(rows, self.ceilings.get(bucket, 0))
         for item in fields(self):
             if item.name in ("agreement", "confidence_difference", "ceilings"):
                 continue
@@ -72,10 +73,10 @@ class Tally:
         self.agreement = min(agreement, 1.0 if self.agreement is None else self.agreement)
         self.confidence_difference = max(confidence_difference, self.confidence_difference or 0.0)
 
-    def keep_below(self, ceilings: Mapping[str, int]) -> None:
-        """Take note of what is known to fit; the lowest counts."""
-        for bucket, rows in ceilings.items():
-            self.ceilings[bucket] = min(rows, self.ceilings.get(bucket, rows))
+    def fits_now(self, device: str, ceilings: Mapping[int, int]) -> None:
+        """Take note of the rows per length bucket that are known to fit on a kind of device, in place of what was known."""
+        others = {bucket: rows for bucket, rows in self.ceilings.items() if not bucket.startswith(f"{device}:")}
+        self.ceilings = others | {f"{device}:{bucket}": rows for bucket, rows in ceilings.items()}
 
     @property
     def balanced(self) -> bool:

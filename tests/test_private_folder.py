@@ -119,9 +119,9 @@ def test_ceilings_of_a_planted_folder_are_not_believed(
         (folder / "model.json").write_text(json.dumps({"0": 1}))
     shared = SharedCeilings("model")
     with caplog.at_level(logging.WARNING):
-        assert shared.read() == {}
-        shared.add({0: 4})
-        assert shared.read() == {}
+        assert shared.read() is None
+        shared.write({0: 4})
+        assert shared.read() is None
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert folder.name in caplog.text
 

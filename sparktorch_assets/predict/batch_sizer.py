@@ -1,12 +1,10 @@
-"""How large the next batch may be: as pinned, or the fastest size found on the first rows; and never again as large as
-what ran out of memory.
-
-Sizes are rows, or padded tokens where rows have lengths. What ran out of memory is remembered as rows per length bucket
-(the longest row's length, rounded up to a power of two), because attention grows faster than tokens do.
+"""How large the next batch may be: as pinned, or the fastest size found on the first rows; and no larger than what fits
+into memory. Sizes are rows, or padded tokens where rows have lengths.
 """
 
 from collections.abc import Mapping
 
+from sparktorch_assets.predict.ceilings import NO_LIMIT, Ceilings
 from sparktorch_assets.predict.failing_share import CALL_ROWS, FailingShare
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
 
@@ -29,11 +27,10 @@ MOST_WINDOW_ROWS = 65_536
 TOKEN_BYTES = 9
 """An int64 id and a bool."""
 
-NO_LIMIT = 1 << 62
-
 
 class BatchSizer:
-    """The limits of the next batch, learnt while predicting; nothing is predicted twice to find them.
+    """The limits of the next batch, learnt while predicting; nothing is predicted twice to find them. It belongs to the one
+    thread that predicts.
 
     Args:
         policy: the task's limits.
@@ -51,7 +48,7 @@ class BatchSizer:
         ceilings: Mapping[int, int] | None = None,
     ) -> None:
         self.has_lengths = has_lengths
-        self.ceilings = dict(ceilings or {})
+        self._ceilings = Ceilings(ceilings)
         self.rows = rows or policy.batch_size or NO_LIMIT
         self.tokens = NO_LIMIT if rows else policy.max_tokens or NO_LIMIT
         self._max_bytes = None if rows else policy.max_bytes
@@ -94,13 +91,20 @@ class BatchSizer:
         row_tokens = max(1, (self._row_bytes or 0) // TOKEN_BYTES)
         return min(MOST_TOKENS, _power_below(row_tokens * self.fitting_rows))
 
+    @property
+    def ceilings(self) -> dict[int, int]:
+        """Rows per length bucket that are known to fit, where memory ran out."""
+        return self._ceilings.known
+
     def most(self, longest: int) -> int:
         """Rows that a batch with a longest row of this many tokens (0 without lengths) may have."""
+        wanted = self._wanted(longest)
+        return min(wanted, self._ceilings.most(length_bucket(longest))) if self._ceilings else wanted
+
+    def _wanted(self, longest: int) -> int:
+        """The same, if memory had no end."""
         by_tokens = max(1, self.tokens // max(1, longest)) if self.has_lengths else NO_LIMIT
-        fits = min(
-            (rows for bucket, rows in self.ceilings.items() if bucket <= length_bucket(longest)), default=NO_LIMIT
-        )
-        return max(1, min(self.rows, by_tokens, self._by_bytes, fits, self._among_failing // max(1, longest)))
+        return max(1, min(self.rows, by_tokens, self._by_bytes, self._among_failing // max(1, longest)))
 
     @property
     def _by_bytes(self) -> int:
@@ -152,17 +156,19 @@ class BatchSizer:
         else:
             self._settle()
 
-    def keep_below(self, ceilings: Mapping[int, int]) -> None:
-        """Start from what an earlier run found to fit."""
-        for bucket, rows in ceilings.items():
-            self.ceilings[bucket] = min(rows, self.ceilings.get(bucket, rows))
+    def went_through(self, rows: int, longest: int) -> None:
+        """Take note that so many rows fitted into memory: the next batch may be larger, where it was bound by that."""
+        if self._ceilings:
+            self._ceilings.went_through(rows, length_bucket(longest), self._wanted(longest))
 
     def out_of_memory(self, rows: int, longest: int) -> None:
         """Take note that so many rows did not fit: half of them may."""
-        bucket = length_bucket(longest)
-        self.ceilings[bucket] = max(1, min(self.ceilings.get(bucket, NO_LIMIT), rows // 2))
+        self._ceilings.out_of_memory(rows, length_bucket(longest))
         if self.searching:
+            tried, sizes = self._size, list(self._rates)
             self._settle()
+            if not sizes or self._size == sizes[-1]:  # larger sizes have gained so far: as large as fits, then
+                self._set(tried)
 
     def _settle(self) -> None:
         self.searching = False

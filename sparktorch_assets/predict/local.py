@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sparktorch_assets.errors import TaskError
@@ -86,13 +86,12 @@ class LocalPredictor:
         }
         self.load_s = time.perf_counter() - started
 
-    def windows(self) -> "TorchModel | UserModel":
-        """The model as the partition predictor drives it, in windows of columns."""
+    def for_run(self, on_rows: Callable[[int], None]) -> "TorchModel | UserModel":
+        """The model as the partition predictor drives it for one run, in windows of columns; `on_rows` is called with the
+        rows of each batch that was predicted."""
         if isinstance(self.model, TorchModel):
-            self.model.serve(self.task, self.batch_size)
-            self.model.sizer.keep_below(self._ceilings)
-            return self.model
-        return UserModel(self.task, self.model, self.batch_size or self.task.batch.batch_size)
+            return self.model.for_run(self.task, self.batch_size, self._ceilings, on_rows)
+        return UserModel(self.task, self.model, self.batch_size or self.task.batch.batch_size, on_rows)
 
 
 def _share_cores(concurrent_slots: int) -> None:

@@ -29,17 +29,16 @@ class SharedCeilings:
         self._folder = PrivateFolder(folder or Path(tempfile.gettempdir()) / f"sparktorch-memory-{os.getuid()}")
         self._name = f"{key}.json"
 
-    def read(self) -> dict[int, int]:
-        """What is known; nothing where no one ran out of memory yet, the file is damaged, or its folder belongs to
-        somebody else."""
+    def read(self) -> dict[int, int] | None:
+        """What is known; `None` where no one ran out of memory yet, the file is damaged, or its folder belongs to somebody
+        else."""
         try:
             return {int(bucket): int(rows) for bucket, rows in json.loads(self._folder.read(self._name)).items()}
-        except (OSError, ValueError, AttributeError):
-            return {}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return None
 
-    def add(self, ceilings: dict[int, int]) -> None:
-        """Put lower ceilings in; losing a race with a sibling costs it one more halving, so no lock is taken."""
-        known = self.read()
-        merged = {bucket: min(rows, known.get(bucket, rows)) for bucket, rows in (known | ceilings).items()}
+    def write(self, ceilings: dict[int, int]) -> None:
+        """What fits now, in place of what was known; losing a race with a sibling costs one more halving, so no lock is
+        taken."""
         with contextlib.suppress(OSError):  # a host without a writable temporary folder learns again each time
-            self._folder.replace(self._name, json.dumps(merged).encode())
+            self._folder.replace(self._name, json.dumps(ceilings).encode())

@@ -3,6 +3,7 @@
 Shapes: B rows of a batch, C classes, E embedding width.
 """
 
+import copy
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.batch_sizer import length_bucket
 from sparktorch_assets.predict.encoded import EncodedFeature
 from sparktorch_assets.predict.failures import Rows
-from sparktorch_assets.predict.precision import COMPARED_ROWS, Agreement, compare, convert, input_dtype
+from sparktorch_assets.predict.precision import COMPARED_ROWS, Comparison, convert, input_dtype
 from sparktorch_assets.predict.transfer import OnTheWay, Transfer
 from sparktorch_assets.tasks.ml_task import MlTask
 
@@ -23,11 +24,38 @@ class Network:
         self.task = task
         self.transfer = Transfer(device)
         self.module = convert(module, task.execution, device)
-        self.agreement: Agreement | None = None
-        """Against fp32 on the first rows; `None` until then, and always for fp32."""
         self._reference = module if task.execution.precision != "fp32" else None
+        self.comparison = None if self._reference is None else Comparison()
+        """With fp32, over the first rows; `None` for fp32 itself."""
         self._dtype = input_dtype(task.execution)
         self._fixed_shapes = task.execution.compile != "none"
+
+    def for_run(self, task: MlTask) -> "Network":
+        """The same network for another run: its first rows are compared anew."""
+        run = copy.copy(self)
+        run.task = task
+        run.comparison = None if self._reference is None else Comparison()
+        return run
+
+    @property
+    def weight_bytes(self) -> int:
+        """Memory that the parameters and buffers take, those of the fp32 network that is compared with included."""
+        networks = [self.module] if self._reference is None else [self.module, self._reference]
+        tensors = [tensor for one in networks for tensor in (*one.parameters(), *one.buffers())]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the first rows may still show that the run must not go on."""
+        return self.comparison is not None and self.comparison.open and self.task.execution.min_agreement is not None
+
+    def decide(self) -> None:
+        """Judge the network by the rows that were compared so far.
+
+        Raises:
+            ModelError: it agrees too little with fp32.
+        """
+        self._check_agreement(now=True)
 
     @torch.inference_mode()
     def run(self, features: list[EncodedFeature], positions: Rows, longest: int) -> OnTheWay:
@@ -45,12 +73,14 @@ class Network:
         Raises:
             ModelError: what the network gave does not fit the labels or the extras, or agrees too little with fp32.
         """
+        if self.comparison is not None:
+            self._check_agreement()  # after a refusal nothing goes on
         rows = len(positions)
         arguments = self.transfer.to_device(self._collate(features, positions, longest))
         logits, embedding = _split(self.module(*self._cast(arguments)))
         logits_BC = self._check_logits(logits, len(arguments[0]) if arguments else rows)[:rows]
-        if self._reference is not None:
-            self._compare(arguments, logits_BC)
+        if self.comparison is not None and self.comparison.open:
+            self._compare(self.comparison, arguments, logits_BC)
         highest_B, class_index_B = logits_BC.max(dim=1)
         # The winner's softmax probability, without the others': with few classes, softmax itself is the slowest step.
         confidence_B = (logits_BC - highest_B[:, None]).exp_().sum(dim=1).reciprocal_()
@@ -85,18 +115,28 @@ class Network:
             return arguments
         return [tensor.to(self._dtype) if tensor.is_floating_point() else tensor for tensor in arguments]
 
-    def _compare(self, arguments: list[torch.Tensor], logits_BC: torch.Tensor) -> None:
-        """Compare the first rows with fp32, once, and let go of the fp32 network."""
+    def _compare(self, comparison: Comparison, arguments: list[torch.Tensor], logits_BC: torch.Tensor) -> None:
+        """Compare these rows with fp32, as far as more are due."""
         assert self._reference is not None
-        rows = min(len(logits_BC), COMPARED_ROWS)
+        rows = min(len(logits_BC), COMPARED_ROWS - comparison.rows)
+        self._move_reference(self.transfer.device)
         reference, _ = _split(self._reference(*(tensor[:rows] for tensor in arguments)))
-        self.agreement = compare(self._check_logits(reference, rows), logits_BC[:rows])
-        self._reference = None
-        floor = self.task.execution.min_agreement
-        if floor is not None and self.agreement.share < floor:
+        comparison.add(self._check_logits(reference, rows), logits_BC[:rows])
+        if not comparison.open:
+            self._move_reference(torch.device("cpu"))  # until the next run: a GPU's memory is for batches
+        self._check_agreement()
+
+    def _move_reference(self, device: torch.device) -> None:
+        if self._reference is not None and self.transfer.device.type != "cpu":
+            with torch.inference_mode(mode=False):  # parameters stay ordinary tensors
+                self._reference.to(device)
+
+    def _check_agreement(self, *, now: bool = False) -> None:
+        floor, comparison = self.task.execution.min_agreement, self.comparison
+        if comparison is not None and comparison.fails(floor, now=now):
             raise ModelError(
-                f"task {self.task.name!r}: in {self.task.execution.precision}, {self.agreement.share:.4f} of the first "
-                f"{rows} rows get the class that fp32 gives, under min_agreement={floor:g}; use a higher precision"
+                f"task {self.task.name!r}: in {self.task.execution.precision}, {comparison.share:.4f} of the first "
+                f"{comparison.rows} rows get the class that fp32 gives, under min_agreement={floor:g}; use a higher precision"
             )
 
     def _check_logits(self, logits: Any, rows: int) -> torch.Tensor:

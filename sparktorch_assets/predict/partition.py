@@ -41,12 +41,14 @@ def predict_keyed(
     predictor: LocalPredictor,
     schema: pa.Schema,
     tally_of: Callable[[K], Tally],
+    on_rows: Callable[[int], None] = lambda _rows: None,
 ) -> Iterator[tuple[K, pa.RecordBatch]]:
     """As `predict_batches`, over record batches that carry a key (the shard that they are of).
 
-    When a record batch of a key comes out, all earlier keys are complete, also those of which no row is left.
+    `on_rows` is called with the rows of each batch that the model predicted, which come out later, in whole windows; it is
+    called from another thread where stages overlap. When a record batch of a key comes out, all earlier keys are complete, also those of which no row is left.
     """
-    yield from Pipeline(predictor, schema, tally_of).run(batches)
+    yield from Pipeline(predictor, schema, tally_of, on_rows).run(batches)
 
 
 def predict_map(

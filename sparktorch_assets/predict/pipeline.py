@@ -32,6 +32,9 @@ K = TypeVar("K")
 _CUT = "__cut__"
 """A column beside the predictions, on the way alone: the rows whose text or sequence was cut."""
 
+HELD_WINDOWS = 16
+"""Windows whose answers wait at most while the network is still compared with fp32: a refused run gives none."""
+
 HOOK_NAMES = ("row_preprocessor", "batch_preprocessor", "row_postprocessor", "batch_postprocessor")
 
 
@@ -69,9 +72,15 @@ class _Answers:
 class Pipeline(Generic[K]):
     """One pass over keyed record batches: chunks queue up, windows are cut from them, predictions flow back into them."""
 
-    def __init__(self, predictor: LocalPredictor, schema: pa.Schema, tally_of: Callable[[K], Tally]) -> None:
+    def __init__(
+        self,
+        predictor: LocalPredictor,
+        schema: pa.Schema,
+        tally_of: Callable[[K], Tally],
+        on_rows: Callable[[int], None],
+    ) -> None:
         self._task = predictor.task
-        self._model = predictor.windows()
+        self._model = predictor.for_run(on_rows)
         self._cuts = any(has_lengths(feature) for feature in self._task.features) and self._model.columns is not None
         self._device = predictor.device
         self._overlaps = predictor.overlaps
@@ -160,13 +169,17 @@ class Pipeline(Generic[K]):
     def _infer(self, items: Iterable["_Chunk[K] | _Window[K]"]) -> Iterator["_Chunk[K] | _Answers"]:
         """Chunks as they come; the answers of a window once the model, if it works asynchronously, has the next one."""
         under_way: deque[tuple[_Window[K], Any]] = deque()
+        last: _Window[K] | None = None
         for item in items:
             if isinstance(item, _Chunk):
                 yield item
                 continue
+            last = item
             under_way.append((item, self._model.start(item.prepared, self._quarantine, self._tally_of(item.key))))
-            while len(under_way) > self._model.late:
+            while len(under_way) > (HELD_WINDOWS if self._model.undecided else self._model.late):
                 yield self._answer(*under_way.popleft())
+        if last is not None:
+            self._model.end(self._tally_of(last.key))
         while under_way:
             yield self._answer(*under_way.popleft())
 

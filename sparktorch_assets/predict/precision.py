@@ -2,7 +2,6 @@
 
 import copy
 import warnings
-from dataclasses import dataclass
 
 import torch
 
@@ -12,17 +11,42 @@ from sparktorch_assets.tasks.execution import Execution
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 COMPARED_ROWS = 256
+"""Of each run, so that none goes on with answers that nobody compared."""
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """Answers against fp32's, over the first rows."""
+class Comparison:
+    """A run's first answers against fp32's."""
 
-    rows: int
-    share: float
-    """Rows with the same class."""
-    confidence_difference: float
-    """The largest difference of a row's confidence."""
+    def __init__(self) -> None:
+        self.rows = 0
+        """Rows that were compared; one for which neither gives finite logits is not."""
+        self.same = 0
+        """Rows with the same class."""
+        self.confidence_difference = 0.0
+        """The largest difference of a row's confidence."""
+        self.open = True
+        """Whether more rows are to be compared."""
+
+    @property
+    def share(self) -> float:
+        """Of the rows, those with the same class."""
+        return self.same / self.rows if self.rows else 1.0
+
+    def add(self, reference_BC: torch.Tensor, found_BC: torch.Tensor) -> None:
+        """Compare logits of the same rows."""
+        reference, found = torch.softmax(reference_BC.float(), dim=1), torch.softmax(found_BC.float(), dim=1)
+        finite = torch.isfinite(reference).all(dim=1), torch.isfinite(found).all(dim=1)
+        both = finite[0] & finite[1]
+        difference = (reference.max(dim=1).values - found.max(dim=1).values).abs()[both]
+        self.rows += int((finite[0] | finite[1]).sum())
+        self.same += int((both & (reference.argmax(dim=1) == found.argmax(dim=1))).sum())
+        self.confidence_difference = max([self.confidence_difference, *difference.tolist()])
+        self.open = self.rows < COMPARED_ROWS
+
+    def fails(self, floor: float | None, *, now: bool = False) -> bool:
+        """Whether the share is under `floor`, or must be so in the end; with `now`, going by the rows so far."""
+        rows = max(self.rows, COMPARED_ROWS) if self.open and not now else self.rows
+        return floor is not None and rows > 0 and (self.same + rows - self.rows) / rows < floor
 
 
 def convert(module: torch.nn.Module, execution: Execution, device: torch.device) -> torch.nn.Module:
@@ -54,11 +78,3 @@ def convert(module: torch.nn.Module, execution: Execution, device: torch.device)
 def input_dtype(execution: Execution) -> torch.dtype | None:
     """What floating inputs are cast to; `None` leaves them."""
     return _DTYPES.get(execution.precision)
-
-
-def compare(reference_BC: torch.Tensor, found_BC: torch.Tensor) -> Agreement:
-    """How far logits agree with fp32's on the same rows."""
-    reference, found = torch.softmax(reference_BC.float(), dim=1), torch.softmax(found_BC.float(), dim=1)
-    same = (reference.argmax(dim=1) == found.argmax(dim=1)).float().mean()
-    difference = (reference.max(dim=1).values - found.max(dim=1).values).abs().max()
-    return Agreement(len(reference_BC), float(same), float(difference))

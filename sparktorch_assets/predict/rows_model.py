@@ -3,6 +3,7 @@ windows of columns.
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,9 @@ class UserModel:
     the output columns. `predict(rows)` yields as many dicts as it got, in order.
     """
 
-    def __init__(self, task: MlTask, model: Any, batch_size: int | None) -> None:
+    def __init__(self, task: MlTask, model: Any, batch_size: int | None, on_rows: Callable[[int], None]) -> None:
         self.task = task
+        self._on_rows = on_rows
         self._batch_size = batch_size
         self._failing = FailingShare()
         self.columns: tuple[str, ...] | None = None  # a user's code may look at any column
@@ -66,6 +68,12 @@ class UserModel:
     late = 0
     """A user's model gives its answers at once."""
 
+    undecided = False
+    """There is nothing to compare a user's model with."""
+
+    def end(self, _tally: Tally) -> None:
+        """Nothing is learnt for the next run."""
+
     def finish(self, predictions: Predictions, _tally: Tally) -> Predictions:
         """What `start` gave."""
         return predictions
@@ -102,13 +110,13 @@ class UserModel:
         predicted = list(self._model.predict(rows))
         self._check_count(len(predicted), len(rows), "predict(rows)")
         self._count(len(rows), tally)
-        prefix = self.task.output_prefix
+        prefix, wanted = self.task.output_prefix, self._kinds.names
         named = [
             {
                 name: row.get(name.removeprefix(prefix), row.get(name))
                 if name != self.task.class_column or row.get("predicted_class") is None
                 else str(row["predicted_class"])
-                for name in self._kinds.names
+                for name in wanted
             }
             for row in predicted
         ]
@@ -120,11 +128,11 @@ class UserModel:
         self._count(batch.num_rows, tally)
         if isinstance(predicted, pa.Table):
             predicted = predicted.combine_chunks()
-        found = {}
+        found, there = {}, set(predicted.schema.names)
         for field in self._kinds:
             short = field.name.removeprefix(self.task.output_prefix)
-            name = field.name if field.name in predicted.schema.names else short
-            if name in predicted.schema.names:
+            name = field.name if field.name in there else short
+            if name in there:
                 column = predicted.column(name)
                 column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
                 found[field.name] = column.cast(field.type)
@@ -141,6 +149,7 @@ class UserModel:
 
     def _count(self, rows: int, tally: Tally) -> None:
         tally.batch_sizes[str(rows)] = tally.batch_sizes.get(str(rows), 0) + 1
+        self._on_rows(rows)
 
 
 def _rows_of(batch: pa.RecordBatch, rows: Rows) -> pa.RecordBatch:

@@ -3,10 +3,11 @@
 Shapes: N rows of a window, B rows of a batch, C classes, E embedding width.
 """
 
+import copy
 import itertools
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ import pyarrow as pa
 import torch
 
 from sparktorch_assets.errors import SparktorchError
-from sparktorch_assets.predict.batch_sizer import MOST_ROWS, NO_LIMIT, BatchSizer
+from sparktorch_assets.predict.batch_sizer import MOST_ROWS, BatchSizer
+from sparktorch_assets.predict.ceilings import NO_LIMIT
 from sparktorch_assets.predict.encode import make_encoder
 from sparktorch_assets.predict.encoded import EncodedFeature, consecutive
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows, is_about_the_row
@@ -35,6 +37,7 @@ from sparktorch_assets.predict.rows import rows_to_batch
 from sparktorch_assets.predict.transfer import OnTheWay
 from sparktorch_assets.predict.watchdog import ends_worker_after
 from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks.batch_policy import BatchPolicy
 from sparktorch_assets.tasks.features import has_lengths
 from sparktorch_assets.tasks.ml_task import MlTask
 
@@ -102,40 +105,50 @@ class TorchModel:
         self.has_lengths = any(has_lengths(feature) for feature in task.features)
         self._encoders = [make_encoder(feature, models_root) for feature in task.features]
         self._labels = pa.array(task.labels, pa.string())
-        self._ceilings = ceilings
-        self._batches = 0
+        self._shared_ceilings = ceilings
+        self._on_rows: Callable[[int], None] = _tell_nobody
+        self._numbers = itertools.count(1)
+        self._learnt: dict[tuple[BatchPolicy, int | None], BatchSizer] = {}
+        """What earlier runs learnt about sizes, by what they were told about them."""
+        self._begin(batch_size, {})
+
+    def for_run(
+        self, task: MlTask, batch_size: int | None, ceilings: Mapping[int, int], on_rows: Callable[[int], None]
+    ) -> "TorchModel":
+        """This model for one run over rows: with the same encoders and network, and with a state that no other run sees.
+
+        Args:
+            task: shares its digest with the one that the model was brought up for, and may differ in names, columns and
+                batch policy.
+            batch_size: rows of a batch; `None` takes what the task's policy says or, where it is silent, the size that is
+                found to be fastest. What earlier runs with the same policy learnt is where this one starts.
+            ceilings: what is known to fit, where this host knows nothing of its own.
+            on_rows: called with the rows of each batch that was predicted, from the thread that calls `start`.
+        """
+        run = copy.copy(self)
+        run.task, run.network = task, self.network.for_run(task)
+        run._on_rows = on_rows  # noqa: SLF001  (a copy of its own class)
+        run._begin(batch_size, ceilings)  # noqa: SLF001
+        return run
+
+    def _begin(self, batch_size: int | None, ceilings: Mapping[int, int]) -> None:
         self._under_way: deque[OnTheWay] = deque()
         self._batch_size = batch_size
-        self.sizer = self._new_sizer()
+        self._told: dict[int, int] | None = self._shared_ceilings.read() if self._shared_ceilings else None
+        learnt = self._learnt.get((self.task.batch, batch_size))
+        self.sizer = copy.deepcopy(learnt) or self._new_sizer(ceilings if self._told is None else self._told)
+        self.window_rows = self._next_window_rows()
+        """Rows to encode at once: a whole number of batches; with lengths, enough to put like ones together. Another thread
+        may read it while this run's own one learns."""
 
-    def serve(self, task: MlTask, batch_size: int | None) -> None:
-        """Predict for `task` from now on: it shares its digest with the one that the model was brought up for, and may
-        differ in its name and batch policy.
-
-        Batches have `batch_size` rows; with `None`, what the task's policy says or, where it is silent, the size that
-        is found to be fastest. What was learnt about sizes stays while neither changes.
-        """
-        changed = (task.batch, batch_size) != (self.task.batch, self._batch_size)
-        self.task = self.network.task = task
-        self._batch_size = batch_size
-        if changed:
-            self.sizer = self._new_sizer()
-
-    def _new_sizer(self) -> BatchSizer:
-        sizer = BatchSizer(
-            self.task.batch,
-            has_lengths=self.has_lengths,
-            rows=self._batch_size,
-            ceilings=self._ceilings.read() if self._ceilings else None,
-        )
+    def _new_sizer(self, ceilings: Mapping[int, int]) -> BatchSizer:
+        sizer = BatchSizer(self.task.batch, has_lengths=self.has_lengths, rows=self._batch_size, ceilings=ceilings)
         row_bytes = [encoder.row_bytes for encoder in self._encoders]
         if None not in row_bytes:
             sizer.rows_take(sum(filter(None, row_bytes)))
         return sizer
 
-    @property
-    def window_rows(self) -> int:
-        """Rows to encode at once: a whole number of batches; with lengths, enough to put like ones together."""
+    def _next_window_rows(self) -> int:
         most = self.sizer.fitting_rows
         if self.sizer.searching:
             return min(most, MOST_ROWS)
@@ -154,9 +167,8 @@ class TorchModel:
 
     @property
     def weight_bytes(self) -> int:
-        """Memory that the parameters and buffers take."""
-        tensors = (*self.module.parameters(), *self.module.buffers())
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        """Memory that the network takes."""
+        return self.network.weight_bytes
 
     def predict(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Each row with `predicted_class`, `confidence` and the task's other output columns added, in order.
@@ -179,6 +191,7 @@ class TorchModel:
     def _predict_once(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         quarantine, tally = Quarantine(self.task.name), Tally()
         predictions = self.finish(self.start(self.prepare(batch, quarantine, tally), quarantine, tally), tally)
+        self.network.decide()
         return without_dictionaries(prediction_batch(self.task, predictions))
 
     def prepare(self, batch: pa.RecordBatch, quarantine: Quarantine, tally: Tally) -> Encoded:
@@ -237,10 +250,33 @@ class TorchModel:
             while len(self._under_way) > self.late:
                 self._under_way.popleft().fetch()
         tally.spend("forward", time.perf_counter() - began)
-        tally.keep_below({f"{self.device.type}:{bucket}": rows for bucket, rows in self.sizer.ceilings.items()})
-        if self.network.agreement is not None:
-            tally.compared(self.network.agreement.share, self.network.agreement.confidence_difference)
+        if self.sizer.ceilings or tally.ceilings:
+            tally.fits_now(self.device.type, self.sizer.ceilings)
+        self.window_rows = self._next_window_rows()
+        self._tell_agreement(tally)
         return Started(encoded=encoded, launched=launched, failures=failures)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it may yet turn out that none of the run's answers may be used."""
+        return self.network.undecided
+
+    def end(self, tally: Tally) -> None:
+        """Say that the run's last window was started: what was learnt stays for the next run.
+
+        Raises:
+            ModelError: the network agrees too little with fp32, going by all rows of a short run.
+        """
+        self._learnt[self.task.batch, self._batch_size] = self.sizer
+        if self._shared_ceilings and self.sizer.ceilings != (self._told or {}):
+            self._shared_ceilings.write(self.sizer.ceilings)
+        self.network.decide()
+        self._tell_agreement(tally, now=True)
+
+    def _tell_agreement(self, tally: Tally, *, now: bool = False) -> None:
+        comparison = self.network.comparison
+        if comparison is not None and comparison.rows and (now or not comparison.open):
+            tally.compared(comparison.share, comparison.confidence_difference)
 
     def finish(self, started: Started, tally: Tally) -> Predictions:
         """Predictions of a window, in its order, once they are there."""
@@ -263,8 +299,7 @@ class TorchModel:
             longest = _longest(part, lengths_N)
             out_of_memory: str | None = None
             started = time.perf_counter()
-            self._batches += 1
-            what = f"task {self.task.name!r}, batch {self._batches} of this worker, {len(part)} rows"
+            what = f"task {self.task.name!r}, batch {next(self._numbers)} of this worker, {len(part)} rows"
             try:
                 with ends_worker_after(self.task.batch.batch_timeout_s, what):
                     on_the_way = self.network.run(features, part, longest)
@@ -280,14 +315,17 @@ class TorchModel:
                 self.network.transfer.free()
                 self.sizer.out_of_memory(len(part), longest)
                 tally.splits += 1
-                if self._ceilings is not None:
-                    self._ceilings.add(self.sizer.ceilings)
+                if self._shared_ceilings is not None:
+                    self._told = self.sizer.ceilings
+                    self._shared_ceilings.write(self._told)
                 middle = len(part) // 2
                 stack += [part[middle:], part[:middle]]
                 continue
             self.sizer.measured(_padded(part, longest), time.perf_counter() - started)
+            self.sizer.went_through(len(part), longest)
             tally.batch_sizes[str(len(part))] = tally.batch_sizes.get(str(len(part)), 0) + 1
             launched.append((part, on_the_way))
+            self._on_rows(len(part))
         return launched
 
     def _decode(self, window_rows: int, outputs: list[Outputs], failures: dict[int, RowFailure]) -> Predictions:
@@ -335,6 +373,10 @@ def _joined(
     first, *others = [features for _, features in alike]
     joined = [feature.joined([several[place] for several in others]) for place, feature in enumerate(first)]
     return np.concatenate([part for part, _ in alike]), joined, failures
+
+
+def _tell_nobody(_rows: int) -> None:
+    pass
 
 
 def _fetch(launched: Launched, rows: Rows) -> Outputs:

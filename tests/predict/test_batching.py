@@ -20,10 +20,12 @@ from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.predict.batch_sizer import FIRST_ROWS, GROWTH, TOKEN_BYTES, BatchSizer
 from sparktorch_assets.predict.duplicates import distinct_rows
 from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.predict.local import LocalPredictor
 from sparktorch_assets.predict.memory import SharedCeilings, is_out_of_memory
 from sparktorch_assets.predict.model_cache import cached_model
 from sparktorch_assets.predict.overlap import ahead
-from sparktorch_assets.predict.partition import predict_map
+from sparktorch_assets.predict.partition import predict_batches, predict_map
+from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.predict.torch_model import TorchModel
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import (
@@ -279,13 +281,15 @@ def test_the_cpu_allocators_error_is_told_apart():
 
 
 def test_damaged_memory_of_the_host_is_ignored(tmp_path):
-    """A file that is cut short or foreign costs the knowledge, not the run; the lower of two values stays."""
+    """A file that is cut short or foreign costs the knowledge, not the run; what fits now takes the place of what did."""
     shared = SharedCeilings("model", tmp_path)
-    (tmp_path / "model.json").write_text("{")
-    assert shared.read() == {}
-    shared.add({0: 8, 64: 2})
-    shared.add({0: 16})
-    assert shared.read() == {0: 8, 64: 2}
+    assert shared.read() is None
+    for damaged in ("{", "[1]", "7", '{"0": null}'):
+        (tmp_path / "model.json").write_text(damaged)
+        assert shared.read() is None
+    for known in ({0: 8, 64: 2}, {0: 16}, {}):
+        shared.write(known)
+        assert shared.read() == known
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", None]), st.none() | st.integers(0, 2)), max_size=30))
@@ -560,6 +564,57 @@ def test_overlapped_stages_give_the_same_rows(echo_task, table, loader, monkeypa
         monkeypatch.setattr("sparktorch_assets.predict.local._encodes_long", lambda _: True)
         results.append(predicted(predict_map(0, [table(3), table(7, 3)], echo_task(), 4, model_loader=loader)))
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("policy", [BatchPolicy(), BatchPolicy(batch_size=64), BatchPolicy(max_tokens=600)])
+def test_one_thread_alone_asks_and_teaches_the_sizer(policy, monkeypatch):
+    """With overlapping stages, too: the thread that encodes sees nothing but the number of rows of its next window."""
+    monkeypatch.setattr("sparktorch_assets.predict.local._threads", lambda: 2)
+    monkeypatch.setattr("sparktorch_assets.predict.local._encodes_long", lambda _: True)
+    threads = set()
+
+    class Watched(BatchSizer):
+        def __getattribute__(self, name):
+            threads.add(threading.current_thread())
+            return super().__getattribute__(name)
+
+        def __setattr__(self, name, value):
+            threads.add(threading.current_thread())
+            super().__setattr__(name, value)
+
+    monkeypatch.setattr("sparktorch_assets.predict.torch_model.BatchSizer", Watched)
+    task = _text_task(
+        model=ModelSpec(factory=f"{__name__}:short_of_memory"),
+        features=[SequenceFeature(column="s", dtype="int64")],
+        labels=list("01234"),
+        batch=policy,
+    )
+    predictor = LocalPredictor(task, model_loader=ModelLoader("."))
+    assert predictor.overlaps
+    batches = [
+        pa.record_batch({"s": pa.array([[1] * ((i + j) % 5) for i in range(100)], pa.list_(pa.int64()))})
+        for j in range(40)
+    ]
+    stream = predict_batches(batches, predictor=predictor, schema=output_schema(task, batches[0].schema))
+    threads.clear()
+    found = predicted(stream)
+    assert [row["predicted_class"] for row in found] == [str(len(row["s"])) for row in found]
+    assert len(found) == 4_000
+    learning = threads - {threading.main_thread()}  # which makes the sizer, before there are others
+    assert [thread.name for thread in learning] == ["predict-ahead"]
+
+
+class ShortOfMemory(Sums):
+    """A sum for which there is room for 40 rows without padding, fewer with."""
+
+    def forward(self, values_BT, mask_BT):
+        if values_BT.numel() > 40:
+            raise torch.OutOfMemoryError(f"{tuple(values_BT.shape)}")
+        return super().forward(values_BT, mask_BT)
+
+
+def short_of_memory(_weights, _device):
+    return ShortOfMemory()
 
 
 @pytest.mark.parametrize(("network", "code"), [("HangsOnValue", 75), ("DiesOnValue", -signal.SIGKILL)])
