@@ -18,6 +18,7 @@ from deltalake.transaction import AddAction, CommitProperties, RemoveAction, cre
 
 from sparktorch_assets.errors import CommitConflictError, TableError
 from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.on_disk import sync_commit, sync_names
 from sparktorch_assets.lake.part_file import PartFile
 from sparktorch_assets.lake.partition import Partition
 from sparktorch_assets.lake.snapshot import (
@@ -71,6 +72,7 @@ def commit_parts(
         TableError: the commit makes no sense (parts that are not there, a new schema for a part of the table).
     """
     _check_in_place(table, add)
+    sync_names(Folder(table), [part.path for part in add])
     properties = CommitProperties(
         custom_metadata={METADATA_PREFIX + key: value for key, value in metadata.items()}, max_commit_retries=0
     )
@@ -87,7 +89,8 @@ def commit_parts(
         for part in add
     ]
     if read_version is None:
-        return _create(table, schema, adds, properties, description, partition_by)
+        _create(table, schema, adds, properties, description, partition_by)
+        return _finished(table, add, 0)
     delta = open_delta(table)
     if delta is None or delta.version() != read_version:
         raise _conflict(table, read_version, delta)
@@ -114,7 +117,7 @@ def commit_parts(
         raise _conflict(table, read_version, open_delta(table)) from error
     except (DeltaError, OSError) as error:
         raise TableError(f"cannot commit to {table!r}: {error}. Readers still see version {read_version}") from error
-    return read_version + 1
+    return _finished(table, add, read_version + 1)
 
 
 def _removes(table: str, current: Snapshot, remove: Sequence[str]) -> list[RemoveAction]:
@@ -133,7 +136,14 @@ def _removes(table: str, current: Snapshot, remove: Sequence[str]) -> list[Remov
     return actions
 
 
-def _check_in_place(table: str, add: Sequence[PartFile]) -> None:
+def _finished(table: str, add: Sequence[PartFile], version: int) -> int:
+    sync_commit(Folder(table), version)
+    # Nothing keeps a file from being deleted between the first look and the commit.
+    _check_in_place(table, add, f"Version {version} lists it; run again, which makes it anew")
+    return version
+
+
+def _check_in_place(table: str, add: Sequence[PartFile], way_out: str = "Nothing was committed; run again") -> None:
     """A commit of a file that is not there would break every reader."""
     folder = Folder(table)
     if len(add) < _FEW:
@@ -144,8 +154,8 @@ def _check_in_place(table: str, add: Sequence[PartFile]) -> None:
         if sizes.get(part.path) != part.size_bytes:
             found = f"has {sizes[part.path]:,} bytes" if part.path in sizes else "is not there"
             raise TableError(
-                f"cannot commit {folder.full(part.path)}: it should have {part.size_bytes:,} bytes and {found}; did a "
-                f"vacuum with too short a retention run meanwhile? Nothing was committed; run again"
+                f"{folder.full(part.path)} is part of this commit: it should have {part.size_bytes:,} bytes and {found}; "
+                f"did a vacuum with too short a retention run meanwhile? {way_out}"
             )
 
 
@@ -156,7 +166,7 @@ def _create(
     properties: CommitProperties,
     description: str,
     partition_by: list[str],
-) -> int:
+) -> None:
     check_root(table)
     Folder(table).create()
     try:
@@ -174,7 +184,6 @@ def _create(
         if found is not None:
             raise _conflict(table, None, found) from error
         raise TableError(f"cannot create the Delta table {table!r}: {error}") from error
-    return 0
 
 
 def _check_new_columns(

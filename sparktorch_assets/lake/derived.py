@@ -1,19 +1,27 @@
 """A table that an asset makes whole from other tables: joined, counted, compared."""
 
+import contextlib
+import uuid
+
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import DeltaError
+import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import CommitConflictError, TableError
-from sparktorch_assets.lake.commit import METADATA_PREFIX
+from sparktorch_assets.lake.commit import METADATA_PREFIX, commit_parts
+from sparktorch_assets.lake.delta_types import cast_column, storage_schema
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.snapshot import check_root, open_delta
+from sparktorch_assets.lake.lost_parts import lost_parts
+from sparktorch_assets.lake.part_file import PartFile, publish_by_content
+from sparktorch_assets.lake.snapshot import check_root, open_delta, read_snapshot
 
-_MADE_FROM = f"{METADATA_PREFIX}made_from"
+_MADE_FROM = "made_from"
+_GROUP_ROWS = 131_072
 
 
 def write_if_changed(table: str, rows: pa.Table, made_from: str) -> bool:
     """Replace the table by `rows`, in a new version, unless its latest version was made here and from the very same.
+
+    A file of that version that is gone or cut is written again.
 
     Args:
         table: path or URI of the Delta table; created when missing.
@@ -25,36 +33,64 @@ def write_if_changed(table: str, rows: pa.Table, made_from: str) -> bool:
 
     Raises:
         CommitConflictError: another writer changed the table meanwhile, to something else. Nothing was committed.
+        InputSchemaError: a column's type has no counterpart in Delta.
         TableError: the table cannot be written.
     """
     check_root(table)
-    delta = open_delta(table)
-    if _made_from(delta) == made_from:
+    before = read_snapshot(table)
+    unchanged = _made_from(table, before.version) == made_from
+    if unchanged and not lost_parts(table, before):
         return False
-    # delta-rs rebases a commit that lost a race onto the winner's, which here would keep the rows of both.
-    properties = CommitProperties(custom_metadata={_MADE_FROM: made_from}, max_commit_retries=0)
+    stored = _stored(rows)
+    part = _write(table, stored)
+    known = before.parts.get(part.path)
+    add = [] if known and known.size_bytes == part.size_bytes else [part]
+    remove = [path for path in before.parts if path != part.path]
+    if unchanged and not add and not remove:
+        return False
     try:
-        if delta is None:
-            Folder(table).create()
-            write_deltalake(table, rows, mode="error", commit_properties=properties)
-        else:
-            write_deltalake(delta, rows, mode="overwrite", schema_mode="overwrite", commit_properties=properties)
-    except (DeltaError, OSError) as error:
-        now = open_delta(table)
-        if _version(now) == _version(delta):
-            raise TableError(f"cannot write {table!r}: {error}") from error
-        if _made_from(now) == made_from:
+        commit_parts(
+            table,
+            stored.schema,
+            add=add,
+            remove=remove,
+            metadata={_MADE_FROM: made_from},
+            read_version=before.version,
+        )
+    except CommitConflictError:
+        if _made_from(table) == made_from:
             return False  # another run wrote the very same
-        raise CommitConflictError(
-            f"another writer changed {table!r} while this run worked: it was at version {_version(delta)}, and is at "
-            f"{_version(now)} now. Nothing of this run was committed; run it again"
-        ) from error
+        raise
     return True
 
 
-def _made_from(delta: DeltaTable | None) -> str | None:
-    return None if delta is None else delta.history(1)[0].get(_MADE_FROM)
+def _stored(rows: pa.Table) -> pa.Table:
+    schema = storage_schema(rows.schema)
+    batches = (
+        [cast_column(array, field.type) for array, field in zip(batch.columns, schema, strict=True)]
+        for batch in rows.to_batches()
+    )
+    return pa.Table.from_batches([pa.RecordBatch.from_arrays(arrays, schema=schema) for arrays in batches], schema)
 
 
-def _version(delta: DeltaTable | None) -> int | None:
-    return None if delta is None else int(delta.version())
+def _write(table: str, rows: pa.Table) -> PartFile:
+    folder = Folder(table)
+    temporary = f".{uuid.uuid4().hex}.tmp"
+    try:
+        folder.create()
+        with folder.open_output(temporary) as sink:
+            pq.write_table(rows, sink, row_group_size=_GROUP_ROWS, write_page_checksum=True)
+        return publish_by_content(folder, temporary, f"part-{folder.sha256(temporary)[:32]}-00000.parquet")
+    except OSError as error:
+        raise TableError(f"cannot write {table!r}: {error}. Nothing was committed") from error
+    finally:
+        with contextlib.suppress(OSError):
+            folder.delete(temporary)
+
+
+def _made_from(table: str, version: int | None = None) -> str | None:
+    """What that version, or the latest one, was made from; `None` where somebody else committed it."""
+    delta = open_delta(table, version)
+    commits = [] if delta is None else delta.history(1)  # empty where a power cut left the log's last entry empty
+    made_from = commits[0].get(METADATA_PREFIX + _MADE_FROM) if commits else None
+    return None if made_from is None else str(made_from)

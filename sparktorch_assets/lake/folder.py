@@ -3,11 +3,13 @@ the like through `pyarrow.fs`. One small set of operations, because that is all 
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlparse
 
@@ -19,6 +21,9 @@ from sparktorch_assets.masking import has_password, without_secrets
 from sparktorch_assets.tasks.file_identity import FileIdentity, file_identity
 
 _CHUNK_BYTES = 8 << 20
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
+"""What file systems answer that bring names to disk by themselves, such as some network shares; and what a folder answers
+that this user may write into but not list."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +103,14 @@ class Folder:
 
     def create(self, path: str = "") -> None:
         """Make the folder, and those above it, where they are missing."""
-        self.filesystem.create_dir(self.full(path), recursive=True)
+        if not self.is_local:
+            self.filesystem.create_dir(self.full(path), recursive=True)
+            return
+        folder = Path(self.full(path))
+        missing = [above for above in (folder, *folder.parents) if not above.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        for made in missing:
+            _sync(made.parent)
 
     def open_input(self, path: str = "") -> Any:
         """A random-access file. Not mapped into memory: a file cut while it is read must raise, not kill the process."""
@@ -127,35 +139,51 @@ class Folder:
             with contextlib.suppress(OSError):
                 os.utime(self.full(path))
 
-    def publish(self, temporary: str, final: str, *, replace: bool) -> bool:
-        """Give a finished file its name in one step.
+    def sync(self, path: str = "") -> None:
+        """Bring a file's content, or the names in a folder, from memory to disk, so that a power cut does not take it
+        back. A store does so by itself."""
+        if self.is_local:
+            _sync(self.full(path))
+
+    def publish(self, temporary: str, final: str) -> bool:
+        """Give a finished file its name in one step, unless the name is taken; its content is on disk by then.
+
+        Local disks decide between writers that come at once: one of them gets the name. Object stores could, but
+        `pyarrow.fs` has no way to ask for it. There, a file that comes in the moment between our look and our move is
+        replaced, whole by whole.
 
         Args:
             temporary: the file's name until now; gone afterwards when this returns True.
             final: its name from now on.
-            replace: whether a file that has the name already gives way.
 
         Returns:
-            False when the name was taken and `replace` is off. Nothing has changed then.
+            False when the name was taken. Nothing has changed then.
         """
-        source, target = self.full(temporary), self.full(final)
-        if replace:
-            self.filesystem.move(source, target)
+        if not self.is_local:
+            if self.info(final) is not None:
+                return False
+            self.replace(temporary, final)
             return True
-        if self.is_local:
+        source, target = self.full(temporary), self.full(final)
+        _sync(source)
+        try:
+            os.link(source, target)  # unlike a rename, it fails where the name is taken
+        except FileExistsError:
+            return False
+        except OSError:  # no hard links here (FUSE, some network shares): take the name with an empty file first
             try:
-                os.link(source, target)  # unlike a rename, it fails where the name is taken
+                os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
             except FileExistsError:
                 return False
-            except OSError:  # no hard links here (FUSE, some network shares): two steps are the best there is
-                pass
-            else:
-                os.unlink(source)  # noqa: PTH108  (paths of the file system's own)
-                return True
-        if self.info(final) is not None:
-            return False
-        self.filesystem.move(source, target)
+            Path(source).replace(target)
+        else:
+            Path(source).unlink()
         return True
+
+    def replace(self, temporary: str, final: str) -> None:
+        """Give a finished file its name in one step; a file that has the name already gives way."""
+        self.sync(temporary)
+        self.filesystem.move(self.full(temporary), self.full(final))
 
     def free_bytes(self) -> int | None:
         """Free space where the folder lies; `None` where that has no meaning."""
@@ -178,6 +206,18 @@ def local_path(uri: str) -> str | None:
     if len(scheme) > 1:  # one letter is a drive
         return None
     return os.path.abspath(uri)  # noqa: PTH100  (a string that may hold anything)
+
+
+def _sync(path: str | Path) -> None:
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
 
 
 def _entry(path: str, found: fs.FileInfo) -> FolderEntry:

@@ -42,6 +42,28 @@ def part_path(fingerprint: str, partition: Partition = ()) -> str:
     return f"{folder}/part-{fingerprint}.parquet" if folder else f"part-{fingerprint}.parquet"
 
 
+def publish_by_content(folder: Folder, temporary: str, final: str) -> PartFile:
+    """Give a finished file a name that stands for its content.
+
+    A file that has the name already, from a run that ended early, stays if it holds the same: it may be in a commit. One
+    with other content is a damaged copy, and gives way.
+    """
+    if not folder.publish(temporary, final):
+        folder.touch(final)  # else a vacuum could take it for abandoned, before the commit
+        if _same_content(folder, temporary, final):
+            folder.delete(temporary)
+        else:
+            folder.replace(temporary, final)
+    return describe_part(folder, final)
+
+
+def _same_content(folder: Folder, one: str, other: str) -> bool:
+    try:
+        return folder.sha256(one) == folder.sha256(other)
+    except FileNotFoundError:  # a vacuum was quicker
+        return False
+
+
 def describe_part(folder: Folder, path: str) -> PartFile:
     """What a commit needs to know of any Parquet file in the table's folder, whoever wrote it.
 

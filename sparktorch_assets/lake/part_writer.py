@@ -113,13 +113,13 @@ class PartWriter:
             self._sink.close()
             footer = self._writer.writer.metadata
             self._writer = self._sink = None
-            if not self._folder.publish(self._temporary, self.path, replace=False):
+            if not self._folder.publish(self._temporary, self.path):
                 taken = self._folder.info(self.path)
                 whole = None if taken is None else verify_part(self._folder, taken)
                 if whole is not None:
                     self.abort()
                     return whole
-                self._folder.publish(self._temporary, self.path, replace=True)
+                self._folder.replace(self._temporary, self.path)
             entry = self._folder.info(self.path)
         if entry is None:
             raise TableError(
@@ -172,6 +172,7 @@ class PartWriter:
             use_dictionary=dictionary_columns(sample, self._source, self._added),
             write_statistics=[name for name in self._schema.names if name not in bare],
             compression="snappy",
+            write_page_checksum=True,
         )
 
     def _note_nans(self, table: pa.Table) -> None:

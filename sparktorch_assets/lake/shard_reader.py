@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import TableError
+from sparktorch_assets.lake.damage import damaged_file
 from sparktorch_assets.lake.deletions import KeptRows, unpack_rows
 from sparktorch_assets.lake.file_columns import FileColumns
 from sparktorch_assets.lake.folder import Folder
@@ -53,6 +54,7 @@ class ShardReader:
                 buffer_size=_BUFFER_BYTES,
                 pre_buffer=False,
                 coerce_int96_timestamp_unit="us",  # nanoseconds hold the years 1677 to 2262 only
+                page_checksum_verification=True,
             )
         except (OSError, pa.ArrowException) as error:
             raise TableError(f"cannot read {shard.file.uri!r}: {error}") from error
@@ -82,12 +84,13 @@ class ShardReader:
         rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES * shard.rows // max(shard.bytes, 1)))
         kept = KeptRows(self._deleted)
         found = 0
-        for batch in self._file.iter_batches(
+        batches = self._file.iter_batches(
             batch_size=rows,
             row_groups=self._groups,
             columns=self._columns.names,
             use_threads=False,
-        ):
+        )
+        while (batch := self._next(batches)) is not None:
             left = kept.of_next(batch)
             found += left.num_rows
             if left.num_rows:
@@ -96,6 +99,14 @@ class ShardReader:
             raise self._changed()
         if self._identity() != self._opened:
             raise self._changed()
+
+    def _next(self, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
+        try:
+            return next(batches, None)
+        except (OSError, pa.ArrowException) as error:
+            if self._identity() != self._opened:
+                raise self._changed() from error
+            raise damaged_file(self._shard.file.uri, error) from error
 
     def _rows(self, groups: Iterable[int]) -> int:
         return sum(self.footer.row_group(group).num_rows for group in groups)

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import InputSchemaError
+from sparktorch_assets.lake.damage import damaged_file
 from sparktorch_assets.lake.data_files import DataFile, list_data_files
 from sparktorch_assets.lake.deletions import KeptRows, unpack_rows
 from sparktorch_assets.lake.delta_types import check_names, comparable, holds_all
@@ -117,8 +118,19 @@ def preview(table: str, rows: int) -> list[dict[str, Any]]:
 
 
 def _read(file: DataFile, schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
-    with Folder(file.uri).open_input() as source, pq.ParquetFile(source, coerce_int96_timestamp_unit="us") as parquet:
+    with (
+        Folder(file.uri).open_input() as source,
+        pq.ParquetFile(source, coerce_int96_timestamp_unit="us", page_checksum_verification=True) as parquet,
+    ):
         columns = FileColumns(file, parquet.metadata, schema)
         kept = KeptRows(unpack_rows(file.deleted, parquet.metadata.num_rows if file.deleted else 0))
-        for batch in parquet.iter_batches(batch_size=batch_rows, columns=columns.names):
+        batches = parquet.iter_batches(batch_size=batch_rows, columns=columns.names)
+        while (batch := _next(file, batches)) is not None:
             yield columns.conform(kept.of_next(batch))
+
+
+def _next(file: DataFile, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
+    try:
+        return next(batches, None)
+    except (OSError, pa.ArrowException) as error:
+        raise damaged_file(file.uri, error) from error

@@ -1,5 +1,6 @@
 """Deletes files that no reader needs: parts removed from the table, parts that never came to be committed, temporary
-files and staging folders of killed writers. For prediction tables and input tables alike. Writes no commit, so a vacuum changes no version and stands in no running refresh's way.
+files and staging folders of killed writers. For prediction tables, input tables and derived tables alike. Writes no
+commit, so a vacuum changes no version and stands in no running refresh's way.
 
 Deleting removed parts ends time travel to the versions that held them, and a return to old weights will then compute
 their parts again.
@@ -18,11 +19,10 @@ from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.folder import Folder, FolderEntry
 from sparktorch_assets.lake.part_file import NUMBERED_PART_NAME, PART_NAME
 from sparktorch_assets.lake.snapshot import read_snapshot
-from sparktorch_assets.lake.staging import STAGING_PREFIX
+from sparktorch_assets.lake.staging import STAGING_NAME, taken_over
 
 RETENTION_HOURS = 7 * 24.0
 _TEMPORARY = re.compile(r"(?:.*/)?\.(?:part-.*|[0-9a-f]{32})\.tmp")
-_STAGING = re.compile(rf"({STAGING_PREFIX}[0-9a-f]{{32}})/.*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +38,8 @@ def vacuum(table: str, *, retention_hours: float = RETENTION_HOURS, dry_run: boo
     """Delete parts and temporary files that the current version lacks and that are older than the retention.
 
     A part counts as old when it was both written and removed from the table before that. The retention must exceed the
-    longest refresh: finished parts of a run that is still working belong to no version yet. Nothing outside of the table's
+    longest refresh: finished parts of a run that is still working belong to no version yet. Staging folders on local disks
+    have owners: those of killed runs go whatever their age, those of runs that work stay. Nothing outside of the table's
     folder is touched, and nothing in a folder below it that is a Delta table of its own.
 
     Args:
@@ -59,30 +60,30 @@ def vacuum(table: str, *, retention_hours: float = RETENTION_HOURS, dry_run: boo
     snapshot = read_snapshot(table)
     if snapshot.version is None:
         raise TableError(f"vacuum: there is no Delta table at {table!r}")
-    kept = snapshot.parts.keys() | removed_lately
+    # A log spells some letters of a path as %20 and the like: what it may mean in either spelling stays.
+    kept = {spelled for path in snapshot.parts.keys() | removed_lately for spelled in (path, unquote(path))}
     old = [
         entry
         for entry in entries
         if entry.modified_ms <= cutoff_ms and entry.path not in kept and (_is_part(entry) or _is_temporary(entry))
     ]
-    staged = _abandoned(entries, cutoff_ms)
-    old += [entry for left in staged.values() for entry in left]
     if not dry_run:
         # A run that resumes an old part makes it young first: look once more, right before each file goes.
-        committed = read_snapshot(table).parts
+        committed = {spelled for path in read_snapshot(table).parts for spelled in (path, unquote(path))}
         old = [entry for entry in old if entry.path not in committed and _delete_if_old(folder, entry, cutoff_ms)]
-        for path in staged:
-            if next(folder.files(path), None) is None:
-                with contextlib.suppress(OSError):  # on object stores it is gone with its last file
-                    folder.filesystem.delete_dir(folder.full(path))
+    old += _clear_staging(folder, entries, cutoff_ms, dry_run=dry_run)
     return VacuumReport(files=tuple(sorted(entry.path for entry in old)), bytes=sum(entry.size_bytes for entry in old))
 
 
 def own_files(folder: Folder) -> list[FolderEntry]:
-    """The files below the table's folder, less those of Delta tables nested in it and those that symbolic links lead to."""
+    """The files of the table itself: in its folder, and below it in those of its partitions, its log and its staging.
+
+    Other folders are somebody else's, perhaps a table whose first commit is still to come. So are folders that have a
+    Delta log of their own, and what symbolic links lead to.
+    """
     if folder.is_local:
         return list(_walk(folder, ""))
-    entries = list(folder.files())
+    entries = [entry for entry in folder.files() if _is_own_folder(entry.path.rpartition("/")[0])]
     nested = {
         entry.path.split("/_delta_log/")[0] + "/"
         for entry in entries
@@ -101,11 +102,22 @@ def _walk(folder: Folder, path: str) -> Iterator[FolderEntry]:
     for item in found:
         inner = f"{path}/{item.name}" if path else item.name
         if item.is_dir(follow_symlinks=False):
-            yield from _walk(folder, inner)
+            if _is_own_folder(inner):
+                yield from _walk(folder, inner)
         elif item.is_file(follow_symlinks=False):
             with contextlib.suppress(FileNotFoundError):
                 status = item.stat(follow_symlinks=False)
                 yield FolderEntry(path=inner, size_bytes=status.st_size, modified_ms=status.st_mtime_ns // 1_000_000)
+
+
+def _is_own_folder(path: str) -> bool:
+    names = path.split("/")
+    return (
+        path == ""
+        or names[0] == "_delta_log"
+        or STAGING_NAME.fullmatch(names[0]) is not None
+        or all("=" in name or name == "_delta_log" for name in names)
+    )
 
 
 def _delete_if_old(folder: Folder, entry: FolderEntry, cutoff_ms: float) -> bool:
@@ -117,23 +129,35 @@ def _delete_if_old(folder: Folder, entry: FolderEntry, cutoff_ms: float) -> bool
 
 
 def _is_part(entry: FolderEntry) -> bool:
-    return any(name.fullmatch(entry.path) for name in (PART_NAME, NUMBERED_PART_NAME)) and not _STAGING.match(
-        entry.path
-    )
+    return any(name.fullmatch(entry.path) for name in (PART_NAME, NUMBERED_PART_NAME)) and not _staging_of(entry)
 
 
 def _is_temporary(entry: FolderEntry) -> bool:
-    return _TEMPORARY.fullmatch(entry.path) is not None and not _STAGING.match(entry.path)
+    return _TEMPORARY.fullmatch(entry.path) is not None and not _staging_of(entry)
 
 
-def _abandoned(entries: list[FolderEntry], cutoff_ms: float) -> dict[str, list[FolderEntry]]:
-    """Staging folders in which nothing was written since the cutoff, with their files."""
+def _staging_of(entry: FolderEntry) -> str | None:
+    """The staging folder that the file lies in."""
+    first, _, inner = entry.path.partition("/")
+    return first if inner and STAGING_NAME.fullmatch(first) else None
+
+
+def _clear_staging(folder: Folder, entries: list[FolderEntry], cutoff_ms: float, *, dry_run: bool) -> list[FolderEntry]:
+    """Delete the staging folders that nobody works in, and give back what lay there."""
     staged: dict[str, list[FolderEntry]] = {}
     for entry in entries:
-        found = _STAGING.fullmatch(entry.path)
-        if found:
-            staged.setdefault(found[1], []).append(entry)
-    return {path: left for path, left in staged.items() if all(entry.modified_ms <= cutoff_ms for entry in left)}
+        path = _staging_of(entry)
+        if path is not None:
+            staged.setdefault(path, []).append(entry)
+    gone = []
+    for path, left in staged.items():
+        with taken_over(folder, path, cutoff_ms / 1000) as abandoned:
+            if abandoned:
+                gone += left
+                if not dry_run:
+                    with contextlib.suppress(OSError):
+                        folder.filesystem.delete_dir(folder.full(path))
+    return gone
 
 
 def _removed_since(folder: Folder, entries: list[FolderEntry], cutoff_ms: float) -> set[str]:

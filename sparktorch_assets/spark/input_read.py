@@ -6,7 +6,7 @@ written into a staging folder.
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from sparktorch_assets.errors import HostError, TableError
 from sparktorch_assets.spark.column_types import spark_ddl
 from sparktorch_assets.spark.input_sources import SourceFile, reader_options
+from sparktorch_assets.spark.own_session import own_session
 from sparktorch_assets.spark.worker_python import explain_worker_failure
 from sparktorch_assets.tasks.input_table import InputTable
 
@@ -28,23 +29,33 @@ _MAX_OPEN_FILES = 64
 _RECORD = "__sparktorch_record"
 _SOURCE = "__sparktorch_source"
 _SPARK_REASON = re.compile(r"\[[A-Z_.]+\] [^\n]*")
-_WHILE_READING = {
+_SETTINGS = {
     # Without a sort on the source, rows keep the order in which a task read them.
     "spark.sql.maxConcurrentOutputFileWriters": str(_MAX_OPEN_FILES),
     # Spark's default, INT96, is deprecated in Parquet, and Delta knows microseconds alone.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.session.timeZone": "UTC",
+    # Hadoop's own: a shorter line length would drop longer lines without a word.
+    "mapreduce.input.linerecordreader.line.maxlength": str(2**31 - 1),
+    "parquet.page.write-checksum.enabled": "true",
+    "parquet.page.verify-checksum.enabled": "true",
 }
+"""Where we differ from Spark's defaults, whatever the user's session is set to."""
+
+
+@contextmanager
+def open_sources(spark: "SparkSession", table: InputTable, sources: Sequence[SourceFile]) -> "Iterator[SourceReader]":
+    """A reader of a table's new source files, at least one, on a session of its own beside `spark`.
+
+    Raises:
+        TableError: a file cannot be read.
+    """
+    with own_session(spark, _SETTINGS) as own:
+        yield SourceReader(own, table, sources)
 
 
 class SourceReader:
-    """Reads a table's new source files on a session.
-
-    Args:
-        spark: classic or Connect.
-        table: the declaration.
-        sources: the files to read, at least one.
-    """
+    """Reads source files on a session that has `_SETTINGS`; see `open_sources`."""
 
     def __init__(self, spark: "SparkSession", table: InputTable, sources: Sequence[SourceFile]) -> None:
         self._spark, self._table = spark, table
@@ -146,8 +157,7 @@ class SourceReader:
         from pyspark.errors import PySparkException
 
         try:
-            with session_settings(self._spark, _WHILE_READING):
-                yield
+            yield
         except (PySparkException, Py4JJavaError) as error:  # pyspark leaves a failed write's Java exception as it is
             host: HostError | None = explain_worker_failure(error)
             if host is not None:
@@ -159,22 +169,6 @@ class SourceReader:
                 f"{reason[0] if reason else text.splitlines()[0]} Nothing was committed; mend or "
                 f"remove the file, or correct the declared format and options"
             ) from error
-
-
-@contextmanager
-def session_settings(spark: "SparkSession", settings: Mapping[str, str]) -> Iterator[None]:
-    """Set session settings for a while, and put back what was there."""
-    before = {key: spark.conf.get(key, None) for key in settings}
-    for key, value in settings.items():
-        spark.conf.set(key, value)
-    try:
-        yield
-    finally:
-        for key, old in before.items():
-            if old is None:
-                spark.conf.unset(key)
-            else:
-                spark.conf.set(key, old)
 
 
 def _escape_pattern(path: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sparktorch_assets.errors import TableError, TaskError
 from sparktorch_assets.tasks.digest import digest_of
+from sparktorch_assets.tasks.file_identity import FileIdentity, file_identity
 from sparktorch_assets.tasks.input_table import InputTable
 
 _ENDINGS = {
@@ -32,6 +33,12 @@ class SourceFile:
     """Relative to the project's root where it lies below it: a project that is moved keeps its parts."""
     fingerprint: str
     """32 hexadecimal digits; the parts that hold this file's rows are named by it."""
+    seen: FileIdentity
+    """The file as it was when it was found."""
+
+    def has_changed(self) -> bool:
+        """Whether it was rewritten, replaced or deleted since."""
+        return file_identity(self.path) != self.seen
 
 
 def find_sources(table: InputTable, project_root: Path) -> list[SourceFile]:
@@ -53,9 +60,13 @@ def find_sources(table: InputTable, project_root: Path) -> list[SourceFile]:
     for pattern in table.source:
         for path in _matches(table, pattern, root):
             name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
-            status = path.stat()
-            identity = {"name": name, "size_bytes": status.st_size, "modified_ns": status.st_mtime_ns, **reading}
-            found[name] = SourceFile(path=path, name=name, fingerprint=digest_of(identity)[:32])
+            seen = file_identity(path)
+            if seen is None:  # deleted since it was listed
+                continue
+            identity = {"name": name, "size_bytes": seen.size_bytes, "modified_ns": seen.modified_ns, **reading}
+            found[name] = SourceFile(path=path, name=name, fingerprint=digest_of(identity)[:32], seen=seen)
+    if not found:
+        raise TableError(f"InputTable {table.name!r}: the source files were deleted while they were listed; run again")
     return [found[name] for name in sorted(found)]
 
 

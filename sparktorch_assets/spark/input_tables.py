@@ -6,11 +6,13 @@ and gone; unchanged sources start no Spark at all. The last one keeps runs apart
 others it reads with it, so two runs may cut one source differently, and neither may write over a part of the other.
 
 Malformed rows go to a table beside it, `<table>__rejected`, with the same names and rules. That one is committed first:
-a crash between the two commits leaves a source that is read again, never one whose malformed rows are lost.
+a crash between the two commits leaves a source that is read again, never one whose malformed rows are lost. The second
+commit keeps how many malformed rows each source has, so that a loss in the first table is noticed, too.
 """
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,23 +22,22 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparktorch_assets.errors import RowsVanishedError, TableError
-from sparktorch_assets.lake.commit import commit_parts, last_commit_metadata
+from sparktorch_assets.errors import CommitConflictError, RowsVanishedError, TableError
+from sparktorch_assets.lake.commit import commit_parts
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.part_file import NUMBERED_PART_NAME, READ_THREADS, PartFile, describe_part
+from sparktorch_assets.lake.part_file import READ_THREADS, PartFile, describe_part, publish_by_content
 from sparktorch_assets.lake.snapshot import Snapshot, data_version_of, read_snapshot
 from sparktorch_assets.lake.staging import staging_folder
 from sparktorch_assets.spark.column_types import arrow_schema
 from sparktorch_assets.spark.input_check import check_sources
-from sparktorch_assets.spark.input_read import SourceReader
-from sparktorch_assets.spark.input_sources import SourceFile, find_sources, reader_options
+from sparktorch_assets.spark.input_read import SourceReader, open_sources
+from sparktorch_assets.spark.input_sources import SourceFile, reader_options
+from sparktorch_assets.spark.input_state import InputState, input_metadata, read_state, source_of
 from sparktorch_assets.tasks.input_table import InputTable
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-_OWNER = "input_table"
-"""The key in a commit's metadata that marks a table as ours."""
 _REJECTED_SCHEMA = pa.schema([pa.field("source", pa.string()), pa.field("record", pa.string())])
 
 
@@ -91,35 +92,35 @@ def materialize_input(
         CommitConflictError: another run refreshed the table at the same time.
     """
     started = time.perf_counter()
-    sources = find_sources(table, Path(project_root))
-    present = {source.fingerprint: source for source in sources}
     rejected_uri = f"{table_uri.rstrip('/')}__rejected"
-    main, rejected = _our_snapshot(table, table_uri), _our_snapshot(table, rejected_uri)
-    known = {_fingerprint(path) for path in main.parts} - _damaged(table_uri, main) - _damaged(rejected_uri, rejected)
-    new = [source for source in sources if source.fingerprint not in known]
-    gone = [path for path in main.parts if _fingerprint(path) not in present]
-    version, changed, rows_before = main.version, False, main.rows
-    # A run that lost a race after its first commit left malformed rows of a source that is no longer there.
-    stale = any(_fingerprint(path) not in present for path in rejected.parts)
-    if new or gone or stale or version is None:
-        check_sources(table, new)
-        metadata = {_OWNER: table.name, "run_id": run_id}
-        refresh = _Refresh(table, main, rejected, table_uri, rejected_uri, frozenset(present.keys() & known), metadata)
-        version = refresh.run(spark, new)
-        changed = version != main.version
-        main, rejected = read_snapshot(table_uri, version), read_snapshot(rejected_uri)
+    state = read_state(table, Path(project_root), table_uri, rejected_uri)
+    main, rejected, changed = state.main, state.rejected, False
+    if state.is_stale:
+        check_sources(table, state.new)
+        try:
+            version = _Refresh(table, state, table_uri, rejected_uri, run_id).run(spark)
+        except CommitConflictError:
+            # Two schedules at one minute: the run that was quicker may have read the very same files.
+            if read_state(table, Path(project_root), table_uri, rejected_uri).is_stale:
+                raise
+            main = read_snapshot(table_uri)
+        else:
+            changed = version != main.version
+            main = read_snapshot(table_uri, version)
+        rejected = read_snapshot(rejected_uri)
+    assert main.version is not None
     return InputReport(
         table=table.name,
         uri=table_uri,
-        version=version,
+        version=main.version,
         changed=changed,
         rows=main.rows,
-        rows_before=rows_before,
+        rows_before=state.main.rows,
         rejected_rows=rejected.rows,
         rejected_table=None if rejected.version is None else rejected_uri,
-        files_new=len(new),
-        files_unchanged=len(sources) - len(new),
-        files_removed=len({_fingerprint(path) for path in gone}),
+        files_new=len(state.new),
+        files_unchanged=len(state.sources) - len(state.new),
+        files_removed=len({source_of(path) for path in state.main.parts} - state.present),
         seconds=time.perf_counter() - started,
         data_version=data_version_of(main.parts, main.schema),
     )
@@ -128,45 +129,47 @@ def materialize_input(
 class _Refresh:
     """One refresh of a table and of the rejected rows beside it."""
 
-    def __init__(
-        self,
-        table: InputTable,
-        main: Snapshot,
-        rejected: Snapshot,
-        table_uri: str,
-        rejected_uri: str,
-        kept: frozenset[str],
-        metadata: Mapping[str, str],
-    ) -> None:
-        self._table, self._main, self._rejected, self._metadata = table, main, rejected, metadata
-        self._uri, self._rejected_uri, self._kept = table_uri, rejected_uri, kept
+    def __init__(self, table: InputTable, state: InputState, table_uri: str, rejected_uri: str, run_id: str) -> None:
+        self._table, self._state, self._run_id = table, state, run_id
+        self._uri, self._rejected_uri = table_uri, rejected_uri
         self._folder = Folder(table_uri)
 
-    def run(self, spark: "Callable[[], SparkSession] | SparkSession", new: list[SourceFile]) -> int:
+    def run(self, spark: "Callable[[], SparkSession] | SparkSession") -> int:
         """Read the new sources, commit both tables, and return the main table's new version."""
+        state, main, rejected = self._state, self._state.main, self._state.rejected
         parts: list[PartFile] = []
         malformed: list[PartFile] = []
-        if new:
+        if state.new:
             session: SparkSession = spark() if callable(spark) else spark
-            with staging_folder(self._folder) as staging:
-                reader = SourceReader(session, self._table, new)
+            with staging_folder(self._folder) as staging, open_sources(session, self._table, state.new) as reader:
                 rejected_rows = reader.write_rows(self._spark_path(f"{staging}/rows"))
                 staged = self._staged(f"{staging}/rows", reader.folders)
                 self._check_rejected(reader, rejected_rows, sum(part.rows for _, part in staged))
                 if rejected_rows:
                     reader.write_malformed(self._spark_path(f"{staging}/malformed"))
                     malformed = self._keep_malformed(self._staged(f"{staging}/malformed", reader.folders))
+                self._check_counted(rejected_rows, malformed)
                 self._check_vanished(sum(part.rows for _, part in staged))
-                parts = self._publish(staged, new)
+                self._check_unchanged()
+                parts = self._publish(staged, state.new)
         else:
             self._check_vanished(0)
-        if malformed or self._obsolete(self._rejected):
-            self._commit(self._rejected_uri, _REJECTED_SCHEMA, self._rejected, malformed)
-        if self._main.version is not None and not parts and not self._obsolete(self._main):
-            return self._main.version
-        return self._commit(self._uri, arrow_schema(self._table.typed_columns), self._main, parts)
+        counts = Counter[str]()
+        for path, rows in [
+            *((part.path, part.rows) for part in malformed),
+            *((path, part.rows) for path, part in rejected.parts.items() if source_of(path) in state.kept),
+        ]:
+            counts[source_of(path) or ""] += rows
+        metadata = input_metadata(self._table, self._run_id, counts)
+        if malformed or state.obsolete(rejected):
+            self._commit(self._rejected_uri, _REJECTED_SCHEMA, rejected, malformed, metadata)
+        if main.version is not None and not parts and not state.obsolete(main):
+            return main.version
+        return self._commit(self._uri, arrow_schema(self._table.typed_columns), main, parts, metadata)
 
-    def _commit(self, uri: str, schema: pa.Schema, before: Snapshot, parts: Iterable[PartFile]) -> int:
+    def _commit(
+        self, uri: str, schema: pa.Schema, before: Snapshot, parts: Iterable[PartFile], metadata: Mapping[str, str]
+    ) -> int:
         description = self._table.description
         if uri == self._rejected_uri:
             description = f"Malformed rows of {self._table.name}: the file, and the record as it stands there"
@@ -180,15 +183,11 @@ class _Refresh:
                 for path, part in made.items()
                 if path not in before.parts or part.size_bytes != before.parts[path].size_bytes
             ],
-            remove=[path for path in self._obsolete(before) if path not in made],
-            metadata=self._metadata,
+            remove=[path for path in self._state.obsolete(before) if path not in made],
+            metadata=metadata,
             read_version=before.version,
             description=description,
         )
-
-    def _obsolete(self, snapshot: Snapshot) -> list[str]:
-        """The parts that hold rows of sources which are gone, or which this run reads anew."""
-        return [path for path in snapshot.parts if _fingerprint(path) not in self._kept]
 
     def _spark_path(self, path: str) -> str:
         full = self._folder.full(path)
@@ -226,7 +225,8 @@ class _Refresh:
             number = numbers.get(source.fingerprint, 0)
             numbers[source.fingerprint] = number + 1
             with self._folder.open_input(part.path) as file:
-                records = pq.read_table(file, columns=["record"]).column("record").cast(pa.string())
+                table = pq.read_table(file, columns=["record"], page_checksum_verification=True)
+            records = table.column("record").cast(pa.string())
             names = pa.repeat(pa.scalar(source.name), len(records))
             rows = pa.table([names, records], schema=_REJECTED_SCHEMA)
             parts.append(self._write_part(folder, source, number, rows))
@@ -235,26 +235,36 @@ class _Refresh:
     def _write_part(self, folder: Folder, source: SourceFile, number: int, rows: pa.Table) -> PartFile:
         temporary = f".{uuid.uuid4().hex}.tmp"
         with folder.open_output(temporary) as sink:
-            pq.write_table(rows, sink)
+            pq.write_table(rows, sink, write_page_checksum=True)
         return self._name(folder, temporary, source, number)
 
     def _name(self, folder: Folder, temporary: str, source: SourceFile, number: int) -> PartFile:
-        # The name stands for the content: a file of this name and size, from a run that ended early, is the same one, and
-        # one of another size is a damaged copy of it.
         final = f"part-{source.fingerprint}-{number:05d}-{folder.sha256(temporary)[:16]}.parquet"
-        if not folder.publish(temporary, final, replace=False):
-            taken, ours = folder.info(final), folder.info(temporary)
-            if taken is not None and ours is not None and taken.size_bytes == ours.size_bytes:
-                folder.delete(temporary)
-            else:
-                folder.publish(temporary, final, replace=True)
-        return describe_part(folder, final)
+        return publish_by_content(folder, temporary, final)
+
+    def _check_counted(self, malformed_rows: int, malformed: Iterable[PartFile]) -> None:
+        """A row is well-formed or malformed, in both of Spark's jobs: otherwise one would be lost or come twice."""
+        found = sum(part.rows for part in malformed)
+        if found != malformed_rows:
+            raise TableError(
+                f"InputTable {self._table.name!r}: {malformed_rows:,} malformed rows were counted and {found:,} were found "
+                f"when they were read again. Source files change while they are read; run again once they are complete. "
+                f"Nothing was committed"
+            )
+
+    def _check_unchanged(self) -> None:
+        changed = [source.name for source in self._state.new if source.has_changed()]
+        if changed:
+            raise TableError(
+                f"InputTable {self._table.name!r}: {len(changed):,} source files were rewritten or deleted while they were "
+                f"read (first: {changed[0]}). Nothing was committed; run again once they are complete"
+            )
 
     def _check_rejected(self, reader: SourceReader, malformed_rows: int, good_rows: int) -> None:
         """Judge the whole table, so that an incremental refresh accepts exactly what reading everything anew would."""
         kept_rows, kept_malformed = (
-            sum(part.rows for path, part in snapshot.parts.items() if _fingerprint(path) in self._kept)
-            for snapshot in (self._main, self._rejected)
+            sum(part.rows for path, part in snapshot.parts.items() if source_of(path) in self._state.kept)
+            for snapshot in (self._state.main, self._state.rejected)
         )
         malformed = malformed_rows + kept_malformed
         rows = kept_rows + good_rows + malformed
@@ -271,9 +281,9 @@ class _Refresh:
 
     def _check_vanished(self, new_rows: int) -> None:
         """Refuse to empty the table because its sources were emptied: a truncated upload must not pass for data."""
-        before = self._main.rows
-        gone = self._obsolete(self._main)
-        vanished = sum(self._main.parts[path].rows for path in gone) - new_rows
+        main = self._state.main
+        before = main.rows
+        vanished = sum(main.parts[path].rows for path in self._state.obsolete(main)) - new_rows
         if not before or vanished / before <= self._table.max_vanished_share:
             return
         raise RowsVanishedError(
@@ -286,27 +296,3 @@ class _Refresh:
     def _shown_options(self) -> str:
         names = sorted(reader_options(self._table))
         return ", ".join(names) or "none are set"
-
-
-def _our_snapshot(table: InputTable, uri: str) -> Snapshot:
-    snapshot = read_snapshot(uri)
-    if snapshot.version is not None:
-        owner = last_commit_metadata(uri).get(_OWNER)
-        if owner != table.name:
-            whose = f"belongs to input table {owner!r}" if owner else "was not written by this library"
-            raise TableError(
-                f"InputTable {table.name!r}: the Delta table at {uri} {whose}, and refreshing would replace its rows. Choose "
-                f"another name or lake root, or delete that table"
-            )
-    return snapshot
-
-
-def _damaged(uri: str, snapshot: Snapshot) -> set[str | None]:
-    """The fingerprints of sources of which a part that the table lists is gone or cut: they are read again."""
-    sizes = {entry.path: entry.size_bytes for entry in Folder(uri).files(recursive=False)} if snapshot.parts else {}
-    return {_fingerprint(path) for path, part in snapshot.parts.items() if sizes.get(path) != part.size_bytes}
-
-
-def _fingerprint(path: str) -> str | None:
-    found = NUMBERED_PART_NAME.fullmatch(path)
-    return found[1] if found else None

@@ -18,6 +18,7 @@ from sparktorch_assets.errors import SparktorchError, TaskError, TooManyDroppedR
 from sparktorch_assets.lake.commit import commit_parts
 from sparktorch_assets.lake.delta_types import storage_schema
 from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.lost_parts import lost_parts
 from sparktorch_assets.lake.plan import check_ours, check_partitioning
 from sparktorch_assets.lake.snapshot import Snapshot, data_version_of, read_snapshot, same_columns
 from sparktorch_assets.lake.staging import staging_folder
@@ -37,8 +38,15 @@ from sparktorch_assets.tasks.model_files import FilesInUse
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-# Spark's default, INT96, has no statistics, and no zone that other readers agree on.
-_WHILE_WRITING = {"spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS"}
+_WHILE_WRITING = {
+    # Spark's default, INT96, has no statistics, and no zone that other readers agree on.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    # LEGACY would move dates before 1582 by days, and writeLegacyFormat gives lists names that Delta does not know.
+    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+    "spark.sql.parquet.writeLegacyFormat": "false",
+}
+"""Settings that change what a written row says. How rows are read is the DataFrame's own affair."""
+_WRITE_OPTIONS = {"compression": "snappy", "parquet.page.write-checksum.enabled": "true"}
 
 
 def score_dataframe(
@@ -101,7 +109,7 @@ def score_dataframe(
     planned = time.perf_counter()
     with staging_folder(folder) as staging:
         with _writing(spark, task):
-            predicted.write.option("compression", "snappy").parquet(_spark_path(folder, f"{staging}/rows"))
+            predicted.write.options(**_WRITE_OPTIONS).parquet(_spark_path(folder, f"{staging}/rows"))
         written = read_written(folder, f"{staging}/rows", task)
         tally = counted.account(Tally.total(part.tally for part in written))
         too_many = task.check_failures(tally.failed, tally.rows, tally.reasons)
@@ -162,7 +170,10 @@ def _commit(
     scoring: Scoring,
 ) -> tuple[int, bool]:
     target = {part.path for part in written}
-    new = [part for part in written if part.path not in snapshot.parts]
+    there = snapshot.parts.keys() - lost_parts(output_table, snapshot)
+    published = publish_parts(Folder(output_table), [part for part in written if part.path not in there])
+    known = snapshot.parts
+    new = [part for part in published if part.path not in known or part.size_bytes != known[part.path].size_bytes]
     gone = sorted(snapshot.parts.keys() - target)
     if snapshot.version is not None and not new and not gone and same_columns(snapshot.schema, schema):
         return snapshot.version, False
@@ -172,7 +183,7 @@ def _commit(
     version = commit_parts(
         output_table,
         schema,
-        add=publish_parts(Folder(output_table), new),
+        add=new,
         remove=gone,
         metadata=metadata,
         read_version=snapshot.version,
@@ -201,7 +212,7 @@ def _writing(spark: "SparkSession", task: MlTask) -> Iterator[None]:
     from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
     from pyspark.errors import PySparkException
 
-    from sparktorch_assets.spark.input_read import session_settings
+    from sparktorch_assets.spark.session_settings import session_settings
     from sparktorch_assets.spark.worker_python import explain_worker_failure
 
     try:

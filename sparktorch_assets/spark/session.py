@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ __all__ = ["JavaHome", "check_session_config", "default_config", "find_java", "p
 
 _LOG = logging.getLogger(__name__)
 _WAREHOUSE = "spark.sql.warehouse.dir"
+_starting = threading.Lock()
+"""Two threads that both find no session would each start one with defaults, over what the other asked for."""
 _CONNECT_PORT = 15002
 """Spark's own client looks for a local Connect server there and nowhere else."""
 _BIND_FAILURE = re.compile(
@@ -55,6 +58,9 @@ def start_session(
 ) -> "SparkSession":
     """This process's Spark session: the one that runs, if it fits what is asked for, else a new one.
 
+    A session that runs keeps its settings; those of `config` that begin with `spark.sql.` are set on it, for all threads
+    that use it.
+
     Args:
         master: a classic Spark master; ignored with `remote`.
         remote: a Spark Connect server, `sc://host:15002`; or `local[2]` for one inside this process.
@@ -68,8 +74,11 @@ def start_session(
     given = {key: _plain(value) for key, value in (config or {}).items()}
     master = given.pop("spark.master", master)
     remote = given.pop("spark.remote", remote) or os.environ.get("SPARK_REMOTE")
-    if remote is not None:
-        return _start_connect(remote, app_name, given)
+    with _starting:
+        return _start_classic(master, app_name, given) if remote is None else _start_connect(remote, app_name, given)
+
+
+def _start_classic(master: str, app_name: str, given: dict[str, str]) -> "SparkSession":
     _refuse_other_kind(wants_connect=False)
     check_session_config(master, given)
     running = _running_context()
@@ -101,7 +110,8 @@ def _start_connect(remote: str, app_name: str, given: dict[str, str]) -> "SparkS
             _require_free_port(_CONNECT_PORT)
     from pyspark.sql import SparkSession
 
-    config = _merge(default_config(remote if local else None), given)
+    defaults = {} if _connect_runs() else default_config(remote if local else None)
+    config = _merge(defaults, given)
     builder = SparkSession.builder.remote(remote).config(map=config)
     if local:
         builder = builder.appName(app_name)
@@ -142,6 +152,19 @@ def _running_context() -> Any:
     from pyspark import SparkContext
 
     return SparkContext._active_spark_context  # noqa: SLF001  (no public way asks without starting one)
+
+
+def _connect_runs() -> bool:
+    if "pyspark.sql.connect.session" not in sys.modules:
+        return False
+    from pyspark.errors import PySparkRuntimeError
+    from pyspark.sql.connect.session import SparkSession
+
+    try:
+        SparkSession.active()
+    except PySparkRuntimeError:
+        return False
+    return True
 
 
 def _refuse_other_kind(*, wants_connect: bool) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.part_file import READ_THREADS, PartFile, describe_part
+from sparktorch_assets.lake.part_file import READ_THREADS, PartFile, publish_by_content
 from sparktorch_assets.predict.count import count_values
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask
@@ -44,17 +44,13 @@ def read_written(folder: Folder, staging: str, task: MlTask) -> list[WrittenPart
 
 def publish_parts(folder: Folder, parts: Iterable[WrittenPart]) -> list[PartFile]:
     """Give the files their names in the table."""
-    described = []
-    for part in parts:
-        folder.publish(part.staged, part.path, replace=True)  # what bears this name already has this content, or is cut
-        described.append(describe_part(folder, part.path))
-    return described
+    return [publish_by_content(folder, part.staged, part.path) for part in parts]
 
 
 def _tally(folder: Folder, path: str, task: MlTask) -> Tally:
     tally = Tally()
     columns = [task.class_column, task.confidence_column, task.error_column]
-    with folder.open_input(path) as source, pq.ParquetFile(source) as file:
+    with folder.open_input(path) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
         for batch in file.iter_batches(columns=columns, use_threads=False):
             _count(batch, task, tally)
     return tally

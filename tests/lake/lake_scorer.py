@@ -50,7 +50,7 @@ def carry_out(
 ) -> tuple[Committed, list[str]]:
     """Score and commit a plan; the second result is what was computed."""
     step("planned")
-    table.mkdir(parents=True, exist_ok=True)
+    Folder(str(table)).create()
     parts: dict[str, tuple[PartFile, Receipt]] = dict(plan.resumed)
     computed = []
     for shard in plan.new:

@@ -192,21 +192,23 @@ def test_vacuum_clears_away_what_a_killed_materialization_left(tmp_path):
     """Numbered parts, their temporary files and staging folders go once they are old; committed, young and others' stay."""
     table = tmp_path / "things"
     hexes = ["0" * 32, "1" * 32, "2" * 32]
+    staging = [f"_staging-00000000-{number * 24}" for number in "01"]  # of another host
     rows = pa.table({"x": [1]})
     table.mkdir()
     names = [f"part-{hexes[0]}-00000.parquet", f"part-{hexes[0]}-00001.parquet", f"part-{hexes[1]}-00000.parquet"]
-    left = [f".{hexes[2]}.tmp", f"_staging-{hexes[0]}/rows/part-x.parquet", f"_staging-{hexes[0]}/rows/_SUCCESS"]
-    others = ["mine.tmp", "_staging-mine/a.parquet", f"_staging-{hexes[1]}/rows/part-young.parquet"]
+    left = [f".{hexes[2]}.tmp", f"{staging[0]}/rows/part-x.parquet", f"{staging[0]}/rows/_SUCCESS"]
+    others = ["mine.tmp", "_staging-mine/a.parquet", f"{staging[1]}/rows/part-young.parquet"]
     for name in [*names, *left, *others]:
         (table / name).parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(rows, table / name)
         if "young" not in name:
             os.utime(table / name, (1, 1))
+    os.utime(table / staging[0], (1, 1))
     parts = [describe_part(Folder(str(table)), name) for name in names[:2]]
     commit_parts(str(table), rows.schema, add=parts[:1], remove=[], metadata={}, read_version=None)
     commit_parts(str(table), rows.schema, add=parts[1:], remove=names[:1], metadata={}, read_version=0)
     assert vacuum(str(table), retention_hours=1).files == tuple(sorted([names[2], *left]))
-    assert not (table / f"_staging-{hexes[0]}").exists()
+    assert not (table / staging[0]).exists()
     for path in (table / "_delta_log").iterdir():
         os.utime(path, (1, 1))
     assert vacuum(str(table), retention_hours=1).files == (names[0],)  # the commit that removed it is old now, too

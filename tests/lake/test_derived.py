@@ -2,13 +2,15 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from sparktorch_assets.errors import CommitConflictError
+from sparktorch_assets.errors import CommitConflictError, TableError
 from sparktorch_assets.lake.derived import write_if_changed
+from sparktorch_assets.lake.vacuum import vacuum
 
 
 @pytest.fixture
@@ -37,6 +39,38 @@ def test_somebody_elses_commit_is_no_reason_to_keep_the_table(table):
     DeltaTable(table).delete("a = 1")
     assert write_if_changed(table, pa.table({"a": [1, 2]}), "v1")
     assert len(rows_of(table)) == 2
+
+
+@pytest.mark.parametrize("damage", ["deleted", "cut"])
+def test_a_lost_file_is_written_again(table, damage):
+    """Without a new version where it comes back as it was."""
+    rows = pa.table({"a": [1, 2]})
+    write_if_changed(table, rows, "v1")
+    (file,) = map(Path, DeltaTable(table).file_uris())
+    file.unlink() if damage == "deleted" else file.write_bytes(file.read_bytes()[:20])
+    assert not write_if_changed(table, rows, "v1")
+    assert rows_of(table) == [{"a": 1}, {"a": 2}]
+    assert DeltaTable(table).version() == 0
+
+
+def test_a_vacuum_clears_the_versions_before(table):
+    write_if_changed(table, pa.table({"a": [1]}), "v1")
+    write_if_changed(table, pa.table({"a": [2]}), "v2")
+    assert len(vacuum(table, retention_hours=0).files) == 1
+    assert rows_of(table) == [{"a": 2}]
+
+
+def test_types_that_delta_lacks_are_widened_and_none_is_lost(table):
+    """As in prediction tables: delta-rs alone would make negative numbers of large unsigned ones."""
+    rows = pa.table({"u": pa.array([255], pa.uint8()), "d": pa.array(["x"]).dictionary_encode()})
+    write_if_changed(table, rows, "v1")
+    assert rows_of(table) == [{"u": 255, "d": "x"}]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TableError, match="cannot write .*file/table"):
+        write_if_changed(str(tmp_path / "file" / "table"), pa.table({"a": [1]}), "v1")
 
 
 def _write_at_once(table, contents):

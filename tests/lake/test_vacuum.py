@@ -1,5 +1,6 @@
 """A vacuum deletes nothing that anyone needs, and what is lost all the same is made again by the next refresh."""
 
+import contextlib
 import os
 import shutil
 
@@ -9,7 +10,11 @@ import pytest
 from deltalake import DeltaTable
 from lake_scorer import carry_out, expected_rows, plan_of, refresh, rows_of, write_file
 
+from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake import vacuum as module
+from sparktorch_assets.lake.commit import commit_parts
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.part_file import describe_part
 from sparktorch_assets.lake.refresh import keep_resumed
 from sparktorch_assets.lake.snapshot import read_snapshot
 from sparktorch_assets.lake.table_tally import table_tally
@@ -41,6 +46,58 @@ def test_tables_below_a_table_keep_their_parts(lake):
     assert rows_of(inner) == rows_of(deep) == expected_rows(source, 3)
 
 
+@pytest.mark.parametrize("inner", ["b", "x/y"])
+def test_a_table_below_that_has_no_commit_yet_keeps_its_parts(lake, inner):
+    """Its first run is still at work, or was killed: its parts look like ours, and are not."""
+    source, table = lake
+    plan = plan_of(source, table / inner, 3)
+    with contextlib.suppress(KeyboardInterrupt):
+        carry_out(plan, table / inner, 3, stop_before_the_commit)
+    parts = {path.name for path in (table / inner).glob("part-*")}
+    assert len(parts) == 3
+    make_old(table)
+    assert vacuum(str(table), retention_hours=0).files == ()
+    assert {path.name for path in (table / inner).glob("part-*")} == parts
+
+
+def stop_before_the_commit(step):
+    if step == "before commit":
+        raise KeyboardInterrupt
+
+
+def test_old_parts_of_a_partition_go(tmp_path):
+    """Folders of the table's own partitions are its own."""
+    write_file(tmp_path / "source", "a", [1, 2, 3])
+    day = {"partition": (("ds", "2013-01-01"),)}
+    table, folder = tmp_path / "table", tmp_path / "table" / "ds=2013-01-01"
+    folder.mkdir(parents=True)
+    rows = pa.table({"x": [1]})
+    paths = [f"ds=2013-01-01/part-{number * 32}.parquet" for number in "01"]
+    for path in paths:
+        pq.write_table(rows, table / path)
+    schema = pa.schema([*rows.schema, ("ds", pa.string())])
+    parts = [describe_part(Folder(str(table)), path) for path in paths]
+    commit_parts(str(table), schema, add=parts[:1], remove=[], metadata={}, read_version=None, **day)
+    assert vacuum(str(table), retention_hours=0).files == (paths[1],)
+    assert DeltaTable(str(table)).to_pyarrow_table().num_rows == 1
+
+
+def test_a_part_that_a_vacuum_takes_from_a_run_at_work_costs_that_run_alone(lake):
+    """Nothing is kept for a retention of 0: the run says so, the table stays, and the next run makes the part again."""
+    source, table = lake
+    plan = plan_of(source, table, 2)
+
+    def step(reached):
+        if reached == "before commit":
+            vacuum(str(table), retention_hours=0)
+
+    with pytest.raises(TableError, match="is not there; did a vacuum with too short a retention run meanwhile"):
+        carry_out(plan, table, 2, step)
+    assert rows_of(table) == expected_rows(source, 1)
+    refresh(source, table, 2)
+    assert rows_of(table) == expected_rows(source, 2)
+
+
 @pytest.mark.parametrize("kind", ["folder", "file", "staging"])
 def test_what_symbolic_links_lead_to_stays(lake, tmp_path, kind):
     source, table = lake
@@ -52,7 +109,7 @@ def test_what_symbolic_links_lead_to_stays(lake, tmp_path, kind):
     if kind == "file":
         (table / f"part-{'1' * 32}.parquet").symlink_to(elsewhere / name)
     else:
-        (table / ("link" if kind == "folder" else f"_staging-{'0' * 32}")).symlink_to(elsewhere)
+        (table / ("link" if kind == "folder" else f"_staging-00000000-{'0' * 24}")).symlink_to(elsewhere)
     vacuum(str(table), retention_hours=0)
     assert (elsewhere / name).exists()
     assert rows_of(table) == expected_rows(source, 1)

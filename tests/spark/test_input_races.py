@@ -2,6 +2,7 @@
 when it is read with other sources, as Spark does."""
 
 import contextlib
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,10 +16,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from sparktorch_assets.errors import CommitConflictError
+from sparktorch_assets.errors import CommitConflictError, TableError
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.vacuum import vacuum
-from sparktorch_assets.spark import input_tables
+from sparktorch_assets.spark import input_state, input_tables
 from sparktorch_assets.spark.input_tables import materialize_input
 from sparktorch_assets.tasks import InputTable
 
@@ -32,7 +33,7 @@ NUMBERS = InputTable(
 )
 
 
-PUBLISH, COMMIT = Folder.publish, input_tables.commit_parts
+PUBLISH, COMMIT, READ = Folder.publish, input_tables.commit_parts, input_state.read_snapshot
 
 
 class Killed(BaseException):
@@ -71,7 +72,7 @@ def malformed(words):
 
 
 def refresh(root, step=lambda: None):
-    """One materialization; `step` is called before each file gets its name and before each commit."""
+    """One materialization; `step` is called before each table is read, each file gets its name, and each commit."""
 
     def publish_later(self, *args, **kwargs):
         step()
@@ -81,8 +82,13 @@ def refresh(root, step=lambda: None):
         step()
         return COMMIT(*args, **kwargs)
 
+    def read_later(*args):
+        step()
+        return READ(*args)
+
     with (
-        mock.patch.object(input_tables, "SourceReader", ReadByHand),
+        mock.patch.object(input_state, "read_snapshot", read_later),
+        mock.patch.object(input_tables, "open_sources", lambda *args: contextlib.nullcontext(ReadByHand(*args))),
         mock.patch.object(Folder, "publish", publish_later),
         mock.patch.object(input_tables, "commit_parts", commit_later),
     ):
@@ -120,7 +126,7 @@ class InputMachine(RuleBasedStateMachine):
     def remove(self, name):
         (self.root / "source" / f"{name}.csv").unlink(missing_ok=True)
 
-    @rule(kill_at=st.integers(0, 8))
+    @rule(kill_at=st.integers(0, 10))
     def refresh_and_be_killed(self, kill_at):
         left = kill_at
 
@@ -133,7 +139,7 @@ class InputMachine(RuleBasedStateMachine):
         with contextlib.suppress(Killed):
             refresh(self.root, step)
 
-    @rule(at=st.integers(0, 8), name=st.sampled_from("abc"), words=WORDS)
+    @rule(at=st.integers(0, 10), name=st.sampled_from("abc"), words=WORDS)
     def refresh_and_be_overtaken(self, at, name, words):
         """Another run reads one more change and commits first."""
         left = at
@@ -155,6 +161,16 @@ class InputMachine(RuleBasedStateMachine):
             path = Path(listed[number % len(listed)])
             path.write_bytes(path.read_bytes()[:20]) if cut else path.unlink()
             refresh(self.root)
+
+    @rule(kept=st.booleans())
+    def lose_the_rejected_rows(self, kept):
+        """The whole table, or its rows by somebody's DELETE."""
+        table = self.root / "numbers__rejected"
+        if table.exists() and kept and DeltaTable(str(table)).history(1)[0].get("sparktorch_assets.input_table"):
+            DeltaTable(str(table)).delete()
+        else:
+            shutil.rmtree(table, ignore_errors=True)
+        refresh(self.root)
 
     @rule()
     def vacuum_all(self):
@@ -183,7 +199,7 @@ TestInputMachine = InputMachine.TestCase
 TestInputMachine.settings = settings(max_examples=40, stateful_step_count=15, deadline=None)
 
 
-@pytest.mark.parametrize("at", range(6))
+@pytest.mark.parametrize("at", range(8))
 def test_a_run_that_lost_writes_over_nothing_of_the_winner(tmp_path, at):
     """The winner has read one source more, and so has cut the first one differently."""
     write_source(tmp_path, "a", ["1", "2", "3", "bad", "4"])
@@ -202,3 +218,54 @@ def test_a_run_that_lost_writes_over_nothing_of_the_winner(tmp_path, at):
     refresh(tmp_path)
     assert rows_of(tmp_path) == [1, 2, 3, 4, 5, 6]
     assert rows_of(tmp_path, "numbers__rejected", "record") == ["bad"]
+
+
+@pytest.mark.parametrize("at", range(8))
+def test_runs_that_read_the_same_files_agree(tmp_path, at):
+    """Two schedules at one minute: whoever comes second finds its work done, whichever step it has reached."""
+    write_source(tmp_path, "a", ["1", "2", "bad", "3"])
+    left = at
+
+    def step():
+        nonlocal left
+        if left == 0:
+            refresh(tmp_path)
+        left -= 1
+
+    report = refresh(tmp_path, step)
+    assert left < 0
+    assert (report.version, report.changed, report.rows, report.rejected_rows) == (0, False, 3, 1)
+    assert rows_of(tmp_path) == [1, 2, 3]
+    assert rows_of(tmp_path, "numbers__rejected", "record") == ["bad"]
+
+
+@pytest.mark.parametrize("what", ["rewritten", "replaced, same size and time", "deleted"])
+def test_a_source_that_changes_while_it_is_read_ends_the_run(tmp_path, what):
+    write_source(tmp_path, "a", ["1", "2"])
+    file, write_rows = tmp_path / "source" / "a.csv", ReadByHand.write_rows
+
+    def change():
+        if what == "rewritten":
+            file.write_text("1 2 3")
+        elif what == "deleted":
+            file.unlink()
+        else:
+            status = file.stat()
+            file.unlink()
+            file.write_text("3 4")
+            os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    def write_and_change(self, staging):
+        found = write_rows(self, staging)
+        change()
+        return found
+
+    with (
+        mock.patch.object(ReadByHand, "write_rows", write_and_change),
+        pytest.raises(
+            TableError, match=r"1 source files were rewritten or deleted while they were read \(first: source/a"
+        ),
+    ):
+        refresh(tmp_path)
+    assert not (tmp_path / "numbers" / "_delta_log").exists()
+    assert not list((tmp_path / "numbers").glob("*"))

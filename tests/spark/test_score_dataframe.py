@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
@@ -9,6 +10,7 @@ from pyspark.sql import functions as F  # noqa: N812  (its usual name)
 
 from sparktorch_assets.errors import ModelError, TableError, TaskError, TooManyFailedRowsError
 from sparktorch_assets.lake.commit import last_commit_metadata
+from sparktorch_assets.lake.damage import damaged_file
 from sparktorch_assets.lake.snapshot import read_snapshot
 from sparktorch_assets.lake.table_tally import table_tally
 from sparktorch_assets.lake.tables import data_version, row_count, table_schema, table_version
@@ -70,6 +72,44 @@ def test_a_dataframe_becomes_a_table_in_one_commit(spark, score, tmp_path):
     fewer = score(numbers(spark, 10, parts=1))
     assert (fewer.version, fewer.rows_table, fewer.shards_removed) == (1, 10, report.shards_new)
     assert len(rows_of(table)) == 10
+
+
+@pytest.mark.parametrize("damage", ["deleted", "cut", "same size"])
+def test_a_lost_part_is_written_again(spark, score, tmp_path, damage):
+    """The same rows come under the same names: the file is put back, and the log stays as it is."""
+    report = score(numbers(spark, 100))
+    file = Path(min(DeltaTable(report.table).file_uris()))
+    content = file.read_bytes()
+    file.unlink() if damage == "deleted" else file.write_bytes(content[:20])
+    if damage == "same size":
+        file.write_bytes(content[:-1] + b"?")
+        damaged_file(str(file), OSError("a reader says so"))
+    assert score(numbers(spark, 100)).version == 0
+    assert file.read_bytes() == content
+    assert len(rows_of(report.table)) == 100
+
+
+def test_the_sessions_settings_for_writing_change_no_row(spark, score):
+    """Dates before 1582 and lists, as other readers see them; the settings are the user's again afterwards."""
+    hostile = {
+        "spark.sql.parquet.datetimeRebaseModeInWrite": "LEGACY",
+        "spark.sql.parquet.outputTimestampType": "INT96",
+        "spark.sql.parquet.writeLegacyFormat": "true",
+    }
+    data = numbers(spark, 2).selectExpr(
+        "*", "DATE'1000-01-01' AS day", "TIMESTAMP'1500-02-28 12:00:00Z' AS then", "array(1, 2) AS list"
+    )
+    for key, value in hostile.items():
+        spark.conf.set(key, value)
+    try:
+        report = score(data)
+        assert {key: spark.conf.get(key) for key in hostile} == hostile
+    finally:
+        for key in hostile:
+            spark.conf.unset(key)
+    row = rows_of(report.table)[0]
+    assert (row["day"], row["list"]) == (dt.date(1000, 1, 1), [1, 2])
+    assert row["then"] == dt.datetime(1500, 2, 28, 12, tzinfo=dt.UTC)
 
 
 def test_filtered_dropped_and_failed_rows_are_told_apart(spark, score, tmp_path):

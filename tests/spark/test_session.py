@@ -2,6 +2,7 @@
 
 import logging
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,6 +49,33 @@ def test_defaults_hold(spark):
     assert spark.sparkContext.uiWebUrl is None
     assert spark.conf.get("spark.driver.host") == "127.0.0.1"
     assert not {"spark-warehouse", "artifacts", "metastore_db", "work"} & {path.name for path in Path.cwd().iterdir()}
+
+
+PROGRAM = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from sparktorch_assets.spark.session import start_session
+where = {sys.argv[1]: "local[2]"}
+barrier = threading.Barrier(4)
+def start(number):
+    barrier.wait()
+    zone = {"spark.sql.session.timeZone": "Europe/Berlin"} if number == 0 else {}
+    return start_session(**where, config={"spark.driver.memory": "1g", **zone})
+with ThreadPoolExecutor(4) as pool:
+    sessions = list(pool.map(start, range(4)))
+print({session.conf.get("spark.sql.session.timeZone") for session in sessions})
+sessions[0].stop()
+"""
+
+
+@pytest.mark.jvm
+@pytest.mark.parametrize("kind", ["master", "remote"])
+def test_threads_that_start_a_session_at_once_keep_the_zone_that_one_of_them_asked_for(kind):
+    """The others asked for none: our default is not set over it."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, kind], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.stdout.strip() == "{'Europe/Berlin'}", done.stderr
 
 
 def test_a_session_whose_workers_run_another_python_is_refused(tmp_path):

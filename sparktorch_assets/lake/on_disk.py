@@ -1,0 +1,30 @@
+"""What a power cut may take back: nothing of which a caller was told.
+
+A part's content is on disk before it gets its name (`Folder.publish`), and its name before a commit lists it. delta-rs
+(1.6.6) writes its log without asking the disk for anything, so an entry is brought there as soon as the commit returns.
+Until then a power cut may leave the entry empty, which readers take for a commit that changed nothing.
+"""
+
+from collections.abc import Iterable
+
+from sparktorch_assets.lake.folder import Folder
+
+_LOG = "_delta_log"
+
+
+def sync_names(folder: Folder, paths: Iterable[str]) -> None:
+    """Bring the names of finished parts to disk."""
+    for above in {path.rpartition("/")[0] for path in paths}:
+        folder.sync(above)
+
+
+def sync_commit(folder: Folder, version: int) -> None:
+    """Bring a commit to disk, and the checkpoint that delta-rs may have written with it."""
+    if not folder.is_local:
+        return
+    entry = f"{_LOG}/{version:020d}."
+    for file in folder.files(_LOG, recursive=False):
+        if file.path.startswith(entry) or file.path == f"{_LOG}/_last_checkpoint":
+            folder.sync(file.path)
+    folder.sync(_LOG)
+    folder.sync()
