@@ -1,7 +1,9 @@
 """ModelLoader: finds a task's configuration and brings its model up on a device. Importing this loads no torch."""
 
 import logging
-from collections.abc import Hashable, Iterable
+import uuid
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from sparktorch_assets.errors import DeviceError, TaskError, UnknownTaskError, nearest
 from sparktorch_assets.predict.opened_files import opened_files
 from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
-from sparktorch_assets.tasks.digest import digest_of, model_code, model_digest, task_code
+from sparktorch_assets.tasks.digest import code_of, digest_of, model_code, model_digest, task_code
 from sparktorch_assets.tasks.import_path import import_path_code, load_import_path
 from sparktorch_assets.tasks.imported_code import DECLARED, check_code
 from sparktorch_assets.tasks.ml_task import MlTask
 from sparktorch_assets.tasks.model_files import FilesInUse, check_file, check_weights, file_sha256, model_files
-from sparktorch_assets.tasks.plain_state import plain_state
+from sparktorch_assets.tasks.plain_state import classes_in, plain_state
 from sparktorch_assets.tasks.slot_policy import DevicePolicy
 
 if TYPE_CHECKING:
@@ -93,17 +95,19 @@ class ModelLoader:
         task = self.find_task(ml_task)
         check_weights(task, self.models_root)
         device = torch.device("cuda", gpu_device) if self._takes_gpu(gpu, gpu_device) else torch.device("cpu")
-        found = self.load_module(task, device)
-        if not isinstance(found, torch.nn.Module):
-            return found
-        return TorchModel(
-            task,
-            found,
-            models_root=self.models_root,
-            device=device,
-            batch_size=None if task.batch.pinned else batch_size,
-            ceilings=SharedCeilings(digest_of([repr(self.cache_key(task)), device.type])[:32]),
-        )
+        with self._naming_uncounted_files(task):
+            found = self.load_module(task, device)
+            if isinstance(found, torch.nn.Module):
+                shared_by = self.cache_key(task) or uuid.uuid4()
+                found = TorchModel(
+                    task,
+                    found,
+                    models_root=self.models_root,
+                    device=device,
+                    batch_size=None if task.batch.pinned else batch_size,
+                    ceilings=SharedCeilings(digest_of([repr(shared_by), device.type])[:32]),
+                )
+        return found
 
     def load_module(self, task: MlTask, device: "torch.device") -> Any:
         """The network of the task, on `device`; or, from a factory, whatever model object that returns.
@@ -123,23 +127,23 @@ class ModelLoader:
         if path is not None:
             check_file(path)
         factory = load_import_path(spec.factory, "ModelSpec.factory")
-        with opened_files() as opened:
-            found = factory(path, device, **dict(spec.arguments))
-        self._warn_of_uncounted(task, opened)
+        found = factory(path, device, **dict(spec.arguments))
         return found.eval().to(device) if isinstance(found, torch.nn.Module) else found
 
-    def _warn_of_uncounted(self, task: MlTask, opened: Iterable[str]) -> None:
-        """Say which files a factory opened under the models root that no digest knows."""
+    @contextmanager
+    def _naming_uncounted_files(self, task: MlTask) -> Iterator[None]:
+        """Warn of files under the models root that are opened inside the block and that no digest knows."""
+        with opened_files() as opened:
+            yield
         root = self.models_root.resolve()
         counted = {path.resolve() for path in model_files(task, self.models_root).values()}
         found = {Path(path).resolve() for path in opened if not Path(path).is_dir()} - counted
         names = sorted(path.relative_to(root).as_posix() for path in found if path.is_relative_to(root))
         if names:
             _LOG.warning(
-                "task %r: factory %s opens %s under %s, which the model's digest does not know: a change there scores "
-                "nothing again. List them in the model's `files: [%s]`",
+                "task %r: its model's code (factory, encoders, loader) opens %s under %s, which the model's digest does not "
+                "know: a change there scores nothing again. List them in the model's `files: [%s]`",
                 task.name,
-                task.model.factory,
                 ", ".join(names),
                 self.models_root,
                 ", ".join(names),
@@ -159,7 +163,8 @@ class ModelLoader:
         code = task_code(task)
         check_code(code)
         digest = file_sha256(path) if path else model_digest(task, self.models_root)
-        found = self.load_module(task, torch.device("cpu"))
+        with self._naming_uncounted_files(task):
+            found = self.load_module(task, torch.device("cpu"))
         check_code(code)
         tensors = [*found.parameters(), *found.buffers()] if isinstance(found, torch.nn.Module) else None
         return ModelDescription(
@@ -169,8 +174,9 @@ class ModelLoader:
             parameters=None if tensors is None else sum(tensor.numel() for tensor in tensors),
         )
 
-    def digest(self) -> str:
-        """A hash of the loader's class name and state; empty for a plain `ModelLoader`.
+    def digest(self, ml_task: MlTask | str) -> str:
+        """A hash of the loader's class name and state, and of what a class of the user's may see of the task beyond its
+        own digest: its name and its input. Empty for a plain `ModelLoader`.
 
         The state is what `__getstate__` returns, without `models_root`, `tasks` and `device`: everything in `__dict__`,
         unless the class says otherwise.
@@ -178,12 +184,15 @@ class ModelLoader:
         Raises:
             TaskError: the class has no name that workers could import, or its state holds a value that cannot be compared.
         """
-        state = self._state()
-        return "" if type(self) is ModelLoader and not state else digest_of([self._import_path(), state])
+        task, state = self.find_task(ml_task), plain_state(self._state(), self._where, self.models_root)
+        if type(self) is ModelLoader:
+            return digest_of(state) if self._state() else ""
+        return digest_of([self._import_path(), state, task.name, task.input])
 
     def code(self, ml_task: MlTask | str) -> dict[str, str]:
-        """The user's code that a worker runs for the task, piece by piece with digests: the task's and that of a loader's
-        own class. With them goes the `code_version` that the task declares. `check_code` holds a process to it.
+        """The user's code that a worker runs for the task, piece by piece with digests: the task's, that of a loader's own
+        class, and that of the classes in its state. With them goes the `code_version` that the task declares.
+        `check_code` holds a process to it.
 
         Raises:
             TaskError: a module cannot be found.
@@ -195,23 +204,29 @@ class ModelLoader:
             own = import_path_code(self._import_path(), "model_loader")
             check_code(own)
             pieces |= own
+        pieces |= code_of({kind.__module__ for kind in classes_in(self._state())})
         return dict(sorted(pieces.items()))
 
-    def cache_key(self, ml_task: MlTask | str) -> Hashable:
+    def cache_key(self, ml_task: MlTask | str) -> Hashable | None:
         """What two tasks share when they can share one model object in a process: the files and the code as they are now,
         and what the declaration says of model, features, labels and execution. Rows, hooks, columns and batches may
-        differ. Cheap: weights are not read."""
+        differ. `None` where arguments or a loader's state hold what cannot be compared: nothing is shared then. Cheap:
+        weights are not read."""
         task = self.find_task(ml_task)
         files = FilesInUse(task, self.models_root).identities
-        code = [digest for field, path in model_code(task) for digest in import_path_code(path, field).values()]
-        declared = (task.model, task.features, task.labels, task.execution)
-        try:
-            loader: Any = repr(self._state())
-        except TaskError:
-            loader = object()  # like no other: such a loader's models are not shared
+        code = tuple(sorted(model_code(task).items()))
         # A subclass is given the whole task, and may look at any of it; rows and batches it does not see.
         seen = () if type(self) is ModelLoader else (task.name, task.input, task.output_columns, task.code_version)
-        return type(self), loader, str(self.models_root), files, tuple(code), repr(declared), repr(seen)
+        try:
+            declared = plain_state([task.model, task.features, task.labels, task.execution, seen], task.name)
+            state = plain_state(self._state(), self._where, self.models_root)
+        except TaskError:
+            return None
+        return type(self), repr(state), str(self.models_root), files, code, repr(declared)
+
+    @property
+    def _where(self) -> str:
+        return f"model_loader: {type(self).__qualname__}"
 
     def _state(self) -> Any:
         given: Any = self.__getstate__()  # type: ignore[no-untyped-call,unused-ignore]
@@ -219,11 +234,7 @@ class ModelLoader:
             given = {name: value for part in given if part for name, value in part.items()}
         if isinstance(given, dict):
             given = {name: value for name, value in given.items() if name not in _OWN_STATE}
-        where = f"model_loader: {type(self).__qualname__}"
-        try:
-            return plain_state(given, where, self.models_root) if given else None
-        except RecursionError:
-            raise TaskError(f"{where} holds a value that contains itself; leave it out of __getstate__") from None
+        return given or None
 
     def _import_path(self) -> str:
         if not self._has_name():

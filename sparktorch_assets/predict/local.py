@@ -68,7 +68,8 @@ class LocalPredictor:
         if gpu is None:
             _share_cores(concurrent_slots)
         files = FilesInUse(self.task, loader.models_root)
-        key = (loader.cache_key(self.task), self.device)
+        shared_by = loader.cache_key(self.task)
+        key = None if shared_by is None else (shared_by, self.device)
 
         def bring_up() -> Any:
             rows = batch_size or self.task.batch.batch_size or DEFAULT_BATCH_SIZE

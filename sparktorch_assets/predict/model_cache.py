@@ -25,13 +25,15 @@ _LOOKED_AT = 1000
 _models: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
 
 
-def cached_model(key: Hashable, bring_up: Callable[[], Any], max_bytes: int = MAX_BYTES) -> Any:
-    """The model under `key`, brought up if it is not there; the least recently used ones go when there are more than
+def cached_model(key: Hashable | None, bring_up: Callable[[], Any], max_bytes: int = MAX_BYTES) -> Any:
+    """The model under `key`, brought up if it is not there (and each time, and not kept, if the key is `None`); the least recently used ones go when there are more than
     `MAX_MODELS`, or when `max_bytes` is passed.
 
     A model says its size as `weight_bytes`. Without that, the networks, tensors and arrays count that are found in its
     attributes.
     """
+    if key is None:
+        return bring_up()
     if key in _models:
         _models.move_to_end(key)
         return _models[key][0]

@@ -205,7 +205,7 @@ def _plan(
             {
                 "model": digest,
                 "task": task_digest(task),
-                "loader": loader.digest(),
+                "loader": loader.digest(task),
                 "files": files,
                 "code": {piece: found for piece, found in code.items() if not piece.endswith(DECLARED)},
                 # Sorted: the order of columns hangs on which of the input's files comes first, and changes no row.

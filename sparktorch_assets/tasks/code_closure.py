@@ -1,35 +1,40 @@
 """The code behind a module: which modules it reaches by its imports, and a digest of each. Nothing is imported or run.
 
 The user's own code counts module by module: everything outside the standard library and outside installed packages,
-followed through every kind of static import. An installed package counts as a whole, and only if the name itself lies in
+followed through every kind of static import; so do the data files beside it that it names. An installed package counts as a whole, and only if the name itself lies in
 it; what other code merely imports from installed packages does not count.
 """
 
 import hashlib
 import importlib.util
-import os
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
-from pathlib import Path, PurePath
+from importlib.resources.abc import Traversable
+from pathlib import Path
 
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.file_identity import FileIdentity, file_identity
+from sparktorch_assets.tasks.module_data import data_digest, file_digest, open_folder
 from sparktorch_assets.tasks.module_finder import OWN_PACKAGE, ModuleFinder, folders_of, with_parents
 from sparktorch_assets.tasks.module_source import ModuleSource, read_source
 
 WHOLE = ".*"
 """Ends the name of a piece of code that is a whole installed package, rather than one module."""
 
+FILES = ":files"
+"""Ends the name of the data files that a module names: see `module_data`."""
+
 
 def code_closure(module: str) -> dict[str, str]:
     """The pieces of code that importing `module` may run, each with its digest, in the order of their names.
 
-    A piece is a module (`pkg.hooks`), or an installed package as a whole (`pkg.*`). Sources count by their syntax tree, so
-    that neither comments nor layout matter; compiled modules count by their bytes. Parent packages, re-exports, relative
-    and star imports, imports inside functions or conditions, and `import_module("literal")` are followed. A module that
-    imports by a computed name counts with all modules of its package. This library's own modules, the standard library
-    and names that cannot be found are not followed.
+    A piece is a module (`pkg.hooks`), the data files beside it that it names (`pkg.hooks:files`, see `module_data`), or an
+    installed package as a whole (`pkg.*`). Sources count by their syntax tree, so that neither comments nor layout matter;
+    compiled modules count by their bytes. Parent packages, re-exports, relative and star imports, imports inside functions
+    or conditions, and `import_module("literal")` are followed. A module that imports by a computed name counts with all
+    modules of its package. This library's own modules, the standard library and names that cannot be found are not
+    followed.
 
     Raises:
         ModuleNotFoundError: there is no such module, or it is `__main__`, which workers cannot import.
@@ -39,11 +44,11 @@ def code_closure(module: str) -> dict[str, str]:
     if finder.find(module) is None:
         raise ModuleNotFoundError(f"No module named {module!r}", name=module)
     names: Iterable[str] = ()
-    if module.partition(".")[0] == OWN_PACKAGE:
+    if _top(module) == OWN_PACKAGE:
         names = [module]
     elif finder.is_installed(module):
         package = finder.outermost(module)
-        names = [package + WHOLE if any(map(os.path.isdir, folders_of(finder.find(package)))) else package]
+        names = [package + WHOLE if folders_of(finder.find(package)) else package]
     elif finder.is_users(module):
         names = _reached_from(module, finder)
     pieces = {name: piece_digest(name, finder) for name in sorted(names)}
@@ -56,26 +61,39 @@ def piece_digest(piece: str, finder: ModuleFinder) -> str | None:
     It depends on the code alone, not on where it lies: a module of a checkout on the driver equals the same module
     installed on a worker.
     """
-    spec = finder.find(piece.removesuffix(WHOLE))
+    module = module_of(piece)
+    spec = finder.find(module)
     if piece.endswith(WHOLE):
-        return _package_digest(tuple(_package_files(folders_of(spec))))
+        return _package_digest(folders_of(spec))
     source = None if spec is None else _source(spec)
-    return None if source is None else source.digest
+    if source is None:
+        return None
+    return data_digest(module, source.words, finder) if piece.endswith(FILES) else source.digest
+
+
+def module_of(piece: str) -> str:
+    """The module or package that a piece of code belongs to."""
+    return piece.removesuffix(WHOLE).removesuffix(FILES)
 
 
 def _reached_from(module: str, finder: ModuleFinder) -> set[str]:
-    reached: set[str] = set()
+    reached: dict[str, ModuleSource | None] = {}
     waiting = [module]
     while waiting:
         for name in with_parents(waiting.pop()):
             spec = finder.find(name)
             if name in reached or spec is None:
                 continue
-            reached.add(name)
-            source = _source(spec)
+            reached[name] = source = _source(spec)
             if source is not None:
                 waiting += [found for found in _imported(name, spec, source, finder) if finder.is_users(found)]
-    return reached
+    # One module may tell where the code lies (`HERE = Path(__file__).parent`), and others name the files.
+    places = {_top(name) for name, source in reached.items() if source is not None and source.finds_its_place}
+    return {*reached, *(name + FILES for name in reached if _top(name) in places)}
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def _imported(name: str, spec: ModuleSpec, source: ModuleSource, finder: ModuleFinder) -> Iterator[str]:
@@ -124,19 +142,19 @@ def _read_file(path: str, _identity: FileIdentity) -> ModuleSource:  # the ident
     return read_source(path, Path(path).read_bytes())
 
 
-def _package_files(folders: Iterable[str]) -> Iterator[tuple[str, str, FileIdentity | None]]:
-    """The Python files and extension modules of a package: path within it, path, identity."""
+def _package_digest(folders: Iterable[str]) -> str | None:
+    digest, found = hashlib.sha256(), False
+    for name, file in (item for folder in folders if (opened := open_folder(folder)) for item in _modules_in(opened)):
+        digest.update(f"{name}\0{file_digest(file)}\n".encode())
+        found = True
+    return digest.hexdigest() if found else None
+
+
+def _modules_in(folder: Traversable, path: str = "") -> Iterator[tuple[str, Traversable]]:
+    """The Python files and extension modules of a package: path within it, and the file."""
     modules = (".py", *(suffix for suffix in EXTENSION_SUFFIXES if suffix != ".so"))  # other libraries end in .so
-    for folder in folders:
-        for inner, below, names in os.walk(folder):
-            below.sort()
-            for path in (os.path.join(inner, name) for name in sorted(names) if name.endswith(modules)):  # noqa: PTH118
-                yield PurePath(path).relative_to(folder).as_posix(), path, file_identity(path)
-
-
-@lru_cache(maxsize=64)
-def _package_digest(files: tuple[tuple[str, str, FileIdentity | None], ...]) -> str | None:
-    digest = hashlib.sha256()
-    for name, path, _ in files:
-        digest.update(f"{name}\0{hashlib.sha256(Path(path).read_bytes()).hexdigest()}\n".encode())
-    return digest.hexdigest() if files else None
+    for item in sorted(folder.iterdir(), key=lambda item: item.name):
+        if item.is_dir():
+            yield from _modules_in(item, f"{path}{item.name}/")
+        elif item.name.endswith(modules):
+            yield f"{path}{item.name}", item

@@ -2,17 +2,20 @@
 
 import hashlib
 import json
-from contextlib import suppress
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.code_closure import code_closure
-from sparktorch_assets.tasks.hooks import HOOKS, Hook, importable_module
-from sparktorch_assets.tasks.import_path import import_path_code
+from sparktorch_assets.tasks.function_code import modules_behind
+from sparktorch_assets.tasks.hooks import HOOKS, Hook
+from sparktorch_assets.tasks.import_path import import_path_code, named_module
 from sparktorch_assets.tasks.ml_task import MlTask
 from sparktorch_assets.tasks.model_files import check_weights, file_sha256, model_files
+from sparktorch_assets.tasks.module_finder import ModuleFinder
+from sparktorch_assets.tasks.plain_state import classes_in, plain_state
 
 
 def model_digest(task: MlTask, models_root: Path) -> str:
@@ -29,8 +32,10 @@ def model_digest(task: MlTask, models_root: Path) -> str:
             "files": files_digest(task, models_root),
             "format": model.format,
             "arguments": model.arguments,
-            "code": [[field, path, import_path_code(path, field)] for field, path in model_code(task)],
-        }
+            "code": [[field, path, import_path_code(path, field)] for field, path in model_paths(task)],
+            "argument_code": argument_code(task),
+        },
+        f"task {task.name!r}: ModelSpec.arguments",
     )
 
 
@@ -47,27 +52,51 @@ def files_digest(task: MlTask, models_root: Path) -> str:
 def task_code(task: MlTask) -> dict[str, str]:
     """The pieces of code that the task's model, encoders and hooks may run, each with its digest.
 
-    Hooks that are functions count by the module that they were defined in, where there is one to be found.
+    Hooks that are functions count by the modules that they are imported from or refer to, where these can be found.
 
     Raises:
         TaskError: a module cannot be found.
     """
-    pieces: dict[str, str] = {}
-    hooks = {f"Hooks.{name}": getattr(task.hooks, name) for name in HOOKS}
-    for field, path in [*model_code(task), *hooks.items()]:
-        if isinstance(path, str):
-            pieces |= import_path_code(path, field)
-        elif path is not None and (module := importable_module(path)) is not None:
-            with suppress(ModuleNotFoundError):
-                pieces |= code_closure(module)
+    pieces = model_code(task)
+    for name in HOOKS:
+        hook = getattr(task.hooks, name)
+        if isinstance(hook, str):
+            pieces |= import_path_code(hook, f"Hooks.{name}")
+        elif hook is not None:
+            pieces |= code_of(modules_behind(hook))
     return pieces
 
 
-def model_code(task: MlTask) -> list[tuple[str, str]]:
+def model_code(task: MlTask) -> dict[str, str]:
+    """The pieces of code that the task's model and encoders may run, each with its digest."""
+    pieces = argument_code(task)
+    for field, path in model_paths(task):
+        pieces |= import_path_code(path, field)
+    return pieces
+
+
+def argument_code(task: MlTask) -> dict[str, str]:
+    """The user's code that arguments stand for, piece by piece with digests: the modules that strings name
+    (`my_package.nets:Net`), and those of dataclasses and enumerations."""
+    named = {module for text in task.argument_texts if (module := named_module(text)) is not None}
+    return code_of(named | {kind.__module__ for given in task.all_arguments for kind in classes_in(given)})
+
+
+def model_paths(task: MlTask) -> list[tuple[str, str]]:
     """The fields of the model and the features that hold an import path, each with the path."""
     named = [("ModelSpec.architecture", task.model.architecture), ("ModelSpec.factory", task.model.factory)]
     encoders = [("CustomFeature.encoder", feature.encoder) for feature in task.features if feature.kind == "custom"]
     return [(field, path) for field, path in named if path is not None] + encoders
+
+
+def code_of(modules: Iterable[str]) -> dict[str, str]:
+    """The code of those of the modules that are the user's own."""
+    pieces: dict[str, str] = {}
+    finder = ModuleFinder()
+    for module in modules:
+        if finder.find(module) is not None and finder.is_users(module):
+            pieces |= code_closure(module)
+    return pieces
 
 
 def task_digest(task: MlTask) -> str:
@@ -85,16 +114,22 @@ def task_digest(task: MlTask) -> str:
     execution = task.execution
     return digest_of(
         {
-            "features": [asdict(feature) for feature in task.features],
+            "features": [_shallow(feature) for feature in task.features],
             "labels": task.labels,
             "execution": [execution.precision, execution.compile, execution.channels_last],
-            "where": [asdict(test) for test in task.where],
+            "where": [_shallow(test) for test in task.where],
             "keep_columns": task.keep_columns,
             "hooks": hooks,
-            "outputs": [asdict(column) for column in task.output_columns],
+            "outputs": [_shallow(column) for column in task.output_columns],
             "code_version": task.code_version,
-        }
+        },
+        f"task {task.name!r}",
     )
+
+
+def _shallow(declared: Any) -> dict[str, Any]:
+    # Not `asdict`: of a dataclass among the values, it forgets which one it is.
+    return {field.name: getattr(declared, field.name) for field in fields(declared)}
 
 
 def _named(task: MlTask, field: str, hook: Hook) -> str:
@@ -108,6 +143,15 @@ def _named(task: MlTask, field: str, hook: Hook) -> str:
     )
 
 
-def digest_of(value: Any) -> str:
-    """The sha256 of `value` as canonical JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+def digest_of(value: Any, where: str = "the value to be hashed") -> str:
+    """The sha256 of `value` as canonical JSON.
+
+    Args:
+        value: what JSON can hold, and other plain values: see `plain_state`.
+        where: how to call the value in an error.
+
+    Raises:
+        TaskError: it holds a value that cannot be compared between runs.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=lambda other: plain_state(other, where))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,10 +1,7 @@
 """A user's own code around the model, named by import path or given as a function."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import partial
-from types import FunctionType
 from typing import Any
 
 from sparktorch_assets.errors import TaskError
@@ -55,17 +52,3 @@ class Hooks:
     def postprocesses(self) -> bool:
         """Whether rows may change or go after they are predicted."""
         return self.row_postprocessor is not None or self.batch_postprocessor is not None
-
-
-def importable_module(hook: Callable[..., Any]) -> str | None:
-    """The module that a pickled function object is imported from; `None` where it travels by value, as lambdas, local
-    functions and those of a notebook do."""
-    target: Any = hook
-    while isinstance(target, partial):
-        target = target.func
-    if not isinstance(target, FunctionType | type):  # a bound method, or an object that can be called
-        target = type(getattr(target, "__self__", target))
-    found: Any = sys.modules.get(target.__module__)
-    for name in target.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return target.__module__ if found is target and target.__module__ != "__main__" else None

@@ -9,7 +9,9 @@ from typing import Any
 
 from sparktorch_assets.errors import TaskError, nearest
 from sparktorch_assets.tasks.code_closure import code_closure
+from sparktorch_assets.tasks.module_finder import ModuleFinder, folders_of, with_parents
 
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _PATH = re.compile(r"[A-Za-z_][\w]*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -62,3 +64,17 @@ def import_path_code(path: str, field: str) -> dict[str, str]:
                 f"put the code into a module of its own and name that one"
             ) from None
         raise TaskError(f"{field}={path!r}: module {module!r} is not installed here") from None
+
+
+def named_module(text: str) -> str | None:
+    """The user's own module that a text names, as `package.module:attribute` or `package.module.attribute` does; `None`
+    where it names none. Factories import what such an argument says."""
+    if not _DOTTED.fullmatch(text.replace(":", ".", 1)):
+        return None
+    finder = ModuleFinder()
+    for name in reversed(list(with_parents(text.partition(":")[0]))):
+        spec = finder.find(name)
+        # `words.json` is a file, though there may be a module `words`.
+        if spec is not None and finder.is_users(name) and (":" in text or "." in name or folders_of(spec)):
+            return name
+    return None

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 
 from sparktorch_assets.errors import HostError
-from sparktorch_assets.tasks.code_closure import WHOLE, piece_digest
+from sparktorch_assets.tasks.code_closure import FILES, module_of, piece_digest
 from sparktorch_assets.tasks.module_finder import ModuleFinder
 from sparktorch_assets.tasks.stale_bytecode import drop_stale_bytecode
 
@@ -25,7 +25,8 @@ _declared: dict[str, str] = {}
 
 def check_code(code: Mapping[str, str]) -> None:
     """Check that this process runs, and will import, exactly these pieces of code. Call it before user code is imported,
-    and again afterwards: what changed in between is found then. Costs nothing for what is imported and checked already.
+    and again afterwards: what changed in between is found then. Costs nothing for modules that are imported and checked
+    already. Data files may be read at any time, so that they are compared each time.
 
     A module that was imported before the first check that names it is taken to be what its file holds now.
 
@@ -41,25 +42,31 @@ def check_code(code: Mapping[str, str]) -> None:
             if _declared.setdefault(piece, digest) != digest:
                 raise _outdated(f"code of task {piece.removesuffix(DECLARED)!r} under another code_version")
             continue
-        module = sys.modules.get(piece.removesuffix(WHOLE))
+        module = sys.modules.get(module_of(piece))
         known, spec = _imported.get(piece, (None, None))
-        if module is None or known is None or module.__spec__ is not spec:
+        is_known = module is not None and known is not None and module.__spec__ is spec
+        if is_known and known != digest:
+            raise _outdated(f"another version of {_called(piece)}")
+        if not is_known or piece.endswith(FILES):
             unknown.append(piece)
-        elif known != digest:
-            raise _outdated(f"another version of module {piece!r}")
     finder = ModuleFinder() if unknown else None
     for piece in unknown:
         assert finder is not None
-        name = piece.removesuffix(WHOLE)
+        name = module_of(piece)
         if name not in sys.modules:
             drop_stale_bytecode(finder.find(name))
         if piece_digest(piece, finder) != code[piece]:
             raise HostError(
-                f"the code of module {piece!r} on {socket.gethostname()} is not what this job was planned with: it changed "
+                f"{_called(piece)} on {socket.gethostname()} is not what this job was planned with: it changed "
                 f"meanwhile, or this host has another copy. Make the copies the same and run again"
             )
         if name in sys.modules:
             _imported[piece] = code[piece], sys.modules[name].__spec__
+
+
+def _called(piece: str) -> str:
+    module = repr(module_of(piece))
+    return f"the data files that module {module} names" if piece.endswith(FILES) else f"module {module}"
 
 
 def _outdated(what: str) -> HostError:

@@ -138,9 +138,13 @@ class MlTask:
 
     @property
     def argument_texts(self) -> tuple[str, ...]:
-        """Every string among the arguments of the model and the encoders; it may name a file."""
-        encoders = [feature.arguments for feature in self.features if feature.kind == "custom"]
-        return tuple(dict.fromkeys(text for given in (self.model.arguments, *encoders) for text in texts(given)))
+        """Every string and path among the arguments of the model and the encoders; it may name a file or a module."""
+        return tuple(dict.fromkeys(text for given in self.all_arguments for text in texts(given)))
+
+    @property
+    def all_arguments(self) -> tuple[Any, ...]:
+        """The arguments of the model, then those of each custom encoder, in their frozen form."""
+        return self.model.arguments, *(feature.arguments for feature in self.features if feature.kind == "custom")
 
     @property
     def class_column(self) -> str:

@@ -74,13 +74,14 @@ class ModuleFinder:
         return top != OWN_PACKAGE and not standard and not self.is_installed(module)
 
     def is_installed(self, module: str) -> bool:
-        """Whether the module lies where installers put packages: they leave `*.dist-info` folders there."""
+        """Whether the module lies in a folder for packages, or was put where it lies by an installer, which leaves a
+        record of it: a project may hold installed packages beside its own modules."""
         top = module.partition(".")[0]
         if top not in self._installed:
             place = PurePath(_place(self.find(top)))
             self._installed[top] = top in _SHIPPED_BY_SPARK or (
                 place != PurePath()
-                and (bool({"site-packages", "dist-packages"} & set(place.parts)) or _holds_installed(place.parent))
+                and (bool({"site-packages", "dist-packages"} & set(place.parts)) or _is_recorded(top, place.parent))
             )
         return self._installed[top]
 
@@ -132,5 +133,10 @@ def _place(spec: ModuleSpec | None) -> str:
     return spec.origin if spec is not None and spec.origin is not None and spec.has_location else ""
 
 
-def _holds_installed(folder: PurePath) -> bool:
-    return any(Path(folder).glob("*.dist-info"))
+def _is_recorded(top: str, folder: PurePath) -> bool:
+    starts = (f"{top}/", f"{top}.")
+    for record in Path(folder).glob("*.dist-info/RECORD"):
+        with record.open(encoding="utf-8", errors="replace") as lines:
+            if any(line.startswith(starts) for line in lines):
+                return True
+    return False

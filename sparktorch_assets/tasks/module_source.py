@@ -1,12 +1,23 @@
-"""What matters of a module's text: a digest that is blind to comments and layout, and the imports in it."""
+"""What matters of a module's text: a digest that is blind to comments and layout, the imports in it, and its strings that
+may name files."""
 
 import ast
 import hashlib
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 _IMPORTERS = ("import_module", "__import__")
+_PLACES = frozenset(
+    [
+        *["__file__", "__path__", "__spec__", "__loader__", "get_data", "getfile", "getsourcefile"],
+        *["resources", "importlib.resources", "importlib_resources", "pkg_resources"],
+    ]
+)
+"""Names through which code finds the files that lie beside it."""
 _PYC_HEADER_BYTES = 16
+_LONGEST_FILE_NAME = 255
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,6 +31,10 @@ class ModuleSource:
     """The strings in `__all__`: a star import of a package imports the sub-modules among them."""
     computes_imports: bool = False
     """Whether a module is imported whose name only running the code would tell."""
+    finds_its_place: bool = False
+    """Whether the code asks where it lies, as it must to open the files beside it."""
+    words: frozenset[str] = frozenset()
+    """Its strings' parts that may be names of files and folders; of a pattern (`*.json`, `{language}.json`) the ending."""
 
 
 def read_source(origin: str, content: bytes) -> ModuleSource:
@@ -37,9 +52,13 @@ def read_source(origin: str, content: bytes) -> ModuleSource:
         return ModuleSource(digest=_hash(content))
     imports: list[tuple[str, tuple[str, ...]]] = []
     exports: list[str] = []
-    computes = False
+    words: set[str] = set()
+    computes = finds_its_place = False
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
+        finds_its_place |= not _PLACES.isdisjoint(_names_in(node))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            words.update(_words(node.value))
+        elif isinstance(node, ast.Import):
             imports += [(alias.name, ()) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             imports.append(("." * node.level + (node.module or ""), tuple(alias.name for alias in node.names)))
@@ -51,8 +70,35 @@ def read_source(origin: str, content: bytes) -> ModuleSource:
             constants = [item.value for item in ast.walk(node) if isinstance(item, ast.Constant)]
             exports += [value for value in constants if isinstance(value, str) and value.isidentifier()]
     return ModuleSource(
-        digest=_tree_digest(tree), imports=tuple(imports), exports=tuple(exports), computes_imports=computes
+        digest=_tree_digest(tree),
+        imports=tuple(imports),
+        exports=tuple(exports),
+        computes_imports=computes,
+        finds_its_place=finds_its_place,
+        words=frozenset(words),
     )
+
+
+def _names_in(node: ast.AST) -> tuple[str, ...]:
+    if isinstance(node, ast.Name):
+        return (node.id,)
+    if isinstance(node, ast.Attribute):
+        return (node.attr,)
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return (getattr(node, "module", None) or "", *(alias.name for alias in node.names))
+    return ()
+
+
+def _words(text: str) -> Iterator[str]:
+    for part in re.split(r"[/\\]", text):
+        if len(part) > _LONGEST_FILE_NAME:
+            continue
+        if re.search(r"[*?{}%]", part):
+            yield "." + part.rpartition(".")[2]
+        elif part:
+            yield part
+            if part.replace(".", "").isidentifier():
+                yield from part.split(".")  # `importlib.resources.files("package.folder")`
 
 
 def _name_of(function: ast.expr) -> str:

@@ -1,9 +1,11 @@
 """Frozen forms of what declarations arrive in: lists become tuples, mappings become sorted tuples of pairs."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
 from sparktorch_assets.errors import TaskError
+from sparktorch_assets.tasks.plain_state import inside
 
 Scalar = str | int | float | bool | None
 
@@ -31,7 +33,7 @@ def _freeze_value(value: Any) -> Any:
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Every string inside frozen arguments, keys left out.
+    """Every string and path inside frozen arguments, as text; keys left out.
 
     >>> list(texts((("a", "x"), ("b", (1, "y")))))
     ['x', 'y']
@@ -41,10 +43,10 @@ def texts(value: Any) -> Iterator[str]:
 
 
 def _texts_in(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, tuple):
-        for item in value:
+    if isinstance(value, str | PurePath):
+        yield str(value)
+    else:
+        for item in inside(value):
             yield from _texts_in(item)
 
 

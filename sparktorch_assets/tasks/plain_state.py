@@ -1,5 +1,6 @@
 """The state of a user's object in a form that can be compared between runs."""
 
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -12,38 +13,91 @@ from sparktorch_assets.errors import TaskError
 _SCALARS = (str, bytes, int, float, bool, type(None), date, datetime, timedelta, Decimal)
 
 
-def plain_state(value: Any, where: str, root: PurePath) -> Any:
+def plain_state(value: Any, where: str, root: PurePath | None = None) -> Any:
     """A plain value as JSON that is the same in every process, whatever the hash seed and the place of the checkout.
 
     Args:
-        value: text, bytes, numbers, dates, paths, enumeration members, `None`, and lists, tuples, sets, dictionaries and
-            dataclasses of these.
+        value: text, bytes, numbers, dates, paths, enumeration members, what is pickled by a name alone (`torch.float32`),
+            `None`, and lists, tuples, sets, dictionaries and dataclasses of these.
         where: how to call the value in an error.
         root: paths below it count relative to it.
 
     Raises:
-        TaskError: there is a value of another type; the message says where.
+        TaskError: there is a value of another type, or one that contains itself; the message says where.
     """
+    try:
+        return _plain(value, where, root)
+    except RecursionError:
+        raise TaskError(
+            f"{where} holds a value that contains itself; leave it out, of a class by its __getstate__"
+        ) from None
+
+
+def _plain(value: Any, where: str, root: PurePath | None) -> Any:  # noqa: PLR0911  (one answer a type)
     kind = type(value)
     name = f"{kind.__module__}.{kind.__qualname__}"
-    if kind in _SCALARS or isinstance(value, Enum):
-        return [name, value.name if isinstance(value, Enum) else repr(value)]
+    if kind in _SCALARS:
+        return [name, repr(value)]
+    if (isinstance(value, Enum) or is_dataclass(kind)) and (kind.__module__ == "__main__" or "<locals>" in name):
+        raise TaskError(
+            f"{where} holds a {name}, a class that is defined in a function, a script or a notebook, so that its code has no "
+            f"name to be compared by. Put the class into a module that the workers can import"
+        )
+    if isinstance(value, Enum):
+        return [name, value.name, _plain(value.value, f"{where}.value", root)]
     if isinstance(value, PurePath):
-        return ["path", (value.relative_to(root) if value.is_relative_to(root) else value).as_posix()]
-    if kind in (list, tuple):
-        return [name, [plain_state(item, f"{where}[{index}]", root) for index, item in enumerate(value)]]
-    if kind in (set, frozenset):
-        return [name, sorted((plain_state(item, f"an item of {where}", root) for item in value), key=repr)]
+        return ["path", (value.relative_to(root) if root and value.is_relative_to(root) else value).as_posix()]
+    if kind in (list, tuple, set, frozenset):
+        held = [_plain(item, f"{where}[{index}]", root) for index, item in enumerate(value)]
+        return [name, held if kind in (list, tuple) else sorted(held, key=repr)]
     if kind is dict:
         pairs = (
-            [plain_state(key, f"a key of {where}", root), plain_state(item, f"{where}.{key}", root)]
+            [_plain(key, f"a key of {where}", root), _plain(item, f"{where}.{key}", root)]
             for key, item in value.items()
         )
         return [name, sorted(pairs, key=repr)]
     if is_dataclass(kind):
-        held = [field.name for field in fields(kind)]
-        return [name, [[field, plain_state(getattr(value, field), f"{where}.{field}", root)] for field in held]]
+        return [name, [[f.name, _plain(getattr(value, f.name), f"{where}.{f.name}", root)] for f in fields(kind)]]
+    if (called := _pickled_name(value)) is not None:
+        return [name, called]
     raise TaskError(
         f"{where} holds a {name}, whose value cannot be compared between runs. Keep plain values there (text, numbers, "
-        f"paths, lists, dictionaries, dataclasses), or leave it out of what the class's __getstate__ returns"
+        f"paths, lists, dictionaries, dataclasses), and make the rest of them in your own code; a class may leave it out of "
+        f"what its __getstate__ returns"
     )
+
+
+def _pickled_name(value: Any) -> str | None:
+    """The name under which pickle finds the object, where it stores nothing but that: so it does with torch's types."""
+    if callable(value):
+        return None
+    try:
+        reduced = value.__reduce__()
+    except Exception:  # noqa: BLE001  (of a class that cannot be pickled; the caller says so)
+        return None
+    return reduced if isinstance(reduced, str) else None
+
+
+def classes_in(value: Any) -> Iterator[type]:
+    """The classes of the enumeration members and dataclasses in a plain value: their code counts with it."""
+    waiting, seen = [value], set()
+    while waiting:
+        item = waiting.pop()
+        if id(item) in seen:  # it contains itself, which is refused elsewhere
+            continue
+        seen.add(id(item))
+        if isinstance(item, Enum) or (is_dataclass(item) and not isinstance(item, type)):
+            yield type(item)
+        waiting += inside(item)
+
+
+def inside(value: Any) -> Iterator[Any]:
+    """What a collection, an enumeration member or a dataclass holds, one level down; nothing for all else."""
+    if isinstance(value, dict):
+        yield from (*value, *value.values())
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from value
+    elif isinstance(value, Enum):
+        yield value.value
+    elif is_dataclass(value) and not isinstance(value, type):
+        yield from (getattr(value, field.name) for field in fields(value))

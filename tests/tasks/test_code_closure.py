@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sparktorch_assets.errors import TaskError
-from sparktorch_assets.tasks.code_closure import WHOLE, code_closure
-from sparktorch_assets.tasks.import_path import import_path_code
+from sparktorch_assets.tasks.code_closure import FILES, WHOLE, code_closure, piece_digest
+from sparktorch_assets.tasks.import_path import import_path_code, named_module
+from sparktorch_assets.tasks.module_finder import ModuleFinder
 
 # Each way to import {target} from a module of the same package; {name} is its last part, {level} the dots to the top.
 WAYS = (
@@ -144,6 +145,75 @@ def test_indirect_ways_to_reach_a_module_count(files, zipped, tmp_path, monkeypa
     assert code_closure(root) != first
 
 
+@pytest.mark.parametrize(
+    ("reads", "file"),
+    [
+        ("open(Path(__file__).with_name('words.txt'))", "pkg/sub/words.txt"),
+        ("open(Path(__file__).parent / 'tables' / 'words.txt')", "pkg/sub/tables/words.txt"),
+        ("open(Path(__file__).parents[1] / 'tables/words.txt')", "pkg/tables/words.txt"),
+        ("open(Path(__file__).parents[2] / 'tables' / 'words.txt')", "tables/words.txt"),
+        ("open(os.path.join(os.path.dirname(__file__), f'words_{x}.txt'))", "pkg/sub/words_de.txt"),
+        ("Path(__file__).parent.glob('*.txt')", "pkg/sub/words.txt"),
+        ("list((Path(__file__).parent / 'tables').iterdir())", "pkg/sub/tables/deep/words"),
+        ("Path(__file__).with_suffix('.json')", "pkg/sub/hooks.json"),
+        ("importlib.resources.files('pkg.tables').joinpath('words.txt')", "pkg/tables/words.txt"),
+        ("importlib.resources.files(__package__) / 'words.txt'", "pkg/sub/words.txt"),
+        ("pkgutil.get_data('pkg', 'tables/words.txt')", "pkg/tables/words.txt"),
+        ("open(HERE / 'words.txt')", "pkg/words.txt"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("zipped", [False, True])
+def test_data_files_that_code_names_count(reads, file, zipped, tmp_path, monkeypatch):
+    """Beside the module, above it up to where imports start, or in a folder that is named; through whatever finds them."""
+    files = {
+        "pkg/__init__.py": "from pathlib import Path\nHERE = Path(__file__).parent",
+        "pkg/sub/__init__.py": "",
+        "pkg/sub/hooks.py": f"from pkg import HERE\ndef clean(row):\n    return {reads}",
+    }
+    monkeypatch.syspath_prepend(write(tmp_path, files, zipped))
+    without = code_closure("pkg.sub.hooks")
+    write(tmp_path, files | {file: "one", "pkg/sub/other.bin": "x"}, zipped)
+    first = code_closure("pkg.sub.hooks")
+    write(tmp_path, files | {file: "two", "pkg/sub/other.bin": "x"}, zipped)
+    changed = code_closure("pkg.sub.hooks")
+    assert len({str(without), str(first), str(changed)}) == 3
+    assert {piece for piece in changed if changed[piece] != first[piece]} == {"pkg.sub.hooks" + FILES}
+    write(tmp_path, files | {file: "two", "pkg/sub/other.bin": "y"}, zipped)
+    assert code_closure("pkg.sub.hooks") == changed, "a file that nobody names counts"
+
+
+def test_files_beside_code_that_never_asks_where_it_lies_do_not_count(tmp_path, monkeypatch):
+    """`data.csv` in a message, or as a path that starts elsewhere, is no file of the code's."""
+    monkeypatch.syspath_prepend(tmp_path)
+    write(tmp_path, {"hooks.py": "NAME = 'data.csv'", "data.csv": "1"}, zipped=False)
+    assert list(code_closure("hooks")) == ["hooks"]
+
+
+def test_a_projects_own_modules_are_followed_although_installed_packages_lie_beside_them(tmp_path, monkeypatch):
+    """As where dependencies are shipped in the project's folder (`pip install --target .`)."""
+    monkeypatch.syspath_prepend(tmp_path)
+    files = {
+        "hooks.py": "import helper, shipped", "helper.py": "X = 1", "shipped/__init__.py": "Y = 1",
+        "shipped-1.0.dist-info/RECORD": "shipped/__init__.py,sha256=x,5\n",
+    }  # fmt: skip
+    write(tmp_path, files, zipped=False)
+    assert list(code_closure("hooks")) == ["helper", "hooks"]
+    assert list(code_closure("shipped")) == ["shipped" + WHOLE]
+
+
+def test_a_package_has_one_digest_installed_and_in_an_archive(tmp_path, monkeypatch):
+    """It may be installed on the driver and be shipped to the workers."""
+    site, archive = tmp_path / "site-packages", tmp_path / "archive"
+    site.mkdir(), archive.mkdir()
+    files = {"wheel/__init__.py": "", "wheel/hooks.py": "X = 1", "wheel/sub/deep.py": "Y = 1"}
+    digests = []
+    for path in (write(site, files, zipped=False), write(archive, files, zipped=True)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(path)
+            digests.append(piece_digest("wheel" + WHOLE, ModuleFinder()))
+    assert digests[0] == digests[1] is not None
+
+
 def test_an_optional_module_counts_once_it_is_there(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     write(tmp_path, {"hooks.py": "try:\n    import extra\nexcept ImportError:\n    extra = None\n"}, zipped=False)
@@ -241,3 +311,17 @@ def test_an_archive_is_read_again_only_where_it_has_changed(tmp_path, monkeypatc
     write(tmp_path, {"zipped.py": "VALUE = 22\n"}, zipped=True)
     assert code_closure("zipped") != first
     assert set(read) == {archive}
+
+
+@pytest.mark.parametrize(
+    ("text", "module"),
+    [
+        ("pkg.nets:Net", "pkg.nets"), ("pkg.nets.Net", "pkg.nets"), ("pkg.nets", "pkg.nets"), ("pkg.Net", "pkg"), ("pkg:Net", "pkg"),
+        ("plain:Net", "plain"), ("plain.json", None), ("pkg", None), ("pkg.nets.Net.", None), ("no_such.nets:Net", None),
+        ("torch.nn.ReLU", None), ("json:loads", None), ("sparktorch_assets.testing:build", None), ("a b.c", None), ("", None),
+    ],
+)  # fmt: skip
+def test_a_string_names_a_users_module_or_none(text, module, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    write(tmp_path, {"pkg/__init__.py": "", "pkg/nets.py": "", "plain.py": ""}, zipped=False)
+    assert named_module(text) == module

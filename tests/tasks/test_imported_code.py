@@ -90,3 +90,23 @@ def test_bytecode_that_python_would_take_for_another_text_is_dropped(mode, modul
     os.utime(helper, (1e9, 1e9))
     check_code(edited)
     assert importlib.import_module("checked_hook").VALUE == "new"
+
+
+def test_data_files_are_compared_each_time(tmp_path, monkeypatch):
+    """A module is imported once; a file that it names may be read with every batch."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "checked_reader.py").write_text(
+        "from pathlib import Path\nWORDS = Path(__file__).with_name('words.txt')"
+    )
+    (tmp_path / "words.txt").write_text("old")
+    old = code_closure("checked_reader")
+    check_code(old)
+    import checked_reader
+
+    check_code(old)
+    checked_reader.WORDS.write_text("new")
+    with pytest.raises(HostError, match="the data files that module 'checked_reader' names on .* is not what"):
+        check_code(old)
+    with pytest.raises(HostError, match=r"already imported another version of the data files .* start a new session"):
+        check_code(code_closure("checked_reader"))
+    sys.modules.pop("checked_reader")
