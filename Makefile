@@ -2,14 +2,16 @@
 # make test  all tests
 # make dev   Dagster's UI on this machine: http://127.0.0.1:3000
 # make lint  ruff, mypy, import-linter
+# make fuzz  drawn tables, tasks and histories against a reference: MINUTES=30, or SEED=7 for one round again
 # make bench-score, bench-predict (and other bench-*)   figures, side by side with their ceilings (minutes; BENCH=options)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test dev lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-gpu
+.PHONY: run test fuzz dev lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-gpu
 
 PORT ?= 3000
+MINUTES ?= 30
 BIN := .venv/bin
 # Stamped with the lock, the declared entry points and the interpreter: the environment is made again when one changes.
 READY := .venv/.ready
@@ -19,6 +21,9 @@ run: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest
+
+fuzz: $(READY)
+	@$(BIN)/python tests/reference/fuzz.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 dev: $(READY)
 	@$(BIN)/python -m sparktorch_assets.orchestration.dev --port $(PORT)

@@ -151,7 +151,7 @@ def plan_shards(
     unchanged = tuple(shard for shard in shards if shard.part_path not in unfinished)
     return Plan(
         output_table=output_table,
-        schema=_in_order_of(snapshot.schema, schema) if unchanged or partition else schema,
+        schema=_in_order_of(snapshot.schema, schema),
         snapshot=snapshot,
         new=tuple(shard for shard in missing if shard.part_path not in resumed),
         unchanged=unchanged,
@@ -164,7 +164,7 @@ def plan_shards(
 
 def _in_order_of(table: pa.Schema | None, schema: pa.Schema) -> pa.Schema:
     """`schema` in the table's order, where both have the same columns: a new file whose columns stand in another order must
-    not replace a table of which parts stay."""
+    not replace a table of which parts stay, and where none stays, delta-rs keeps the old order all the same."""
     if table is None or sorted(table.names) != sorted(schema.names):
         return schema
     return pa.schema([schema.field(name) for name in table.names])

@@ -23,7 +23,7 @@ from sparktorch_assets.lake.part_file import describe_part
 from sparktorch_assets.lake.plan import make_plan, plan_shards
 from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.lake.shards import make_shards
-from sparktorch_assets.lake.snapshot import read_snapshot
+from sparktorch_assets.lake.snapshot import data_version_of, read_snapshot
 from sparktorch_assets.lake.tables import data_version, preview, row_count, table_schema, table_version
 from sparktorch_assets.tasks.file_identity import FileIdentity
 
@@ -385,3 +385,15 @@ def test_a_file_whose_columns_stand_in_another_order_computes_its_own_rows_alone
     assert {shard.file.path for shard in plan.new} == {"a.parquet"}
     carry_out(plan, table, 1)
     assert rows_of(table) == expected_rows(source, 1)
+
+
+def test_the_order_of_columns_stays_where_everything_is_computed_anew(lake):
+    """delta-rs keeps a table's order when all of it is replaced: a plan in another order would promise a data version that
+    the table never has."""
+    source, table = lake
+    swapped = pa.schema([OUTPUT.field(name) for name in ("x", "id", "y")])
+    plan = make_plan(str(source), str(table), schema=swapped, digest="weight 2", target_rows=3)
+    assert not plan.unchanged
+    assert plan.schema.names == OUTPUT.names
+    carry_out(plan, table, 2)
+    assert data_version(str(table)) == data_version_of(plan.target, plan.schema)

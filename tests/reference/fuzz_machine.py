@@ -1,0 +1,517 @@
+"""Drawn inputs, tasks and histories: after every step the table is what the reference says, whatever happened.
+
+A history changes the input, the model's files, the user's code or the task; kills refreshes, lets others write, vacuum and
+delete in the midst of them; damages parts. Then it refreshes, and looks at the table with everybody's readers.
+"""
+
+import math
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import readers
+import reference
+from avoided import AVOIDED
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+from drawn_sources import DeltaSource, FolderSource, Source
+from drawn_tables import (
+    FORMS,
+    KINDS,
+    PARTITION_VALUES,
+    WITHOUT_DELTA_WRITER,
+    Column,
+    columns,
+    is_python,
+    rows,
+)
+from drawn_tasks import USER_MODULES, VERSIONED, Code, row_filters, tasks, what_counts, write_weights
+from effects import Killed, at_step, dies
+from fake_session import FakeSession, forget
+from hypothesis import note
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from sparktorch_assets.errors import (
+    SparktorchError,
+    TooManyDroppedRowsError,
+    TooManyFailedRowsError,
+)
+from sparktorch_assets.lake.part_file import PART_NAME
+from sparktorch_assets.lake.plan import Plan, make_plan
+from sparktorch_assets.lake.tables import data_version, table_version
+from sparktorch_assets.lake.vacuum import vacuum
+from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.spark import score as score_module
+from sparktorch_assets.spark.score import plan_table, score_table
+from sparktorch_assets.tasks import BatchPolicy, MlTask, SlotPolicy
+
+FILES = st.sampled_from(["a.parquet", "b c.parquet", "sub/ü.parquet", "100%.parquet", "%20.parquet", "sub dir/f.parq"])
+STEPS = st.integers(0, 14)
+SHARD_ROWS = 4
+Partition = dict[str, str] | None
+_ADDED = {"string": pa.string(), "float": pa.float32(), "double": pa.float64(), "list<float>": pa.list_(pa.float32())}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What a table, or a partition of one, holds."""
+
+    outcome: reference.Outcome
+    schema: pa.Schema
+    task: MlTask
+
+
+class FuzzMachine(RuleBasedStateMachine):
+    """One history."""
+
+    histories: ClassVar[int] = 0
+    steps: ClassVar[int] = 0
+    rows_checked: ClassVar[int] = 0
+    spark: ClassVar[Any] = None
+    """A real session, for reading tables and writing input files, where there is one."""
+
+    @initialize(data=st.data())
+    def begin(self, data: st.DataObject) -> None:
+        type(self).histories += 1
+        self.root = Path(tempfile.mkdtemp(prefix="fuzz-"))
+        self.real_make_plan = score_module.make_plan
+        score_module.make_plan = lambda *args, **options: make_plan(*args, target_rows=SHARD_ROWS, **options)
+        odd = ["ü"] if "percent, number sign or question mark in a table's path" in AVOIDED else ["ü%20", "a#b?c"]
+        self.table = self.root / "out" / data.draw(st.sampled_from(["t", "t 1", *odd]))
+        self.models = self.root / "models"
+        (self.root / "code").mkdir()
+        sys.path.insert(0, str(self.root / "code"))
+        layout = data.draw(st.sampled_from(["folder", "folder", "hive", "delta", "delta partitioned"]))
+        self.by_partition = data.draw(st.booleans())
+        self.held = data.draw(columns())
+        if layout.startswith("delta"):
+            self.held = [
+                replace(column, physical=column.arrow)
+                for column in self.held
+                if column.kind not in WITHOUT_DELTA_WRITER
+            ]
+        if self.by_partition or layout in ("hive", "delta partitioned"):
+            self.held.append(Column(name="p", kind="string", physical=pa.string()))
+        source = self.root / data.draw(st.sampled_from(["in", "in put"]))
+        self.source: Source = (
+            DeltaSource(source, self.held, partitioned=layout != "delta")
+            if layout.startswith("delta")
+            else FolderSource(source, self.held, hive=layout == "hive")
+        )
+        self.task: MlTask = data.draw(tasks(self.held, self.by_partition))
+        self.code = Code(
+            folder=self.root / "code",
+            changed=tuple(column.name for column in self.held if column.kind == "float64"),
+            versions=dict.fromkeys(VERSIONED, 1),
+        )
+        self.code.write()
+        self.weights = 1
+        write_weights(self.models / "net.safetensors", self.weights)
+        self.next_id = 0
+        self.shown: dict[str, Shown] = {}
+        self.meanings: dict[str, str] = {}
+        self.damaged: dict[Path, int] = {}
+        self.refused = False
+        # One file always has all columns in their own types; others may lack some or hold narrower ones.
+        self.put(data, "whole.parquet", whole=True)
+        self.settle(data)
+
+    def teardown(self) -> None:
+        if hasattr(self, "root"):
+            score_module.make_plan = self.real_make_plan
+            sys.path.remove(str(self.root / "code"))
+            forget(USER_MODULES)
+            shutil.rmtree(self.root)
+
+    # What can happen to the input
+
+    @rule(data=st.data(), name=FILES)
+    def add_or_replace_rows(self, data: st.DataObject, name: str) -> None:
+        self.put(data, name)
+        self.settle(data)
+
+    @precondition(lambda self: isinstance(self.source, FolderSource))
+    @rule(data=st.data(), name=FILES, what=st.sampled_from(["delete", "rename", "touch", "renumber"]))
+    def change_a_file(self, data: st.DataObject, name: str, what: str) -> None:
+        old = data.draw(st.sampled_from(sorted(self.source.files)))
+        if what == "touch":
+            self.source.touch(old, 1)
+        elif what == "renumber":
+            self.next_id = self.source.renumber(old, self.next_id)
+        elif not old.endswith("whole.parquet"):
+            if what == "delete":
+                self.source.delete(old)
+            else:
+                self.source.rename(old, name)
+        self.settle(data)
+
+    @precondition(lambda self: isinstance(self.source, DeltaSource))
+    @rule(data=st.data(), compact=st.booleans())
+    def change_delta_rows(self, data: st.DataObject, compact: bool) -> None:
+        if compact:
+            self.source.compact()
+        elif self.source.rows:
+            ids = data.draw(st.sets(st.sampled_from([row["id"] for row in self.source.rows]), min_size=1, max_size=3))
+            self.source.delete_rows(ids)
+        self.settle(data)
+
+    # What can happen to the model, the code and the task
+
+    @rule(data=st.data(), seed=st.integers(1, 3))
+    def swap_weights(self, data: st.DataObject, seed: int) -> None:
+        self.change_weights(seed)
+        self.settle(data)
+
+    @rule(data=st.data(), which=st.sampled_from(VERSIONED), version=st.integers(1, 3))
+    def edit_code(self, data: st.DataObject, which: str, version: int) -> None:
+        self.change_code(which, version)
+        self.settle(data)
+
+    @rule(data=st.data(), batch_rows=st.integers(1, 4))
+    def edit_what_does_not_count(self, data: st.DataObject, batch_rows: int) -> None:
+        self.code.comments += 1
+        self.code.write()
+        write_weights(self.models / "net.safetensors", self.weights)
+        self.task = replace(self.task, batch=BatchPolicy(batch_size=batch_rows), description=f"{self.code.comments}")
+        self.settle(data, unchanged=True)
+
+    @rule(data=st.data(), what=st.sampled_from(["where", "version", "limits", "scores", "kept"]))
+    def edit_task(self, data: st.DataObject, what: str) -> None:
+        if what == "where":
+            self.task = replace(self.task, where=data.draw(row_filters(self.held)))
+        elif what == "version":
+            self.task = replace(self.task, code_version=data.draw(st.sampled_from(["", "2"])))
+        elif what == "limits":
+            self.task = replace(self.task, max_failed_share=1.0, max_dropped_share=1.0)
+        elif self.by_partition:  # a table with partitions cannot lose columns
+            pass
+        elif what == "scores":
+            self.task = replace(self.task, extras=sorted({"scores"} ^ set(self.task.extras)))
+        elif what == "kept":
+            self.task = replace(self.task, keep_columns=data.draw(st.sampled_from([None, ["id"]])))
+        self.settle(data)
+
+    # What can happen to the table
+
+    @rule(data=st.data(), step=STEPS, name=FILES, change=st.booleans())
+    def kill_a_refresh(self, data: st.DataObject, step: int, name: str, change: bool) -> None:
+        if change:
+            self.put(data, name)
+        self.disturbed(step, dies)
+        self.look_between(self.expected())
+        self.settle(data)
+
+    @rule(data=st.data(), step=STEPS, same=st.booleans(), name=FILES)
+    def second_writer(self, data: st.DataObject, step: int, same: bool, name: str) -> None:
+        self.put(data, name)
+        mine = self.expected()
+        other = self.task if same else replace(self.task, code_version=f"{self.task.code_version} other")
+        self.disturbed(step, lambda: self.refresh_all(other))
+        self.look_between(mine)
+        self.settle(data)
+
+    @rule(
+        data=st.data(),
+        step=STEPS,
+        what=st.sampled_from(["vacuum", "lose a part", "input", "weights", "weights in place", "code"]),
+        name=FILES,
+    )
+    def others_meanwhile(self, data: st.DataObject, step: int, what: str, name: str) -> None:
+        self.put(data, name)
+        acts: dict[str, Callable[[], Any]] = {
+            "vacuum": lambda: self.has_table() and vacuum(str(self.table), retention_hours=0),
+            "lose a part": lambda: [path.unlink() for path in self.parts()[:1]],
+            "input": lambda: self.put(data, name),
+            "weights": lambda: self.change_weights(self.weights % 3 + 1),
+            "weights in place": lambda: self.change_weights(self.weights % 3 + 1, in_place=True),
+            "code": lambda: self.change_code("network", self.code.versions["network"] % 3 + 1),
+        }
+        self.disturbed(step, acts[what])
+        self.settle(data)
+
+    @precondition(lambda self: self.has_table())
+    @rule(data=st.data(), hours=st.sampled_from([0.0, 1e-4, 1.0]))
+    def vacuum(self, data: st.DataObject, hours: float) -> None:
+        vacuum(str(self.table), retention_hours=hours)
+        self.look_between({})
+        if hours == 0:
+            assert set(self.parts()) <= set(self.live())
+            assert not list(self.table.rglob(".*.tmp"))
+        self.settle(data, unchanged=True)
+
+    @precondition(lambda self: self.parts() and not self.refused)
+    @rule(data=st.data(), keep=st.none() | st.floats(0, 0.99))
+    def damage_a_part(self, data: st.DataObject, keep: float | None) -> None:
+        part = data.draw(st.sampled_from(self.parts()))
+        if keep is None:
+            part.unlink()
+        else:
+            content = part.read_bytes()
+            self.damaged[part] = part.write_bytes(content[: int(len(content) * keep)])
+        self.settle(data)
+
+    @precondition(lambda self: self.has_table() and not self.refused)
+    @rule(data=st.data(), what=st.sampled_from(["restore", "compact", "delete"]))
+    def others_commit(self, data: st.DataObject, what: str) -> None:
+        delta = DeltaTable(str(self.table))
+        try:
+            if what == "restore":
+                delta.restore(0)
+            elif what == "compact":
+                delta.optimize.compact()
+            else:
+                delta.delete()
+        except (DeltaError, OSError) as error:  # the first version was vacuumed
+            note(f"{what}: {error}")
+        self.settle(data)
+
+    # How it is done, and how it is looked at
+
+    def change_weights(self, seed: int, *, in_place: bool = False) -> None:
+        self.weights = seed
+        write_weights(self.models / "net.safetensors", seed, in_place=in_place)
+
+    def change_code(self, which: str, version: int) -> None:
+        self.code.versions[which] = version
+        self.code.write()
+
+    def put(self, data: st.DataObject, name: str, *, whole: bool = False) -> None:
+        """New rows, as a file of that name where the input is a folder."""
+        form = data.draw(FORMS)
+        lacking = () if whole or isinstance(self.source, DeltaSource) else self.held[1:]
+        lacking = {column.name for column in lacking if form.lacks_columns and column.name != "p"}
+        if whole:
+            form = replace(form, narrow=False, lacks_columns=False)
+        drawn = data.draw(rows([column for column in self.held if column.name != "p"]))
+        if any(column.name == "p" for column in self.held):
+            avoided = "odd partition values in Delta's log" in AVOIDED and isinstance(self.source, DeltaSource)
+            odd = () if avoided or self.by_partition else PARTITION_VALUES["odd"]
+            values = st.sampled_from([None, *PARTITION_VALUES["safe"], *odd])
+            hive = isinstance(self.source, FolderSource) and self.source.hive
+            if hive and "null partitions in Hive's folders" in AVOIDED:
+                values = values.filter(lambda value: value is not None)
+            one = data.draw(values)
+            drawn = [row | {"p": one if hive else data.draw(values)} for row in drawn]
+            if hive and not drawn and self.source.files:
+                return
+            if hive and not drawn:
+                drawn = [dict.fromkeys((column.name for column in self.held), None) | {"p": one}]
+        for row in drawn:
+            row["id"] = self.next_id
+            self.next_id += 1
+            row |= dict.fromkeys(lacking)
+        self.source.put(name, drawn, form, self.spark)
+
+    def partitions(self) -> list[Partition]:
+        return [{"p": value} for value in PARTITION_VALUES["safe"]] if self.by_partition else [None]
+
+    def has_table(self) -> bool:
+        return any(self.table.glob("_delta_log/*.json"))
+
+    def parts(self) -> list[Path]:
+        """The parts that lie in the table's folder, whether or not they count."""
+        return sorted(path for path in self.table.rglob("part-*.parquet") if PART_NAME.fullmatch(path.name))
+
+    def live(self) -> list[Path]:
+        """The files of the table's latest version."""
+        return [Path(path) for path in readers.live_files(self.table)]
+
+    def is_damaged(self, path: Path) -> bool:
+        return not path.exists() or path.stat().st_size == self.damaged.get(path)
+
+    def expected(self) -> dict[str, Shown]:
+        """Partition -> what is due there."""
+        return {_key(partition): self.expected_in(partition) for partition in self.partitions()}
+
+    def expected_in(self, partition: Partition) -> Shown:
+        types = {column.name: column.arrow for column in self.held}
+        rows = [
+            {name: row.get(name) for name in types}
+            for row in self.source.rows
+            if partition is None or row["p"] == partition["p"]
+        ]
+        outcome = reference.score(
+            rows,
+            self.task,
+            self.models,
+            self.code.load,
+            lambda name, value: is_python(value, types.get(name, pa.null())),
+        )
+        schema = self.schema()
+        if partition is not None:
+            for row in outcome.rows:
+                row["p"] = partition["p"]
+        return Shown(outcome=outcome, schema=schema, task=self.task)
+
+    def schema(self) -> pa.Schema:
+        """The table's columns."""
+        types = {column.name: column.arrow for column in self.held}
+        found = {name: types[name] for name in self.task.kept_columns(tuple(types))}
+        found |= {column.name: _ADDED[column.type] for column in self.task.output_columns}
+        return pa.schema(found | ({"p": pa.string()} if self.by_partition else {}))
+
+    def arguments(self, partition: Partition) -> dict[str, Any]:
+        return {
+            "input_table": str(self.source.root),
+            "output_table": str(self.table),
+            "model_loader": ModelLoader(self.models, device="cpu"),
+            "partition": partition,
+        }
+
+    def score(self, task: MlTask, partition: Partition, session: Any) -> Any:
+        return score_table(session, task, **self.arguments(partition), slots=SlotPolicy(device="cpu"))
+
+    def refresh_all(self, task: MlTask) -> None:
+        for partition in self.partitions():
+            self.score(task, partition, FakeSession(USER_MODULES))
+
+    def disturbed(self, step: int, act: Callable[[], Any]) -> None:
+        """Refresh while `act` happens at a step. The library's own errors may come of that, and no others."""
+        with at_step(step, act) as seen:
+            try:
+                self.refresh_all(self.task)
+            except Killed:
+                note(f"killed before {seen[-1]}")
+            except (SparktorchError, FileNotFoundError) as error:  # the latter of a vacuum that spares nothing
+                note(f"{type(error).__name__}: {error}")
+
+    def settle(self, data: st.DataObject, *, unchanged: bool = False) -> None:
+        """Refresh, and look at everything."""
+        type(self).steps += 1
+        self.refused = False
+        for partition in self.partitions():
+            self.refresh(partition, unchanged=unchanged)
+        if not self.has_table():
+            return
+        if any(map(self.is_damaged, self.live())):
+            assert self.refused  # else the refresh would have healed it
+            return
+        for reader, found in readers.read_all(self.table, self.spark).items():
+            self.compare(found, list(self.shown.values()), reader)
+        self.filter(data)
+
+    def refresh(self, partition: Partition, *, unchanged: bool) -> None:
+        due = self.expected_in(partition)
+        error = _refusal(due.outcome, self.task)
+        lying = {path.relative_to(self.table).as_posix() for path in self.parts() if not self.is_damaged(path)}
+        plan = plan_table(self.task, **self.arguments(partition))
+        self.check_names(plan, partition)
+        assert {shard.part_path for shard in plan.new} == plan.target - lying
+        try:
+            report = self.score(self.task, partition, FakeSession(USER_MODULES))
+        except SparktorchError as found:
+            if error is None or not isinstance(found, error):
+                raise
+            self.refused = True
+            return
+        assert error is None, f"{error} is due"
+        assert report.shards_new == len(plan.new)
+        assert report.tally.failed == len(due.outcome.failed)
+        assert report.rows_table == len(due.outcome.rows)
+        if partition is None:
+            assert report.tally.dropped == len(due.outcome.dropped)
+            assert report.tally.filtered == len(due.outcome.filtered)
+        key = _key(partition)
+        if unchanged and key in self.shown:
+            assert not report.changed
+        self.shown[key] = due
+        type(self).rows_checked += len(due.outcome.rows)
+        before = table_version(str(self.table)), data_version(str(self.table))
+        again = self.score(self.task, partition, _no_session)
+        assert not again.changed
+        assert (again.version, again.data_version) == (report.version, report.data_version)
+        assert (table_version(str(self.table)), data_version(str(self.table))) == before
+
+    def check_names(self, plan: Plan, partition: Partition) -> None:
+        """A part's name and what it depends on determine each other."""
+        kinds = sorted((column.name, str(column.physical)) for column in self.held)
+        counts = repr((what_counts(self.task, self.code, self.weights), kinds, partition))
+        for shard in (*plan.new, *plan.unchanged, *plan.resumable):
+            file, groups = shard.file, (shard.first_group, shard.end_group)
+            content = sha256(Path(file.uri).read_bytes()).hexdigest()
+            meaning = repr((file.path, file.modified_ms, file.partition, content, groups, counts))
+            assert self.meanings.setdefault(shard.part_path, meaning) == meaning
+            assert self.meanings.setdefault(meaning, shard.part_path) == shard.part_path
+
+    def look_between(self, mine: dict[str, Shown]) -> None:
+        """Whatever happened to a refresh, each partition holds its old rows or its new ones."""
+        if not self.has_table() or any(map(self.is_damaged, self.live())):
+            return
+        found = DeltaTable(str(self.table)).to_pyarrow_table()
+        for partition in self.partitions():
+            key = _key(partition)
+            here = found if partition is None else found.filter(pa.compute.field("p") == partition["p"])
+            choices = [found for found in (self.shown.get(key), mine.get(key)) if found is not None]
+            problems = []
+            for choice in choices if here.num_rows else ():
+                try:
+                    self.compare(here, [choice], "between")
+                    break
+                except (AssertionError, KeyError) as error:
+                    problems.append(error)
+            else:
+                assert not here.num_rows, problems
+                assert key not in self.shown or any(not choice.outcome.rows for choice in choices)
+
+    def compare(self, found: pa.Table, shown: list["Shown"], reader: str) -> None:
+        """The table that a reader found holds these rows."""
+        schema, task = shown[0].schema, shown[0].task
+        due = [row for one in shown for row in one.outcome.rows]
+        assert set(found.column_names) == set(schema.names), reader
+        mine = readers.plain_columns(found, schema)
+        theirs = {field.name: [readers.plain_value(row[field.name], field.type) for row in due] for field in schema}
+        stages = [None if text is None else text.partition(":")[0] for text in mine[task.error_column]]
+        mine[task.error_column] = stages
+        # A failed row may hold what a hook added before it failed.
+        for name, _ in task.typed_extra_columns:
+            for side in (mine, theirs):
+                stages = side[task.error_column]
+                side[name] = [None if stage else value for value, stage in zip(side[name], stages, strict=True)]
+        extras = [f"{task.output_prefix}{extra}" for extra in task.extras]
+        readers.compare(mine, theirs, [task.confidence_column, *extras], reader)
+
+    def filter(self, data: st.DataObject) -> None:
+        """Readers that leave out files by their statistics find what they find without them."""
+        shown = next(iter(self.shown.values()))
+        kinds = {column.name: column.kind for column in self.held if not pa.types.is_nested(column.arrow)}
+        kinds |= {shown.task.class_column: "string", shown.task.confidence_column: "float32"}
+        kinds = {name: kind for name, kind in kinds.items() if not pa.types.is_binary(KINDS[kind].arrow)}
+        named = data.draw(st.sampled_from([name for name in shown.schema.names if name in kinds]))
+        kind = KINDS[kinds[named]].arrow
+
+        def has_literal(value: Any) -> bool:
+            if isinstance(value, str):
+                return "\x00" not in value
+            return value is not None and math.isfinite(value) and is_python(value, kind)
+
+        values = KINDS[kinds[named]].values.filter(has_literal)
+        there = {row[named] for one in self.shown.values() for row in one.outcome.rows if has_literal(row[named])}
+        value = data.draw(st.sampled_from(sorted(there)) | values if there else values)
+        operators = ["="] if kinds[named] == "bool" else ["=", "<", "<=", ">", ">="]
+        if kinds[named] == "float32":
+            value = float(np.float32(value))
+        readers.check_filter(self.table, named, data.draw(st.sampled_from(operators)), value)
+
+
+def _key(partition: Partition) -> str:
+    return "" if partition is None else partition["p"]
+
+
+def _refusal(due: reference.Outcome, task: MlTask) -> type[SparktorchError] | None:
+    """The error that is due instead of a commit."""
+    rows = len(due.rows) + len(due.dropped)
+    if len(due.failed) > task.max_failed_share * rows:
+        return TooManyFailedRowsError
+    return TooManyDroppedRowsError if len(due.dropped) > task.max_dropped_share * rows else None
+
+
+def _no_session() -> Any:
+    raise AssertionError("nothing is to be scored, and a session is asked for")

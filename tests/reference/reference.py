@@ -1,0 +1,248 @@
+"""What a task says, done row by row in plain Python, pandas and torch: no batches, no shards, no files but the model's.
+
+It shares the declarations (`tasks/`) with the library and nothing else, so that a fault of the library is not a fault of
+both. Slow, and easy to read against the docs.
+"""
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+
+from sparktorch_assets.tasks import MlTask, RowFilter
+
+Row = dict[str, Any]
+Hook = Callable[[Row], Row | None]
+Load = Callable[[str], Any]
+"""Import path -> object, of the code as it is on disk now."""
+
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "in": lambda value, wanted: value in wanted,
+    "not in": lambda value, wanted: value not in wanted,
+}
+
+
+class RowFails(Exception):  # noqa: N818  (it is a row's fate, no error)
+    """This row has no prediction."""
+
+    def __init__(self, stage: str, row: Row | None = None) -> None:
+        super().__init__(stage)
+        self.row = row
+        """What it held before the hook that broke on it."""
+
+
+@dataclass
+class Outcome:
+    """The table's rows, and those that are not in it."""
+
+    rows: list[Row] = field(default_factory=list)
+    """A failed row's `prediction_error` is its stage alone."""
+    filtered: list[Row] = field(default_factory=list)
+    dropped: list[Row] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[Row]:
+        return [row for row in self.rows if any(name.endswith("prediction_error") and row[name] for name in row)]
+
+
+def score(
+    rows: Sequence[Row],
+    task: MlTask,
+    models_root: Path,
+    load: Load,
+    is_python: Callable[[str, Any], bool] = lambda name, value: True,
+) -> Outcome:
+    """What `task` makes of `rows`, each of which has all of the input's columns.
+
+    `is_python` tells of a column's value whether Python has one like it (it has no year 10000): a row that holds another
+    fails where a row hook is to see it.
+    """
+    outcome = Outcome()
+    model = Model(task, models_root, load)
+    hooks = {name: load(path) for name in _HOOKS if (path := getattr(task.hooks, name)) is not None}
+
+    def in_a_dict(hook: Callable[[Row], Row | None], row: Row) -> Row | None:
+        assert all(is_python(*item) for item in row.items())
+        return hook(dict(row))
+
+    calls = {name: in_a_dict if name.startswith("row") else _in_a_frame for name in _HOOKS}
+    hooked = {name: (lambda row, name=name: calls[name](hooks[name], row)) for name in hooks}
+    for row in rows:
+        if not all(holds(test, row[test.column]) for test in task.where):
+            outcome.filtered.append(row)
+            continue
+        found = _score_one({name: row[name] for name in task.read_columns(tuple(row))}, task, model, hooked)
+        if found is None:
+            outcome.dropped.append(row)
+        else:
+            outcome.rows.append(found)
+    return outcome
+
+
+_HOOKS = ("row_preprocessor", "batch_preprocessor", "row_postprocessor", "batch_postprocessor")
+
+
+def holds(test: RowFilter, value: Any) -> bool:
+    """Whether a value passes; a null never does."""
+    return value is not None and _COMPARE[test.op](value, test.value)
+
+
+def _score_one(row: Row, task: MlTask, model: "Model", hooks: Mapping[str, Hook]) -> Row | None:
+    """The row of the table; `None` where a hook dropped it."""
+    added: Row = dict.fromkeys(column.name for column in task.output_columns)
+    result = dict(row)
+    try:
+        seen = _hooked("preprocessor", row, hooks)
+        if seen is None:
+            return None
+        result |= {name: value for name, value in seen.items() if name not in row}
+        result |= model.predict(seen)
+    except RowFails as failure:
+        result |= added | {task.error_column: str(failure)}
+    else:
+        result = added | result
+        try:
+            after = _hooked("postprocessor", result, hooks)
+            if after is None:
+                return None
+            result = added | after
+        except RowFails as failure:
+            result = result | (failure.row or {}) | added | {task.error_column: str(failure)}
+    return {name: result[name] for name in (*task.kept_columns(tuple(row)), *added)}
+
+
+def _hooked(kind: str, row: Row, hooks: Mapping[str, Hook]) -> Row | None:
+    for stage in (f"row_{kind}", f"batch_{kind}"):
+        if stage in hooks:
+            try:
+                changed = hooks[stage](row)
+            except Exception as error:
+                raise RowFails(stage, row) from error
+            if changed is None:
+                return None
+            row = changed
+    return row
+
+
+def _in_a_frame(hook: Callable[[pd.DataFrame], pd.DataFrame], row: Row) -> Row | None:
+    """A batch hook, called with one row; what it returns as it was given is not taken through pandas."""
+    frame = pd.DataFrame({name: pd.Series([np.nan if value is None else value]) for name, value in row.items()})
+    result = hook(frame.copy())
+    if result.empty:
+        return None
+    found = {}
+    for name in result.columns:
+        value = result[name].iloc[0]
+        unchanged = name in row and (value is frame[name].iloc[0] or bool(np.all(value == frame[name].iloc[0])))
+        missing = np.ndim(value) == 0 and pd.isna(value)
+        found[name] = row[name] if unchanged or (missing and name in row) else None if missing else _plain(value)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+class Model:
+    """The network, called with one row at a time."""
+
+    def __init__(self, task: MlTask, models_root: Path, load: Load) -> None:
+        self._task = task
+        self._network = load(task.model.architecture)(**dict(task.model.arguments))
+        self._network.load_state_dict(load_file(models_root / task.model.weights))
+        self._encoders = [
+            load(feature.encoder)(**dict(feature.arguments)) if feature.kind == "custom" else None
+            for feature in task.features
+        ]
+
+    def predict(self, row: Row) -> Row:
+        """The columns that the model adds.
+
+        Raises:
+            RowFails: the row cannot be encoded, or the network raises or gives no finite logits.
+        """
+        arguments = []
+        for feature, encoder in zip(self._task.features, self._encoders, strict=True):
+            arguments += _encode(feature, row) if encoder is None else _custom(feature, encoder, row)
+        try:
+            with torch.inference_mode():
+                output = self._network(*arguments)
+        except Exception as error:
+            raise RowFails("forward") from error
+        logits_1C, embedding = output if isinstance(output, tuple) else (output, None)
+        if not torch.isfinite(logits_1C).all():
+            raise RowFails("forward")
+        task = self._task
+        scores_C = torch.softmax(logits_1C[0].double(), dim=0)
+        extras = {"scores": scores_C.tolist(), "embedding": None if embedding is None else embedding[0].tolist()}
+        return {
+            task.class_column: task.labels[int(logits_1C[0].argmax())],
+            task.confidence_column: float(scores_C.max()),
+            **{f"{task.output_prefix}{extra}": extras[extra] for extra in task.extras},
+        }
+
+
+def _encode(feature: Any, row: Row) -> list[torch.Tensor]:
+    if feature.kind == "numeric":
+        return [torch.tensor([[_float32(_filled(row[name], feature.fill)) for name in feature.columns]])]
+    if feature.kind == "categorical":
+        known = dict(feature.vocabulary)
+        indices = [_index(known[name], _filled(row[name], feature.fill)) for name in feature.columns]
+        return [torch.tensor([indices])]
+    (name,) = feature.columns
+    if feature.kind == "text":
+        tokens = [byte + 1 for byte in _filled(row[name], feature.fill).encode()][: feature.max_tokens]
+        return _padded(tokens, torch.int64)
+    assert feature.kind == "sequence", feature
+    values = _filled(row[name], None if feature.fill is None else [])
+    values = [_filled(value, feature.fill) for value in values[: feature.max_length]]
+    if feature.dtype == "int64":
+        return _padded([int(value) for value in values], torch.int64)
+    return _padded([_float32(value) for value in values], torch.float32)
+
+
+def _custom(feature: Any, encoder: Callable[[Any], Any], row: Row) -> list[torch.Tensor]:
+    import pyarrow as pa
+
+    try:
+        return [encoder(pa.record_batch({name: pa.array([row[name]]) for name in feature.columns}))]
+    except Exception as error:
+        raise RowFails("encode") from error
+
+
+def _filled(value: Any, fill: Any) -> Any:
+    if value is None and fill is None:
+        raise RowFails("encode")
+    return fill if value is None else value
+
+
+def _float32(value: Any) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.float32(np.int64(value) if isinstance(value, int) else float(value)))
+
+
+def _index(known: Sequence[Any], value: Any) -> int:
+    texts = [_text(entry) for entry in known]
+    return texts.index(_text(value)) + 1 if _text(value) in texts else 0
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _padded(values: list[Any], dtype: torch.dtype) -> list[torch.Tensor]:
+    width = max(len(values), 1)
+    padded = torch.tensor([values + [0] * (width - len(values))], dtype=dtype)
+    return [padded, (torch.arange(width) < len(values))[None, :]]
