@@ -4,15 +4,14 @@ schema says which of them is which column today. Renaming a column, or dropping 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
 
 import pyarrow as pa
 from deltalake import DeltaTable
 
 from sparktorch_assets.lake.protocol import MAPPING_MODE
+from sparktorch_assets.tasks.row_test import RowTest
 
 _PHYSICAL, _ID, _PARQUET_ID = b"delta.columnMapping.physicalName", b"delta.columnMapping.id", b"PARQUET:field_id"
-Test = TypeVar("Test", bound=Any)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +29,7 @@ class ColumnMapping:
         known: dict[str | None, pa.Field] = {self._key(field): field for field in self.schema}
         return [self._renamed(field, known.get(self._stored_key(field))) for field in stored]
 
-    def stored_tests(self, tests: Sequence[Test]) -> tuple[Test, ...]:
+    def stored_tests(self, tests: Sequence[RowTest]) -> tuple[RowTest, ...]:
         """Tests on the table's columns as tests on the file's. Where these cannot be named without looking into the file,
         there is none, so that nothing is left out."""
         if self.mode == "id":

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, TypeVar
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.column_mapping import ColumnMapping, column_mapping
@@ -12,8 +11,7 @@ from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.logged_files import logged_files
 from sparktorch_assets.lake.partition import Partition, path_partition
 from sparktorch_assets.lake.snapshot import open_delta
-
-Test = TypeVar("Test", bound=Any)
+from sparktorch_assets.tasks.row_test import RowTest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +33,7 @@ class DataFile:
     mapping: ColumnMapping | None = None
     """How the table's columns are found in the file, where names do not tell."""
 
-    def stored_tests(self, tests: Sequence[Test]) -> tuple[Test, ...]:
+    def stored_tests(self, tests: Sequence[RowTest]) -> tuple[RowTest, ...]:
         """Those of the tests that the file's own bounds can settle, on the columns as the file names them."""
         outside = dict(self.partition)
         inside = tuple(test for test in tests if test.column not in outside)

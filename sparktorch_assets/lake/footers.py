@@ -1,10 +1,14 @@
-"""Parquet footers: rows and bytes of every row group, read in parallel and remembered by file identity."""
+"""Parquet footers: rows and bytes of every row group, read in parallel and remembered by file identity.
+
+What is remembered is the file's alone. What a run asks for (a partition's rows) is applied to it afterwards, so that the
+runs of all partitions read each footer once.
+"""
 
 import hashlib
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -13,11 +17,10 @@ import pyarrow.parquet as pq
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.data_files import DataFile
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.group_filter import may_match
+from sparktorch_assets.lake.footer_memory import FooterMemory
 from sparktorch_assets.lake.part_file import READ_THREADS
 from sparktorch_assets.lake.stored_schema import stored_schema
 from sparktorch_assets.tasks.file_identity import FileIdentity
-from sparktorch_assets.tasks.row_filter import RowFilter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,8 +30,6 @@ class RowGroup:
     rows: int
     bytes: int
     """Uncompressed bytes of all its columns."""
-    may_match: bool = True
-    """False: its bounds show that no row of it is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,27 +43,32 @@ class Footer:
     """The file as it was when its footer was read."""
     schema: pa.Schema
     row_groups: tuple[RowGroup, ...]
+    packed: bytes
+    """The footer itself, compressed: the bounds of all columns are in it."""
 
     @property
     def rows(self) -> int:
         """Rows in the file."""
         return sum(group.rows for group in self.row_groups)
 
+    def metadata(self) -> pq.FileMetaData:
+        """All that the footer holds, decoded anew."""
+        return pq.read_metadata(pa.BufferReader(zlib.decompress(self.packed)))
 
-def read_footers(files: Sequence[DataFile], where: tuple[RowFilter, ...] = ()) -> list[Footer]:
+
+_SMALL_BYTES = 4096
+"""About what the schema and the row groups of a footer take, beside its packed bytes."""
+_memory: FooterMemory[Footer] = FooterMemory(128 << 20)
+
+
+def read_footers(files: Sequence[DataFile]) -> list[Footer]:
     """The files' footers, in the same order.
-
-    Args:
-        files: the files.
-        where: the rows that are asked for: decides each row group's `may_match`.
 
     Raises:
         TableError: a file is missing, or is no Parquet file.
     """
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        return list(
-            pool.map(lambda file: _read(file.uri, Folder(file.uri).identity(), file.stored_tests(where)), files)
-        )
+        return list(pool.map(_footer, (file.uri for file in files)))
 
 
 def footer_bytes(source: Any) -> bytes:
@@ -86,8 +92,16 @@ def footer_digest(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()[:32]
 
 
-@lru_cache(maxsize=20_000)
-def _read(uri: str, seen: FileIdentity | None, where: tuple[RowFilter, ...]) -> Footer:
+def _footer(uri: str) -> Footer:
+    seen = Folder(uri).identity()
+    found = _memory.get(uri)
+    if found is None or found.seen != seen:
+        found = _read(uri, seen)
+        _memory.put(uri, found, _SMALL_BYTES + len(found.packed))
+    return found
+
+
+def _read(uri: str, seen: FileIdentity | None) -> Footer:
     try:
         if seen is None:
             raise FileNotFoundError(uri)
@@ -105,8 +119,6 @@ def _read(uri: str, seen: FileIdentity | None, where: tuple[RowFilter, ...]) -> 
         digest=footer_digest(raw),
         seen=seen,
         schema=stored_schema(metadata),
-        row_groups=tuple(
-            RowGroup(rows=group.num_rows, bytes=group.total_byte_size, may_match=may_match(group, where))
-            for group in groups
-        ),
+        row_groups=tuple(RowGroup(rows=group.num_rows, bytes=group.total_byte_size) for group in groups),
+        packed=zlib.compress(raw, 1),
     )

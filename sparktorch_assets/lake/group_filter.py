@@ -1,43 +1,138 @@
-"""Which row groups a task's `where` can leave unread: those whose own bounds show that no row of theirs passes."""
+"""Which row groups a task's `where` can leave unread: those whose own bounds show that no row of theirs passes.
 
-import math
-from collections.abc import Sequence
+Bounds are taken for what Parquet says they are: no value is smaller or greater. They need not be values of the column
+(writers cut long texts). A bound that may be anything else, or a type whose values are rounded on their way into the table,
+settles nothing.
+"""
+
+import json
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from sparktorch_assets.tasks.row_filter import RowFilter
+from sparktorch_assets.tasks.row_test import RowTest
+
+Bounds = tuple[Any, Any] | None
 
 
-def may_match(group: pq.RowGroupMetaData, where: Sequence[RowFilter]) -> bool:
-    """Whether a row of the group may pass all conditions; True whenever the footer does not settle it."""
-    if not where:
-        return True  # asked for every row group of every file
-    columns = {group.column(index).path_in_schema: index for index in range(group.num_columns)}
-    return all(_may_match(group.column(columns[test.column]), test) for test in where if test.column in columns)
+class GroupFilter:
+    """The tests on one file."""
+
+    def __init__(self, footer: pq.FileMetaData, tests: Sequence[RowTest]) -> None:
+        """Find the tests' columns in the file.
+
+        Args:
+            footer: the file's footer.
+            tests: for the types that the table has, which may be wider than the file's own.
+        """
+        self._footer = footer
+        self._tests: list[tuple[RowTest, int, Callable[[Any], Bounds]]] = []
+        if not tests:
+            return
+        leaves = {}
+        for index in range(footer.num_columns):
+            leaf = footer.schema.column(index)
+            # The path of a struct's field has a dot, too, but is longer than the field's name.
+            if leaf.name == leaf.path and leaf.max_repetition_level == 0:
+                leaves[leaf.name] = index
+        for test in tests:
+            if test.column in leaves:
+                index = leaves[test.column]
+                self._tests.append((test, index, _bounds_as(test, footer.schema.column(index))))
+
+    def may_match(self, group: int) -> bool:
+        """Whether a row of the group may pass all tests; True whenever the footer does not settle it."""
+        if not self._tests:
+            return True  # asked for every row group of every file
+        found = self._footer.row_group(group)
+        return all(_may_match(found, test, index, bounds) for test, index, bounds in self._tests)
 
 
-def _may_match(column: pq.ColumnChunkMetaData, test: RowFilter) -> bool:
-    # Single-precision bounds are left alone: rounding decides whether 0.1 lies within them.
-    if column.physical_type == "FLOAT" or column.statistics is None:
+def _may_match(group: pq.RowGroupMetaData, test: RowTest, index: int, bounds_of: Callable[[Any], Bounds]) -> bool:
+    statistics = group.column(index).statistics
+    if statistics is None:
         return True
-    found = column.statistics
-    if not found.has_min_max:
-        # Without bounds there may be nothing but nulls, which pass no condition, or nothing but NaN.
-        return not (found.has_null_count and found.num_values == 0 and found.null_count > 0)
-    try:
-        return _within(found.min, found.max, test, may_hold_nan=column.physical_type == "DOUBLE")
-    except TypeError:  # a date's bounds against a string: rows are compared later, with a cast
+    if statistics.has_null_count and statistics.null_count == group.num_rows:
+        return False  # nothing but nulls, for which no test holds
+    if not statistics.has_min_max:
         return True
+    bounds = bounds_of(statistics)
+    # NaN for a bound, which some writers leave there, fails here: it is no bound, nor is the other one then.
+    return bounds is None or not bounds[0] <= bounds[1] or _within(*bounds, test)
 
 
-def _within(low: Any, high: Any, test: RowFilter, *, may_hold_nan: bool) -> bool:
-    value: Any = test.value
-    if test.op in ("==", "in"):
-        wanted = [one for one in (value if test.op == "in" else (value,)) if one is not None]
-        # No bounds include NaN, which `in` finds all the same.
-        return any(low <= one <= high or (isinstance(one, float) and math.isnan(one)) for one in wanted)
-    if test.op in ("!=", "not in"):
-        excluded = value if test.op == "not in" else (value,)
-        return may_hold_nan or low != high or low not in excluded
+def _within(low: Any, high: Any, test: RowTest) -> bool:
+    if test.op == "in":
+        first = bisect_left(test.values, low)
+        return first < len(test.values) and bool(test.values[first] <= high)
+    if test.op == "not in":  # bounds do not tell NaN, for which it holds
+        return test.kind in ("float", "double") or low != high or low not in test.values
+    (value,) = test.values
     return bool({"<": low < value, "<=": low <= value, ">": high > value, ">=": high >= value}[test.op])
+
+
+def _bounds_as(test: RowTest, leaf: pq.ColumnSchema) -> Callable[[Any], Bounds]:
+    """How to read the leaf's bounds as values like the test's: as the table's column would show them."""
+    logical = json.loads(leaf.logical_type.to_json())
+    name, kind = logical["Type"], test.kind
+    if kind == "timestamp" and name == "Timestamp":
+        return {"milliseconds": _millis, "microseconds": _raw, "nanoseconds": _nanos}[logical["timeUnit"]]
+    if name in ("None", "Int"):  # without a logical type, the physical one says all
+        name = leaf.physical_type
+    return _READERS.get((kind, name), lambda _: None)
+
+
+def _plain(statistics: Any) -> Bounds:
+    return statistics.min, statistics.max
+
+
+def _raw(statistics: Any) -> Bounds:
+    # Whole numbers, unlike `min` and `max`, reach beyond the years that Python's dates know.
+    return statistics.min_raw, statistics.max_raw
+
+
+def _as_double(statistics: Any) -> Bounds:
+    return float(statistics.min), float(statistics.max)
+
+
+def _millis(statistics: Any) -> Bounds:
+    low, high = statistics.min_raw * 1000, statistics.max_raw * 1000
+    return (low, high) if low >= -(2**63) and high < 2**63 else None  # as microseconds they would not fit
+
+
+def _nanos(statistics: Any) -> Bounds:
+    return _cut(statistics.min_raw), _cut(statistics.max_raw)
+
+
+def _cut(nanos: int) -> int:
+    """In microseconds, cut towards zero as Arrow's cast does."""
+    return nanos // 1000 if nanos >= 0 else -(-nanos // 1000)
+
+
+def _text(statistics: Any) -> Bounds:
+    try:
+        return statistics.min, statistics.max
+    except UnicodeDecodeError:  # cut within a character
+        return None
+
+
+_READERS: dict[tuple[str, str], Callable[[Any], Bounds]] = {
+    ("whole", "INT32"): _plain,
+    ("whole", "INT64"): _plain,
+    ("decimal", "INT32"): _plain,
+    ("decimal", "INT64"): _plain,
+    ("decimal", "Decimal"): _plain,
+    ("double", "INT32"): _as_double,
+    ("double", "INT64"): _as_double,
+    ("double", "FLOAT"): _plain,
+    ("double", "DOUBLE"): _plain,
+    ("float", "FLOAT"): _plain,
+    ("boolean", "BOOLEAN"): _plain,
+    ("binary", "BYTE_ARRAY"): _plain,
+    ("binary", "FIXED_LEN_BYTE_ARRAY"): _plain,
+    ("text", "String"): _text,
+    ("date", "Date"): _raw,
+}
+"""What a test compares, and how the file says it -> how to read bounds. INT96 and half floats have none that count."""

@@ -16,7 +16,7 @@ from sparktorch_assets.lake.receipt import Receipt
 from sparktorch_assets.lake.shards import TARGET_BYTES, TARGET_ROWS, Shard, make_shards
 from sparktorch_assets.lake.snapshot import Snapshot, SnapshotPart, check_writable, read_snapshot, same_columns
 from sparktorch_assets.lake.table_tally import TALLY_KEY
-from sparktorch_assets.tasks.row_filter import RowFilter
+from sparktorch_assets.tasks.row_test import RowTest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +89,7 @@ def make_plan(
     target_rows: int = TARGET_ROWS,
     target_bytes: int = TARGET_BYTES,
     partition: Partition = (),
-    where: tuple[RowFilter, ...] = (),
+    tests: Sequence[RowTest] = (),
 ) -> Plan:
     """Decide a refresh. Reads the input's log or folder and footers and the output's log and folder; writes nothing.
 
@@ -101,7 +101,7 @@ def make_plan(
         target_rows: see `shards.TARGET_ROWS`.
         target_bytes: see `shards.TARGET_BYTES`.
         partition: confine the refresh to this partition of the output; `digest` has to tell it, too.
-        where: the rows that belong to it. Files and row groups that cannot hold any are left out of the plan.
+        tests: the rows that belong to it. Files and row groups that cannot hold any are left out of the plan.
 
     Raises:
         TableError: the input cannot be read, or the output is a table that this library did not make, or one with other
@@ -110,11 +110,12 @@ def make_plan(
     files = [file for file in list_data_files(input_table) if in_partition(file.partition, partition, schema)]
     shards = make_shards(
         files,
-        read_footers(files, where),
+        read_footers(files),
         digest,
         target_rows=target_rows,
         target_bytes=target_bytes,
         partition=partition,
+        tests=tests,
     )
     snapshot = read_snapshot(output_table)
     check_ours(output_table, snapshot)

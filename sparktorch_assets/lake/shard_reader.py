@@ -17,10 +17,10 @@ from sparktorch_assets.lake.deletions import KeptRows, unpack_rows
 from sparktorch_assets.lake.file_columns import FileColumns
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.footers import footer_bytes, footer_digest
-from sparktorch_assets.lake.group_filter import may_match
+from sparktorch_assets.lake.group_filter import GroupFilter
 from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.tasks.file_identity import FileIdentity
-from sparktorch_assets.tasks.row_filter import RowFilter
+from sparktorch_assets.tasks.row_test import RowTest
 
 _BATCH_ROWS = 1 << 16
 _BATCH_BYTES = 32 << 20
@@ -34,13 +34,13 @@ class ShardReader:
         TableError: the file is gone, is not the one that was planned, or has columns that cannot be read as the table's.
     """
 
-    def __init__(self, shard: Shard, schema: pa.Schema, where: Sequence[RowFilter] = ()) -> None:
+    def __init__(self, shard: Shard, schema: pa.Schema, tests: Sequence[RowTest] = ()) -> None:
         """Open the file and compare it with what was planned; read no rows yet.
 
         Args:
             shard: what to read.
             schema: the columns that are wanted, in the table's types.
-            where: row groups in which no row can pass are left unread; others come with all their rows.
+            tests: row groups in which no row can pass are left unread; others come with all their rows.
         """
         self._shard = shard
         self._folder = Folder(shard.file.uri)
@@ -63,8 +63,8 @@ class ShardReader:
         if footer_digest(raw) != shard.footer_digest:
             raise self._changed()
         self._columns = FileColumns(shard.file, self.footer, schema)
-        tests = shard.file.stored_tests(where)
-        self._groups = [group for group in groups if may_match(self.footer.row_group(group), tests)]
+        stored = shard.file.stored_tests(tests)
+        self._groups = list(filter(GroupFilter(self.footer, stored).may_match, groups))
         self._deleted = self._deleted_rows()
         self.skipped_rows = shard.rows - self._rows(self._groups) + int(self._deleted.sum())
         """Rows of the row groups that are left unread."""

@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from sparktorch_assets.lake.data_files import DataFile
 from sparktorch_assets.lake.deletions import pack_rows, unpack_rows
 from sparktorch_assets.lake.footers import Footer, RowGroup
+from sparktorch_assets.lake.group_filter import GroupFilter
 from sparktorch_assets.lake.part_file import part_path
 from sparktorch_assets.lake.partition import Partition
 from sparktorch_assets.tasks.file_identity import FileIdentity
+from sparktorch_assets.tasks.row_test import RowTest
 
 TARGET_ROWS = 500_000
 TARGET_BYTES = 128 << 20
@@ -58,6 +60,7 @@ def make_shards(
     target_rows: int = TARGET_ROWS,
     target_bytes: int = TARGET_BYTES,
     partition: Partition = (),
+    tests: Sequence[RowTest] = (),
 ) -> list[Shard]:
     """All shards of the files, in the files' order; files without rows give none, nor do row groups that cannot match.
 
@@ -68,6 +71,7 @@ def make_shards(
         target_rows: see `TARGET_ROWS`.
         target_bytes: see `TARGET_BYTES`.
         partition: where in the output their parts go. `digest` has to tell it, too.
+        tests: which rows are asked for.
     """
     shards = []
     for file, footer in zip(files, footers, strict=True):
@@ -79,11 +83,13 @@ def make_shards(
         deleted = unpack_rows(file.deleted, footer.rows if file.deleted else 0)
         carried = replace(file, deleted=b"")  # a shard travels with the bits of its own rows alone
         starts = list(itertools.accumulate((group.rows for group in footer.row_groups), initial=0))
+        stored = file.stored_tests(tests)
+        wanted = GroupFilter(footer.metadata(), stored) if stored else None
         for first, end in _cut(footer.row_groups, target_rows, target_bytes):
             groups = footer.row_groups[first:end]
             gone = deleted[starts[first] : starts[end]]
             rows = starts[end] - starts[first] - int(gone.sum())
-            if not rows or not any(group.may_match for group in groups):
+            if not rows or (wanted is not None and not any(map(wanted.may_match, range(first, end)))):
                 continue
             bits = pack_rows(gone)
             fingerprint = identity.copy()

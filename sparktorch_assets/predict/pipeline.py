@@ -21,7 +21,7 @@ from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
 from sparktorch_assets.predict.local import LocalPredictor
 from sparktorch_assets.predict.overlap import ahead
 from sparktorch_assets.predict.predictions import mark_failed, prediction_batch, without_dictionaries
-from sparktorch_assets.predict.row_filter import filter_rows
+from sparktorch_assets.predict.row_filter import BatchFilter
 from sparktorch_assets.predict.row_queue import RowQueue
 from sparktorch_assets.predict.rows import conform_rows, settle_types
 from sparktorch_assets.tally import Tally
@@ -81,6 +81,7 @@ class Pipeline(Generic[K]):
     ) -> None:
         self._task = predictor.task
         self._model = predictor.for_run(on_rows)
+        self._filter = BatchFilter(self._task.where, f"task {self._task.name!r}")
         self._cuts = any(has_lengths(feature) for feature in self._task.features) and self._model.columns is not None
         self._device = predictor.device
         self._overlaps = predictor.overlaps
@@ -126,7 +127,7 @@ class Pipeline(Generic[K]):
         if self._load_s:  # the first key pays for bringing the model up
             tally.spend("load", self._load_s)
             self._load_s = 0.0
-        rows = filter_rows(batch, self._task.where)
+        rows = self._filter.rows(batch)
         tally.filtered += batch.num_rows - rows.num_rows
         tally.rows += rows.num_rows
         inputs, failures = rows, {}

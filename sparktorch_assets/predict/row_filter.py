@@ -1,39 +1,81 @@
 """A task's `where` on record batches."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sparktorch_assets.errors import InputSchemaError
 from sparktorch_assets.tasks.row_filter import RowFilter
+from sparktorch_assets.tasks.row_test import RowTest, row_tests
 
-_COMPARE = {
-    "==": pc.equal,
-    "!=": pc.not_equal,
-    "<": pc.less,
-    "<=": pc.less_equal,
-    ">": pc.greater,
-    ">=": pc.greater_equal,
-}
+_ORDERS = {"<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal}
 
 
-def filter_rows(batch: pa.RecordBatch, tests: Sequence[RowFilter]) -> pa.RecordBatch:
-    """The rows for which every test holds; a null makes a test not hold."""
-    if not tests:
-        return batch
-    keep = functools.reduce(pc.and_, (_holds(batch.column(test.column), test) for test in tests))
-    return batch.filter(keep.fill_null(fill_value=False))
+class BatchFilter:
+    """The conditions, made ready for the types of a stream's columns by its first record batch."""
+
+    def __init__(self, where: Sequence[RowFilter], place: str) -> None:
+        """Nothing is looked at yet; `place` is what error messages begin with."""
+        self._where, self._place = tuple(where), place
+        self._columns = tuple(dict.fromkeys(condition.column for condition in where))
+        self._types: list[pa.DataType] | None = None
+        self._tests: list[tuple[str, Callable[[pa.Array], pa.Array]]] = []
+
+    def rows(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows for which every condition holds; a null makes a condition not hold.
+
+        Raises:
+            InputSchemaError: a column is missing, or cannot be compared with its value.
+        """
+        if not self._where:
+            return batch
+        schema = batch.schema
+        types = [schema.field(name).type for name in self._columns if name in schema.names]
+        if types != self._types:
+            found = row_tests(self._where, {field.name: str(field.type) for field in schema}, self._place)
+            self._tests = [(test.column, _ready(test, schema.field(test.column).type)) for test in found]
+            self._types = types
+        holds = (test(batch.column(name)) for name, test in self._tests)
+        return batch.filter(functools.reduce(pc.and_, holds).fill_null(fill_value=False))
 
 
-def _holds(column: pa.Array, test: RowFilter) -> pa.Array:
-    try:
-        if test.op in ("in", "not in"):
-            inside = pc.is_in(column, value_set=pa.array(test.value, column.type))
-            return inside if test.op == "in" else pc.and_(pc.invert(inside), column.is_valid())
-        return _COMPARE[test.op](column, pa.scalar(test.value, column.type))
-    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
-        raise InputSchemaError(
-            f"where: {test.column!r} has type {column.type}, which cannot be compared with {test.value!r} ({error})"
-        ) from error
+def _ready(test: RowTest, kind: pa.DataType) -> Callable[[pa.Array], pa.Array]:
+    """The test as a function of a column of this type; where the column is null, its result may be null."""
+    if not test.values:
+        return pc.is_valid if test.op == "not in" else lambda column: pa.repeat(pa.scalar(False), len(column))
+    comparable = _comparable(pa.array([], kind)).type
+    if test.op in _ORDERS or len(test.values) == 1:
+        compare = {"in": pc.equal, "not in": pc.not_equal, **_ORDERS}[test.op]
+        literal = pa.scalar(test.values[0], comparable)
+        return lambda column: compare(_comparable(column), literal)
+    # A set tells the two zeros apart, and a comparison does not.
+    values = [*test.values, -0.0] if test.kind in ("float", "double") and 0.0 in test.values else test.values
+    options = pc.SetLookupOptions(pa.array(values, comparable))
+    if test.op == "in":
+        return lambda column: pc.is_in(_comparable(column), options=options)
+    return lambda column: pc.and_(pc.invert(pc.is_in(_comparable(column), options=options)), column.is_valid())
+
+
+def _comparable(column: pa.Array) -> pa.Array:  # noqa: PLR0911  (one answer a type)
+    """The column as values like those of its `RowTest`, in a type that every comparison takes."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _comparable(column.dictionary_decode())
+    if pa.types.is_timestamp(kind):
+        if kind.unit == "ns":  # cut as a table's columns are
+            column = column.cast(pa.timestamp("us", kind.tz), safe=False)
+        return column.cast(pa.int64())
+    if pa.types.is_date(kind):
+        return column.cast(pa.date32(), safe=False).cast(pa.int32())
+    if pa.types.is_floating(kind):
+        return column.cast(pa.float64())
+    if pa.types.is_boolean(kind):
+        return column.cast(pa.uint8())
+    if pa.types.is_decimal(kind) and kind.bit_width < 128:
+        return column.cast(pa.decimal128(kind.precision, kind.scale))
+    if kind == pa.string_view():
+        return column.cast(pa.large_string())
+    if kind == pa.binary_view() or pa.types.is_fixed_size_binary(kind):
+        return column.cast(pa.large_binary())
+    return column

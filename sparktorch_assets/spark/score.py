@@ -32,6 +32,7 @@ from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.digest import digest_of, files_digest, model_digest, task_digest
 from sparktorch_assets.tasks.imported_code import DECLARED
+from sparktorch_assets.tasks.row_test import row_tests
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -214,7 +215,7 @@ def _plan(
             }
         ),
         partition=partition,
-        where=where,
+        tests=row_tests(where, {column.name: str(column.type) for column in columns}, f"task {task.name!r}"),
     )
     task = replace(task, where=(*task.where, *where))
     return _Planned(

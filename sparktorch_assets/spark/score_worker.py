@@ -34,6 +34,7 @@ from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.digest import files_digest
 from sparktorch_assets.tasks.imported_code import check_code
 from sparktorch_assets.tasks.model_files import FilesInUse
+from sparktorch_assets.tasks.row_test import row_tests
 
 RESULT_SCHEMA = "result string"
 _frozen: list[bool] = []
@@ -143,6 +144,9 @@ class _PackWork:
         self._shards: list[Shard] = pickle.loads(zlib.decompress(job.packs[number]))  # noqa: S301  (our own bytes)
         self._tallies = [Tally() for _ in self._shards]
         self._footers: dict[int, pq.FileMetaData] = {}
+        self._tests = row_tests(
+            job.task.where, {column.name: str(column.type) for column in job.read_schema}, f"task {job.task.name!r}"
+        )
         self._folder = Folder(job.output_table)
         self._added = {column.name for column in job.task.output_columns}
         self._since = time.perf_counter()
@@ -200,7 +204,7 @@ class _PackWork:
             self.doing = f"task {self._job.task.name!r}, {shard.file.uri}, row groups {shard.first_group} to {shard.end_group - 1}"
             tally = self._tallies[index]
             start = time.perf_counter()
-            with ShardReader(shard, self._job.read_schema, self._job.task.where) as reader:
+            with ShardReader(shard, self._job.read_schema, self._tests) as reader:
                 self._footers[index] = reader.footer
                 tally.filtered += reader.skipped_rows
                 for batch in reader.batches():

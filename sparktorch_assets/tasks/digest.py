@@ -117,7 +117,7 @@ def task_digest(task: MlTask) -> str:
             "features": [_shallow(feature) for feature in task.features],
             "labels": task.labels,
             "execution": [execution.precision, execution.compile, execution.channels_last],
-            "where": [_shallow(test) for test in task.where],
+            "where": [condition.plain for condition in task.where],
             "keep_columns": task.keep_columns,
             "hooks": hooks,
             "outputs": [_shallow(column) for column in task.output_columns],

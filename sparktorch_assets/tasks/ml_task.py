@@ -17,6 +17,7 @@ from sparktorch_assets.tasks.hooks import Hooks
 from sparktorch_assets.tasks.model_spec import ModelSpec
 from sparktorch_assets.tasks.plain import freeze, names, texts
 from sparktorch_assets.tasks.row_filter import RowFilter
+from sparktorch_assets.tasks.row_test import row_tests
 
 Extra = Literal["scores", "embedding"]
 
@@ -191,16 +192,17 @@ class MlTask:
             column_types: the table's columns in order; types as `str(pyarrow.DataType)` gives them.
 
         Raises:
-            InputSchemaError: a column is missing, has a type that its feature cannot use, or would be overwritten.
+            InputSchemaError: a column is missing, has a type that its feature or filter cannot use, or would be
+                overwritten.
         """
         where = f"task {self.name!r} on input {self.input!r}"
         made_by_hook = self.hooks.preprocesses
         needed = [(column, "keep_columns") for column in self.kept_columns(tuple(column_types))]
-        needed += [(test.column, "where") for test in self.where]
         needed += [] if made_by_hook else [(column, "features") for column in self.feature_columns]
         for column, role in needed:
             if column not in column_types:
                 raise InputSchemaError(f"{where}: {role} needs column {column!r}; {nearest(column, column_types)}")
+        row_tests(self.where, column_types, where)
         if not made_by_hook:
             self._check_feature_types(column_types, where)
         kept = set(self.kept_columns(tuple(column_types)))
