@@ -17,7 +17,7 @@ from sparktorch_assets.tasks.imported_code import DECLARED, check_code
 from sparktorch_assets.tasks.ml_task import MlTask
 from sparktorch_assets.tasks.model_files import FilesInUse, check_file, check_weights, file_sha256, model_files
 from sparktorch_assets.tasks.plain_state import classes_in, plain_state
-from sparktorch_assets.tasks.slot_policy import DevicePolicy
+from sparktorch_assets.tasks.slot_policy import DevicePolicy, check_device
 
 if TYPE_CHECKING:
     import torch
@@ -49,12 +49,14 @@ class ModelLoader:
     Args:
         models_root: the folder that relative paths in tasks start at; the same path on every worker.
         tasks: the tasks that can be asked for by name.
-        device: `auto` uses a GPU where there is one, `cuda` insists on it, `cpu` never does.
+        device: `auto` leaves it to `SlotPolicy.device` and, where that is `auto` too, uses a GPU where there is one; `cuda`
+            insists on one, `cpu` never uses it.
     """
 
     def __init__(
         self, models_root: str | Path = "data/models", tasks: Iterable[MlTask] = (), device: DevicePolicy = "auto"
     ) -> None:
+        check_device(device, "ModelLoader.device")
         self.models_root = Path(models_root).absolute()
         self.tasks = {task.name: task for task in tasks}
         self.device: DevicePolicy = device

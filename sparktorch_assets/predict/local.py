@@ -15,7 +15,7 @@ from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
 from sparktorch_assets.tasks.features import BYTES_TOKENIZER
 from sparktorch_assets.tasks.ml_task import MlTask
 from sparktorch_assets.tasks.model_files import FilesInUse
-from sparktorch_assets.tasks.slot_policy import SlotPolicy
+from sparktorch_assets.tasks.slot_policy import SlotPolicy, settle_device
 
 
 class LocalPredictor:
@@ -28,14 +28,14 @@ class LocalPredictor:
             to be fastest on the first rows (1,024 for a user's own model object, less where its rows keep failing).
         partition_index: the number of the partition; it spreads slots over GPUs where nothing better is known.
         model_loader: brings the model up.
-        slots: the device policy and models per GPU.
+        slots: the device policy and models per GPU; see `settle_device`.
         concurrent_slots: slots at work on this host at once; each gets `cores / concurrent_slots` CPU threads.
         gpu_addresses: the GPU addresses that Spark gave the task.
         ceilings: what is known to fit, from `Tally.ceilings` of an earlier run with this model.
 
     Raises:
         UnknownTaskError, ModelError, DeviceError: as `ModelLoader.bring_up_model`.
-        TaskError: `batch_size` is not above zero.
+        TaskError: `batch_size` is not above zero, or `slots` and `model_loader` name different devices.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class LocalPredictor:
             raise TaskError(f"batch_size={batch_size!r} must be a whole number above 0")
         started = time.perf_counter()
         loader = model_loader or ModelLoader()
-        policy = slots or SlotPolicy(device=loader.device)
+        policy = settle_device(slots, loader.device)
         self.task = loader.find_task(ml_task)
         self.batch_size = batch_size
         gpu = choose_gpu(
@@ -78,6 +78,8 @@ class LocalPredictor:
             return model
 
         self.model: Any = cached_model(key, bring_up)
+        if isinstance(self.model, TorchModel):  # a loader of one's own may have put it elsewhere
+            self.device = str(self.model.device)
         self.overlaps = gpu is not None or (_threads() > 1 and _encodes_long(self.task))
         """Whether encoding, forward passes and writing go on side by side. On the CPU only work that leaves Python's
         lock alone gains from it; for plain columns it costs half as much again (benchmarks/LOG.md)."""

@@ -20,9 +20,10 @@ def output_schema(task: MlTask, input_schema: pa.Schema) -> pa.Schema:
     """The kept input columns with their own types, then the columns that predicting adds.
 
     Raises:
-        InputSchemaError: the input lacks a column, has one of the wrong type, or one that would be overwritten.
+        InputSchemaError: the input lacks a column, has one of the wrong type, one that would be overwritten, or two of one
+            name.
     """
-    task.check_input({field.name: str(field.type) for field in input_schema})
+    task.check_input((field.name, str(field.type)) for field in input_schema)
     kept = [input_schema.field(name).remove_metadata() for name in task.kept_columns(input_schema.names)]
     added = [pa.field(column.name, ARROW_TYPES[column.type]) for column in task.output_columns]
     return pa.schema([*kept, *added])

@@ -20,7 +20,7 @@ from sparktorch_assets.spark.worker_python import check_session_python, check_wo
 from sparktorch_assets.tasks.imported_code import check_code
 from sparktorch_assets.tasks.ml_task import MlTask
 from sparktorch_assets.tasks.model_files import FilesInUse, check_file, check_trust
-from sparktorch_assets.tasks.slot_policy import SlotPolicy
+from sparktorch_assets.tasks.slot_policy import SlotPolicy, settle_device
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -61,7 +61,7 @@ def spark_ml_predict(
         batch_size: rows a forward pass; `None` takes the task's, else 1,024.
         row_preprocessor, row_postprocessor, batch_preprocessor, batch_postprocessor: in place of the task's own hooks.
         model_loader: brings the model up on the workers; `None` looks for weights under `data/models`.
-        slots: device policy and models per GPU; `None` takes the loader's device policy.
+        slots: device policy and models per GPU. Where it leaves the device at `auto`, the loader's holds.
 
     Returns:
         The task's kept columns with their own types, then the added ones; the same columns for an empty input.
@@ -72,7 +72,8 @@ def spark_ml_predict(
         ModelError: a file of the model is missing here, where the models root is, or would run code that nobody trusts.
         HostError: the session's local workers run a Python without this library. When the result is used: code has
             changed on disk since this call, or a Connect session's workers have imported an older version of it.
-        TaskError: `parallel` is not above zero, or the module of a hook, the model or an encoder cannot be found.
+        TaskError: `parallel` is not above zero, `slots` and `model_loader` name different devices, or the module of a hook,
+            the model or an encoder cannot be found.
     """
     from sparktorch_assets.predict.loader import ModelLoader
     from sparktorch_assets.predict.schema import output_schema
@@ -80,7 +81,7 @@ def spark_ml_predict(
     if parallel is not None and parallel < 1:
         raise TaskError(f"parallel={parallel!r} must be a whole number above 0")
     loader = model_loader or ModelLoader()
-    policy = slots or SlotPolicy(device=loader.device)
+    policy = settle_device(slots, loader.device)
     task = loader.find_task(ml_task).with_hooks(
         row_preprocessor=row_preprocessor,
         row_postprocessor=row_postprocessor,
@@ -175,11 +176,6 @@ def _prepend(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[
 
 
 def _arrow_schema(task: MlTask, schema: StructType) -> pa.Schema:
-    repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
-    if repeated:
-        raise InputSchemaError(
-            f"task {task.name!r}: the DataFrame has more than one column {', '.join(map(repr, repeated))}; rename or drop one"
-        )
     needed = set(task.read_columns(schema.names))
     fields = []
     for field in schema:
@@ -198,10 +194,11 @@ def _arrow_schema(task: MlTask, schema: StructType) -> pa.Schema:
 def _spark_schema(task: MlTask, given: StructType, schema: pa.Schema) -> StructType:
     """The result's schema: kept columns exactly as they came, metadata and nullability included."""
     kept = set(task.kept_columns(given.names))
+    given_fields = {field.name: field for field in given}
     fields = []
     for field in schema:
         if field.name in kept:
-            own = given[field.name]
+            own = given_fields[field.name]
             # A postprocessor may put nulls where there were none.
             nullable = own.nullable or task.hooks.postprocesses
             fields.append(StructField(own.name, own.dataType, nullable, own.metadata))

@@ -33,6 +33,7 @@ from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.digest import digest_of, files_digest, model_digest, task_digest
 from sparktorch_assets.tasks.imported_code import DECLARED
 from sparktorch_assets.tasks.row_test import row_tests
+from sparktorch_assets.tasks.slot_policy import settle_device
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -73,7 +74,7 @@ def score_table(
 
     Raises:
         TaskError: a hook is a function object, or `model_loader` is of a class, or has a state, that cannot be compared
-            between runs.
+            between runs; or `slots` and `model_loader` name different devices.
         TableError: the input cannot be read, or the output belongs to somebody else, or has other partitions.
         InputSchemaError, ModelError, HookError, DeviceError: the task cannot run on this input, or not on the workers.
         TooManyFailedRowsError, TooManyDroppedRowsError: more rows failed, or hooks dropped more, than the task allows.
@@ -82,6 +83,7 @@ def score_table(
         DiskFullError: a part could not be written.
     """
     started = time.perf_counter()
+    policy = settle_device(slots, model_loader.device)
     task = model_loader.find_task(task)
     planned = _plan(task, input_table, output_table, model_loader, partition)
     plan, task, digest = planned.plan, planned.task, planned.model_digest
@@ -101,7 +103,6 @@ def score_table(
 
         session = spark() if callable(spark) else spark
         ready = time.perf_counter()
-        policy = slots or SlotPolicy(device=model_loader.device)
         check_session_python(session)
         used_slots = count_slots(session, policy)
         Folder(output_table).create()

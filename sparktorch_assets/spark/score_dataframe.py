@@ -34,6 +34,7 @@ from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.digest import model_digest
 from sparktorch_assets.tasks.model_files import FilesInUse
+from sparktorch_assets.tasks.slot_policy import settle_device
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -90,6 +91,7 @@ def score_dataframe(
     from sparktorch_assets.spark.slot_count import count_slots
 
     started = time.perf_counter()
+    policy = settle_device(slots, model_loader.device)
     task = model_loader.find_task(task)
     if dataframe.isStreaming:
         raise TaskError(f"task {task.name!r}: a streaming DataFrame never ends; predict it with spark_ml_predict")
@@ -98,7 +100,6 @@ def score_dataframe(
     check_partitioning(output_table, snapshot, ())
     files = FilesInUse(task, model_loader.models_root)
     digest = model_digest(task, model_loader.models_root)
-    policy = slots or SlotPolicy(device=model_loader.device)
     used_slots = count_slots(spark, policy)
     counted = InputCount(task, dataframe)
     predicted = spark_ml_predict(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sparktorch_assets.errors import TaskError, nearest
+from sparktorch_assets.tasks.column_names import clash, describe
 from sparktorch_assets.tasks.ml_task import COLUMN_TYPES
 from sparktorch_assets.tasks.plain import Scalar, freeze, names
 
@@ -45,6 +46,9 @@ class InputTable:
             self, "columns", tuple((name, kind) for name, kind in pairs)
         )  # the table's order: not sorted
         names([name for name, _ in self.typed_columns], f"{where}: columns")
+        pair = clash(name for name, _ in self.typed_columns)
+        if pair:
+            raise TaskError(f"{where}: columns names {describe(pair)}; a table cannot tell them apart. Rename one")
         for column, kind in self.typed_columns:
             if kind not in SOURCE_TYPES:
                 raise TaskError(f"{where}: column {column!r} has type {kind!r}; {nearest(str(kind), SOURCE_TYPES)}")

@@ -5,12 +5,13 @@ needs the table (`check_input`) or the model is checked when those are at hand.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from sparktorch_assets.errors import InputSchemaError, TaskError, nearest
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
+from sparktorch_assets.tasks.column_names import clash, describe
 from sparktorch_assets.tasks.execution import Execution
 from sparktorch_assets.tasks.features import Feature, feature_files
 from sparktorch_assets.tasks.hooks import Hooks
@@ -108,6 +109,13 @@ class MlTask:
         if self.extra_columns and not (self.hooks.postprocesses or self.hooks.preprocesses):
             raise TaskError(f"{where}: extra_columns are declared, but no hook is there to fill them")
         names([column.name for column in self.output_columns], f"{where}: the added columns")
+        for what, columns in (
+            ("keep_columns names", self.keep_columns or ()),
+            ("the added columns are", [column.name for column in self.output_columns]),
+        ):
+            pair = clash(columns)
+            if pair:
+                raise TaskError(f"{where}: {what} {describe(pair)}; a table cannot tell them apart. Rename or drop one")
         self._check_limits(where)
         if self.cron is not None and len(str(self.cron).split()) != 5:
             raise TaskError(f"{where}: cron={self.cron!r} does not have cron's five fields, such as '0 3 * * *'")
@@ -185,17 +193,24 @@ class MlTask:
         wanted = {*self.kept_columns(input_columns), *self.feature_columns, *(test.column for test in self.where)}
         return tuple(column for column in input_columns if column in wanted)
 
-    def check_input(self, column_types: Mapping[str, str]) -> None:
+    def check_input(self, columns: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:
         """Check the input table's columns, before anything is read.
 
         Args:
-            column_types: the table's columns in order; types as `str(pyarrow.DataType)` gives them.
+            columns: the table's columns in order, with their types as `str(pyarrow.DataType)` gives them.
 
         Raises:
             InputSchemaError: a column is missing, has a type that its feature or filter cannot use, or would be
-                overwritten.
+                overwritten; or two have one name, upper and lower case being the same.
         """
         where = f"task {self.name!r} on input {self.input!r}"
+        pairs = tuple(columns.items() if isinstance(columns, Mapping) else columns)
+        twins = clash(name for name, _ in pairs)
+        if twins:
+            raise InputSchemaError(
+                f"{where}: the input has columns {describe(twins)}; a table cannot tell them apart. Rename or drop one"
+            )
+        column_types = dict(pairs)
         made_by_hook = self.hooks.preprocesses
         needed = [(column, "keep_columns") for column in self.kept_columns(tuple(column_types))]
         needed += [] if made_by_hook else [(column, "features") for column in self.feature_columns]
@@ -205,11 +220,14 @@ class MlTask:
         row_tests(self.where, column_types, where)
         if not made_by_hook:
             self._check_feature_types(column_types, where)
-        kept = set(self.kept_columns(tuple(column_types)))
-        collisions = [column.name for column in self.output_columns if column.name in kept]
-        if collisions:
+        kept = {column.lower(): column for column in self.kept_columns(tuple(column_types))}
+        added = {
+            column.name: kept[column.name.lower()] for column in self.output_columns if column.name.lower() in kept
+        }
+        if added:
+            named = [repr(old) if old == new else f"{old!r} ({new!r})" for new, old in added.items()]
             raise InputSchemaError(
-                f"{where}: the input already has {', '.join(map(repr, collisions))}, which predicting would overwrite; "
+                f"{where}: the input already has {', '.join(named)}, which predicting would overwrite; "
                 f"set output_prefix (for instance {self.name + '_'!r}), or leave the column out of keep_columns"
             )
 

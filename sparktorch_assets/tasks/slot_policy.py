@@ -1,6 +1,6 @@
 """Slots: how many model instances work at once, and on what. A slot is one model instance at work."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sparktorch_assets.errors import TaskError
@@ -14,7 +14,8 @@ class SlotPolicy:
     """`models_per_gpu x GPUs x workers` slots on GPUs, or one slot a core without them."""
 
     device: DevicePolicy = "auto"
-    """`auto`: a GPU where there is one, else the cores. `cuda`: a GPU or an error. `cpu`: never a GPU."""
+    """`auto`: what the model loader's `device` says and, where that is `auto` too, a GPU where there is one, else the cores.
+    `cuda`: a GPU or an error. `cpu`: never a GPU."""
     models_per_gpu: int = 2
     """Model instances on each GPU: while one copies, the other computes."""
     gpus_per_worker: int | None = None
@@ -25,11 +26,33 @@ class SlotPolicy:
     """The number itself, whatever the rest says."""
 
     def __post_init__(self) -> None:
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise TaskError(f"SlotPolicy.device={self.device!r}; choose auto, cpu or cuda")
+        check_device(self.device, "SlotPolicy.device")
         positive(self.models_per_gpu, "SlotPolicy.models_per_gpu")
         for field in ("workers", "slots"):
             if getattr(self, field) is not None:
                 positive(getattr(self, field), f"SlotPolicy.{field}")
         if self.gpus_per_worker is not None and self.gpus_per_worker < 0:
             raise TaskError(f"SlotPolicy.gpus_per_worker={self.gpus_per_worker}; a count cannot be below 0")
+
+
+def check_device(device: object, field: str) -> None:
+    """Raise TaskError unless `device` is a DevicePolicy."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise TaskError(f"{field}={device!r}; choose auto, cpu or cuda")
+
+
+def settle_device(slots: SlotPolicy | None, loader_device: DevicePolicy) -> SlotPolicy:
+    """The slots of a call with the device that they and the model loader agree on: `auto` yields to what the other says.
+
+    Raises:
+        TaskError: one says `cpu` and the other `cuda`.
+    """
+    check_device(loader_device, "ModelLoader.device")
+    if slots is None:
+        return SlotPolicy(device=loader_device)
+    if "auto" not in (slots.device, loader_device) and slots.device != loader_device:
+        raise TaskError(
+            f"SlotPolicy.device={slots.device!r}, but ModelLoader.device={loader_device!r}: both name the device that the "
+            f"model computes on. Give one of them, and leave the other at 'auto'"
+        )
+    return replace(slots, device=loader_device) if slots.device == "auto" else slots

@@ -19,9 +19,15 @@ from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.lake.table_tally import TALLY_KEY, tally_after
 from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks.row_test import row_tests
 
 INPUT = pa.schema([("id", pa.string()), ("x", pa.int64())])
 OUTPUT = pa.schema([*INPUT, ("y", pa.int64())])
+
+
+def conditions(schema, where):
+    """Conditions as tests of a table's columns."""
+    return row_tests(where, {column.name: str(column.type) for column in schema}, "task 't'")
 
 
 def write_file(folder: Path, name: str, values: list[int], group_rows: int = 3) -> None:

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from delta_log import column, put_file, write_log
 from deltalake import DeltaTable, QueryBuilder
-from lake_scorer import plan_of
+from lake_scorer import conditions, plan_of
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.plan import make_plan
@@ -88,10 +88,11 @@ def make(table, mode, protocol, names=None):
 
 
 def read(table, schema, where=()):
-    plan = make_plan(str(table), str(table / "out"), schema=table_schema(str(table)), digest="d", where=where)
+    tests = conditions(table_schema(str(table)), where)
+    plan = make_plan(str(table), str(table / "out"), schema=table_schema(str(table)), digest="d", tests=tests)
     found = []
     for shard in plan.new:
-        with ShardReader(shard, schema, where) as reader:
+        with ShardReader(shard, schema, tests) as reader:
             found += [row for batch in reader.batches() for row in batch.to_pylist()]
     return found
 

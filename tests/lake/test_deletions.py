@@ -6,7 +6,7 @@ from delta_log import column, file_vector, inline_vector, put_file, write_log
 from deltalake import DeltaTable, QueryBuilder
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lake_scorer import INPUT, OUTPUT, carry_out, plan_of, refresh, rows_of, write_file
+from lake_scorer import INPUT, OUTPUT, carry_out, conditions, plan_of, refresh, rows_of, write_file
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.shard_reader import ShardReader
@@ -42,7 +42,7 @@ def make(table, files, form="in the log", group_rows=3):
 def read(shards, where=()):
     found, skipped = [], 0
     for shard in shards:
-        with ShardReader(shard, INPUT, where) as reader:
+        with ShardReader(shard, INPUT, conditions(INPUT, where)) as reader:
             mine = [one for batch in reader.batches() for one in batch["id"].to_pylist()]
             assert len(mine) + reader.skipped_rows == shard.rows
         found += mine

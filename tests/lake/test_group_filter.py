@@ -2,28 +2,21 @@
 tests/test_filter_meaning.py."""
 
 import pyarrow as pa
-from lake_scorer import INPUT, plan_of, write_file
+from lake_scorer import INPUT, conditions, plan_of, write_file
 
 from sparktorch_assets.lake.group_filter import GroupFilter
 from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.tasks import RowFilter
-from sparktorch_assets.tasks.row_test import row_tests
-
-TYPES = {column.name: str(column.type) for column in INPUT}
-
-
-def tests_of(*where):
-    return row_tests(where, TYPES, "task 't'")
 
 
 def test_groups_out_of_bounds_are_skipped_and_counted(tmp_path):
     write_file(tmp_path / "source", "a", [1, 2, 3, 11, 12, 13, 21, 22, 23])  # three row groups
     (shard,) = plan_of(tmp_path / "source", tmp_path / "table", 1, target_rows=100).new
-    where = tests_of(RowFilter(column="x", op=">", value=10), RowFilter(column="x", op="<=", value=20))
+    where = conditions(INPUT, [RowFilter(column="x", op=">", value=10), RowFilter(column="x", op="<=", value=20)])
     with ShardReader(shard, INPUT, where) as reader:
         assert [row for batch in reader.batches() for row in batch["x"].to_pylist()] == [11, 12, 13]
         assert reader.skipped_rows == 6
-    with ShardReader(shard, INPUT, tests_of(RowFilter(column="x", value=99))) as reader:
+    with ShardReader(shard, INPUT, conditions(INPUT, [RowFilter(column="x", value=99)])) as reader:
         assert (list(reader.batches()), reader.skipped_rows) == ([], 9)
-        (elsewhere,) = row_tests([RowFilter(column="y", value=1)], {"y": str(pa.int64())}, "task 't'")
+        (elsewhere,) = conditions(pa.schema([("y", pa.int64())]), [RowFilter(column="y", value=1)])
         assert GroupFilter(reader.footer, [elsewhere]).may_match(0)  # a column that the file lacks settles nothing

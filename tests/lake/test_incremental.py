@@ -268,7 +268,9 @@ def test_planning_grows_with_the_shards_and_no_faster(tmp_path):
             DataFile(uri=f"/none/{number}", path=f"{number}", size_bytes=1, modified_ms=1)
             for number in range(shards // 10)
         ]
-        footer = Footer(digest="f", seen=SEEN, schema=INPUT, row_groups=(RowGroup(rows=10, bytes=100),) * 10)
+        footer = Footer(
+            digest="f", seen=SEEN, schema=INPUT, packed=b"", row_groups=(RowGroup(rows=10, bytes=100),) * 10
+        )
         snapshot = read_snapshot(str(tmp_path / "none"))
         start = time.perf_counter()
         planned = make_shards(files, [footer] * len(files), "d", target_rows=10)
@@ -283,7 +285,9 @@ def test_planning_grows_with_the_shards_and_no_faster(tmp_path):
 def test_a_cut_never_splits_row_groups_and_covers_all_rows():
     groups = tuple(RowGroup(rows=rows, bytes=rows) for rows in (0, 5, 5, 20, 1, 0, 1, 0))
     file = DataFile(uri="u", path="p", size_bytes=1, modified_ms=1)
-    shards = make_shards([file], [Footer(digest="f", seen=SEEN, schema=INPUT, row_groups=groups)], "d", target_rows=10)
+    shards = make_shards(
+        [file], [Footer(digest="f", seen=SEEN, schema=INPUT, packed=b"", row_groups=groups)], "d", target_rows=10
+    )
     assert [(shard.first_group, shard.end_group, shard.rows) for shard in shards] == [(0, 3, 10), (3, 4, 20), (4, 8, 2)]
 
 
@@ -297,14 +301,16 @@ def test_every_part_of_an_identity_counts():
         for change in ({"path": "q"}, {"size_bytes": 2}, {"modified_ms": 2}, {"partition": (("ds", "1"),)})
     ]
     found = {
-        make_shards([DataFile(**file)], [Footer(digest=footer, seen=SEEN, schema=INPUT, row_groups=groups)], digest)[
-            0
-        ].fingerprint
+        make_shards(
+            [DataFile(**file)], [Footer(digest=footer, seen=SEEN, schema=INPUT, packed=b"", row_groups=groups)], digest
+        )[0].fingerprint
         for file, footer, digest in cases
     }
     assert len(found) == len(cases)
     other_root = make_shards(
-        [DataFile(**base | {"uri": "v"})], [Footer(digest="f", seen=SEEN, schema=INPUT, row_groups=groups)], "d"
+        [DataFile(**base | {"uri": "v"})],
+        [Footer(digest="f", seen=SEEN, schema=INPUT, packed=b"", row_groups=groups)],
+        "d",
     )
     assert other_root[0].fingerprint in found
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
-from lake_scorer import rows_of
+from lake_scorer import conditions, rows_of
 
 from sparktorch_assets.errors import CommitConflictError, InputSchemaError, TableError, TaskError
 from sparktorch_assets.lake.folder import Folder
@@ -35,7 +35,13 @@ def plan(source, table, partition, weight=1, more=()):
     schema = pa.schema([*columns, ("y", pa.int64()), *more])
     digest = json.dumps([weight, chosen, schema.names])
     return make_plan(
-        str(source), str(table), schema=schema, digest=digest, target_rows=1, partition=chosen, where=where
+        str(source),
+        str(table),
+        schema=schema,
+        digest=digest,
+        target_rows=1,
+        partition=chosen,
+        tests=conditions(columns, where),
     ), where
 
 
@@ -47,7 +53,7 @@ def score(planned, weight=1, before_commit=lambda: None):
     for shard in refresh.new:
         read = pa.schema([column for column in refresh.schema if column.name in ("id", "x", "ds")])
         with (
-            ShardReader(shard, read, where) as reader,
+            ShardReader(shard, read, conditions(read, where)) as reader,
             PartWriter(folder, shard.fingerprint, refresh.part_schema, partition=refresh.partition) as writer,
         ):
             for batch in reader.batches():
@@ -361,8 +367,10 @@ def test_a_folders_text_is_a_value_of_the_columns_type(tmp_path, inside):
     columns = table_schema(str(source))
     partition, where = read_partition({"m": "05"}, columns)
     assert (partition, where[0].value) == ((("m", str(value)),), value)
-    (shard,) = make_plan(str(source), str(table), schema=columns, digest="d", partition=partition, where=where).new
-    with ShardReader(shard, columns, where) as reader:
+    (shard,) = make_plan(
+        str(source), str(table), schema=columns, digest="d", partition=partition, tests=conditions(columns, where)
+    ).new
+    with ShardReader(shard, columns, conditions(columns, where)) as reader:
         assert [row["m"] for batch in reader.batches() for row in batch.to_pylist()] == [value]
 
 
@@ -374,7 +382,14 @@ def test_a_folder_that_is_no_value_of_the_columns_type_is_refused(tmp_path):
     columns = table_schema(str(tmp_path))
     partition, where = read_partition({"m": 5}, columns)
     with pytest.raises(InputSchemaError, match="'m=x' has no value of type int64, the type of column 'm'"):
-        make_plan(str(tmp_path), str(tmp_path / "t"), schema=columns, digest="d", partition=partition, where=where)
+        make_plan(
+            str(tmp_path),
+            str(tmp_path / "t"),
+            schema=columns,
+            digest="d",
+            partition=partition,
+            tests=conditions(columns, where),
+        )
 
 
 def test_files_of_different_partition_columns_are_refused(tmp_path):
