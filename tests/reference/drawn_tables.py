@@ -168,11 +168,12 @@ def columns(draw: st.DrawFn, least: Sequence[str] = ()) -> list[Column]:
 
 
 @st.composite
-def rows(draw: st.DrawFn, held: Sequence[Column], *, most: int = 6) -> list[dict[str, Any]]:
+def rows(draw: st.DrawFn, held: Sequence[Column], *, most: int = 7) -> list[dict[str, Any]]:
     """Rows without an `id`."""
     others = {column.name: KINDS[column.kind].values for column in held if column.name != "id"}
     nullable = {name: st.none() | values for name, values in others.items()}
-    return draw(st.lists(st.fixed_dictionaries(nullable), max_size=most))
+    least = draw(st.sampled_from([0, 3, 3]))
+    return draw(st.lists(st.fixed_dictionaries(nullable), min_size=least, max_size=most))
 
 
 def table_of(found: Sequence[dict[str, Any]], held: Sequence[Column], *, physical: bool = False) -> pa.Table:

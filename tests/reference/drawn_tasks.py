@@ -199,11 +199,11 @@ def features(draw: st.DrawFn, held: Sequence[Column]) -> list[Any]:
 
 
 @st.composite
-def row_filters(draw: st.DrawFn, held: Sequence[Column]) -> list[RowFilter]:
+def row_filters(draw: st.DrawFn, held: Sequence[Column], least: int = 0) -> list[RowFilter]:
     """Conditions on columns of plain types, with values of those types."""
     found = []
     filterable = [c for c in held if c.kind in (*NUMBERS, "string")]
-    for column in draw(st.lists(st.sampled_from(filterable), max_size=2)):
+    for column in draw(st.lists(st.sampled_from(filterable), min_size=least, max_size=2)):
         operators = ["==", "!=", "in", "not in"] + (["<", "<=", ">", ">="] if column.kind != "bool" else [])
         op = draw(st.sampled_from(operators))
         values = KINDS[column.kind].values.filter(lambda value: value == value)  # noqa: PLR0124  (NaN)

@@ -71,7 +71,13 @@ def _session() -> object | None:
 
     try:
         return start_session(
-            master="local[1]", app_name="fuzz", config={"spark.driver.memory": "1g", "spark.ui.enabled": "false"}
+            master="local[1]",
+            app_name="fuzz",
+            config={
+                "spark.driver.memory": "1g",
+                "spark.ui.enabled": "false",
+                "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+            },
         )
     except HostError as error:
         print(f"Spark takes no part: {error}")

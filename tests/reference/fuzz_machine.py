@@ -186,7 +186,7 @@ class FuzzMachine(RuleBasedStateMachine):
     @rule(data=st.data(), what=st.sampled_from(["where", "version", "limits", "scores", "kept"]))
     def edit_task(self, data: st.DataObject, what: str) -> None:
         if what == "where":
-            self.task = replace(self.task, where=data.draw(row_filters(self.held)))
+            self.task = replace(self.task, where=data.draw(row_filters(self.held, least=1)))
         elif what == "version":
             self.task = replace(self.task, code_version=data.draw(st.sampled_from(["", "2"])))
         elif what == "limits":
@@ -307,7 +307,7 @@ class FuzzMachine(RuleBasedStateMachine):
         for row in drawn:
             row["id"] = self.next_id
             self.next_id += 1
-            row |= dict.fromkeys(lacking)
+            row.update(dict.fromkeys(lacking))
         self.source.put(name, drawn, form, self.spark)
 
     def partitions(self) -> list[Partition]:

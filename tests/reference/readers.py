@@ -46,17 +46,23 @@ def compare(mine: dict[str, list[Any]], theirs: dict[str, list[Any]], close: Seq
     """Assert that two sets of columns hold the same rows, in any order; the columns in `close` within TOLERANCE."""
     assert sorted(mine) == sorted(theirs), what
     exact = [name for name in theirs if name not in close]
-    ordered = [_ordered(columns, exact, close) for columns in (mine, theirs)]
-    assert len(ordered[0]) == len(ordered[1]), f"{what}: {len(ordered[0])} rows, {len(ordered[1])} are due"
-    for one, other in zip(*ordered, strict=True):
-        assert {name: one[name] for name in exact} == {name: other[name] for name in exact}, what
-        for name in close:
-            assert _near(_numbers(one[name]), _numbers(other[name])), f"{what}: {name}: {one[name]} for {other[name]}"
+    left = _by_exact(theirs, exact, close)
+    for key, numbers in ((key, one) for key, several in _by_exact(mine, exact, close).items() for one in several):
+        near = [place for place, other in enumerate(left.get(key, [])) if all(map(_near, numbers, other))]
+        assert near, f"{what}: {key} {numbers} is there; due of the like: {left.get(key, [])}; all others: {left}"
+        left[key].pop(near[0])
+    assert not any(left.values()), f"{what}: missing {left}"
 
 
-def _ordered(columns: dict[str, list[Any]], exact: Sequence[str], close: Sequence[str]) -> list[dict[str, Any]]:
-    found = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    return sorted(found, key=lambda row: ([repr(row[name]) for name in exact], [_numbers(row[name]) for name in close]))
+def _by_exact(
+    columns: dict[str, list[Any]], exact: Sequence[str], close: Sequence[str]
+) -> dict[str, list[list[list[float]]]]:
+    """What must be equal -> for each row that has it, what must be close."""
+    found: dict[str, list[list[list[float]]]] = {}
+    for values in zip(*columns.values(), strict=True):
+        row = dict(zip(columns, values, strict=True))
+        found.setdefault(repr([row[name] for name in exact]), []).append([_numbers(row[name]) for name in close])
+    return found
 
 
 def _numbers(value: Any) -> list[float]:
