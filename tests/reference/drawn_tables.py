@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from avoided import AVOIDED
 from hypothesis import strategies as st
+from reference import Day, Time
 
 UTC_US, NAIVE_US = pa.timestamp("us", "UTC"), pa.timestamp("us")
 _INT96_RANGE = range(-(2**63) // 1000 + 1, 2**63 // 1000)
@@ -46,10 +47,11 @@ _CHARACTERS = st.characters(exclude_categories=["Cs"])
 _TEXTS = st.sampled_from(["", "a", "b", "ü", "a" * 70, "z" * 80, "\U0010ffff" * 66, "%20", "true", "x\x00y"]) | st.text(
     _CHARACTERS, max_size=6
 )
-_DAY = 86_400_000_000
-_TIMES = st.integers(-(2**40), 2**51) | st.sampled_from([0, -1, 1999, 253402300799999999, -62135596800000000])
-_BEYOND_PYTHON = st.sampled_from([253402300800000000, -62135596800000001])
-_DATES = st.integers(-20_000, 60_000) | st.sampled_from([0, 2932896, -719162])
+_TIMES = (st.integers(-(2**40), 2**51) | st.sampled_from([0, -1, 1999, 253402300799999999, -62135596800000000])).map(
+    Time
+)
+_BEYOND_PYTHON = st.sampled_from([253402300800000000, -62135596800000001]).map(Time)
+_DATES = (st.integers(-20_000, 60_000) | st.sampled_from([0, 2932896, -719162])).map(Day)
 
 
 def _decimals(precision: int, scale: int) -> st.SearchStrategy:
@@ -86,9 +88,9 @@ KINDS = {
     "date64": Kind(arrow=pa.date32(), values=_DATES, written=(pa.date64(),)),
     "instant": Kind(arrow=UTC_US, values=_TIMES | _BEYOND_PYTHON),
     "instant ms": Kind(
-        arrow=UTC_US, values=st.integers(-(2**40), 2**41).map(lambda ms: ms * 1000), written=(pa.timestamp("ms", "UTC"),)
+        arrow=UTC_US, values=st.integers(-(2**40), 2**41).map(lambda ms: Time(ms * 1000)), written=(pa.timestamp("ms", "UTC"),)
     ),
-    "instant ns": Kind(arrow=UTC_US, values=st.integers(-(2**50), 2**51), written=(pa.timestamp("ns", "Europe/Berlin"),)),
+    "instant ns": Kind(arrow=UTC_US, values=st.integers(-(2**50), 2**51).map(Time), written=(pa.timestamp("ns", "Europe/Berlin"),)),
     "local time": Kind(arrow=NAIVE_US, values=_TIMES),
     "int list": Kind(
         arrow=pa.list_(pa.int64()),
@@ -198,13 +200,6 @@ def table_of(found: Sequence[dict[str, Any]], held: Sequence[Column], *, physica
         arrays.append(array)
     kinds = [array.type for array in arrays]
     return pa.Table.from_arrays(arrays, schema=pa.schema(list(zip([c.name for c in held], kinds, strict=True))))
-
-
-def is_python(value: Any, kind: pa.DataType) -> bool:
-    """Whether Python has such a value: it knows the years 1 to 9999 alone."""
-    if value is None or not pa.types.is_temporal(kind):
-        return True
-    return value // (_DAY if pa.types.is_timestamp(kind) else 1) in range(-719162, 2932897)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,18 @@
 """Tasks to draw, with code of the user's own: a network, an encoder and hooks, in modules that import others."""
 
+import datetime as dt
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pyarrow as pa
 import torch
+from avoided import AVOIDED
 from drawn_tables import KINDS, NUMBERS, Column
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -198,15 +202,31 @@ def features(draw: st.DrawFn, held: Sequence[Column]) -> list[Any]:
     return draw(st.permutations(found))
 
 
+def _literals(column: Column) -> st.SearchStrategy:
+    """What a condition may compare the column with."""
+    values = KINDS[column.kind].values.filter(lambda value: value == value)  # noqa: PLR0124  (NaN)
+    if "conditions on values of another type" in AVOIDED or column.kind in ("bool", "string"):
+        return values
+    if pa.types.is_temporal(column.arrow):
+        zone = st.just(dt.UTC) if getattr(column.arrow, "tz", None) else st.none()
+        times = st.datetimes(timezones=zone) | st.dates()
+        return times | times.map(lambda time: time.isoformat())
+    fractions = st.sampled_from([2.5, 0.1, -0.5, 1e300, float("inf"), 2**53 + 1, -(2**70), 0, -0.0])
+    return fractions | values if not pa.types.is_decimal(column.arrow) else fractions | values.map(Decimal)
+
+
 @st.composite
 def row_filters(draw: st.DrawFn, held: Sequence[Column], least: int = 0) -> list[RowFilter]:
-    """Conditions on columns of plain types, with values of those types."""
+    """Conditions on columns of plain types."""
     found = []
-    filterable = [c for c in held if c.kind in (*NUMBERS, "string")]
+    plain = (*NUMBERS, "string")
+    if "conditions on values of another type" not in AVOIDED:
+        plain += ("decimal", "wide decimal", "uint64", "date", "date64", "instant", "instant ns", "local time")
+    filterable = [column for column in held if column.kind in plain]
     for column in draw(st.lists(st.sampled_from(filterable), min_size=least, max_size=2)):
         operators = ["==", "!=", "in", "not in"] + (["<", "<=", ">", ">="] if column.kind != "bool" else [])
         op = draw(st.sampled_from(operators))
-        values = KINDS[column.kind].values.filter(lambda value: value == value)  # noqa: PLR0124  (NaN)
+        values = _literals(column)
         value = draw(st.lists(values, min_size=1, max_size=3)) if "in" in op else draw(values)
         found.append(RowFilter(column=column.name, op=op, value=value))
     return found
@@ -260,12 +280,17 @@ def tasks(draw: st.DrawFn, held: Sequence[Column], partitioned: bool) -> MlTask:
     )
 
 
+def _set(value: Any) -> list[str]:
+    """The literals of a condition, whose order does not matter."""
+    return sorted({repr(literal) for literal in (value if isinstance(value, tuple) else (value,))})
+
+
 def what_counts(task: MlTask, code: Code, weights_seed: int) -> Mapping[str, Any]:
     """Everything about a task that must score its rows anew when it changes, and nothing else."""
     return {
         "features": repr(task.features),
         "labels": task.labels,
-        "where": repr(task.where),
+        "where": [(test.column, test.op, _set(test.value)) for test in task.where],
         "kept": task.keep_columns,
         "hooks": repr(task.hooks),
         "outputs": repr(task.output_columns),

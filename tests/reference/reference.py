@@ -4,9 +4,12 @@ It shares the declarations (`tasks/`) with the library and nothing else, so that
 both. Slow, and easy to read against the docs.
 """
 
+import datetime as dt
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ Hook = Callable[[Row], Row | None]
 Load = Callable[[str], Any]
 """Import path -> object, of the code as it is on disk now."""
 
+_DAY_US = 86_400_000_000
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -32,6 +36,23 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "in": lambda value, wanted: value in wanted,
     "not in": lambda value, wanted: value not in wanted,
 }
+
+
+class Time(int):
+    """A date or a time, as a number of its units since 1970: Python's own end with the year 9999."""
+
+    unit_us: int = 1
+
+    @property
+    def is_python(self) -> bool:
+        """Whether Python has such a time: a row that holds another one fails where a row hook is to see it."""
+        return self * self.unit_us // _DAY_US in range(-719_162, 2_932_897)
+
+
+class Day(Time):
+    """A date."""
+
+    unit_us = _DAY_US
 
 
 class RowFails(Exception):  # noqa: N818  (it is a row's fate, no error)
@@ -62,19 +83,14 @@ def score(
     task: MlTask,
     models_root: Path,
     load: Load,
-    is_python: Callable[[str, Any], bool] = lambda name, value: True,
 ) -> Outcome:
-    """What `task` makes of `rows`, each of which has all of the input's columns.
-
-    `is_python` tells of a column's value whether Python has one like it (it has no year 10000): a row that holds another
-    fails where a row hook is to see it.
-    """
+    """What `task` makes of `rows`, each of which has all of the input's columns."""
     outcome = Outcome()
     model = Model(task, models_root, load)
     hooks = {name: load(path) for name in _HOOKS if (path := getattr(task.hooks, name)) is not None}
 
     def in_a_dict(hook: Callable[[Row], Row | None], row: Row) -> Row | None:
-        assert all(is_python(*item) for item in row.items())
+        assert all(value.is_python for value in row.values() if isinstance(value, Time))
         return hook(dict(row))
 
     calls = {name: in_a_dict if name.startswith("row") else _in_a_frame for name in _HOOKS}
@@ -95,8 +111,26 @@ _HOOKS = ("row_preprocessor", "batch_preprocessor", "row_postprocessor", "batch_
 
 
 def holds(test: RowFilter, value: Any) -> bool:
-    """Whether a value passes; a null never does."""
-    return value is not None and _COMPARE[test.op](value, test.value)
+    """Whether a value passes; a null never does, and the rest is compared as what it is, exactly."""
+    if value is None:
+        return False
+    several = isinstance(test.value, tuple)
+    literals = [_like(value, literal) for literal in (test.value if several else (test.value,))]
+    return _COMPARE[test.op](value, literals if several else literals[0])
+
+
+def _like(value: Any, literal: Any) -> Any:
+    """The literal as something that Python compares with the value."""
+    if isinstance(value, Decimal) and isinstance(literal, float):
+        return Decimal(repr(literal))
+    if not isinstance(value, Time):
+        return literal
+    if isinstance(literal, str):
+        literal = dt.datetime.fromisoformat(literal)
+    if not isinstance(literal, dt.datetime):
+        literal = dt.datetime(literal.year, literal.month, literal.day, tzinfo=dt.UTC)
+    since = literal.replace(tzinfo=literal.tzinfo or dt.UTC) - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    return Fraction(since // dt.timedelta(microseconds=1), value.unit_us)
 
 
 def _score_one(row: Row, task: MlTask, model: "Model", hooks: Mapping[str, Hook]) -> Row | None:
