@@ -29,6 +29,7 @@ class NumericFeature:
     kind: Literal["numeric"] = "numeric"
 
     def __post_init__(self) -> None:
+        _check_kind(self, "numeric")
         object.__setattr__(self, "columns", names(self.columns, "NumericFeature.columns"))
 
 
@@ -45,6 +46,7 @@ class CategoricalFeature:
     kind: Literal["categorical"] = "categorical"
 
     def __post_init__(self) -> None:
+        _check_kind(self, "categorical")
         object.__setattr__(self, "columns", names(self.columns, "CategoricalFeature.columns"))
         if isinstance(self.vocabulary, str):
             return
@@ -71,6 +73,7 @@ class TextFeature:
     kind: Literal["text"] = "text"
 
     def __post_init__(self) -> None:
+        _check_kind(self, "text")
         names((self.column,), "TextFeature.column")
         positive(self.max_tokens, "TextFeature.max_tokens")
 
@@ -95,6 +98,7 @@ class SequenceFeature:
     kind: Literal["sequence"] = "sequence"
 
     def __post_init__(self) -> None:
+        _check_kind(self, "sequence")
         names((self.column,), "SequenceFeature.column")
         if self.dtype not in ("float32", "int64"):
             raise TaskError(f"SequenceFeature.dtype={self.dtype!r}; float32 and int64 are supported")
@@ -125,6 +129,7 @@ class ImageFeature:
     kind: Literal["image"] = "image"
 
     def __post_init__(self) -> None:
+        _check_kind(self, "image")
         names((self.column,), "ImageFeature.column")
         positive(self.height, "ImageFeature.height")
         positive(self.width, "ImageFeature.width")
@@ -166,9 +171,19 @@ class CustomFeature:
     kind: Literal["custom"] = "custom"
 
     def __post_init__(self) -> None:
+        _check_kind(self, "custom")
         object.__setattr__(self, "columns", names(self.columns, "CustomFeature.columns"))
         check_import_path(self.encoder, "CustomFeature.encoder")
         object.__setattr__(self, "arguments", freeze(self.arguments))
+
+
+def _check_kind(feature: Any, kind: str) -> None:
+    # It is a field so that YAML can tell the groups apart.
+    if feature.kind != kind:
+        name = type(feature).__name__
+        raise TaskError(
+            f"{name}.kind={feature.kind!r}; it is always {kind!r}: leave it out, or use another group's class"
+        )
 
 
 Feature = NumericFeature | CategoricalFeature | TextFeature | SequenceFeature | ImageFeature | CustomFeature

@@ -1,14 +1,30 @@
 """Digests: whatever changes predictions changes them, whatever does not leaves them."""
 
 import dataclasses
+import datetime as dt
 import functools
+import importlib
 import sys
+from decimal import Decimal
+from pathlib import PurePosixPath
 
+import numpy as np
 import pytest
+import torch
 
 from sparktorch_assets.errors import ModelError, TaskError
-from sparktorch_assets.tasks import BatchPolicy, CategoricalFeature, Hooks, MlTask, ModelSpec, NumericFeature, RowFilter
-from sparktorch_assets.tasks.digest import model_digest, task_digest
+from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.tasks import (
+    BatchPolicy,
+    CategoricalFeature,
+    CustomFeature,
+    Hooks,
+    MlTask,
+    ModelSpec,
+    NumericFeature,
+    RowFilter,
+)
+from sparktorch_assets.tasks.digest import digest_of, model_digest, task_digest
 from sparktorch_assets.tasks.hooks import HOOKS
 from sparktorch_assets.tasks.model_files import file_sha256
 
@@ -92,6 +108,129 @@ def test_hooks_that_are_function_objects_are_refused_with_the_way_out(hook, fiel
     task = dataclasses.replace(TASK, hooks=Hooks(**{field: hook}))
     with pytest.raises(TaskError, match=rf"Hooks\.{field} is a function object .*'my_module:my_function'"):
         task_digest(task)
+
+
+VALUES = [
+    (torch.float32, torch.float16),
+    (dt.date(2013, 1, 1), dt.date(2013, 1, 2)),
+    (dt.date(2013, 1, 1), dt.datetime(2013, 1, 1)),  # noqa: DTZ001
+    (Decimal("1.0"), Decimal("1.00")),
+    (b"a", b"b"),
+    ({"a", "b"}, {"a", "c"}),
+    (PurePosixPath("a"), PurePosixPath("b")),
+    (1, 1.0),
+    (1, True),
+    (float("nan"), None),
+    ([1, 2], [2, 1]),
+]
+
+
+@pytest.mark.parametrize(("one", "two"), VALUES)
+def test_arguments_of_every_plain_type_count(one, two, tmp_path):
+    """What YAML makes of a date, and what Python users pass; of filters and vocabularies, too."""
+    (tmp_path / "m.pt2").write_bytes(b"weights")
+
+    def digest(value):
+        model = dataclasses.replace(TASK.model, arguments={"value": value})
+        return model_digest(dataclasses.replace(TASK, model=model), tmp_path)
+
+    assert digest(one) == digest(one) != digest(two)
+    custom = CustomFeature(columns=["x"], encoder="json:loads")
+    encoded = [
+        dataclasses.replace(TASK, features=[dataclasses.replace(custom, arguments={"a": v})]) for v in (one, two)
+    ]
+    assert task_digest(encoded[0]) != task_digest(encoded[1])
+
+
+def test_dates_in_filters_and_vocabularies_count():
+    day, next_day = dt.date(2013, 1, 1), dt.date(2013, 1, 2)
+    for make in (
+        lambda value: {"where": [RowFilter(column="x", op=">", value=value)]},
+        lambda value: {"features": [CategoricalFeature(columns=["c"], vocabulary={"c": [value]})]},
+    ):
+        one, two = (task_digest(dataclasses.replace(TASK, **make(value))) for value in (day, next_day))
+        assert one != two
+
+
+@pytest.mark.parametrize("value", [object(), torch.zeros(2000), lambda: 1, np.zeros(2000)])
+def test_arguments_that_cannot_be_compared_are_refused_by_name_and_shared_with_nobody(value, tmp_path):
+    """Their `repr` leaves out values, or is an address that another object gets later."""
+    (tmp_path / "m.pt2").write_bytes(b"weights")
+    model = dataclasses.replace(TASK.model, arguments={"value": value})
+    task = dataclasses.replace(TASK, model=model)
+    with pytest.raises(TaskError, match=r"task 't': ModelSpec.arguments.* holds a .* whose value cannot be compared"):
+        model_digest(task, tmp_path)
+    assert ModelLoader(tmp_path).cache_key(task) is None
+
+
+VALUE_CLASSES = """
+from dataclasses import dataclass
+from enum import Enum
+from counted_helper import FACTOR
+
+class Size(Enum):
+    BIG = 10
+
+@dataclass
+class Config:
+    width: int = 3
+
+    def doubled(self):
+        return self.width * 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("BIG = 10", "BIG = 20"), ("* 2", "* 3"), ("FACTOR = 1", "FACTOR = 2"), ("", "")]
+)
+@pytest.mark.parametrize(
+    "make", [lambda module: module.Size.BIG, lambda module: module.Config(), lambda module: [(module.Config(5),)]]
+)
+@pytest.mark.parametrize("where", ["arguments", "state"])
+def test_the_code_of_the_values_classes_counts(make, old, new, where, tmp_path, monkeypatch):
+    """An enumeration's members, a dataclass' methods, and what their module imports."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "m.pt2").write_bytes(b"weights")
+
+    def digest(old, new):
+        for name, text in (("counted_values", VALUE_CLASSES), ("counted_helper", "FACTOR = 1")):
+            (tmp_path / f"{name}.py").write_text(text.replace(old, new) if old else text)
+            sys.modules.pop(name, None)
+        value = make(importlib.import_module("counted_values"))
+        if where == "arguments":
+            model = dataclasses.replace(TASK.model, arguments={"value": value})
+            return model_digest(dataclasses.replace(TASK, model=model), tmp_path)
+        loader = ModelLoader(tmp_path)
+        loader.value = value
+        return digest_of([loader.digest(TASK), loader.code(TASK)])
+
+    first = digest("", "")
+    assert (digest(old, new) != first) == bool(old)
+    sys.modules.pop("counted_values"), sys.modules.pop("counted_helper")
+
+
+def test_a_class_of_a_notebook_is_refused(tmp_path):
+    """Its code has no name to go by."""
+    (tmp_path / "m.pt2").write_bytes(b"weights")
+
+    @dataclasses.dataclass
+    class Local:
+        width: int = 3
+
+    model = dataclasses.replace(TASK.model, arguments={"value": Local()})
+    with pytest.raises(TaskError, match="defined in a function, a script or a notebook.*Put the class into a module"):
+        model_digest(dataclasses.replace(TASK, model=model), tmp_path)
+
+
+def test_a_path_among_the_arguments_names_a_file_as_a_string_does(tmp_path):
+    (tmp_path / "m.pt2").write_bytes(b"weights")
+    (tmp_path / "table.csv").write_text("1")
+    for given in ("table.csv", PurePosixPath("table.csv"), [("table.csv",)]):
+        (tmp_path / "table.csv").write_text("1")
+        task = dataclasses.replace(TASK, model=dataclasses.replace(TASK.model, arguments={"path": given}))
+        before = model_digest(task, tmp_path)
+        (tmp_path / "table.csv").write_text("2")
+        assert model_digest(task, tmp_path) != before
 
 
 def test_model_digest_follows_every_file(tmp_path):
