@@ -5,12 +5,12 @@ anything is planned: the schema of a table never depends on which writer touched
 """
 
 from collections.abc import Iterable
-from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sparktorch_assets.errors import InputSchemaError
+from sparktorch_assets.tasks.column_names import clash, describe
 
 _TEXT, _NULL = pa.string(), pa.null()
 _WIDER = {
@@ -97,13 +97,10 @@ def check_names(names: Iterable[str], where: str = "") -> None:
         names: of the columns of a table, or of the fields of a struct.
         where: what the names belong to, for the message.
     """
-    ordered = sorted(names, key=str.lower)
-    doubled = sorted({name for pair in pairwise(ordered) if pair[0].lower() == pair[1].lower() for name in pair})
-    if doubled:
-        listed = ", ".join(f"{name!r}" + (" (twice)" if ordered.count(name) > 1 else "") for name in doubled)
+    pair = clash(names)
+    if pair is not None:
         raise InputSchemaError(
-            f"the columns{where} are not distinct: {listed}. Names that are equal, or differ only in case, cannot be told "
-            f"apart in Delta tables; rename them in the input"
+            f"there are columns {describe(pair)}{where}. Delta tables and Spark cannot tell them apart; rename one in the input"
         )
 
 

@@ -305,7 +305,7 @@ def test_names_that_are_not_distinct_are_refused_in_planning(tmp_path, kind):
         if table is not three:  # there, delta-rs may say it first
             assert isinstance(refused.value, InputSchemaError)
             assert all(name in str(refused.value) for name in doubled)
-            assert "rename them in the input" in str(refused.value)
+            assert "rename one in the input" in str(refused.value)
 
 
 def test_files_without_rows_count_for_columns_alone(tmp_path):

@@ -73,7 +73,9 @@ def test_columns_that_are_not_distinct_end_the_planning(tmp_path, names):
     (tmp_path / "in").mkdir()
     rows = pa.Table.from_arrays([pa.array([1.0])] * 3, names=names)
     pq.write_table(rows, tmp_path / "in" / "a.parquet")
-    with pytest.raises(InputSchemaError, match=r"are not distinct: .*rename them in the input") as refused:
+    with pytest.raises(
+        InputSchemaError, match=r"there are columns .* cannot tell them apart; rename one in the input"
+    ) as refused:
         score(tmp_path, plan_table, job=task(keep_columns=["id"]))
     assert repr(names[2]) in str(refused.value)
 
