@@ -8,7 +8,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test fuzz dev lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-gpu
+.PHONY: run test fuzz dev lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu
 
 PORT ?= 3000
 MINUTES ?= 30
@@ -48,6 +48,9 @@ bench-score-memory: $(READY)
 
 bench-encodings: $(READY)
 	@$(BIN)/python benchmarks/bench_encodings.py
+
+bench-durability: $(READY)
+	@$(BIN)/python benchmarks/bench_durability.py $(BENCH)
 
 bench-gpu: $(READY)
 	@$(BIN)/python benchmarks/bench_gpu.py $(BENCH)
