@@ -98,7 +98,7 @@ def written(kind, column, options, *, nan_bounds):
     if sentinel is not None:
         code = "<f" if kind == pa.float32() else "<d"
         content = content.replace(struct.pack(code, sentinel), struct.pack(code, float("nan")))
-    file = pq.ParquetFile(pa.BufferReader(content))
+    file = pq.ParquetFile(pa.BufferReader(content), coerce_int96_timestamp_unit="us")
     schema = file.schema_arrow
     if options["use_deprecated_int96_timestamps"] and pa.types.is_timestamp(kind):  # instants, as `footers` reads them
         schema = schema.set(1, pa.field("c", pa.timestamp("us", kind.tz)))

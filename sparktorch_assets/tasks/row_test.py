@@ -160,7 +160,7 @@ def _number(literal: Any) -> Fraction | float:
     """The literal's exact value; an infinity stays one."""
     if isinstance(literal, bool) or not isinstance(literal, int | float | Decimal):
         raise _UnlikeError("give a number" + (" (without quotes)" if isinstance(literal, str) else ""))
-    if not isinstance(literal, int) and math.isinf(literal):
+    if literal.is_infinite() if isinstance(literal, Decimal) else isinstance(literal, float) and math.isinf(literal):
         return float(literal)
     if isinstance(literal, Decimal) and literal and abs(literal.adjusted()) > _BEYOND:
         far = Fraction(10) ** (_BEYOND if literal.adjusted() > 0 else -_BEYOND)  # not a million digits
