@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 _LOG = logging.getLogger(__name__)
+_CODE = (".py", ".pyc", ".so")
 _OWN_STATE = ("models_root", "tasks", "device")
 """What `ModelLoader` itself keeps: places, and declarations that count by themselves."""
 
@@ -99,17 +100,17 @@ class ModelLoader:
         device = torch.device("cuda", gpu_device) if self._takes_gpu(gpu, gpu_device) else torch.device("cpu")
         with self._naming_uncounted_files(task):
             found = self.load_module(task, device)
-            if isinstance(found, torch.nn.Module):
-                shared_by = self.cache_key(task) or uuid.uuid4()
-                found = TorchModel(
-                    task,
-                    found,
-                    models_root=self.models_root,
-                    device=device,
-                    batch_size=None if task.batch.pinned else batch_size,
-                    ceilings=SharedCeilings(digest_of([repr(shared_by), device.type])[:32]),
-                )
-        return found
+        if not isinstance(found, torch.nn.Module):
+            return found
+        shared_by = self.cache_key(task) or uuid.uuid4()
+        return TorchModel(
+            task,
+            found,
+            models_root=self.models_root,
+            device=device,
+            batch_size=None if task.batch.pinned else batch_size,
+            ceilings=SharedCeilings(digest_of([repr(shared_by), device.type])[:32]),
+        )
 
     def load_module(self, task: MlTask, device: "torch.device") -> Any:
         """The network of the task, on `device`; or, from a factory, whatever model object that returns.
@@ -134,17 +135,19 @@ class ModelLoader:
 
     @contextmanager
     def _naming_uncounted_files(self, task: MlTask) -> Iterator[None]:
-        """Warn of files under the models root that are opened inside the block and that no digest knows."""
+        """Warn of files under the models root that are opened inside the block and that no digest knows; code has its own."""
         with opened_files() as opened:
             yield
         root = self.models_root.resolve()
         counted = {path.resolve() for path in model_files(task, self.models_root).values()}
-        found = {Path(path).resolve() for path in opened if not Path(path).is_dir()} - counted
+        found = {
+            Path(path).resolve() for path in opened if not path.endswith(_CODE) and not Path(path).is_dir()
+        } - counted
         names = sorted(path.relative_to(root).as_posix() for path in found if path.is_relative_to(root))
         if names:
             _LOG.warning(
-                "task %r: its model's code (factory, encoders, loader) opens %s under %s, which the model's digest does not "
-                "know: a change there scores nothing again. List them in the model's `files: [%s]`",
+                "task %r: its factory or loader opens %s under %s, which the model's digest does not know: a "
+                "change there scores nothing again. List them in the model's `files: [%s]`",
                 task.name,
                 ", ".join(names),
                 self.models_root,
