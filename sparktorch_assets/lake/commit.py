@@ -18,6 +18,7 @@ from deltalake.transaction import AddAction, CommitProperties, RemoveAction, cre
 
 from sparktorch_assets.errors import CommitConflictError, TableError
 from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.history import commit_infos
 from sparktorch_assets.lake.on_disk import sync_commit, sync_names
 from sparktorch_assets.lake.part_file import PartFile
 from sparktorch_assets.lake.partition import Partition
@@ -225,16 +226,12 @@ def last_commit_metadata(table: str) -> dict[str, str]:
 
     Commits of others (OPTIMIZE, a user's DELETE) may stand after it: compare the version's parts before trusting it.
     """
-    delta = open_delta(table)
-    if delta is None:
-        return {}
-    for limit in (1, None):  # nearly always it is the last one
-        for commit in delta.history(limit):
-            ours = {
-                key.removeprefix(METADATA_PREFIX): str(value)
-                for key, value in commit.items()
-                if key.startswith(METADATA_PREFIX)
-            }
-            if ours:
-                return ours
+    for commit in commit_infos(table):  # nearly always it is the last one
+        ours = {
+            key.removeprefix(METADATA_PREFIX): str(value)
+            for key, value in commit.items()
+            if key.startswith(METADATA_PREFIX)
+        }
+        if ours:
+            return ours
     return {}

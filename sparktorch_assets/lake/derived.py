@@ -10,9 +10,10 @@ from sparktorch_assets.errors import CommitConflictError, TableError
 from sparktorch_assets.lake.commit import METADATA_PREFIX, commit_parts
 from sparktorch_assets.lake.delta_types import cast_column, storage_schema
 from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.history import commit_infos
 from sparktorch_assets.lake.lost_parts import lost_parts
 from sparktorch_assets.lake.part_file import PartFile, publish_by_content
-from sparktorch_assets.lake.snapshot import check_root, open_delta, read_snapshot
+from sparktorch_assets.lake.snapshot import check_root, read_snapshot
 
 _MADE_FROM = "made_from"
 _GROUP_ROWS = 131_072
@@ -90,7 +91,5 @@ def _write(table: str, rows: pa.Table) -> PartFile:
 
 def _made_from(table: str, version: int | None = None) -> str | None:
     """What that version, or the latest one, was made from; `None` where somebody else committed it."""
-    delta = open_delta(table, version)
-    commits = [] if delta is None else delta.history(1)  # empty where a power cut left the log's last entry empty
-    made_from = commits[0].get(METADATA_PREFIX + _MADE_FROM) if commits else None
+    made_from = next(commit_infos(table, version), {}).get(METADATA_PREFIX + _MADE_FROM)
     return None if made_from is None else str(made_from)

@@ -11,9 +11,11 @@ from deltalake import DeltaTable
 from lake_scorer import INPUT, carry_out, expected_rows, plan_of, refresh, rows_of, write_file
 
 from sparktorch_assets.errors import TableError
+from sparktorch_assets.lake.commit import last_commit_metadata
 from sparktorch_assets.lake.data_files import list_data_files
 from sparktorch_assets.lake.derived import write_if_changed
 from sparktorch_assets.lake.shard_reader import ShardReader
+from sparktorch_assets.lake.table_tally import TALLY_KEY
 from sparktorch_assets.lake.tables import preview, row_count, table_version
 from sparktorch_assets.lake.vacuum import vacuum
 
@@ -34,6 +36,11 @@ def test_roots_of_odd_names_are_inputs_and_outputs(tmp_path, name, as_uri):
         assert row_count(str(spelled(table))) == 4 * (change + 1)
     assert not plan_of(spelled(source), spelled(table), 1).changes
     assert vacuum(str(spelled(table)), retention_hours=0).files == ()
+    assert TALLY_KEY in last_commit_metadata(str(spelled(table)))
+    DeltaTable(str(table)).optimize.compact()  # by somebody else
+    assert len(plan_of(spelled(source), spelled(table), 1).resumable) == 4
+    derived = str(spelled(tmp_path / name / "derived"))
+    assert [write_if_changed(derived, ROWS, made) for made in ("1", "1", "2", "2")] == [True, False, True, False]
     delta = tmp_path / name / "delta"
     delta.mkdir()
     action = put_file(delta, "a.parquet", ROWS)

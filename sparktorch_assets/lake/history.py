@@ -1,0 +1,28 @@
+"""What commits say of themselves, read from the log: delta-rs 1.6.6 gives no history at all of a table whose path holds `#`
+or `?`, and reads every commit of it to give one.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from sparktorch_assets.lake.folder import Folder
+
+_COMMIT = re.compile(r"_delta_log/(\d{20})\.json")
+
+
+def commit_infos(table: str, version: int | None = None) -> Iterator[dict[str, Any]]:
+    """The `commitInfo` of `version`, or of the latest one, and of those before it as far as the log reaches back.
+
+    Empty for a commit without one: its writer wrote none, or a power cut left the log's last entry empty.
+    """
+    folder = Folder(table)
+    found = (_COMMIT.fullmatch(entry.path) for entry in folder.files("_delta_log", recursive=False))
+    commits = sorted((int(match[1]), match[0]) for match in found if match is not None)
+    for number, path in reversed(commits):
+        if version is None or number <= version:
+            with folder.open_input(path) as log:
+                lines = log.read().splitlines()
+            actions = (json.loads(line) for line in lines if b'"commitInfo"' in line)
+            yield next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
