@@ -72,7 +72,7 @@ def refresh(source: Path, target: Path, way: tuple[bool, bool, bool]) -> tuple[f
                 mock.patch.object(pq, "ParquetFile", without(pq.ParquetFile, page_checksum_verification=False))
             )
         if not on_disk:
-            patches.enter_context(mock.patch.object(os, "fsync", lambda _: None))
+            patches.enter_context(mock.patch.object(os, "fsync", return_value=None))
         wall, cpu = time.perf_counter(), time.process_time()
         for _ in score_pack(job, 0):
             pass
