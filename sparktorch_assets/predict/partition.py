@@ -45,8 +45,8 @@ def predict_keyed(
 ) -> Iterator[tuple[K, pa.RecordBatch]]:
     """As `predict_batches`, over record batches that carry a key (the shard that they are of).
 
-    `on_rows` is called with the rows of each batch that the model predicted, which come out later, in whole windows; it is
-    called from another thread where stages overlap. When a record batch of a key comes out, all earlier keys are complete, also those of which no row is left.
+    `on_rows` is told of rows as soon as they are predicted, have failed or are left out, which come out later, in whole
+    windows; it is called from other threads where stages overlap. When a record batch of a key comes out, all earlier keys are complete, also those of which no row is left.
     """
     yield from Pipeline(predictor, schema, tally_of, on_rows).run(batches)
 

@@ -80,7 +80,10 @@ class Pipeline(Generic[K]):
         on_rows: Callable[[int], None],
     ) -> None:
         self._task = predictor.task
-        self._model = predictor.for_run(on_rows)
+        self._on_rows = on_rows
+        self._window_left = 0
+        """Rows of the window that the model has at hand, less those of which `on_rows` was told."""
+        self._model = predictor.for_run(self._batch_done)
         self._filter = BatchFilter(self._task.where, f"task {self._task.name!r}")
         self._cuts = any(has_lengths(feature) for feature in self._task.features) and self._model.columns is not None
         self._device = predictor.device
@@ -150,6 +153,8 @@ class Pipeline(Generic[K]):
         if self._model.columns is not None:
             there = set(inputs.schema.names)
             inputs = inputs.select([name for name in self._model.columns if name in there])
+        if batch.num_rows > rows.num_rows:
+            self._on_rows(batch.num_rows - rows.num_rows)
         self._inputs.push(inputs, failures)
         return _Chunk(key, rows)
 
@@ -175,14 +180,20 @@ class Pipeline(Generic[K]):
             if isinstance(item, _Chunk):
                 yield item
                 continue
-            last = item
+            last, self._window_left = item, item.rows
             under_way.append((item, self._model.start(item.prepared, self._quarantine, self._tally_of(item.key))))
+            self._batch_done(self._window_left)  # rows that failed, or that others stand for
             while len(under_way) > (HELD_WINDOWS if self._model.undecided else self._model.late):
                 yield self._answer(*under_way.popleft())
         if last is not None:
             self._model.end(self._tally_of(last.key))
         while under_way:
             yield self._answer(*under_way.popleft())
+
+    def _batch_done(self, rows: int) -> None:
+        rows = min(rows, self._window_left)  # the search for a failing row predicts some twice
+        self._window_left -= rows
+        self._on_rows(rows)
 
     def _answer(self, window: "_Window[K]", started: Any) -> "_Answers":
         predictions = self._model.finish(started, self._tally_of(window.key))

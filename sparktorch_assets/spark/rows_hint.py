@@ -1,8 +1,9 @@
-"""How far a shard at work is, told to the driver by the name of an empty file beside the part that it will become."""
+"""How far a pack at work is, told to the driver by the name of an empty file beside the part that it is writing."""
 
 import contextlib
 import logging
 import re
+import threading
 import time
 import uuid
 
@@ -14,7 +15,8 @@ _HINT = re.compile(r"(.*/)?\.(part-[0-9a-f]{32}\.parquet)\.([0-9]+)-[0-9a-f]{12}
 
 
 class RowsHint:
-    """An empty file whose name tells how many rows of a shard are done; renewed every `interval_s` seconds at most.
+    """An empty file whose name tells how many rows of a shard, and of those after it in its pack, are done; renewed every
+    `interval_s` seconds at most. Any thread may tell.
 
     It is named like a part's temporary file, so that a vacuum clears away what a killed worker left.
     """
@@ -24,12 +26,18 @@ class RowsHint:
         self._interval_s = INTERVAL_S if interval_s is None else interval_s
         head, slash, name = part_path.rpartition("/")
         self._prefix, self._id, self._path = f"{head}{slash}.{name}", uuid.uuid4().hex[:12], ""
+        self._lock, self._cleared = threading.Lock(), False
 
     def tell(self, rows: int) -> None:
         """So many rows are done."""
-        now = time.monotonic()
-        if now - self._last < self._interval_s:
+        if time.monotonic() - self._last < self._interval_s:
             return
+        with self._lock:
+            if not self._cleared:
+                self._tell(rows)
+
+    def _tell(self, rows: int) -> None:
+        now = time.monotonic()
         old, self._path, self._last = self._path, f"{self._prefix}.{rows}-{self._id}.rows.tmp", now
         try:
             if not old:
@@ -42,11 +50,13 @@ class RowsHint:
             _LOG.debug("no progress hint", exc_info=True)
 
     def clear(self) -> None:
-        """Leave nothing behind."""
-        if self._path:
-            with contextlib.suppress(OSError):
-                self._folder.delete(self._path)
-            self._path = ""
+        """Leave nothing behind, and tell no more."""
+        with self._lock:
+            self._cleared = True
+            if self._path:
+                with contextlib.suppress(OSError):
+                    self._folder.delete(self._path)
+                self._path = ""
 
 
 def read_hint(path: str) -> tuple[str, int] | None:

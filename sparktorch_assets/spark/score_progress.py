@@ -1,4 +1,4 @@
-"""Progress of a run, seen from the driver alone: parts appear in the table's folder as shards are finished, and a shard at
+"""Progress of a run, seen from the driver alone: parts appear in the table's folder as shards are finished, and a pack at
 work leaves a hint there of the rows that it has behind it. That works on Spark Connect as well, where a driver sees
 neither stages nor accumulators.
 """
@@ -14,6 +14,7 @@ from typing import Self
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.partition import partition_folder
 from sparktorch_assets.lake.plan import Plan
+from sparktorch_assets.spark.pace import Pace
 from sparktorch_assets.spark.progress_bar import ProgressBar
 from sparktorch_assets.spark.rows_hint import read_hint
 from sparktorch_assets.spark.score_report import Progress
@@ -42,6 +43,7 @@ class ProgressWatch:
         self._rows_of = {shard.part_path: shard.rows for shard in plan.new}
         self._total, self._interval_s = sum(self._rows_of.values()), interval_s
         self._start = time.perf_counter()
+        self._done, self._pace = 0, Pace(self._total)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="score-progress", daemon=True)
 
@@ -62,14 +64,15 @@ class ProgressWatch:
             self._bar.close()
 
     def rows_done(self) -> int:
-        """Rows of finished parts, and of those that are being written as far as they tell."""
+        """Rows of finished parts, and of packs at work as far as they tell; never fewer than before."""
         done: dict[str, int] = {}
         for entry in self._folder.files(self._within, recursive=False):
             hint = read_hint(entry.path)
             path, rows = hint or (entry.path, self._rows_of.get(entry.path, 0))
-            if path in self._rows_of:
-                done[path] = max(done.get(path, 0), min(rows, self._rows_of[path]))
-        return sum(done.values())
+            if path in self._rows_of:  # a hint may tell of rows beyond its shard, in those that come after it
+                done[path] = max(done.get(path, 0), rows)
+        self._done = max(self._done, min(sum(done.values()), self._total))
+        return self._done
 
     def _watch(self) -> None:
         while not self._stop.wait(self._interval_s):
@@ -80,15 +83,9 @@ class ProgressWatch:
         assert self._on_progress is not None
         try:
             done = self.rows_done()
-            seconds = time.perf_counter() - self._start
-            rate = done / seconds if seconds else 0.0
+            left_s = self._pace.look(time.perf_counter() - self._start, done)
             self._on_progress(
-                Progress(
-                    rows_done=done,
-                    rows_total=self._total,
-                    rows_per_s=rate,
-                    eta_s=(self._total - done) / rate if rate else None,
-                )
+                Progress(rows_done=done, rows_total=self._total, rows_per_s=self._pace.rows_per_s, eta_s=left_s)
             )
         except Exception:  # noqa: BLE001  (whatever a user's callback raises: the run is worth more than its bar)
             _LOG.warning("progress reports stopped", exc_info=True)

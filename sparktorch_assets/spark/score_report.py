@@ -17,7 +17,7 @@ class Progress:
     """Rows that this run has to score."""
     rows_per_s: float
     eta_s: float | None
-    """`None` while nothing is finished."""
+    """`None` until enough is done to tell."""
 
     def __str__(self) -> str:
         share = self.rows_done / self.rows_total if self.rows_total else 1.0

@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import socket
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -149,6 +150,9 @@ class _PackWork:
         )
         self._folder = Folder(job.output_table)
         self._added = {column.name for column in job.task.output_columns}
+        self._telling = threading.Lock()
+        self._rows_done = self._rows_before = 0
+        self._hint: RowsHint | None = None
         self._since = time.perf_counter()
         self.doing = f"task {job.task.name!r}, bringing the model up"
 
@@ -175,7 +179,11 @@ class _PackWork:
         check_code(job.code)
         _freeze()
         predicted = predict_keyed(
-            self._read(), predictor=predictor, schema=job.schema, tally_of=lambda index: self._tallies[index]
+            self._read(),
+            predictor=predictor,
+            schema=job.schema,
+            tally_of=lambda index: self._tallies[index],
+            on_rows=self._tell,
         )
         at = 0
         writer = self._writer(at)
@@ -186,7 +194,6 @@ class _PackWork:
                     at += 1
                     writer = self._writer(at)
                 writer.write(batch)
-                writer.hint.tell(self._rows_done(at))
             while at < len(self._shards):
                 yield self._finish(at, writer)
                 at += 1
@@ -195,9 +202,12 @@ class _PackWork:
         finally:
             writer.abort()
 
-    def _rows_done(self, index: int) -> int:
-        tally = self._tallies[index]
-        return tally.filtered + tally.predicted + tally.failed + tally.dropped
+    def _tell(self, rows: int) -> None:
+        """So many more of the pack's rows are done: predicted, failed or left out. From any thread."""
+        with self._telling:
+            self._rows_done += rows
+            if self._hint is not None:
+                self._hint.tell(self._rows_done - self._rows_before)
 
     def _read(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         for index, shard in enumerate(self._shards):
@@ -207,6 +217,7 @@ class _PackWork:
             with ShardReader(shard, self._job.read_schema, self._tests) as reader:
                 self._footers[index] = reader.footer
                 tally.filtered += reader.skipped_rows
+                self._tell(reader.skipped_rows)
                 for batch in reader.batches():
                     tally.spend("read", time.perf_counter() - start)
                     yield index, batch
@@ -216,8 +227,11 @@ class _PackWork:
         return _LazyWriter(self, index)
 
     def hint(self, index: int) -> RowsHint:
-        """Where a shard's progress is told."""
-        return RowsHint(self._folder, self._shards[index].part_path)
+        """Where the pack's progress is told while a shard's part is being written."""
+        with self._telling:
+            self._rows_before = sum(shard.rows for shard in self._shards[:index])
+            self._hint = RowsHint(self._folder, self._shards[index].part_path)
+        return self._hint
 
     def open_writer(self, index: int) -> PartWriter:
         """The writer of a shard's part; its source has been opened by now."""

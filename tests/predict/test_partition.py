@@ -1,9 +1,12 @@
 """The partition predictor: every row accounted for, in order, whatever the batches, hooks and failures."""
 
 import dataclasses
+import itertools
 
+import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +16,7 @@ from sparktorch_assets.predict.local import LocalPredictor
 from sparktorch_assets.predict.partition import predict_keyed, predict_map
 from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.tally import Tally
-from sparktorch_assets.tasks import Hooks, ModelSpec, RowFilter
+from sparktorch_assets.tasks import BatchPolicy, Hooks, MlTask, ModelSpec, NumericFeature, RowFilter
 
 
 def predicted(batches):
@@ -126,6 +129,66 @@ def _fails_on_value(hooks):
         labels=["0", "1"],
         hooks=hooks,
     )
+
+
+@given(
+    st.lists(st.integers(0, 40), max_size=5),
+    st.integers(1, 9) | st.none(),
+    st.sets(st.integers(0, 9), max_size=3),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
+def test_every_row_is_told_once_and_as_soon_as_it_is_done(sizes, batch_size, poison, drops, filters, duplicates):
+    """Predicted, failed, filtered, dropped or standing for others: the rows told sum up to those that came."""
+    x = np.arange(sum(sizes)) % 10
+    task = MlTask(
+        name="t",
+        input="table",
+        model=ModelSpec(factory=f"{__name__}:fails_on", arguments={"values": sorted(poison)}),
+        features=[NumericFeature(columns=["x"])],
+        labels=["0", "1"],
+        batch=BatchPolicy(batch_size=batch_size, deduplicate=duplicates),
+        where=[RowFilter(column="x", op="<", value=7)] if filters else [],
+        hooks=Hooks(
+            row_preprocessor=(lambda row: row if row["x"] % 3 else None) if drops else None,
+            row_postprocessor=(lambda row: row if row["x"] % 2 else None) if drops else None,
+        ),
+    )
+    ends = np.cumsum([0, *sizes])
+    batches = [
+        (key, pa.record_batch({"x": x[start:end].astype(float)}))
+        for key, (start, end) in enumerate(itertools.pairwise(ends))
+    ]
+    told, tally = [], Tally()
+    found = predict_keyed(
+        batches,
+        predictor=LocalPredictor(task, model_loader=ModelLoader(".")),
+        schema=output_schema(task, pa.schema([("x", pa.float64())])),
+        tally_of=lambda _: tally,
+        on_rows=told.append,
+    )
+    for _ in found:
+        pass
+    assert sum(told) == len(x) == tally.rows + tally.filtered
+    assert min(told, default=0) >= 0
+
+
+class FailsOn(torch.nn.Module):
+    """Raises for a batch with one of the values."""
+
+    def __init__(self, values):
+        super().__init__()
+        self.values = torch.tensor(values, dtype=torch.float32)
+
+    def forward(self, x_BF):
+        if torch.isin(x_BF, self.values).any():
+            raise ValueError("poison")
+        return torch.cat([x_BF, -x_BF], dim=1)
+
+
+def fails_on(_weights, _device, values=()):
+    return FailsOn(list(values))
 
 
 def test_filter_counts_what_it_leaves_out(echo_task, table, loader):

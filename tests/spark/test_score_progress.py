@@ -1,5 +1,6 @@
 """Progress while shards are at work, told by files alone; and the worker's own code with two attempts at once. No JVM."""
 
+import dataclasses
 import io
 import re
 import threading
@@ -51,8 +52,10 @@ def planned(tmp_path):
 
 
 def test_rows_count_while_their_shard_is_at_work(planned, tmp_path, monkeypatch):
-    """More often than shard by shard, never backwards, and nothing is left when the parts are there."""
+    """Batch by batch, though rows come out in windows of several; never backwards, and nothing is left when the parts are
+    there."""
     plan, job = planned
+    job = dataclasses.replace(job, batch_size=10_000)  # 60,000 rows are encoded at once
     watch = ProgressWatch(plan, lambda _: None)
     seen, tell = [0], RowsHint.tell
 
@@ -65,9 +68,47 @@ def test_rows_count_while_their_shard_is_at_work(planned, tmp_path, monkeypatch)
     results = list(score_pack(job, 0))
     assert len(results) == 2
     assert seen == sorted(seen)
-    assert len(set(seen)) > 4
+    assert set(seen) >= set(range(0, 400_000, 10_000))
     assert watch.rows_done() == 400_000
     assert not list((tmp_path / "table").glob(".*"))
+
+
+def test_rows_beyond_a_small_shard_count_too(tmp_path, monkeypatch):
+    """A window takes in many small shards: while its batches are predicted, progress does not stop at the first of them."""
+    (tmp_path / "source").mkdir()
+    for name in range(40):
+        pq.write_table(pa.table({"x": np.ones(100)}), tmp_path / "source" / f"{name}.parquet")
+    loader = ModelLoader(tmp_path)
+    planned = _plan(TASK, str(tmp_path / "source"), str(tmp_path / "table"), loader, None)
+    plan = planned.plan
+    (tmp_path / "table").mkdir()
+    job = ScoreJob(
+        task=planned.task, model_loader=loader, slots=SlotPolicy(device="cpu"), batch_size=500, concurrent_slots=1,
+        output_table=plan.output_table, read_schema=planned.read_schema, schema=plan.part_schema,
+        files_digest=planned.files_digest, code=planned.code, packs=(pack(plan.new),),
+    )  # fmt: skip
+    watch, seen, tell = ProgressWatch(plan, None), [0], RowsHint.tell
+
+    def told(self, rows):
+        tell(self, rows)
+        seen.append(watch.rows_done())
+
+    monkeypatch.setattr(rows_hint, "INTERVAL_S", 0.0)
+    monkeypatch.setattr(RowsHint, "tell", told)
+    assert len(list(score_pack(job, 0))) == 40
+    assert seen == sorted(seen)
+    assert set(range(0, 4_000, 500)) <= set(seen)
+    assert watch.rows_done() == 4_000
+
+
+def test_a_hint_that_was_cleared_tells_no_more(planned):
+    """The thread that predicts may come late: nothing is left beside the finished part."""
+    plan, _ = planned
+    hint = RowsHint(Folder(plan.output_table), plan.new[0].part_path, interval_s=0.0)
+    hint.tell(5)
+    hint.clear()
+    hint.tell(7)
+    assert ProgressWatch(plan, None).rows_done() == 0
 
 
 def test_hints_of_a_killed_worker_are_vacuumed_and_counted_once(planned, tmp_path):
