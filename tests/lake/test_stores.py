@@ -45,9 +45,10 @@ def test_a_part_that_came_later_with_other_timings_is_put_right(tmp_path):
     before = (table / shard.part_path).stat().st_size
     shutil.copy(tmp_path / "other" / shard.part_path, table / shard.part_path)
     assert (table / shard.part_path).stat().st_size != before
-    with pytest.raises(pa.ArrowInvalid, match="magic bytes not found"):  # delta-rs looks for the footer by the log's size
+    with pytest.raises(
+        pa.ArrowInvalid, match="magic bytes not found"
+    ):  # delta-rs looks for the footer by the log's size
         rows_of(table)
     committed, computed = refresh(source, table, 2)
     assert (committed.version, computed) == (1, [])  # the file is whole: its size is put right, and no row is computed
     assert rows_of(table) == expected_rows(source, 2)
-

@@ -169,11 +169,15 @@ class Doubles(ModelLoader):
 
 def test_a_subclass_of_the_loader_loads_differently(tmp_path):
     (tmp_path / "m.scale").write_text("-1")
-    task = dataclasses.replace(TASK, features=[NumericFeature(columns=["x"])], model=ModelSpec(weights="m.scale", format="pickle", trust_code=True))
+    task = dataclasses.replace(
+        TASK,
+        features=[NumericFeature(columns=["x"])],
+        model=ModelSpec(weights="m.scale", format="pickle", trust_code=True),
+    )
     assert [row["predicted_class"] for row in predicted(task, Doubles(tmp_path))] == ["no", "yes"]
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="tells which files are mapped into memory")
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="tells which files are mapped into memory")
 @pytest.mark.parametrize("name", ["m.safetensors", "m.pth"])
 def test_weights_are_mapped_into_memory(name, tmp_path):
     """So that the processes of one host share one copy."""
