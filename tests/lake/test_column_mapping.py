@@ -97,6 +97,7 @@ def read(table, schema, where=()):
     return found
 
 
+@pytest.mark.promise("T34")
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("mode", ["name", "id"])
 def test_columns_are_found_by_what_files_call_them(tmp_path, mode, protocol):

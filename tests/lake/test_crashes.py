@@ -44,6 +44,7 @@ def process(*arguments) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", PROGRAM, *map(str, arguments)], env=environment)
 
 
+@pytest.mark.promise("T7", "T15")
 @pytest.mark.parametrize("first", [True, False], ids=["new table", "old table"])
 @pytest.mark.parametrize(("step", "times"), STEPS)
 def test_kill_9_at_any_step_costs_only_what_was_not_finished(tmp_path, step, times, first):
@@ -67,6 +68,7 @@ def test_kill_9_at_any_step_costs_only_what_was_not_finished(tmp_path, step, tim
     assert rows_of(table) == expected_rows(source, 2)
 
 
+@pytest.mark.promise("T18")
 def test_processes_that_race_lose_and_double_nothing(tmp_path):
     """Four processes with one plan, on a table that does not exist yet."""
     source, table = tmp_path / "source", tmp_path / "table"
@@ -101,6 +103,7 @@ def test_a_commit_that_slips_in_at_the_last_moment_is_noticed(tmp_path, monkeypa
     assert rows_of(table) == expected_rows(source, weight)
 
 
+@pytest.mark.promise("T11")
 def test_readers_see_two_row_sets_only(tmp_path):
     source, table = tmp_path / "source", tmp_path / "table"
     write_file(source, "a", list(range(60)))
@@ -127,6 +130,7 @@ def test_readers_see_two_row_sets_only(tmp_path):
     assert sorted(seen, key=lambda rows: rows == new) == seen  # once new, never old again
 
 
+@pytest.mark.promise("T50", "T51")
 def test_vacuum_keeps_what_its_retention_covers(tmp_path):
     source, table = tmp_path / "source", tmp_path / "table"
     write_file(source, "a", [1, 2, 3])
@@ -145,6 +149,7 @@ def test_vacuum_keeps_what_its_retention_covers(tmp_path):
     assert table_version(str(table)) == 1  # no commit of its own
 
 
+@pytest.mark.promise("T50")
 def test_a_part_written_long_ago_and_removed_just_now_stays(tmp_path):
     source, table = tmp_path / "source", tmp_path / "table"
     write_file(source, "a", [1, 2, 3])
@@ -188,6 +193,7 @@ def test_metadata_travels_with_the_commit(tmp_path):
     assert last_commit_metadata(str(tmp_path / "none")) == {}
 
 
+@pytest.mark.promise("T57")
 def test_vacuum_clears_away_what_a_killed_materialization_left(tmp_path):
     """Numbered parts, their temporary files and staging folders go once they are old; committed, young and others' stay."""
     table = tmp_path / "things"

@@ -61,6 +61,7 @@ def derive(folder):
     write_if_changed(str(folder / "derived"), table, "v1")
 
 
+@pytest.mark.promise("T24", "T25")
 def test_no_byte_of_a_part_can_change_the_rows_without_a_word(tmp_path):
     """Each byte in front of the footer in turn, after planning: the rows are right, or the file is named."""
     derive(tmp_path)
@@ -81,6 +82,7 @@ def test_no_byte_of_a_part_can_change_the_rows_without_a_word(tmp_path):
     assert noticed > (footer - 4) / 2
 
 
+@pytest.mark.promise("T26")
 @pytest.mark.parametrize("column", [0, 1])
 def test_a_damaged_scored_part_is_put_aside_and_made_again(scored, column):
     source, table = scored / "source", scored / "table"
@@ -99,6 +101,7 @@ def test_a_damaged_scored_part_is_put_aside_and_made_again(scored, column):
     assert not list(table.glob(".*"))
 
 
+@pytest.mark.promise("T26")
 def test_a_damaged_derived_part_is_put_aside(tmp_path):
     derive(tmp_path)
     (part,) = (tmp_path / "derived").glob("part-*")
@@ -115,6 +118,7 @@ def test_a_preview_notices_damage(scored):
         preview(str(scored / "table"), 10)
 
 
+@pytest.mark.promise("T25")
 def test_a_file_of_others_is_named_and_stays(tmp_path):
     write_file(tmp_path / "source", "a", list(range(6)))
     file = tmp_path / "source" / "a.parquet"
@@ -125,6 +129,7 @@ def test_a_file_of_others_is_named_and_stays(tmp_path):
     assert file.exists()
 
 
+@pytest.mark.promise("T24")
 def test_files_without_checksums_are_read_as_before(tmp_path):
     write_file(tmp_path / "source", "a", [1, 2, 3])  # pyarrow writes none unless told to
     assert len(read(plan_of(tmp_path / "source", tmp_path / "next", 1))) == 3

@@ -50,6 +50,7 @@ def read(shards, where=()):
     return found, skipped
 
 
+@pytest.mark.promise("T33")
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_a_vector_is_honoured(tmp_path, form):
     table = tmp_path / "a table"
@@ -93,6 +94,7 @@ def test_shards_hold_the_rows_that_are_left(tmp_path_factory, data, counts, grou
         assert [one for one in found if int(one[2:]) > above] == [one for one in left if int(one[2:]) > above]
 
 
+@pytest.mark.promise("T33")
 def test_a_deletion_rescores_its_own_shards_alone(tmp_path):
     table, out = tmp_path / "in", tmp_path / "out"
     make(table, {"a": (9, {1}), "b": (6, set())})

@@ -53,6 +53,7 @@ def test_a_lost_file_is_written_again(table, damage):
     assert DeltaTable(table).version() == 0
 
 
+@pytest.mark.promise("T57")
 def test_a_vacuum_clears_the_versions_before(table):
     write_if_changed(table, pa.table({"a": [1]}), "v1")
     write_if_changed(table, pa.table({"a": [2]}), "v2")

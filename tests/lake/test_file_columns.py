@@ -109,6 +109,7 @@ def _rows(shard, schema):
         return [row["c"] for batch in reader.batches() for row in batch.to_pylist()]
 
 
+@pytest.mark.promise("T38")
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), kinds=st.lists(typed(), min_size=1, max_size=2))
 def test_a_folder_shows_every_files_values_as_they_are_or_is_refused(tmp_path_factory, data, kinds):
@@ -171,6 +172,7 @@ NOT_ONE = {
 }
 
 
+@pytest.mark.promise("T38")
 @pytest.mark.parametrize("name", WIDENED)
 def test_types_that_fit_into_one_are_one(tmp_path, name):
     kinds, wanted = WIDENED[name]
@@ -179,6 +181,7 @@ def test_types_that_fit_into_one_are_one(tmp_path, name):
     assert read(tmp_path, schema) == [None] * len(kinds)
 
 
+@pytest.mark.promise("T32", "T39")
 @pytest.mark.parametrize("name", NOT_ONE)
 @pytest.mark.parametrize("turned", [1, -1])
 def test_types_that_do_not_are_refused_in_planning(tmp_path, name, turned):
@@ -187,6 +190,7 @@ def test_types_that_do_not_are_refused_in_planning(tmp_path, name, turned):
         table_schema(path)
 
 
+@pytest.mark.promise("T39")
 def test_a_value_that_the_common_type_cannot_show_is_refused(tmp_path):
     path = folder(tmp_path, {"c": [0.5]}, {"c": [2**53 + 1]})
     assert table_schema(path).field("c").type == pa.float64()
@@ -233,6 +237,7 @@ NAIVE = pa.array([1, 2], pa.timestamp("us"))
 DELTA = [column("id", "long"), column("x", "double")]
 
 
+@pytest.mark.promise("T40")
 def test_a_file_of_none_of_the_wanted_columns_is_refused(tmp_path):
     """A file that was written before a column was added has the others; one that has none is of another table."""
     good, late, stray = ({"id": ID, "x": X}, {"id": ID}, {"other": ID})
@@ -286,6 +291,7 @@ def named(names):
     return pa.Table.from_arrays([ID] * len(names), names=names)
 
 
+@pytest.mark.promise("T43")
 @pytest.mark.parametrize("kind", NAMES)
 def test_names_that_are_not_distinct_are_refused_in_planning(tmp_path, kind):
     """In one file, across files, in Delta's log, within structs, and between a file and its folder."""
@@ -308,6 +314,7 @@ def test_names_that_are_not_distinct_are_refused_in_planning(tmp_path, kind):
             assert "rename one in the input" in str(refused.value)
 
 
+@pytest.mark.promise("T38")
 def test_files_without_rows_count_for_columns_alone(tmp_path):
     path = folder(tmp_path, {"c": pa.array([], pa.int64()), "late": pa.array([], pa.string())}, {"c": [1]})
     assert table_schema(path).names == ["c", "late"]

@@ -19,6 +19,7 @@ def lake(tmp_path):
     return source, table
 
 
+@pytest.mark.promise("T47", "T53")
 def test_a_version_before_stays_readable_until_a_vacuum(lake):
     source, table = lake
     assert rows_of(table, version=0) == expected_rows(source, 1)
@@ -29,6 +30,7 @@ def test_a_version_before_stays_readable_until_a_vacuum(lake):
         rows_of(table, version=0)
 
 
+@pytest.mark.promise("T49")
 def test_restore_goes_back_at_once_and_the_next_refresh_forth_again(lake):
     """Nothing is computed for it: the parts are there."""
     source, table = lake
@@ -39,12 +41,14 @@ def test_restore_goes_back_at_once_and_the_next_refresh_forth_again(lake):
     assert rows_of(table) == expected_rows(source, 2)
 
 
+@pytest.mark.promise("T46")
 def test_the_bare_folder_holds_parts_of_older_versions_too(lake):
     source, table = lake
     assert pl.read_parquet(table / "*.parquet").height == 2 * len(expected_rows(source, 2))
     assert pl.read_delta(str(table)).height == len(expected_rows(source, 2))
 
 
+@pytest.mark.promise("T23")
 def test_half_an_entry_in_the_log_is_an_error_until_it_is_deleted(lake):
     """As a power cut may leave the last one. Without it the table is the version before, and the next refresh goes on."""
     source, table = lake
@@ -58,5 +62,6 @@ def test_half_an_entry_in_the_log_is_an_error_until_it_is_deleted(lake):
     assert rows_of(table) == expected_rows(source, 2)
 
 
+@pytest.mark.promise("T50")
 def test_a_vacuum_keeps_a_week_unless_told_otherwise():
     assert vacuum_module.RETENTION_HOURS == 7 * 24

@@ -39,6 +39,7 @@ def lake(tmp_path):
     return source, table
 
 
+@pytest.mark.promise("T6")
 def test_nothing_changed_computes_nothing_and_writes_no_version(lake):
     source, table = lake
     before = sorted(path.name for path in table.rglob("*"))
@@ -50,6 +51,7 @@ def test_nothing_changed_computes_nothing_and_writes_no_version(lake):
     assert table_version(str(table)) == 0
 
 
+@pytest.mark.promise("T6", "T8", "T9")
 @pytest.mark.parametrize(
     ("change", "computed"),
     [
@@ -74,6 +76,7 @@ def test_a_file_that_moves_or_is_touched_without_a_new_time_stays(lake, tmp_path
     assert not plan_of(moved, table, 1).changes
 
 
+@pytest.mark.promise("T48")
 def test_new_weights_compute_everything_and_old_ones_come_back_for_nothing(lake):
     source, table = lake
     version = data_version(str(table))
@@ -95,6 +98,7 @@ def test_an_input_without_rows_gives_an_empty_table_with_its_columns(tmp_path):
     assert not plan_of(tmp_path / "source", tmp_path / "table", 1).changes
 
 
+@pytest.mark.promise("T58")
 def test_more_columns_replace_the_schema_and_every_row_in_one_commit(lake):
     source, table = lake
     wider = OUTPUT.append(pa.field("scores", pa.int64()))
@@ -118,6 +122,7 @@ def rows_of_duckdb(uris):
     return ast.literal_eval(done.stdout)
 
 
+@pytest.mark.promise("T1", "T2", "T45")
 def test_all_readers_find_the_same_rows(lake):
     source, table = lake
     write_file(source, "a", [5, 6])
@@ -186,6 +191,7 @@ def test_a_missing_table_is_named(tmp_path):
         list_data_files(str(tmp_path / "empty"))
 
 
+@pytest.mark.promise("T31")
 def test_a_delta_table_lists_what_its_log_says_not_what_lies_there(lake):
     source, table = lake
     refresh(source, table, 2)
@@ -224,6 +230,7 @@ def test_a_plan_prints_its_sums(lake):
     ]
 
 
+@pytest.mark.promise("T18", "T19")
 def test_two_runs_of_one_plan_commit_once(lake):
     source, table = lake
     write_file(source, "d", [1, 2])
@@ -251,6 +258,7 @@ def test_a_run_that_knows_more_goes_through_and_one_that_knows_less_is_refused(l
     assert rows_of(table) == expected_rows(source, 1)
 
 
+@pytest.mark.promise("T19", "T20")
 def test_two_runs_with_different_weights_never_mix(lake):
     source, table = lake
     two, three = plan_of(source, table, 2), plan_of(source, table, 3)
@@ -258,6 +266,8 @@ def test_two_runs_with_different_weights_never_mix(lake):
     with pytest.raises(CommitConflictError, match="Nothing of this run was committed"):
         carry_out(three, table, 3)
     assert rows_of(table) == expected_rows(source, 2)
+    again = plan_of(source, table, 3)
+    assert (len(again.new), len(again.resumable)) == (0, len(three.new))  # what it computed stays
 
 
 def test_planning_grows_with_the_shards_and_no_faster(tmp_path):
@@ -282,6 +292,7 @@ def test_planning_grows_with_the_shards_and_no_faster(tmp_path):
     assert seconds(20_000) < 30 * max(seconds(2000), 0.01)
 
 
+@pytest.mark.promise("T4")
 def test_a_cut_never_splits_row_groups_and_covers_all_rows():
     groups = tuple(RowGroup(rows=rows, bytes=rows) for rows in (0, 5, 5, 20, 1, 0, 1, 0))
     file = DataFile(uri="u", path="p", size_bytes=1, modified_ms=1)
@@ -291,6 +302,7 @@ def test_a_cut_never_splits_row_groups_and_covers_all_rows():
     assert [(shard.first_group, shard.end_group, shard.rows) for shard in shards] == [(0, 3, 10), (3, 4, 20), (4, 8, 2)]
 
 
+@pytest.mark.promise("T5")
 def test_every_part_of_an_identity_counts():
     """Path, size, time, footer, partition, model: another value of any one gives another fingerprint."""
     base = {"uri": "u", "path": "p", "size_bytes": 1, "modified_ms": 1}
@@ -315,6 +327,7 @@ def test_every_part_of_an_identity_counts():
     assert other_root[0].fingerprint in found
 
 
+@pytest.mark.promise("T31")
 def test_hidden_files_and_partition_folders_of_a_plain_folder(tmp_path):
     write_file(tmp_path / "t" / "ds=2013-01-01", "a", [1])
     write_file(tmp_path / "t" / "_temporary", "b", [1])
@@ -326,6 +339,7 @@ def test_hidden_files_and_partition_folders_of_a_plain_folder(tmp_path):
     assert Path(file.uri).is_absolute()
 
 
+@pytest.mark.promise("T31")
 def test_a_single_file_is_a_table(tmp_path, monkeypatch):
     """By its path, absolute or relative, and as a URI."""
     write_file(tmp_path, "a", [1, 2, 3, 4])
@@ -371,6 +385,7 @@ def test_sparks_own_timestamps_are_instants(tmp_path):
         assert pa.Table.from_batches(reader.batches()).to_pylist() == rows.to_pylist()
 
 
+@pytest.mark.promise("T42")
 def test_a_partition_folder_for_nulls_gives_nulls(tmp_path):
     rows = pa.table({"x": [1, 2], "day": pa.array([7, None])})
     pq.write_to_dataset(rows, tmp_path / "plain", partition_cols=["day"])

@@ -48,6 +48,7 @@ def test_roots_of_odd_names_are_inputs_and_outputs(tmp_path, name, as_uri):
     assert [row["id"] for row in preview(str(spelled(delta)), 9)] == ["a", "b"]
 
 
+@pytest.mark.promise("T44")
 @pytest.mark.parametrize("name", ["r%20x", "a%2Fb", "100%25", "%C3%BC", "a\\b"])
 def test_roots_that_delta_rs_mistakes_for_others_are_refused(tmp_path, name):
     """It would read and write the table of another folder; Parquet files are read all the same."""
@@ -75,6 +76,7 @@ ELSEWHERE = {
 }
 
 
+@pytest.mark.promise("T36")
 @pytest.mark.parametrize("spelling", ELSEWHERE)
 @pytest.mark.parametrize("deleted", [set(), {0}])
 def test_a_shallow_clone_reads_the_files_of_another_table(tmp_path, spelling, deleted):
@@ -94,6 +96,7 @@ def test_a_shallow_clone_reads_the_files_of_another_table(tmp_path, spelling, de
     assert sorted(found) == sorted(["a", "b"] * 2)[len(deleted) :]
 
 
+@pytest.mark.promise("T37")
 @pytest.mark.parametrize(
     "path", ["../secret.parquet", "%2E%2E/secret.parquet", "a/../../secret.parquet", "..%2Fsecret.parquet"]
 )
@@ -106,6 +109,7 @@ def test_a_relative_path_never_leads_out(tmp_path, path):
             question(str(table))
 
 
+@pytest.mark.promise("T37")
 @pytest.mark.parametrize("log", [True, False], ids=["Delta", "folder"])
 @pytest.mark.parametrize("link", ["file", "folder", "parent"])
 def test_a_symbolic_link_never_leads_out(tmp_path, log, link):

@@ -40,6 +40,7 @@ def finish(folder, kind):
     return rows_of(folder / "table")
 
 
+@pytest.mark.promise("T15")
 @pytest.mark.parametrize("first", [True, False], ids=["new table", "old table"])
 @pytest.mark.parametrize("kind", ["scored", "derived"])
 def test_kill_9_before_any_step_on_the_disk(tmp_path, kind, first):
@@ -77,6 +78,7 @@ def synced(monkeypatch):
     return found
 
 
+@pytest.mark.promise("T21")
 @pytest.mark.parametrize("first", [True, False], ids=["new table", "old table"])
 @pytest.mark.parametrize("kind", ["scored", "derived"])
 def test_parts_and_their_names_are_on_disk_before_the_commit_and_the_log_after_it(
@@ -118,6 +120,7 @@ def test_a_checkpoint_is_brought_to_disk_with_its_commit(tmp_path, synced):
     assert {path.stat().st_ino for path in checkpoint} <= {inode for inode, _ in synced}
 
 
+@pytest.mark.promise("T22")
 def test_an_entry_that_a_power_cut_left_empty_changes_nothing_and_heals(tmp_path):
     before(tmp_path / "work", "derived", first=False)
     old = rows_of(tmp_path / "work" / "table")
@@ -144,6 +147,7 @@ def test_a_part_that_is_deleted_during_the_commit_is_noticed_and_heals(tmp_path,
     assert finish(tmp_path / "work", "scored") == expected_rows(tmp_path / "work" / "source", 2)
 
 
+@pytest.mark.promise("T27")
 @pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
 def test_of_writers_at_once_exactly_one_gets_the_name(tmp_path, monkeypatch, links):
     """Whether or not the disk knows hard links: nobody's file is replaced by another's."""

@@ -96,6 +96,7 @@ def found(table):
     return sorted(tuple(row.values()) for row in rows)
 
 
+@pytest.mark.promise("T60")
 def test_a_partition_takes_its_own_rows_and_touches_no_other(source, tmp_path):
     table = tmp_path / "table"
     for value in "12":
@@ -115,6 +116,7 @@ def test_a_partition_takes_its_own_rows_and_touches_no_other(source, tmp_path):
     assert set(tree(table)) < set(after)
 
 
+@pytest.mark.promise("T61")
 def test_files_and_row_groups_of_other_partitions_are_not_planned(source, tmp_path):
     refresh = plan(source, tmp_path / "table", {"ds": "3"})[0]
     assert refresh.rows <= 2  # the row group that holds it, at most
@@ -142,6 +144,7 @@ def test_an_interrupted_partition_is_resumed(source, tmp_path):
     assert found(table) == expected("1")
 
 
+@pytest.mark.promise("T19", "T65")
 def test_two_partitions_at_once_both_go_through(source, tmp_path):
     """The loser of the race decides again: on the table's creation, and on later versions."""
     table = tmp_path / "table"
@@ -153,6 +156,7 @@ def test_two_partitions_at_once_both_go_through(source, tmp_path):
     assert found(table) == expected("1", weight=3) + expected("2") + expected("3", weight=4)
 
 
+@pytest.mark.promise("T19")
 def test_two_runs_on_one_partition_agree_or_one_is_refused(source, tmp_path):
     table = tmp_path / "table"
     mine = plan(source, table, {"ds": "1"})
@@ -165,6 +169,7 @@ def test_two_runs_on_one_partition_agree_or_one_is_refused(source, tmp_path):
     assert found(table) == expected("1", weight=4)
 
 
+@pytest.mark.promise("T67")
 def test_whole_tables_and_partitioned_ones_are_not_mixed(source, tmp_path):
     table, whole = tmp_path / "table", tmp_path / "whole"
     score(plan(source, table, {"ds": "1"}))
@@ -179,6 +184,7 @@ def test_whole_tables_and_partitioned_ones_are_not_mixed(source, tmp_path):
     assert found(whole) == expected("123")
 
 
+@pytest.mark.promise("T68")
 def test_a_partition_may_add_columns_and_not_take_them_away(source, tmp_path):
     table = tmp_path / "table"
     for value in "12":
@@ -191,6 +197,7 @@ def test_a_partition_may_add_columns_and_not_take_them_away(source, tmp_path):
     assert table_version(str(table)) == 2
 
 
+@pytest.mark.promise("T62")
 @pytest.mark.parametrize(
     ("kind", "value", "spelled", "typed"),
     [
@@ -205,6 +212,7 @@ def test_a_partition_has_one_spelling(kind, value, spelled, typed):
     assert (partition, where.value) == ((("ds", spelled),), typed)
 
 
+@pytest.mark.promise("T63", "T64")
 @pytest.mark.parametrize(
     ("kind", "given", "error", "message"),
     [
@@ -226,6 +234,7 @@ def test_a_partition_that_cannot_be_is_named(kind, given, error, message):
         read_partition(given, pa.schema([("ds", kind)]))
 
 
+@pytest.mark.promise("T62")
 @pytest.mark.parametrize(("kind", "values"), [(pa.date32(), [0, 1, 1]), (pa.int32(), [7, 8, 8])])
 def test_typed_columns_partition_as_strings_do(tmp_path, kind, values):
     """Committed, found again unchanged, replaced: the log's typed values and the folder's text are the same to us."""
@@ -266,6 +275,7 @@ ODD = [
 ]
 
 
+@pytest.mark.promise("T63")
 @pytest.mark.parametrize("value", ODD)
 @pytest.mark.parametrize("kind", ["column", "folders", "delta"])
 def test_odd_values_are_partitions_like_any_other(tmp_path, value, kind):
@@ -353,6 +363,7 @@ def test_inputs_have_partitions_of_any_type(tmp_path, kind):
     assert sorted(read, key=lambda row: row["x"]) == rows.to_pylist()
 
 
+@pytest.mark.promise("T41")
 @pytest.mark.parametrize("inside", [False, True])
 def test_a_folders_text_is_a_value_of_the_columns_type(tmp_path, inside):
     """`m=05` is the number 5 where files know that `m` is a number, and the text `05` where nobody does. The folder's value

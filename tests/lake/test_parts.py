@@ -41,6 +41,7 @@ def found(folder: Folder):
     return verify_parts(folder, folder.files())
 
 
+@pytest.mark.promise("T16")
 def test_a_finished_part_is_found_again_with_its_receipt(tmp_path):
     folder = Folder(str(tmp_path))
     part, receipt = write(folder)
@@ -50,6 +51,7 @@ def test_a_finished_part_is_found_again_with_its_receipt(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [part.path]
 
 
+@pytest.mark.promise("T16")
 @pytest.mark.parametrize("keep", [0, 4, 11, 100, -1, -9])
 def test_a_cut_part_never_counts(tmp_path, keep):
     write(Folder(str(tmp_path)))
@@ -58,6 +60,7 @@ def test_a_cut_part_never_counts(tmp_path, keep):
     assert found(Folder(str(tmp_path))) == {}
 
 
+@pytest.mark.promise("T16")
 def test_a_part_whose_middle_is_missing_never_counts(tmp_path):
     write(Folder(str(tmp_path)), rows=1000)
     path = tmp_path / part_path(NAME)

@@ -24,6 +24,7 @@ def test_a_known_feature_is_read(tmp_path, feature):
     assert row_count(str(tmp_path)) == plan_of(tmp_path, tmp_path / "out", 1).rows == 1
 
 
+@pytest.mark.promise("T32", "T35")
 @pytest.mark.parametrize("feature", REFUSED)
 def test_any_other_feature_is_refused_by_name(tmp_path, feature):
     """By us, or by delta-rs, which does not know all of them either."""
@@ -33,6 +34,7 @@ def test_any_other_feature_is_refused_by_name(tmp_path, feature):
             question(str(tmp_path))
 
 
+@pytest.mark.promise("T35")
 def test_a_variant_column_is_refused_wherever_it_stands(tmp_path):
     for kind in ("variant", {"type": "array", "elementType": "variant", "containsNull": True}):
         make(tmp_path, [*COLUMNS, column("v", kind)], features=["variantType"])

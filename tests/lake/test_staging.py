@@ -65,6 +65,7 @@ CLEANERS = {
 }
 
 
+@pytest.mark.promise("T55")
 @pytest.mark.parametrize("clean", CLEANERS.values(), ids=CLEANERS)
 def test_a_run_of_thirty_hours_keeps_its_folder_and_a_killed_one_loses_it_at_once(table, owner, clean):
     process, folder = owner
@@ -78,6 +79,7 @@ def test_a_run_of_thirty_hours_keeps_its_folder_and_a_killed_one_loses_it_at_onc
     assert not folder.exists()
 
 
+@pytest.mark.promise("T56")
 @pytest.mark.parametrize("clean", CLEANERS.values(), ids=CLEANERS)
 @pytest.mark.parametrize("why", ["another host", "no locks here"])
 def test_where_no_lock_tells_the_last_write_does(table, monkeypatch, clean, why):

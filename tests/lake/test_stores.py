@@ -13,6 +13,7 @@ from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.tally import Tally
 
 
+@pytest.mark.promise("T27")
 def test_of_two_runs_that_finish_a_part_at_one_moment_both_succeed_and_the_later_file_stays(tmp_path, monkeypatch):
     folder = Folder(str(tmp_path))
     folder.is_local = False  # the local file system in a store's part
@@ -28,6 +29,7 @@ def test_of_two_runs_that_finish_a_part_at_one_moment_both_succeed_and_the_later
     assert (tmp_path / "part").read_text() == "two"
 
 
+@pytest.mark.promise("T28")
 def test_a_part_that_came_later_with_other_timings_is_put_right(tmp_path):
     """The log says the size of the one before, which some readers go by."""
     source, table = tmp_path / "source", tmp_path / "table"

@@ -35,6 +35,7 @@ def make_old(folder):
             os.utime(path, (1, 1))
 
 
+@pytest.mark.promise("T52")
 def test_tables_below_a_table_keep_their_parts(lake):
     """Asset keys such as `a` and `a/b` nest: the outer table's vacuum leaves the inner one alone."""
     source, table = lake
@@ -65,6 +66,7 @@ def stop_before_the_commit(step):
         raise KeyboardInterrupt
 
 
+@pytest.mark.promise("T52")
 def test_old_parts_of_a_partition_go(tmp_path):
     """Folders of the table's own partitions are its own."""
     write_file(tmp_path / "source", "a", [1, 2, 3])
@@ -82,6 +84,7 @@ def test_old_parts_of_a_partition_go(tmp_path):
     assert DeltaTable(str(table)).to_pyarrow_table().num_rows == 1
 
 
+@pytest.mark.promise("T54")
 def test_a_part_that_a_vacuum_takes_from_a_run_at_work_costs_that_run_alone(lake):
     """Nothing is kept for a retention of 0: the run says so, the table stays, and the next run makes the part again."""
     source, table = lake
@@ -98,6 +101,7 @@ def test_a_part_that_a_vacuum_takes_from_a_run_at_work_costs_that_run_alone(lake
     assert rows_of(table) == expected_rows(source, 2)
 
 
+@pytest.mark.promise("T52")
 @pytest.mark.parametrize("kind", ["folder", "file", "staging"])
 def test_what_symbolic_links_lead_to_stays(lake, tmp_path, kind):
     source, table = lake
@@ -153,6 +157,7 @@ def test_a_commit_after_the_vacuum_read_the_table_is_seen(lake, monkeypatch):
     assert rows_of(table) == expected_rows(source, 1)
 
 
+@pytest.mark.promise("T10")
 @pytest.mark.parametrize("damage", ["deleted", "cut", "emptied", "all deleted", "replaced by another part"])
 def test_any_loss_of_a_file_is_healed_by_the_next_refresh(lake, damage):
     """Only the lost parts are computed; rows, counts and sizes in the log are right again, with no schema or rows changed."""

@@ -50,6 +50,7 @@ def test_a_tasks_own_batch_policy_goes_before_the_resources(resources: dict[str,
     assert score.calls[0]["batch_size"] is None
 
 
+@pytest.mark.promise("M34", "M39", "M49")
 def test_what_was_learnt_about_batches_and_precision_is_shown(resources: dict[str, Any], score: FakeScoreTable):
     score.tally.batch_sizes = {"512": 3, "7": 1}
     score.tally.splits = 1

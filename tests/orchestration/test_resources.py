@@ -102,6 +102,7 @@ class MyLoader(ModelLoader):
     pass
 
 
+@pytest.mark.promise("M24")
 def test_the_loader_may_be_a_users_own_and_knows_the_tasks():
     resource = ModelLoaderResource(loader=f"{__name__}:MyLoader", device="cpu", project_root="/p")
     loader = resource.build([a_task()])

@@ -63,6 +63,7 @@ def run(given, floor=0.9, tally=None, **changes):
     ]
 
 
+@pytest.mark.promise("M49")
 @pytest.mark.parametrize("batch_size", [None, 1, 7, 1000])
 def test_every_run_in_a_process_is_compared(batch_size):
     """The model is up, and its first run agreed: a later run over rows on which it does not is refused all the same."""
@@ -77,6 +78,7 @@ def test_every_run_in_a_process_is_compared(batch_size):
             assert tally.agreement == 1.0
 
 
+@pytest.mark.promise("M49")
 @given(st.lists(st.booleans(), min_size=1, max_size=300), st.sampled_from([0.0, 0.5, 0.9, 1.0]), st.integers(1, 300))
 def test_a_run_is_judged_by_all_of_its_first_rows(agree, floor, batch_size):
     """However it is cut into batches, and where it has fewer rows than are compared: the verdict is the plain share's."""
@@ -91,6 +93,7 @@ def test_a_run_is_judged_by_all_of_its_first_rows(agree, floor, batch_size):
         assert tally.agreement == pytest.approx(np.mean(first))
 
 
+@pytest.mark.promise("M50")
 @pytest.mark.parametrize("layout", [[(1.0, 10), (9.0, 40)], [(1.0, 200), (9.0, 56)], [(9.0, 30), (1.0, 5)]])
 def test_a_refused_run_gives_no_row(layout):
     """Answers wait for the verdict: no shard of a refused run is ever finished, to be taken for good by the next."""
@@ -199,6 +202,7 @@ def test_runs_of_several_tasks_over_one_model_do_not_mix(table):
     assert [tally.batch_sizes for tally in tallies] == [{"4": 6}, {"6": 4}]
 
 
+@pytest.mark.promise("M51")
 def test_the_fp32_network_is_weighed_too():
     """It stays up for the runs to come."""
     model = ModelLoader(".").bring_up_model(task(), gpu=False)

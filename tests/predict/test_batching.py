@@ -50,6 +50,7 @@ def predicted(batches):
     return pa.Table.from_batches(list(batches)).to_pylist()
 
 
+@pytest.mark.promise("M39")
 def test_the_fastest_size_is_found_and_kept():
     """Sizes grow until two in a row bring no more rows a second; the smallest of the fast ones stays, and a single slow
     batch (the machine was busy) changes nothing."""
@@ -67,6 +68,7 @@ def test_the_fastest_size_is_found_and_kept():
     assert sizer.rows == FIRST_ROWS * GROWTH**2
 
 
+@pytest.mark.promise("M40")
 @pytest.mark.parametrize(
     ("policy", "rows"),
     [(BatchPolicy(batch_size=7), 7), (BatchPolicy(max_bytes=100), 10), (BatchPolicy(batch_size=3, max_bytes=100), 3)],
@@ -78,6 +80,7 @@ def test_pinned_sizes_are_not_searched(policy, rows):
     assert (sizer.searching, sizer.most(0)) == (False, rows)
 
 
+@pytest.mark.promise("M41")
 @pytest.mark.parametrize(
     ("policy", "row_bytes", "largest"),
     [
@@ -114,6 +117,7 @@ class Wide:
         return torch.tensor(batch.column("x").to_numpy()).float().unsqueeze(1).expand(-1, 1000).contiguous()
 
 
+@pytest.mark.promise("M41")
 @pytest.mark.parametrize(
     ("policy", "batches", "first_window"),
     [
@@ -142,6 +146,7 @@ def test_a_users_encoder_is_bounded_by_the_bytes_that_it_makes(policy, batches, 
     assert max(Wide.rows_at_once[1:]) <= max(policy.batch_size or 0, 10)
 
 
+@pytest.mark.promise("M56")
 @pytest.mark.parametrize(
     ("call_rows", "failed", "rows"),
     [
@@ -194,6 +199,7 @@ def test_a_size_at_which_every_batch_fails_ends_the_search():
     assert sizer.rows == 512
 
 
+@pytest.mark.promise("M44", "M62")
 @given(st.integers(1, 40), st.integers(1, 100), st.integers(1, 60))
 def test_out_of_memory_costs_splits_but_no_row(fits, batch_size, rows):
     """A network that fits `fits` rows predicts any number of them, in order; the size that fits is remembered."""
@@ -207,6 +213,7 @@ def test_out_of_memory_costs_splits_but_no_row(fits, batch_size, rows):
     assert tally.splits == 0 or min(batch_size, rows) > fits  # 0 also where an earlier example taught the host
 
 
+@pytest.mark.promise("M46")
 def test_a_safe_size_is_remembered_by_the_host(tmp_path):
     """Once halved, a model's next process on the host starts at the size that fitted."""
     from sparktorch_assets.predict.model_cache import forget_models
@@ -303,6 +310,7 @@ def test_distinct_rows_stand_for_all(rows):
     assert [rows[f] for f in first] == list(dict.fromkeys(rows))
 
 
+@pytest.mark.promise("M43")
 def test_duplicates_are_predicted_once():
     """With `deduplicate`, equal inputs cost one forward row; the table has every row, failures too."""
     values = [1.0, -1.0, 13.0, 1.0, 13.0, None, None, -1.0]
@@ -343,6 +351,7 @@ def _text_task(**changes):
     return MlTask(**given | changes)
 
 
+@pytest.mark.promise("M42")
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=30), st.integers(1, 8), st.integers(1, 200), st.booleans())
 def test_packing_by_length_changes_no_answer(texts, window_rows, max_tokens, deduplicate):
     """Whatever the window, budget and order of lengths, rows come back in the input's order with the same answers."""
@@ -369,6 +378,7 @@ def sums(_weights, _device):
     return Sums()
 
 
+@pytest.mark.promise("M42")
 @given(st.lists(st.lists(st.just(1), max_size=4), min_size=1, max_size=30), st.integers(1, 12))
 def test_sequences_are_packed_by_length_too(lists, max_tokens):
     """Lists of numbers, as texts: under the budget, in the input's order, each with its own answer."""
@@ -386,6 +396,7 @@ def test_sequences_are_packed_by_length_too(lists, max_tokens):
     assert max(map(int, tally.batch_sizes)) <= max_tokens
 
 
+@pytest.mark.promise("M41")
 @pytest.mark.parametrize(
     ("policy", "windows"),
     [
@@ -465,6 +476,7 @@ def test_precision_is_compared_with_fp32(precision):
     assert tally.confidence_difference < 0.02
 
 
+@pytest.mark.promise("M50")
 def test_too_little_agreement_refuses_to_run():
     """`min_agreement` is a floor: below it nothing is predicted."""
     task = _text_task(
@@ -617,6 +629,7 @@ def short_of_memory(_weights, _device):
     return ShortOfMemory()
 
 
+@pytest.mark.promise("M47", "M62")
 @pytest.mark.parametrize(("network", "code"), [("HangsOnValue", 75), ("DiesOnValue", -signal.SIGKILL)])
 def test_a_hanging_batch_ends_the_worker_and_is_named(network, code):
     """After batch_timeout_s the process ends with a code of its own, and its stderr names the batch; a process that is
@@ -666,6 +679,7 @@ def picks_rows(_weights, _device):
     return PicksRows()
 
 
+@pytest.mark.promise("M56")
 def test_a_users_model_gets_smaller_batches_where_rows_keep_failing():
     """One failing row in 500 costs less in small batches, but a pinned size stays; every other row is predicted."""
     x = np.ones(20_000)

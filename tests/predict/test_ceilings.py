@@ -51,6 +51,7 @@ def test_a_size_settles_just_below_what_fits(fits, wanted):
     assert sorted(room.sizes)[len(room.sizes) // 2] >= most - max(1, most // CLOSE)
 
 
+@pytest.mark.promise("M45")
 @settings(max_examples=30)
 @given(st.integers(1, 5_000), st.integers(5_001, 9_000))
 def test_tries_that_fail_come_further_and_further_apart(fits, wanted):
@@ -63,6 +64,7 @@ def test_tries_that_fail_come_further_and_further_apart(fits, wanted):
     assert len(room.shortages) <= descent + len(tries)  # a try that fails costs one shortage: what fitted fits still
 
 
+@pytest.mark.promise("M45")
 @settings(max_examples=30)
 @given(st.integers(64, 5_000), st.integers(1, 63), st.integers(1, 50))
 def test_one_passing_shortage_does_not_bind_for_ever(wanted, left, batches):

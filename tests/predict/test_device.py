@@ -11,6 +11,7 @@ from sparktorch_assets.errors import DeviceError
 from sparktorch_assets.predict import device
 
 
+@pytest.mark.promise("M66")
 @pytest.mark.parametrize(
     ("address", "visible", "gpus", "index"),
     [
@@ -31,6 +32,7 @@ def test_an_address_that_is_not_visible_is_an_error():
         device.visible_index("5", "0,1", 2)
 
 
+@pytest.mark.promise("M63")
 @pytest.mark.parametrize(("policy", "gpus"), [("cpu", 4), ("auto", 0)])
 def test_cpu(policy, gpus, tmp_path):
     """`cpu` never takes a GPU; `auto` takes the CPU where there is none."""
@@ -55,6 +57,7 @@ def lease(folder):
     return process, process.stdout.readline().strip()
 
 
+@pytest.mark.promise("M66")
 def test_leases_spread_over_gpus_and_end_with_their_process(tmp_path):
     """Four slots on two GPUs: two each, one GPU after the other; a fifth falls back to its partition's number; a
     killed worker's place is free at once."""

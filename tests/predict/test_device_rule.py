@@ -19,6 +19,7 @@ from sparktorch_assets.tasks.slot_policy import settle_device
 POLICIES = ("auto", "cpu", "cuda")
 
 
+@pytest.mark.promise("M64")
 @pytest.mark.parametrize(("slots", "loader"), list(itertools.product((None, *POLICIES), POLICIES)))
 def test_auto_yields_and_a_contradiction_is_refused(slots, loader):
     policy = None if slots is None else SlotPolicy(device=slots, models_per_gpu=3, slots=7)
@@ -57,6 +58,7 @@ CALLS = {
 }
 
 
+@pytest.mark.promise("M64")
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize(("slots", "loader"), [("cpu", "cuda"), ("cuda", "cpu")])
 def test_every_call_refuses_a_contradiction_before_it_does_anything(call, slots, loader, echo_task, tmp_path):

@@ -51,6 +51,7 @@ def png(array):
     return buffer.getvalue()
 
 
+@pytest.mark.promise("M26")
 def test_numbers_keep_the_declared_order():
     """Columns of any numeric type become float32, in the order of declaration."""
     feature = NumericFeature(columns=["b", "a", "flag"], fill=-1)
@@ -59,6 +60,7 @@ def test_numbers_keep_the_declared_order():
     assert x_BF.dtype == torch.float32
 
 
+@pytest.mark.promise("M27")
 @pytest.mark.parametrize("from_file", [True, False])
 def test_categories_unknown_and_null(from_file, tmp_path):
     """Known values count from 1, unknown ones and a fill outside the vocabulary are 0, numbers are looked up as text."""
@@ -87,6 +89,7 @@ def test_vocabulary_file_that_cannot_be_used(content, message, tmp_path):
         make_encoder(CategoricalFeature(columns=["c"], vocabulary="v.json"), tmp_path)
 
 
+@pytest.mark.promise("M28", "M33")
 @given(st.lists(st.text(max_size=12), min_size=1, max_size=8), st.integers(1, 10), st.integers(0, 3))
 def test_bytes_of_any_text(texts, max_tokens, start):
     """Row i's tokens are its UTF-8 bytes + 1, cut and padded with 0, also in a slice of a larger array."""
@@ -104,6 +107,7 @@ def test_bytes_of_any_text(texts, max_tokens, start):
     ][::-1]
 
 
+@pytest.mark.promise("M28")
 def test_tokenizers_file(tmp_path):
     """A `tokenizers` JSON file is read; texts are cut to max_tokens."""
     tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1, "b": 2}, unk_token="[UNK]"))
@@ -115,6 +119,7 @@ def test_tokenizers_file(tmp_path):
     assert mask_BT.tolist() == [[True, True], [True, False]]
 
 
+@pytest.mark.promise("M30")
 def test_images_are_resized_scaled_and_normalised():
     """(pixel / 255 - mean) / std, channels first; other sizes and modes are converted."""
     grey = np.full((4, 4), 51, dtype=np.uint8)
@@ -125,6 +130,7 @@ def test_images_are_resized_scaled_and_normalised():
     assert torch.allclose(x_BCHW, torch.full((2, 1, 2, 2), (0.2 - 0.1) / 0.5), atol=1e-6)
 
 
+@pytest.mark.promise("M57")
 def test_a_broken_image_fails_alone():
     """The reason is Pillow's own; the neighbours are decoded."""
     good = png(np.zeros((2, 2), dtype=np.uint8))
@@ -149,6 +155,7 @@ def wrong_size():
     return lambda batch: torch.zeros(1)
 
 
+@pytest.mark.promise("M31")
 def test_custom_encoder():
     """A user's encoder gets its arguments and the columns it names."""
     feature = CustomFeature(columns=["a"], encoder=f"{__name__}:Doubles", arguments={"factor": 2})
@@ -165,6 +172,7 @@ def test_custom_encoder_is_held_to_its_contract():
 LISTS = [pa.list_(pa.int32()), pa.large_list(pa.int64()), pa.list_(pa.float64()), pa.list_(pa.bool_())]
 
 
+@pytest.mark.promise("M29", "M33")
 @given(
     st.lists(st.none() | st.lists(st.none() | st.integers(0, 1), max_size=6), min_size=1, max_size=8),
     st.sampled_from(LISTS),
@@ -208,6 +216,7 @@ def test_sequences_without_a_value(column):
     assert not mask_BT.any()
 
 
+@pytest.mark.promise("M29")
 def test_a_fraction_is_no_id():
     """int64 values are not cut to whole numbers in silence."""
     with pytest.raises(pa.ArrowInvalid, match="was truncated converting to int64"):
@@ -229,6 +238,7 @@ class Letters:
         )
 
 
+@pytest.mark.promise("M31")
 def test_a_users_encoder_may_give_sequences():
     """Declared as such, its lists become values and a mask, and their lengths are known."""
     feature = CustomFeature(columns=["t"], encoder=f"{__name__}:Letters", sequences=True)
@@ -249,6 +259,7 @@ def encode_alone(feature, column, kind, entries_root="."):
 DATE = dt.date(2020, 1, 1)
 
 
+@pytest.mark.promise("M35")
 @pytest.mark.parametrize(
     ("kind", "values", "entries"),
     [
@@ -277,6 +288,7 @@ def test_vocabulary_entries_are_values_of_the_columns_type(kind, values, entries
         assert encode(feature, {"c": coded})[1][0][:, 0].tolist() == [1, 2, 2]
 
 
+@pytest.mark.promise("M36")
 @pytest.mark.parametrize(
     ("kind", "vocabulary"),
     [(pa.int64(), ["x", "y"]), (pa.bool_(), ["yes", "no"]), (pa.date32(), [7]), (pa.float64(), ["many"])],
@@ -312,6 +324,7 @@ def test_a_window_without_any_text(tokenizer, kind, fill, tmp_path):
     assert mask_BT.sum().item() == (3 if fill else 0)
 
 
+@pytest.mark.promise("M34")
 @given(st.lists(st.none() | st.text("ab ", max_size=6), min_size=1, max_size=8), st.integers(1, 4))
 def test_rows_that_are_cut_are_told(texts, most):
     """Exactly those that are longer than the feature allows, of bytes, tokens and values."""
@@ -342,6 +355,7 @@ RAMP_16 = np.array([[0, 257, 32_896, 65_535]], dtype=np.uint16)
 RAMP_8 = (RAMP_16 / 257).astype(np.uint8)
 
 
+@pytest.mark.promise("M37")
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
     ("encoded", "due"),
@@ -376,6 +390,7 @@ def test_white_is_white_whatever_the_image_holds(encoded, due, channels):
     assert 0 <= float(resized.min()) <= float(resized.max()) <= 1
 
 
+@pytest.mark.promise("M38")
 def test_pixels_without_a_known_white_fail_their_row():
     """32-bit pixels beyond 8 bits are not cut to white."""
     images = [
@@ -407,6 +422,7 @@ def text_bomb():
     return good[:33] + chunk + good[33:]
 
 
+@pytest.mark.promise("M38")
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(
     ("data", "message"),
@@ -486,6 +502,7 @@ def sums(_weights, _device):
     return Sums()
 
 
+@pytest.mark.promise("M34")
 @pytest.mark.parametrize("deduplicate", [False, True])
 def test_cut_rows_are_counted_with_the_table_that_they_are_in(deduplicate, loader):
     """Per key, once per row, and only rows that were predicted."""

@@ -28,6 +28,7 @@ class Step:
         return rows * 10
 
 
+@pytest.mark.promise("M53")
 @given(st.integers(0, 300), st.sets(st.integers(1, 299)), st.sampled_from([0, 2, 3, 7]))
 def test_all_rows_but_the_failing_ones_get_through_once(rows, bad, flaky):
     """Pieces and failures together are all rows, in order; only bad rows fail, unless calls fail at random."""
@@ -44,6 +45,7 @@ def test_all_rows_but_the_failing_ones_get_through_once(rows, bad, flaky):
         assert all(failure.text == "forward: ValueError: bad among 1" for failure in failures.values())
 
 
+@pytest.mark.promise("M55")
 @given(st.integers(2, 20_000), st.data())
 def test_one_bad_row_is_found_in_few_calls(rows, data):
     """Calls grow with the logarithm of the rows, and what is predicted twice is about a third of them."""
@@ -147,6 +149,7 @@ def test_twenty_bad_rows_among_ten_thousand_cost_the_same_wherever_they_stand(ba
     assert set(failures) == bad
 
 
+@pytest.mark.promise("M59")
 @pytest.mark.parametrize("batch_rows", [1, 7, 32, 256, 1_024])
 def test_a_step_that_never_succeeds_ends_soon_whatever_the_batches(batch_rows):
     """After PATIENCE_SEEN rows and a few calls for each, and not after all of them."""
@@ -161,6 +164,7 @@ def test_a_step_that_never_succeeds_ends_soon_whatever_the_batches(batch_rows):
     assert step.calls < 4 * PATIENCE_SEEN
 
 
+@pytest.mark.promise("M59")
 def test_a_small_table_on_which_nothing_succeeds_ends_with_the_models_own_error():
     """When no more rows come, 16 failed ones without a success are enough; 15 are rows."""
     for rows, hopeless in ((15, False), (16, True)):

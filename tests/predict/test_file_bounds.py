@@ -113,6 +113,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.promise("M18")
 @pytest.mark.parametrize("bomb", [good, *BOMBS], ids=lambda bomb: bomb.__name__)
 def test_a_small_file_cannot_fill_the_memory(bomb, tmp_path):
     """Whatever the trick, the process grows by less than a fifth of what the file stands for."""
@@ -225,6 +226,7 @@ def test_odd_json_is_a_model_error(content, feature, tmp_path):
         make_encoder(feature, tmp_path)
 
 
+@pytest.mark.promise("M18")
 @pytest.mark.parametrize("feature", [CategoricalFeature, TextFeature])
 def test_long_json_is_refused_unread(feature, tmp_path):
     """A file over the limit is not read at all (this one is a hole of a terabyte)."""

@@ -55,6 +55,7 @@ def files(tmp_path, net):
     return tmp_path
 
 
+@pytest.mark.promise("M1", "M2")
 @pytest.mark.parametrize(
     "model",
     [
@@ -79,6 +80,7 @@ def test_every_format_gives_the_networks_own_answers(model, files, net):
     assert brought_up.predict_batch(batch).column("predicted_class").to_pylist() == [r["predicted_class"] for r in rows]
 
 
+@pytest.mark.promise("M2")
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*")
 def test_torchscript_gives_the_networks_own_answers(files, net):
     """TorchScript files work without their source."""
@@ -138,6 +140,7 @@ def test_weights_that_cannot_be_used_say_why(model, message, files):
         ModelLoader(files).bring_up_model(make(**model), gpu=False)
 
 
+@pytest.mark.promise("M4")
 def test_wrong_sha256_is_refused(files):
     """Altered weights are not brought up; unaltered ones are."""
     good = file_sha256(files / "m.safetensors")
@@ -152,6 +155,7 @@ def test_unknown_architecture_suggests_the_nearest(files):
         ModelLoader(files).bring_up_model(make(weights="m.safetensors", architecture="torch.nn:Linaer"), gpu=False)
 
 
+@pytest.mark.promise("M63")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a host without a GPU")
 def test_a_gpu_that_is_not_there_is_an_error_unless_auto(files):
     """`cuda` insists, `auto` falls back to the CPU."""

@@ -107,6 +107,7 @@ def predicted(task, loader):
     return pa.Table.from_batches(found).to_pylist()
 
 
+@pytest.mark.promise("M25")
 def test_forward_gets_an_argument_for_each_group_and_a_mask_where_there_are_lengths(loader):
     """In the order of declaration, with the types that the groups have."""
     predicted(TASK, loader)
@@ -126,6 +127,7 @@ def test_forward_gets_an_argument_for_each_group_and_a_mask_where_there_are_leng
     assert [value[1 - order].tolist() for value in Seen.seen[1:4]] == [[0], [100, 0], [True, False]]
 
 
+@pytest.mark.promise("M30")
 def test_an_image_becomes_channels_height_and_width(loader):
     from io import BytesIO
 
@@ -140,6 +142,7 @@ def test_an_image_becomes_channels_height_and_width(loader):
     assert x_BCHW[0, :, 0, 0].tolist() == [1.0, 0.0, 0.0]
 
 
+@pytest.mark.promise("M21", "M22")
 @pytest.mark.parametrize("form", ["two", "one", "flat", "pair", "object"])
 def test_a_network_may_return_logits_in_each_promised_form(form, loader):
     """Two logits, one through a sigmoid, or logits with an embedding, as a pair or as an object."""
@@ -168,6 +171,7 @@ class Doubles(ModelLoader):
         return module
 
 
+@pytest.mark.promise("M24")
 def test_a_subclass_of_the_loader_loads_differently(tmp_path):
     (tmp_path / "m.scale").write_text("-1")
     task = dataclasses.replace(
@@ -178,6 +182,7 @@ def test_a_subclass_of_the_loader_loads_differently(tmp_path):
     assert [row["predicted_class"] for row in predicted(task, Doubles(tmp_path))] == ["no", "yes"]
 
 
+@pytest.mark.promise("M67")
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="tells which files are mapped into memory")
 @pytest.mark.parametrize("name", ["m.safetensors", "m.pth"])
 def test_weights_are_mapped_into_memory(name, tmp_path):
@@ -198,6 +203,7 @@ def test_weights_are_mapped_into_memory(name, tmp_path):
     assert any(first <= found.weight.data_ptr() < end for first, end in maps)
 
 
+@pytest.mark.promise("M65")
 @pytest.mark.parametrize(("slots", "share"), [(1, 1.0), (2, 0.5), (10_000, 0.0)])
 def test_each_slot_gets_its_share_of_the_cores(slots, share, loader):
     before, cores = torch.get_num_threads(), len(os.sched_getaffinity(0))
@@ -223,6 +229,7 @@ def counts(_weights, _device):
     return Counts()
 
 
+@pytest.mark.promise("M57")
 def test_rows_that_are_known_to_fail_cost_no_call(loader):
     """Nulls never reach the network, and NaN logits tell which rows they are of."""
     task = dataclasses.replace(

@@ -44,6 +44,7 @@ def root(tmp_path, monkeypatch):
     monkeypatch.delitem(__import__("sys").modules, "opened_helper", raising=False)
 
 
+@pytest.mark.promise("M13")
 @pytest.mark.parametrize("act", ["bring_up_model", "describe"])
 @pytest.mark.parametrize(
     ("loader", "files", "named"),

@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ def test_rows_without_lengths_are_cut_in_order(rows, batch_size):
     assert all(len(batch) == batch_size for batch in batches[:-1])
 
 
+@pytest.mark.promise("M40")
 @given(st.lists(st.integers(0, 40), max_size=60), st.integers(1, 9), st.none() | st.integers(1, 100))
 def test_lengths_are_packed_under_the_budget(lengths, batch_size, max_tokens):
     """Every row once; a batch of more than one row keeps to rows and padded tokens; none could take one row more."""

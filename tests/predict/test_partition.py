@@ -55,6 +55,7 @@ def test_schema_is_fixed_before_execution(echo_task, table, loader):
     assert batch.schema.names == ["id", "p_predicted_class", "p_confidence", "p_prediction_error", "p_scores"]
 
 
+@pytest.mark.promise("M52", "M53")
 @given(
     sizes=st.lists(st.integers(0, 9), max_size=6),
     batch_size=st.integers(1, 7),
@@ -201,6 +202,7 @@ def test_filter_counts_what_it_leaves_out(echo_task, table, loader):
     assert (tally.filtered, tally.rows, tally.predicted) == (2, 1, 1)
 
 
+@pytest.mark.promise("M54")
 def test_nan_logits_fail_their_rows_only(echo_task, loader):
     """A row whose logits are NaN is a failed row, its neighbours are not."""
     batch = pa.record_batch({"x": pa.array([1.0, 13.0, -1.0])})
@@ -210,6 +212,7 @@ def test_nan_logits_fail_their_rows_only(echo_task, loader):
     assert rows[1]["prediction_error"].startswith("forward: NotFinite")
 
 
+@pytest.mark.promise("M32", "M54")
 def test_null_without_fill_fails_its_row(echo_task, loader):
     """The reason names the column and that no fill is declared."""
     batch = pa.record_batch({"x": pa.array([1.0, None])})
@@ -217,6 +220,7 @@ def test_null_without_fill_fails_its_row(echo_task, loader):
     assert rows[1]["prediction_error"] == "encode: Null: column 'x' is null and its feature declares no fill"
 
 
+@pytest.mark.promise("M59")
 def test_a_model_that_always_fails_stops_early_with_its_own_error(echo_task, table, loader):
     """When no row gets through, the model's error is raised after a few rows, not one failure a row."""
     task = echo_task("FailsOnValue", arguments={"value": 1.0})
@@ -232,6 +236,7 @@ def test_labels_that_do_not_match_the_logits(echo_task, table, loader):
         list(predict_map(0, [table(2)], task, 4, model_loader=loader))
 
 
+@pytest.mark.promise("M60")
 def test_batch_hooks_see_data_frames_and_drop_rows(echo_task, table, loader):
     """A pandas hook may change, add and leave out rows; the table keeps the input's own columns."""
 
@@ -278,6 +283,7 @@ def test_a_hook_outside_its_contract_is_named(hooks, message, echo_task, table, 
         list(predict_map(0, [table(4)], echo_task(hooks=hooks), 4, model_loader=loader))
 
 
+@pytest.mark.promise("M3", "M23")
 def test_rows_only_model(echo_task, table, loader):
     """A user's class with predict(rows) alone works, hooks and batch sizes included."""
     task = dataclasses.replace(

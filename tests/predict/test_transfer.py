@@ -84,6 +84,7 @@ def cuda(monkeypatch):
     return fake
 
 
+@pytest.mark.promise("M68")
 @pytest.mark.parametrize("window_bytes", [64 << 20, 32])
 def test_results_come_one_batch_late_and_are_waited_for(window_bytes, echo_task, table, loader, cuda):
     """While a batch is fetched the next one is launched already, also where it is in the next window: the device never
@@ -106,6 +107,7 @@ def test_results_come_one_batch_late_and_are_waited_for(window_bytes, echo_task,
     assert "synchronize all" not in cuda.log, "a pinned batch size needs no clock, and so no full stop"
 
 
+@pytest.mark.promise("M68")
 def test_memory_is_given_back_before_a_smaller_batch_is_tried(echo_task, table, loader, cuda, tmp_path, monkeypatch):
     """Out of memory on a device: cached blocks go first, then halves."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

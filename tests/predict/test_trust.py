@@ -149,6 +149,7 @@ WAYS_IN = {
 }
 
 
+@pytest.mark.promise("M6", "M9")
 @pytest.mark.parametrize("way", WAYS_IN)
 def test_no_way_in_runs_code_that_is_not_trusted(attack, way):
     """Planning, describing and bringing up refuse a program before any of it is interpreted, and the message holds both
@@ -163,6 +164,7 @@ def test_no_way_in_runs_code_that_is_not_trusted(attack, way):
     assert not trace.exists()
 
 
+@pytest.mark.promise("M6", "M8")
 @pytest.mark.parametrize("pinned", [True, False], ids=["sha256", "trust_code"])
 def test_the_attacks_are_real(attack, pinned):
     """With either line the code runs: without this, the tests above could pass on files that do nothing."""
@@ -173,6 +175,7 @@ def test_the_attacks_are_real(attack, pinned):
     assert trace.exists()
 
 
+@pytest.mark.promise("M7")
 def test_a_program_exchanged_after_it_was_hashed_is_refused(attack, monkeypatch):
     """The bytes that were hashed are those that are loaded: a file that is exchanged behind the check does not run."""
     root, trace, spec = attack
@@ -192,6 +195,7 @@ def test_a_program_exchanged_after_it_was_hashed_is_refused(attack, monkeypatch)
     assert not trace.exists()
 
 
+@pytest.mark.promise("M5")
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin"])
 @pytest.mark.parametrize("build", [pickled_inputs, symbolic_expression, script_with_setstate, full_pickle])
 def test_a_state_dict_task_runs_no_code_whatever_the_file_is(build, suffix, tmp_path):
@@ -205,6 +209,7 @@ def test_a_state_dict_task_runs_no_code_whatever_the_file_is(build, suffix, tmp_
     assert not (tmp_path / "trace").exists()
 
 
+@pytest.mark.promise("M5")
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("where", ["value", "key", "nested"])
 def test_a_payload_inside_a_state_dict_does_not_run(legacy, where, tmp_path):
@@ -220,6 +225,7 @@ def test_a_payload_inside_a_state_dict_does_not_run(legacy, where, tmp_path):
     assert not (tmp_path / "trace").exists()
 
 
+@pytest.mark.promise("M3", "M10")
 def test_a_factory_without_a_file_needs_no_trust(tmp_path):
     """It is the user's own code, named in the task."""
     spec = ModelSpec(factory="sparktorch_assets.testing:build", arguments={"network": "Echo"})

@@ -39,6 +39,7 @@ def inputs():
     }
 
 
+@pytest.mark.promise("M48")
 @pytest.mark.parametrize("name", ["late_arrival", "cancellation", "digit", "digit_challenger", "language", "component"])
 def test_answers_do_not_depend_on_batches(name, inputs):
     """One row at a time, odd sizes, a token budget, found sizes, duplicates merged: same class, confidence within

@@ -3,9 +3,12 @@
 import re
 from pathlib import Path
 
+import pytest
+
 DOCUMENT = Path(__file__).parents[2] / "docs" / "tables.md"
 
 
+@pytest.mark.promise("T3", "T30", "T59")
 def test_the_examples_about_tables_run_from_top_to_bottom(spark, tmp_path, monkeypatch, capsys):
     """They hold their own assertions; the running session is what `start_session` finds."""
     monkeypatch.chdir(tmp_path)

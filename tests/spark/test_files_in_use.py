@@ -141,6 +141,7 @@ def file(request, lake):
     return lake.root / folder, name
 
 
+@pytest.mark.promise("M19", "M20")
 @pytest.mark.parametrize("way", WAYS)
 def test_a_file_that_changes_during_a_run_ends_the_run(lake, file, way):
     """Whatever the file and the way: a clear error and no commit, and the next run's answers are those of a fresh
@@ -215,6 +216,7 @@ def test_a_model_that_changes_while_it_is_brought_up_is_not_kept(lake):
     assert lake.classes("fresh") == _expected(lake)
 
 
+@pytest.mark.promise("M20")
 def test_identities_of_one_host_and_of_two():
     """On one host everything counts; between hosts, what each numbers in its own way does not."""
     here = FileIdentity(host="a", device=1, inode=2, changed_ns=3, size_bytes=4, modified_ns=5)

@@ -57,6 +57,7 @@ def rejected_of(report):
     return sorted((row["source"], row["record"]) for row in found)
 
 
+@pytest.mark.promise("T1")
 def test_types_nulls_and_order(spark, folder, refresh):
     """Declared types arrive, NA is null, instants are UTC, and a file's rows keep their order."""
     (folder / "in" / "a.csv").write_text(f"{HEADER}7,,NA,2024-01-01T02:00:00+02:00\n3,ü,1e3,2024-01-01 00:00:01\n")

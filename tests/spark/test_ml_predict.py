@@ -117,6 +117,7 @@ def test_empty_inputs_have_the_same_columns(spark, rows, tmp_path):
     assert len(spark_ml_predict(spark, rows(2, 7), make_task(), model_loader=loader, slots=SLOTS).collect()) == 2
 
 
+@pytest.mark.promise("M17", "M60")
 def test_hooks_given_here_go_before_the_tasks_own(spark, rows, tmp_path):
     """Row and batch hooks; a hook that returns None, or leaves a row out, drops it."""
 
@@ -159,6 +160,7 @@ def test_a_postprocessor_adds_typed_columns(spark, rows, tmp_path):
     assert all(row["risk"] == pytest.approx(1 - row["confidence"]) for row in by_id(found))
 
 
+@pytest.mark.promise("M52")
 def test_failed_rows_stay_with_a_reason(spark, rows, tmp_path):
     """A poisoned row costs itself alone."""
     task = make_task("FailsOnValue", arguments={"value": 13.0})
@@ -169,6 +171,7 @@ def test_failed_rows_stay_with_a_reason(spark, rows, tmp_path):
     assert found[4]["predicted_class"] is None
 
 
+@pytest.mark.promise("M23")
 def test_a_rows_only_model_works(spark, rows, tmp_path):
     """A user's class with predict(rows) alone."""
     found = by_id(

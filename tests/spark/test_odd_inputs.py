@@ -90,6 +90,7 @@ def test_a_column_of_a_type_that_delta_lacks_disturbs_only_who_keeps_it(tmp_path
     assert classes(tmp_path) == [(1, "yes")]
 
 
+@pytest.mark.promise("T41", "T69")
 def test_spark_and_we_read_each_others_partition_folders(tmp_path, spark):
     """Whatever needs encoding in a folder's name."""
     texts = ["a b", "50%", "%20", "#1", "a+b", "a=b", "ü€", "a/b", "..", "a'b", "x\ny", "*", "05", ":", "{x}"]

@@ -135,6 +135,7 @@ def _a_page(path):
     return chunk.data_page_offset + chunk.total_compressed_size - 1
 
 
+@pytest.mark.promise("T24")
 def test_spark_writes_checksums_and_verifies_those_of_its_sources(hostile, tmp_path):
     """A flipped bit is an error, in a source and in a part that Spark wrote."""
     write_source(tmp_path, "parquet")

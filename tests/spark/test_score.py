@@ -110,6 +110,7 @@ def lake(tmp_path, session):
     return Lake(tmp_path, session)
 
 
+@pytest.mark.promise("T8")
 def test_a_table_is_scored_then_follows_its_input(lake):
     lake.write("one", 120)
     lake.write("two", 30)
@@ -139,6 +140,7 @@ def test_a_table_is_scored_then_follows_its_input(lake):
 TASK_COLUMNS = ["predicted_class", "confidence", "prediction_error"]
 
 
+@pytest.mark.promise("T12")
 def test_nothing_to_do_asks_for_no_session_and_still_reports(lake):
     lake.write("one", 60)
     first = lake.score()
@@ -154,6 +156,7 @@ def test_nothing_to_do_asks_for_no_session_and_still_reports(lake):
     assert sorted(lake.table.rglob("*")) == before
 
 
+@pytest.mark.promise("T9")
 def test_rows_that_only_go_need_no_session(lake):
     lake.write("one", 60)
     lake.write("two", 60)
@@ -203,6 +206,7 @@ def test_whatever_does_not_change_predictions_plans_nothing(lake, change):
     assert not lake.plan(dataclasses.replace(TASK, **change)).changes
 
 
+@pytest.mark.promise("T58")
 def test_new_weights_and_a_new_column_replace_all_rows(lake):
     lake.write("one", 120)
     lake.score()
@@ -249,6 +253,7 @@ def test_a_missing_model_stops_before_any_session(lake):
     assert lake.sessions_asked == 0
 
 
+@pytest.mark.promise("T17", "M58")
 def test_too_many_failed_rows_commit_nothing_and_are_kept_for_a_higher_limit(lake):
     lake.write("one", 100, null_every=10)
     with pytest.raises(TooManyFailedRowsError, match=r"10 of 100 rows failed \(10.00%\), over max_failed_share=0.01"):
@@ -260,6 +265,7 @@ def test_too_many_failed_rows_commit_nothing_and_are_kept_for_a_higher_limit(lak
     assert len([row for row in lake.rows() if row["prediction_error"] is not None]) == 10
 
 
+@pytest.mark.promise("M61")
 def test_a_hook_that_forgets_to_return_the_row_commits_nothing(lake):
     lake.write("one", 100)
     forgetful = dataclasses.replace(TASK, hooks=Hooks(row_postprocessor="score_nets:forgets_return"))
@@ -301,6 +307,7 @@ def test_a_wrong_input_stops_before_any_session(lake):
     assert lake.sessions_asked == 0
 
 
+@pytest.mark.promise("T12")
 def test_planning_loads_neither_torch_nor_pyspark(tmp_path):
     import subprocess
 

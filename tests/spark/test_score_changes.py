@@ -21,6 +21,7 @@ from sparktorch_assets.spark.score_commit import known_ceilings
 from sparktorch_assets.tasks import Hooks, InputTable, ModelSpec, RowFilter
 
 
+@pytest.mark.promise("T48")
 def test_a_rewritten_weights_file_scores_everything_anew(lake):  # noqa: F811
     """The same task, the same path: the file's content counts, in the plan and in workers that have the old one up."""
     lake.write("one", 40)
@@ -42,6 +43,7 @@ def test_a_rewritten_weights_file_scores_everything_anew(lake):  # noqa: F811
     lake.check(seed=0)
 
 
+@pytest.mark.promise("M46")
 def test_batch_sizes_that_fit_are_kept_with_the_table(lake):  # noqa: F811
     """The next run of the same model starts from them; another model does not."""
     lake.write("one", 40)
@@ -110,6 +112,7 @@ def test_a_chained_task_scores_what_changed_upstream_alone(lake):  # noqa: F811
     assert [row["id"] for row in second.rows()] == [row["id"] for row in lake.rows() if row["predicted_class"] == "x"]
 
 
+@pytest.mark.promise("T45")
 def test_spark_reads_the_listed_files_as_the_same_rows(lake, spark):  # noqa: F811
     lake.write("one", 60)
     lake.write("two", 30)
@@ -152,6 +155,7 @@ def dated(folder, name, days):
     )  # fmt: skip
 
 
+@pytest.mark.promise("T60", "T66")
 def test_one_partition_is_scored_and_the_others_stay(lake, monkeypatch):  # noqa: F811
     dated(lake.source, "one", ["2013-01-01"] * 3 + ["2013-01-02"] * 3)
     dated(lake.source, "two", ["2013-01-02"] * 2)
@@ -197,6 +201,7 @@ def test_one_partition_is_scored_and_the_others_stay(lake, monkeypatch):  # noqa
     assert data_version(str(lake.table)) != again.data_version  # a report's is of its partition
 
 
+@pytest.mark.promise("T61")
 def test_a_partition_of_a_table_that_has_partitions_reads_its_files_alone(lake, tmp_path):  # noqa: F811
     rows = pa.table({"id": list("abc"), "a": [1.0] * 3, "b": [2.0] * 3, "ds": [1, 1, 2]})
     pq.write_to_dataset(rows, tmp_path / "parts", partition_cols=["ds"])

@@ -47,6 +47,7 @@ def rows_of(table):
     return sorted(DeltaTable(str(table)).to_pyarrow_table().to_pylist(), key=lambda row: row["id"])
 
 
+@pytest.mark.promise("T29")
 def test_a_dataframe_becomes_a_table_in_one_commit(spark, score, tmp_path):
     table = tmp_path / "table"
     report = score(numbers(spark, 100), run_id="r1")
@@ -139,6 +140,7 @@ def test_an_empty_dataframe_gives_an_empty_table(spark, score, tmp_path):
     assert score(numbers(spark, 9).limit(0)).changed is False
 
 
+@pytest.mark.promise("T29")
 def test_both_ways_into_one_table_follow_each_other(spark, score, tmp_path):
     numbers(spark, 20).write.parquet(f"file://{tmp_path}/source")
     files = lambda: score_table(  # noqa: E731

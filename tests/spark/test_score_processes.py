@@ -85,6 +85,7 @@ def test_spark_connect_scores_and_shows_progress(root):
     assert table_version(str(root / "table")) == 0
 
 
+@pytest.mark.promise("T7")
 @pytest.mark.jvm
 def test_a_driver_killed_before_its_commit_leaves_parts_that_the_next_run_commits_without_spark(root):
     assert run(root, "killed").returncode == -signal.SIGKILL

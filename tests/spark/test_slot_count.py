@@ -20,6 +20,7 @@ def session(cores=4, executors=3, **conf):
     )
 
 
+@pytest.mark.promise("M65")
 @pytest.mark.parametrize(
     ("conf", "policy", "slots"),
     [

@@ -99,6 +99,7 @@ def write(root, files, zipped):
     return str(root)
 
 
+@pytest.mark.promise("M14")
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(tree=trees(), zipped=st.booleans(), data=st.data())
 def test_an_edit_changes_the_digest_where_the_code_is_reached_and_nowhere_else(tree, zipped, data):
@@ -145,6 +146,7 @@ def test_indirect_ways_to_reach_a_module_count(files, zipped, tmp_path, monkeypa
     assert code_closure(root) != first
 
 
+@pytest.mark.promise("M14")
 @pytest.mark.parametrize(
     ("reads", "file"),
     [
@@ -222,6 +224,7 @@ def test_an_optional_module_counts_once_it_is_there(tmp_path, monkeypatch):
     assert list(code_closure("hooks")) == ["extra", "hooks"]
 
 
+@pytest.mark.promise("M16")
 def test_installed_packages_count_whole_where_they_are_named_and_not_where_they_are_imported(tmp_path, monkeypatch):
     """`numpy` under a hook is `code_version`'s affair; a wheel of one's own, named by a path, counts with all its files."""
     site, project = tmp_path / "site-packages", tmp_path / "project"
@@ -313,6 +316,7 @@ def test_an_archive_is_read_again_only_where_it_has_changed(tmp_path, monkeypatc
     assert set(read) == {archive}
 
 
+@pytest.mark.promise("M14")
 @pytest.mark.parametrize(
     ("text", "module"),
     [

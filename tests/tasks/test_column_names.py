@@ -72,6 +72,7 @@ INPUTS = [
 ]
 
 
+@pytest.mark.promise("T43")
 @pytest.mark.parametrize(("columns", "changes", "message"), INPUTS)
 def test_twins_in_the_input_end_the_planning(columns, changes, message, tmp_path):
     """In every way to plan: the schema of the result, a table of files, and rows at hand."""

@@ -132,6 +132,7 @@ def test_only_needed_columns_are_read():
     assert hooked.read_columns(list(TYPES)) == tuple(TYPES)
 
 
+@pytest.mark.promise("M61")
 @pytest.mark.parametrize(
     ("limit", "dropped", "rows", "too_many"),
     [(0.5, 50, 100, False), (0.5, 51, 100, True), (0.0, 1, 100, True), (1.0, 100, 100, False), (0.0, 0, 0, False)],

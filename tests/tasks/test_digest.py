@@ -98,6 +98,7 @@ class Marks:
         return row
 
 
+@pytest.mark.promise("M17")
 @pytest.mark.parametrize(
     "hook",
     [marked, lambda row: row, functools.partial(marked), Marks(), Marks().mark, functools.lru_cache(marked), len],
@@ -222,6 +223,7 @@ def test_a_class_of_a_notebook_is_refused(tmp_path):
         model_digest(dataclasses.replace(TASK, model=model), tmp_path)
 
 
+@pytest.mark.promise("M11")
 def test_a_path_among_the_arguments_names_a_file_as_a_string_does(tmp_path):
     (tmp_path / "m.pt2").write_bytes(b"weights")
     (tmp_path / "table.csv").write_text("1")
@@ -233,6 +235,7 @@ def test_a_path_among_the_arguments_names_a_file_as_a_string_does(tmp_path):
         assert model_digest(task, tmp_path) != before
 
 
+@pytest.mark.promise("M11")
 def test_model_digest_follows_every_file(tmp_path):
     """Weights and vocabularies count by content; touching a file without changing it does not."""
     (tmp_path / "m.pt2").write_bytes(b"weights")
@@ -252,6 +255,7 @@ def test_missing_weights_name_what_lies_beside_them(tmp_path):
         model_digest(TASK, tmp_path)
 
 
+@pytest.mark.promise("M4")
 def test_altered_weights_are_refused(tmp_path):
     """A file whose sha256 is not the declared one is refused with both digests."""
     (tmp_path / "m.pt2").write_bytes(b"weights")

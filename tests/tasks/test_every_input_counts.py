@@ -244,12 +244,14 @@ def test_the_task_of_the_table_predicts_every_row(world):
     assert len({row["confidence"] for row in answers}) == 5
 
 
+@pytest.mark.promise("T5", "T13", "T14")
 @pytest.mark.parametrize("entry", CHANGES)
 def test_the_fingerprint_changes_exactly_when_an_answer_may(entry, world):
     before, after = world.fingerprint(entry.before), world.fingerprint(entry.after)
     assert (before != after) == entry.may
 
 
+@pytest.mark.promise("M32")
 @pytest.mark.parametrize("entry", [param for param in CHANGES if param.values[0].shown])
 def test_what_the_table_says_of_answers_is_so(entry, world):
     """Computed before and after the change."""
@@ -297,6 +299,7 @@ FILE_CHANGES: dict[str, tuple[bool, str, MlTask]] = {
 }
 
 
+@pytest.mark.promise("M11", "M12")
 @pytest.mark.parametrize("name", FILE_CHANGES)
 def test_every_file_of_the_model_counts_and_no_other(name, tmp_path):
     """Weights, vocabularies, tokenizers, `files`, a file that an argument names, a file deep in a folder."""
@@ -316,6 +319,7 @@ def test_a_file_that_is_rewritten_as_it_was_changes_nothing(world):
     assert world.fingerprint() == before
 
 
+@pytest.mark.promise("T5")
 def test_the_rows_count_by_the_files_that_hold_them(tmp_path):
     world = World(tmp_path)
     before = world.fingerprint()

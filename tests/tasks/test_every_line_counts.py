@@ -83,6 +83,7 @@ def test_every_node_of_a_modules_syntax_counts(module):
     assert len(digests) == len({ast.dump(ast.parse(mutant)) for mutant in different})
 
 
+@pytest.mark.promise("T14", "M15")
 @pytest.mark.parametrize("module", MODULES)
 def test_comments_blank_lines_and_layout_do_not_count(module):
     text = CODE[module]
@@ -111,6 +112,7 @@ def test_comments_blank_lines_and_layout_do_not_count(module):
         assert digest(other) == digest(text)
 
 
+@pytest.mark.promise("M14")
 @pytest.mark.parametrize("module", [module for module in MODULES if CODE[module]])
 def test_a_line_in_any_module_of_the_closure_changes_the_fingerprint(module, tmp_path):
     """Hooks and their helpers, the factory, the encoder, a network that an argument names, a package's `__init__`."""
@@ -199,6 +201,7 @@ def test_fingerprints_are_the_same_in_every_process_folder_and_checkout(tmp_path
     assert len(found) == 1, found
 
 
+@pytest.mark.promise("T12")
 def test_planning_needs_no_torch_so_that_its_version_cannot_count(tmp_path):
     """docs/decisions/0005 says why it does not."""
     world = World(tmp_path)

@@ -71,6 +71,7 @@ def test_a_module_that_the_user_reloads_is_taken_as_it_is_now(module):
     assert checked_hook.VALUE == "two"
 
 
+@pytest.mark.promise("T13")
 def test_a_raised_code_version_takes_another_process():
     """It vouches for what no digest sees, such as a library that was upgraded in place."""
     check_code({"a task of this test:code_version": "1"})
