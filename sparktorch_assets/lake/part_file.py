@@ -115,13 +115,15 @@ def _part_file(
     schema: pa.Schema,
     receipt: Receipt | None,
 ) -> PartFile:
+    partition = path_partition(entry.path)
+    nan_columns = None if receipt is None else receipt.nan_columns
     return PartFile(
         path=entry.path,
         size_bytes=entry.size_bytes,
         modified_ms=entry.modified_ms,
         rows=footer.num_rows,
-        stats=delta_stats(footer, schema, None if receipt is None else receipt.nan_columns),
-        partition=path_partition(entry.path),
+        stats=delta_stats(footer, schema, nan_columns, may_gain_columns=bool(partition)),
+        partition=partition,
     )
 
 

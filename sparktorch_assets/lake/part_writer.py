@@ -130,7 +130,7 @@ class PartWriter:
             size_bytes=entry.size_bytes,
             modified_ms=entry.modified_ms,
             rows=self.rows,
-            stats=delta_stats(footer, self._schema, receipt.nan_columns),
+            stats=delta_stats(footer, self._schema, receipt.nan_columns, may_gain_columns=bool(self._partition)),
             partition=self._partition,
         )
         return part, receipt

@@ -3,7 +3,8 @@
 A wrong bound makes readers lose rows without an error, and so does a missing one: delta-rs 1.6.6 fills every column of
 the table's first 32 that has no bounds in a file with null bounds, and its pyarrow datasets, polars on top of pyarrow and
 DuckDB over such a dataset then take the file for one in which nothing matches. A file therefore gets both bounds for every
-column that delta-rs looks at, or no statistics but its number of rows, with which all readers read it.
+column that delta-rs looks at, or no statistics but its number of rows, with which all readers read it. That goes for the
+columns that the table has later on, too: where it can gain columns while the file stays, the number of rows is all.
 """
 
 import datetime as dt
@@ -25,7 +26,13 @@ _LAST_CHARACTER = "\U0010ffff"
 Bounds = tuple[Any, Any]
 
 
-def delta_stats(footer: pq.FileMetaData, schema: pa.Schema, nan_columns: Collection[str] | None = None) -> str:
+def delta_stats(
+    footer: pq.FileMetaData,
+    schema: pa.Schema,
+    nan_columns: Collection[str] | None = None,
+    *,
+    may_gain_columns: bool = False,
+) -> str:
     """The `stats` of an add action: `numRecords`, and per column minimum, maximum and number of nulls.
 
     Args:
@@ -33,13 +40,19 @@ def delta_stats(footer: pq.FileMetaData, schema: pa.Schema, nan_columns: Collect
         schema: the file's Arrow schema.
         nan_columns: floating columns that hold a NaN, `None` when unknown. Parquet's bounds may ignore NaN, while Spark,
             DuckDB and Polars sort it above every number, and JSON has no number for it: such a column has no maximum.
+        may_gain_columns: the table may be given columns that this file lacks, as one whose partitions are refreshed one by
+            one. Readers would take such a column for one without nulls here, where it holds nothing else.
     """
+    if may_gain_columns:
+        return _rows_alone(footer)
     low: dict[str, Any] = {}
     high: dict[str, Any] = {}
     nulls: dict[str, int] = {}
     if nan_columns is None and _tells_nan(footer):
         nan_columns = ()
-    leaf = {footer.schema.column(index).path: index for index in range(footer.num_columns)}
+    leaves = ((index, footer.schema.column(index)) for index in range(footer.num_columns))
+    # The path of a struct's field has a dot, as a column's own name may have: only the column's is all of its path.
+    leaf = {column.name: index for index, column in leaves if column.name == column.path}
     for name in _indexed(schema.names):
         kind = schema.field(name).type
         if not _has_bounds(kind):
