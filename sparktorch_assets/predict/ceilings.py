@@ -79,8 +79,12 @@ class Ceilings:
 
     @property
     def known(self) -> dict[int, int]:
-        """Rows per length bucket, where there is a bound."""
-        return {bucket: one.rows for bucket, one in self._by_bucket.items() if one.rows < NO_LIMIT}
+        """Rows per length bucket, where there is a bound. A size that is being tried is not known to fit."""
+        return {
+            bucket: one.fits if one.trying and one.fits else one.rows
+            for bucket, one in self._by_bucket.items()
+            if one.rows < NO_LIMIT
+        }
 
     def most(self, bucket: int) -> int:
         """Rows that a batch of that bucket may have."""

@@ -39,7 +39,9 @@ VALUES = {
         "ä" * 65,
     ],
     pa.date32(): [dt.date(1, 1, 1), dt.date(9999, 12, 31)],
-    pa.timestamp("us"): [dt.datetime.fromisoformat(f"{text}.999999") for text in ("9999-12-31T23:59:59", "0001-01-01T00:00:00")],
+    pa.timestamp("us"): [
+        dt.datetime.fromisoformat(f"{text}.999999") for text in ("9999-12-31T23:59:59", "0001-01-01T00:00:00")
+    ],
     pa.timestamp("us", "UTC"): [dt.datetime(1, 1, 1, tzinfo=dt.UTC), dt.datetime(1969, 12, 31, 23, 59, 59, 1, dt.UTC)],
     pa.decimal128(12, 4): [Decimal("0.1"), Decimal("-99999999.9999")],
     pa.decimal128(38, 0): [Decimal(10**37 + 1), Decimal(3)],

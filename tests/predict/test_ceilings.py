@@ -200,3 +200,15 @@ def test_a_tally_keeps_the_most_that_fitted_in_the_end():
     late.fits_now("cpu", {0: 100})
     assert early.ceilings == {"cpu:0": 4}
     assert Tally.total([early, late]).ceilings == Tally.total([late, early]).ceilings == {"cpu:0": 100, "cuda:0": 9}
+
+
+def test_a_size_that_is_being_tried_is_not_told_as_one_that_fits():
+    """A run that ends in the middle of a try must not leave it to the next one as what is known to fit."""
+    ceilings = Ceilings()
+    ceilings.out_of_memory(8, 0)
+    assert ceilings.known == {0: 4}
+    while (rows := ceilings.most(0)) == 4:
+        ceilings.went_through(rows, 0, 16)
+    assert (rows, ceilings.known) == (6, {0: 4})
+    ceilings.went_through(rows, 0, 16)
+    assert ceilings.known == {0: 6}
