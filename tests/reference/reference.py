@@ -268,8 +268,12 @@ def _float32(value: Any) -> float:
 
 
 def _index(known: Sequence[Any], value: Any) -> int:
-    texts = [str(entry) for entry in known]  # a fill is written as text: "True"
-    return texts.index(str(value)) + 1 if str(value) in texts else 0
+    texts = [_text(entry) for entry in known]
+    return texts.index(_text(value)) + 1 if _text(value) in texts else 0
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _padded(values: list[Any], dtype: torch.dtype) -> list[torch.Tensor]:
