@@ -54,6 +54,7 @@ def rows_after(filter_, batch):
     return filter_.rows(batch)["row"].to_pylist()
 
 
+@pytest.mark.promise("T70", "T72", "T73")
 @settings(max_examples=400)
 @given(filters())
 def test_rows_pass_as_in_plain_python(given_filter):
@@ -64,6 +65,7 @@ def test_rows_pass_as_in_plain_python(given_filter):
     assert passing == [row for row, value in enumerate(column) if holds(value, op, literal, kind)]
 
 
+@pytest.mark.promise("T70")
 @settings(max_examples=400)
 @given(filters(), writers(), st.booleans())
 def test_row_groups_left_unread_hold_no_row_that_passes(given_filter, options, nan_bounds):

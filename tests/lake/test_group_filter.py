@@ -2,6 +2,7 @@
 tests/test_filter_meaning.py."""
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from lake_scorer import INPUT, conditions, plan_of, write_file
 
 from sparktorch_assets.lake.group_filter import GroupFilter
@@ -20,3 +21,26 @@ def test_groups_out_of_bounds_are_skipped_and_counted(tmp_path):
         assert (list(reader.batches()), reader.skipped_rows) == ([], 9)
         (elsewhere,) = conditions(pa.schema([("y", pa.int64())]), [RowFilter(column="y", value=1)])
         assert GroupFilter(reader.footer, [elsewhere]).may_match(0)  # a column that the file lacks settles nothing
+
+
+def test_a_dotted_column_is_told_from_a_struct_s_field():
+    """Both have the path `a.b` in a file; only the first is what a condition on `a.b` means."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"a.b": [100], "a": [{"b": 1}], "c": [{"d": 1}]}), sink)
+    footer = pq.read_metadata(pa.BufferReader(sink.getvalue()))
+    columns = pa.schema([("a.b", pa.int64()), ("c.d", pa.int64())])
+
+    def may_match(column, value):
+        return GroupFilter(footer, conditions(columns, [RowFilter(column=column, value=value)])).may_match(0)
+
+    assert (may_match("a.b", 100), may_match("a.b", 1)) == (True, False)
+    assert may_match("c.d", 100)  # there is no such column: nothing is settled
+
+
+def test_a_group_of_nothing_but_nulls_is_left_unread():
+    """No condition holds for a null."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"c": pa.array([None, None], pa.float64())}), sink)
+    footer = pq.read_metadata(pa.BufferReader(sink.getvalue()))
+    where = [RowFilter(column="c", op="!=", value=1)]
+    assert not GroupFilter(footer, conditions(pa.schema([("c", pa.float64())]), where)).may_match(0)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import datetime as dt
 import re
 import traceback
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from dagster.components.testing.utils import DefsFolderSandbox
 from sparktorch_assets.orchestration.components import InputTableComponent, MlTaskComponent
 from sparktorch_assets.orchestration.factory import build_prediction_assets
 from sparktorch_assets.tasks import CategoricalFeature, Hooks, InputTable, MlTask, ModelSpec, NumericFeature, RowFilter
+from sparktorch_assets.tasks.row_test import row_tests
 
 # Dagster's own loading of components warns of its own beta features.
 pytestmark = [
@@ -182,6 +184,33 @@ def test_no_nested_text_is_rendered_twice(
     with contextlib.suppress(dg.DagsterInvalidDefinitionError), sandbox.build_component_tree() as tree:
         assert "popen" in repr(tree.load_component(folder))
     assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2013-01-01", "2013-01-01"),  # Dagster leaves dates as text
+        ("'2013-01-01'", "2013-01-01"),
+        ("!!timestamp 2013-01-01", dt.date(2013, 1, 1)),
+        ("!!timestamp 2013-01-01 08:00:00", dt.datetime.fromisoformat("2013-01-01T08:00:00")),
+        ("!!binary YWI=", b"ab"),
+        ("1", 1),
+        ("1.5", 1.5),
+        ("true", True),
+    ],
+)
+def test_a_filter_s_value_keeps_its_type(sandbox: DefsFolderSandbox, value: str, expected: object):
+    """What YAML says is what is compared: no value becomes text, a number or a boolean on the way."""
+    (condition,) = load(sandbox, TASK.replace("value: 1", f"value: {value}")).where
+    assert (type(condition.value), condition.value) == (type(expected), expected)
+
+
+@pytest.mark.parametrize("value", ["2013-01-01", "!!timestamp 2013-01-01"])
+def test_a_date_from_yaml_is_compared_with_dates_and_times(sandbox: DefsFolderSandbox, value: str):
+    """With or without quotes; a column of text takes the text alone."""
+    task = load(sandbox, TASK.replace("value: 1", f"value: {value}"))
+    for kind in ("date32[day]", "timestamp[us]", "timestamp[us, tz=UTC]"):
+        row_tests(task.where, {"a": kind}, "task 'churn'")
 
 
 def test_comments_and_the_order_of_keys_change_no_version(sandbox: DefsFolderSandbox):

@@ -1,0 +1,91 @@
+"""Footers are read once a process, whatever is asked of them, and forgetting some is no reason to read all again."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from lake_scorer import INPUT, conditions, write_file
+
+from sparktorch_assets.lake import footers
+from sparktorch_assets.lake.data_files import list_data_files
+from sparktorch_assets.lake.footer_memory import FooterMemory
+from sparktorch_assets.lake.plan import make_plan
+from sparktorch_assets.tasks import RowFilter
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The files whose footers were read, in turn."""
+    found = []
+    real = footers._read
+    monkeypatch.setattr(footers, "_read", lambda uri, seen: (found.append(uri), real(uri, seen))[1])
+    return found
+
+
+def test_the_plans_of_all_partitions_read_each_footer_once(tmp_path, reads):
+    """What a partition asks for is applied to what is remembered."""
+    for name in "abcde":
+        write_file(tmp_path / "source", name, list(range(12)))
+    for month in range(12):
+        tests = conditions(INPUT, [RowFilter(column="x", value=month)])
+        plan = make_plan(
+            str(tmp_path / "source"), str(tmp_path / "t"), schema=INPUT, digest=str(month), target_rows=3, tests=tests
+        )
+        assert len(plan.new) == 5  # one of the four row groups of each file
+    assert len(reads) == len(set(reads)) == 5
+
+
+def test_a_file_that_took_another_s_place_is_read_again(tmp_path, reads):
+    write_file(tmp_path / "source", "a", [1, 2, 3])
+    files = list_data_files(str(tmp_path / "source"))
+    (first,) = footers.read_footers(files)
+    write_file(tmp_path / "source", "a", [1, 2, 4])
+    (second,) = footers.read_footers(files)
+    assert first.digest != second.digest
+    assert len(reads) == 2
+
+
+def test_a_remembered_footer_holds_everything(tmp_path):
+    """Decoded again, it equals the file's own."""
+    write_file(tmp_path / "source", "a", [1, 2, 3, 4])
+    (footer,) = footers.read_footers(list_data_files(str(tmp_path / "source")))
+    assert footer.metadata().equals(pq.read_metadata(tmp_path / "source" / "a.parquet"))
+
+
+def test_a_second_pass_over_more_than_fits_finds_a_good_part_of_it():
+    """With the oldest entry going first, it would find nothing."""
+    memory = FooterMemory[int](800)
+    hits = 0
+    for _ in range(2):
+        hits = 0
+        for key in range(1000):
+            hits += memory.get(str(key)) is not None
+            memory.put(str(key), key, 1)
+    assert hits > 400
+
+
+def test_the_bound_holds_and_an_entry_is_replaced_by_its_successor():
+    memory = FooterMemory[int](100)
+    for size in (10, 100, 30):
+        memory.put("a", size, size)
+        assert memory.get("a") == size
+    for key in range(50):
+        memory.put(str(key), key, 7)
+        assert memory._bytes == sum(size for _, size in memory._entries.values()) <= 100
+        assert sorted(memory._order) == sorted(memory._entries)
+    memory.put("large", 1, 101)
+    assert memory.get("large") is None or memory._bytes <= 100
+
+
+def test_a_footer_that_changed_while_it_was_read_is_an_error(tmp_path, monkeypatch):
+    write_file(tmp_path / "source", "a", [1])
+    files = list_data_files(str(tmp_path / "source"))
+    real = footers.footer_bytes
+
+    def changed(source):
+        raw = real(source)
+        pq.write_table(pa.table({"id": ["b"], "x": [2]}), tmp_path / "source" / "a.parquet")
+        return raw
+
+    monkeypatch.setattr(footers, "footer_bytes", changed)
+    with pytest.raises(footers.TableError, match="it was changed while its footer was read"):
+        footers.read_footers(files)
