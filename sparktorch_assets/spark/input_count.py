@@ -95,7 +95,7 @@ def _comparable(column: "Column", test: RowTest, kind: "DataType") -> "Column":
     if test.kind in ("text", "binary"):
         return column.cast("binary")
     if test.kind in ("float", "double"):
-        return column.cast("double") + functions.lit(0.0)  # -0.0 becomes 0.0: a long `isin` tells them apart
+        return column.cast("double")
     if test.kind == "boolean":
         return column.cast("int")
     if test.kind == "date":

@@ -24,16 +24,17 @@ def test_groups_out_of_bounds_are_skipped_and_counted(tmp_path):
 
 
 def test_a_dotted_column_is_told_from_a_struct_s_field():
-    """Both have the path `a.b` in a file; only the first is what a condition on `a.b` means."""
+    """`a.b` is the path of both in a file; only the first is what a condition on `a.b` means."""
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({"a.b": [100], "a": [{"b": 1}], "c": [{"d": 1}]}), sink)
+    pq.write_table(pa.table({"a.b": [100], "b": [200], "a": [{"b": 1}], "c": [{"d": 1}]}), sink)
     footer = pq.read_metadata(pa.BufferReader(sink.getvalue()))
-    columns = pa.schema([("a.b", pa.int64()), ("c.d", pa.int64())])
+    columns = pa.schema([("a.b", pa.int64()), ("b", pa.int64()), ("c.d", pa.int64())])
 
     def may_match(column, value):
         return GroupFilter(footer, conditions(columns, [RowFilter(column=column, value=value)])).may_match(0)
 
     assert (may_match("a.b", 100), may_match("a.b", 1)) == (True, False)
+    assert (may_match("b", 200), may_match("b", 1)) == (True, False)  # nor does the field's own name mislead
     assert may_match("c.d", 100)  # there is no such column: nothing is settled
 
 
