@@ -27,8 +27,8 @@ from sparktorch_assets.lake.snapshot import (
     check_root,
     check_writable,
     open_delta,
-    read_snapshot,
     same_columns,
+    snapshot_of,
 )
 
 __all__ = ["METADATA_PREFIX", "PartFile", "commit_parts", "last_commit_metadata"]
@@ -95,12 +95,12 @@ def commit_parts(
     delta = open_delta(table)
     if delta is None or delta.version() != read_version:
         raise _conflict(table, read_version, delta)
-    current = read_snapshot(table, read_version)
+    current = snapshot_of(table, delta)
     check_writable(table, current.write_obstacles)
-    changes_schema = not same_columns(pa.schema(delta.schema().to_arrow()), schema)
+    changes_schema = not same_columns(current.schema, schema)
     try:
         if changes_schema:
-            _check_new_columns(table, delta, schema, remove, partition)
+            _check_new_columns(table, delta, current, schema, remove, partition)
             delta.create_write_transaction(
                 list(adds),
                 "overwrite",
@@ -188,11 +188,15 @@ def _create(
 
 
 def _check_new_columns(
-    table: str, delta: DeltaTable, schema: pa.Schema, remove: Sequence[str], partition: Partition
+    table: str,
+    delta: DeltaTable,
+    current: Snapshot,
+    schema: pa.Schema,
+    remove: Sequence[str],
+    partition: Partition,
 ) -> None:
     """New columns need every part of the table, or of the partition, to be replaced. Other partitions can only be given
     more columns, which are null there until they are refreshed, too."""
-    snapshot = read_snapshot(table, delta.version())
     old, new = (json.loads(columns.to_json())["fields"] for columns in (delta.schema(), Schema.from_arrow(schema)))
     if partition and not all(_bare(column) in map(_bare, new) for column in old):
         raise TableError(
@@ -200,7 +204,7 @@ def _check_new_columns(
             f"{', '.join(schema.names)}, and its other partitions have the old ones: one partition at a time can only add "
             f"columns. Give the predictions a new table"
         )
-    kept = snapshot.within(partition).keys() - set(remove)
+    kept = current.within(partition).keys() - set(remove)
     if kept:
         raise TableError(
             f"the columns of {table!r} change, but {len(kept):,} of its parts would stay as they are (first: "

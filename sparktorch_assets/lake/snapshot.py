@@ -101,6 +101,11 @@ def read_snapshot(table: str, version: int | None = None) -> Snapshot:
     if delta is None:
         check_root(table)
         return Snapshot(version=None, parts={}, schema=None)
+    return snapshot_of(table, delta)
+
+
+def snapshot_of(table: str, delta: DeltaTable) -> Snapshot:
+    """The table's parts at the version that is open already."""
     files = logged_files(table, delta)
     return Snapshot(
         version=delta.version(),
