@@ -33,6 +33,7 @@ from sparktorch_assets.spark.input_check import check_sources
 from sparktorch_assets.spark.input_read import SourceReader, open_sources
 from sparktorch_assets.spark.input_sources import SourceFile, reader_options
 from sparktorch_assets.spark.input_state import InputState, input_metadata, read_state, source_of
+from sparktorch_assets.spark.spark_path import spark_path
 from sparktorch_assets.tasks.input_table import InputTable
 
 if TYPE_CHECKING:
@@ -142,11 +143,11 @@ class _Refresh:
         if state.new:
             session: SparkSession = spark() if callable(spark) else spark
             with staging_folder(self._folder) as staging, open_sources(session, self._table, state.new) as reader:
-                rejected_rows = reader.write_rows(self._spark_path(f"{staging}/rows"))
+                rejected_rows = reader.write_rows(spark_path(self._folder, f"{staging}/rows"))
                 staged = self._staged(f"{staging}/rows", reader.folders)
                 self._check_rejected(reader, rejected_rows, sum(part.rows for _, part in staged))
                 if rejected_rows:
-                    reader.write_malformed(self._spark_path(f"{staging}/malformed"))
+                    reader.write_malformed(spark_path(self._folder, f"{staging}/malformed"))
                     malformed = self._keep_malformed(self._staged(f"{staging}/malformed", reader.folders))
                 self._check_counted(rejected_rows, malformed)
                 self._check_vanished(sum(part.rows for _, part in staged))
@@ -188,13 +189,6 @@ class _Refresh:
             read_version=before.version,
             description=description,
         )
-
-    def _spark_path(self, path: str) -> str:
-        full = self._folder.full(path)
-        if self._folder.is_local:
-            return f"file://{full}"
-        scheme = self._folder.uri.partition("://")[0]
-        return f"{'s3a' if scheme == 's3' else scheme}://{full}"
 
     def _staged(self, path: str, folders: Mapping[str, SourceFile]) -> list[tuple[SourceFile, PartFile]]:
         """The files that Spark wrote, with the source that each holds, in the source's order."""

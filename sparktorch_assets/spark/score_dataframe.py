@@ -29,6 +29,7 @@ from sparktorch_assets.spark.score_commit import commit_metadata
 from sparktorch_assets.spark.score_failure import last_line
 from sparktorch_assets.spark.score_report import ScoreReport
 from sparktorch_assets.spark.scoring import Scoring
+from sparktorch_assets.spark.spark_path import spark_path
 from sparktorch_assets.spark.written_rows import WrittenPart, publish_parts, read_written
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask, SlotPolicy
@@ -110,7 +111,7 @@ def score_dataframe(
     planned = time.perf_counter()
     with staging_folder(folder) as staging:
         with _writing(spark, task):
-            predicted.write.options(**_WRITE_OPTIONS).parquet(_spark_path(folder, f"{staging}/rows"))
+            predicted.write.options(**_WRITE_OPTIONS).parquet(spark_path(folder, f"{staging}/rows"))
         written = read_written(folder, f"{staging}/rows", task)
         tally = counted.account(Tally.total(part.tally for part in written))
         too_many = task.check_failures(tally.failed, tally.rows, tally.reasons)
@@ -197,14 +198,6 @@ def _delta_schema(predicted: "DataFrame") -> pa.Schema:
     from pyspark.sql.pandas.types import to_arrow_schema
 
     return storage_schema(to_arrow_schema(predicted.schema, timezone="UTC"))
-
-
-def _spark_path(folder: Folder, path: str) -> str:
-    full = folder.full(path)
-    if folder.is_local:
-        return f"file://{full}"
-    scheme = folder.uri.partition("://")[0]
-    return f"{'s3a' if scheme == 's3' else scheme}://{full}"
 
 
 @contextmanager
