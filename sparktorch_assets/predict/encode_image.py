@@ -1,7 +1,9 @@
 """Encoded images as pixels: decoded by Pillow, resized, scaled to [0, 1] and normalised."""
 
+import contextlib
 import functools
 import io
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -25,7 +27,20 @@ _RESAMPLE = {
 
 MAX_PIXELS = 1 << 26
 """Pixels of the largest image that is decoded, 8,192 x 8,192: Pillow holds four bytes of each. A file of 20 KB may ask for
-hundreds of times as many, and each thread decodes one."""
+hundreds of times as many."""
+
+LARGE_PIXELS = 1 << 24
+"""Images above this many pixels, 4,096 x 4,096, are decoded one at a time in a process, so that threads do not multiply their
+memory."""
+
+FORMATS = (
+    *("AVIF", "BMP", "DDS", "DIB", "GIF", "JPEG", "JPEG2000", "MPO"),
+    *("PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP"),
+)
+"""The formats that are decoded, by Pillow's names. In each of them the size in the header is the size that is decoded. Others
+start another program (EPS), or are containers of images whose own size is not known beforehand (ICO, ICNS, BLP)."""
+
+_decodes_large = threading.Lock()
 
 _WHITE_16 = 257
 """65535 / 255: what makes 16 bits of a pixel 8 bits and a fraction."""
@@ -81,15 +96,20 @@ class ImageEncoder:
     def _decode(self, encoded: bytes) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
         """Pixels (H, W, C) from 0 to 255; fractions of them where the image has 16 bits."""
         with Image.open(io.BytesIO(encoded), formats=_formats()) as image:
-            if image.width * image.height > MAX_PIXELS:  # before a pixel is decoded
+            pixels = image.width * image.height
+            if pixels > MAX_PIXELS:  # before a pixel is decoded
                 raise ValueError(
                     f"the image has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are decoded"
                 )
-            if image.mode.startswith("I;16"):
-                return self._decode_16_bits(image)
-            if image.mode in ("I", "F"):
-                self._check_range(image)
-            pixels = image.convert(self._mode)
+            with _decodes_large if pixels > LARGE_PIXELS else contextlib.nullcontext():
+                return self._pixels(image)
+
+    def _pixels(self, image: Image.Image) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+        if image.mode.startswith("I;16"):
+            return self._decode_16_bits(image)
+        if image.mode in ("I", "F"):
+            self._check_range(image)
+        pixels = image.convert(self._mode)
         if pixels.size != self._size:
             pixels = pixels.resize(self._size, self._resample)
         return np.array(pixels, dtype=np.uint8).reshape(self._feature.height, self._feature.width, -1)
@@ -113,6 +133,6 @@ class ImageEncoder:
 
 @functools.cache
 def _formats() -> list[str]:
-    """All that Pillow decodes itself: for EPS it starts another program."""
+    """Those of `FORMATS` that this Pillow has."""
     Image.init()
-    return sorted(set(Image.OPEN) - {"EPS"})
+    return [name for name in FORMATS if name in Image.OPEN]

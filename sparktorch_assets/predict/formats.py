@@ -61,11 +61,24 @@ def _from_state(spec: ModelSpec, path: Path, state: dict[str, torch.Tensor]) -> 
             if items
         ]
         raise ModelError(f"weights {path} do not fit {spec.architecture}({arguments}): {'; '.join(found)}")
+    odd = [f"{name}: {problem}" for name in wanted if (problem := _unusable(state[name], wanted[name]))]
+    if odd:
+        raise ModelError(f"weights {path} cannot be used in {spec.architecture}({arguments}): {'; '.join(odd[:5])}")
     # `assign` keeps the file's own memory map, so that processes on one host share one copy of the weights.
     module.load_state_dict(
         {name: tensor.to(wanted[name].dtype) for name, tensor in state.items()}, strict=True, assign=True
     )
     return module.requires_grad_(requires_grad=False)
+
+
+def _unusable(found: torch.Tensor, wanted: torch.Tensor) -> str:
+    """Why the file's tensor cannot stand in for the architecture's; empty where it can."""
+    if found.is_quantized or found.layout != torch.strided or found.device.type != "cpu":
+        kind = "quantized" if found.is_quantized else str(found.layout if found.device.type == "cpu" else found.device)
+        return f"a {kind} tensor, where plain numbers are needed; save a dense float state dict"
+    if not torch.can_cast(found.dtype, wanted.dtype):
+        return f"{found.dtype} would lose its values as the architecture's {wanted.dtype}"
+    return ""
 
 
 def _read_safetensors(spec: ModelSpec, path: Path) -> torch.nn.Module:

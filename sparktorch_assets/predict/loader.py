@@ -15,7 +15,8 @@ from sparktorch_assets.tasks.digest import code_of, digest_of, model_code, model
 from sparktorch_assets.tasks.import_path import import_path_code, load_import_path
 from sparktorch_assets.tasks.imported_code import DECLARED, check_code
 from sparktorch_assets.tasks.ml_task import MlTask
-from sparktorch_assets.tasks.model_files import FilesInUse, check_file, check_weights, file_sha256, model_files
+from sparktorch_assets.tasks.model_files import FilesInUse, check_file, file_sha256, model_files
+from sparktorch_assets.tasks.model_trust import check_weights
 from sparktorch_assets.tasks.plain_state import classes_in, plain_state
 from sparktorch_assets.tasks.slot_policy import DevicePolicy, check_device
 
@@ -88,7 +89,8 @@ class ModelLoader:
         Raises:
             UnknownTaskError: no task has this name.
             DeviceError: the GPU that was asked for is not there.
-            ModelError: the weights are missing, altered, refused, or do not fit.
+            ModelError: the weights are missing, altered, refused, or do not fit; or a file of the model changed while it
+                was loaded.
         """
         import torch
 
@@ -96,10 +98,12 @@ class ModelLoader:
         from sparktorch_assets.predict.torch_model import TorchModel
 
         task = self.find_task(ml_task)
+        files = FilesInUse(task, self.models_root)
         check_weights(task, self.models_root)
         device = torch.device("cuda", gpu_device) if self._takes_gpu(gpu, gpu_device) else torch.device("cpu")
         with self._naming_uncounted_files(task):
             found = self.load_module(task, device)
+        files.check()  # what was loaded is what was checked
         if not isinstance(found, torch.nn.Module):
             return found
         shared_by = self.cache_key(task) or uuid.uuid4()
@@ -163,6 +167,7 @@ class ModelLoader:
         import torch
 
         task = self.find_task(ml_task)
+        files = FilesInUse(task, self.models_root)
         check_weights(task, self.models_root)
         path = self.models_root / task.model.weights if task.model.weights else None
         code = task_code(task)
@@ -170,6 +175,7 @@ class ModelLoader:
         digest = file_sha256(path) if path else model_digest(task, self.models_root)
         with self._naming_uncounted_files(task):
             found = self.load_module(task, torch.device("cpu"))
+        files.check()
         check_code(code)
         tensors = [*found.parameters(), *found.buffers()] if isinstance(found, torch.nn.Module) else None
         return ModelDescription(

@@ -19,7 +19,8 @@ from sparktorch_assets.spark.worker_pool import workers_for
 from sparktorch_assets.spark.worker_python import check_session_python, check_worker, driver_version
 from sparktorch_assets.tasks.imported_code import check_code
 from sparktorch_assets.tasks.ml_task import MlTask
-from sparktorch_assets.tasks.model_files import FilesInUse, check_file, check_trust
+from sparktorch_assets.tasks.model_files import FilesInUse, check_file
+from sparktorch_assets.tasks.model_trust import check_trust
 from sparktorch_assets.tasks.slot_policy import SlotPolicy, settle_device
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def spark_ml_predict(
     if loader.models_root.is_dir():  # else they are on the workers alone, which say so themselves
         for path in task.files:
             check_file(loader.models_root / path)
-        check_trust(task.model, loader.models_root)
+        check_trust(task, loader.models_root)
     slot_count = count_slots(spark_session, policy)
     if parallel is not None:
         selected = selected.repartition(parallel)

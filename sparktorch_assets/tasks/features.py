@@ -112,7 +112,7 @@ class SequenceFeature:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageFeature:
-    """Encoded images (PNG, JPEG: whatever Pillow reads) as `x_BCHW` float32, `(pixel / 255 - mean) / std`."""
+    """Encoded images (PNG, JPEG, WebP, TIFF ...) as `x_BCHW` float32, `(pixel / 255 - mean) / std`."""
 
     column: str
     height: int

@@ -1,5 +1,5 @@
-"""The files that a task's model is made of: which they are, what they contain, whether they may be opened at all, and
-whether they stay as they are while they are used.
+"""The files that a task's model is made of: which they are, what they contain, and whether they stay as they are while
+they are used.
 """
 
 import hashlib
@@ -11,7 +11,6 @@ from pathlib import Path
 from sparktorch_assets.errors import ModelError, nearest
 from sparktorch_assets.tasks.file_identity import FileIdentity, file_identity
 from sparktorch_assets.tasks.ml_task import MlTask
-from sparktorch_assets.tasks.model_spec import ModelSpec
 
 _CHUNK_BYTES = 1 << 20
 
@@ -24,14 +23,18 @@ def model_files(task: MlTask, models_root: Path) -> dict[str, Path]:
     `__pycache__`. A declared file need not exist here.
     """
     found: dict[str, Path] = {}
-    named = [text for text in task.argument_texts if _lies_under(models_root, text)]
-    for name in (*task.files, *named):
+    for name in (*task.files, *named_files(task, models_root)):
         path = models_root / name
         if path.is_dir():
             found |= {f"{name}/{inner}": path / inner for inner in _files_below(path)}
         else:
             found[name] = path
     return found
+
+
+def named_files(task: MlTask, models_root: Path) -> list[str]:
+    """The strings in `arguments` that name a file or a folder which exists under the models root."""
+    return [text for text in task.argument_texts if _lies_under(models_root, text)]
 
 
 def _lies_under(models_root: Path, text: str) -> bool:
@@ -95,44 +98,6 @@ def _missing(path: Path) -> ModelError:
     return ModelError(
         f"there is no file {path}; {nearest(path.name, beside)} in {path.parent}. Check the task's path and the model "
         f"loader's models_root"
-    )
-
-
-def check_weights(task: MlTask, models_root: Path) -> None:
-    """Check that the weights may be opened, before anything does.
-
-    Raises:
-        ModelError: opening the file can run code and the task neither pins its sha256 nor trusts it; or the task pins
-            another sha256 than the file's; or they are a folder and no factory takes them.
-    """
-    model = task.model
-    check_trust(model, models_root)
-    if model.weights is None:
-        return
-    if model.factory is None and (models_root / model.weights).is_dir():
-        raise ModelError(
-            f"task {task.name!r}: {models_root / model.weights} is a folder, and format {model.format!r} is read from one "
-            f"file; name the file, or a factory that takes the folder"
-        )
-    if model.sha256 is None:
-        return
-    found = file_sha256(models_root / model.weights)
-    if found != model.sha256:
-        raise ModelError(
-            f"task {task.name!r}: {models_root / model.weights} has sha256 {found}, but the task declares "
-            f"{model.sha256}. The file was changed or is another model: restore it, or declare the new digest"
-        )
-
-
-def check_trust(model: ModelSpec, models_root: Path) -> None:
-    """Raise ModelError where opening the weights can run code and the task neither pins their sha256 nor trusts them."""
-    if model.weights is None or model.sha256 is not None or model.trust_code or model.code_in_weights is None:
-        return
-    path = models_root / model.weights
-    raise ModelError(
-        f"{path} is not opened: {model.code_in_weights}. If you made it yourself or trust whoever did, add one line to the "
-        f"task's model: `sha256: {file_sha256(path)}` trusts this very content, `trust_code: true` trusts whatever lies "
-        f"there"
     )
 
 

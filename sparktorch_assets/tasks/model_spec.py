@@ -52,8 +52,9 @@ class ModelSpec:
     sha256: str | None = None
     """The expected digest of the weights; weights that differ are refused."""
     trust_code: bool = False
-    """Open weights that can run code: `export`, `torchscript` and `pickle` files, and whatever a factory is given. Not
-    needed where `sha256` pins the content. For files that you made yourself, or whose maker you trust."""
+    """Open files that can run code: `export`, `torchscript` and `pickle` weights, and whatever a factory, an architecture
+    or an encoder is given as weights, in `files` or by name in `arguments`. Weights need it only where `sha256` does not pin
+    their content. For files that you made yourself, or whose maker you trust."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "arguments", freeze(self.arguments))

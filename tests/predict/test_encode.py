@@ -7,6 +7,8 @@ import json
 import resource
 import struct
 import tempfile
+import threading
+import time
 import zlib
 
 import numpy as np
@@ -20,6 +22,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from sparktorch_assets.errors import HookError, InputSchemaError, ModelError
 from sparktorch_assets.predict.encode import make_encoder
+from sparktorch_assets.predict.encode_image import ImageEncoder
 from sparktorch_assets.predict.local import LocalPredictor
 from sparktorch_assets.predict.partition import predict_keyed, predict_map
 from sparktorch_assets.predict.schema import output_schema
@@ -414,12 +417,23 @@ def bomb(width, height):
     )
 
 
+def icon(kind):
+    """An icon that says 16 x 16, and holds a PNG of 9,000 x 9,000 pixels."""
+    inner = picture(Image.new("L", (9_000, 9_000)))
+    if kind == "ICO":
+        return struct.pack("<HHH", 0, 1, 1) + struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 8, len(inner), 22) + inner
+    return b"icns" + struct.pack(">I", len(inner) + 16) + b"icp4" + struct.pack(">I", len(inner) + 8) + inner
+
+
 def text_bomb():
     """A PNG with a text of 200 MB in a chunk of 200 KB."""
     data = b"k\0\0" + zlib.compress(b"x" * 200_000_000, 9)
     chunk = struct.pack(">I", len(data)) + b"zTXt" + data + struct.pack(">I", zlib.crc32(b"zTXt" + data))
     good = png(np.zeros((2, 2), dtype=np.uint8))
     return good[:33] + chunk + good[33:]
+
+
+ICO, ICNS = icon("ICO"), icon("ICNS")  # made beforehand: the measurement below is of decoding alone
 
 
 @pytest.mark.promise("M38")
@@ -432,9 +446,11 @@ def text_bomb():
         (bomb(60_000, 60_000), "decompression bomb"),
         (text_bomb(), ""),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 2 2\n%%EndComments\n%%EOF\n", "cannot identify"),
+        (ICO, "cannot "),
+        (ICNS, "cannot identify"),
         (b"", "cannot identify"),
     ],
-    ids=["just over", "over", "far over", "text", "eps", "empty"],
+    ids=["just over", "over", "far over", "text", "eps", "ico", "icns", "empty"],
 )
 def test_an_image_bomb_costs_its_row_and_no_memory(data, message):
     """Pixels are counted before one is decoded; what another program would decode is not opened."""
@@ -444,6 +460,33 @@ def test_an_image_bomb_costs_its_row_and_no_memory(data, message):
     assert list(found.failures) == [1]
     assert message in found.failures[1].message
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000  # KiB: the text alone would take more
+
+
+def test_large_images_are_decoded_one_at_a_time(monkeypatch):
+    """Threads do not multiply the memory of large images, and small ones do not wait for each other."""
+    at_work, most, together = set(), [0], threading.Barrier(2, timeout=20)
+    decode = ImageEncoder._pixels
+
+    def watched(self, image):
+        at_work.add(threading.get_ident())
+        most[0] = max(most[0], len(at_work))
+        if image.width == 2:
+            together.wait()
+        time.sleep(0.01)
+        try:
+            return decode(self, image)
+        finally:
+            at_work.discard(threading.get_ident())
+
+    monkeypatch.setattr(ImageEncoder, "_pixels", watched)
+    monkeypatch.setattr("sparktorch_assets.predict.encode_image.LARGE_PIXELS", 8)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    feature = ImageFeature(column="i", height=2, width=2, channels=1)
+    for side, expected in ((3, 1), (2, 2)):
+        most[0] = 0
+        images = [png(np.zeros((side, side), dtype=np.uint8))] * (2 if side == 2 else 8)
+        found, _ = encode(feature, {"i": pa.array(images)})
+        assert (most[0], found.failures) == (expected, {})
 
 
 def test_a_file_that_is_cut_short_fails_wherever_it_ends():

@@ -55,6 +55,40 @@ def files(tmp_path, net):
     return tmp_path
 
 
+def quantized(weight):
+    return torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, of sparse and quantized tensors
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (torch.Tensor.to_sparse, "weight: a torch.sparse_coo tensor, where plain numbers are needed"),
+        (torch.Tensor.to_sparse_csr, "weight: a torch.sparse_csr tensor"),
+        (lambda weight: weight.to("meta"), "weight: a meta tensor"),
+        (quantized, "weight: a quantized tensor"),
+        (lambda weight: weight.to(torch.complex64), "weight: torch.complex64 would lose its values"),
+    ],
+    ids=["sparse", "csr", "meta", "quantized", "complex"],
+)
+def test_tensors_that_hold_no_plain_numbers_are_refused(change, message, tmp_path, net):
+    """They have the right name and shape, and would fail in the first forward pass or lose what they mean."""
+    state = dict(net.state_dict())
+    torch.save(state | {"weight": change(state["weight"])}, tmp_path / "m.pth")
+    with pytest.raises(ModelError, match=message):
+        ModelLoader(tmp_path).bring_up_model(make(weights="m.pth", **LINEAR), gpu=False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int8])
+def test_weights_of_another_dtype_become_the_architectures(dtype, tmp_path):
+    """Where that loses no value: a checkpoint of half the precision, or of whole numbers."""
+    whole = {"weight": torch.tensor([[1, 2], [3, 4], [5, 6]]).to(dtype), "bias": torch.zeros(3, dtype=dtype)}
+    torch.save(whole, tmp_path / "m.pth")
+    module = ModelLoader(tmp_path).load_module(make(weights="m.pth", **LINEAR), torch.device("cpu"))
+    assert module.weight.dtype == torch.float32
+    assert module.weight.tolist() == [[1, 2], [3, 4], [5, 6]]
+
+
 @pytest.mark.promise("M1", "M2")
 @pytest.mark.parametrize(
     "model",

@@ -8,17 +8,22 @@ import dataclasses
 import json
 import os
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import safetensors.torch
 import torch
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.formats import load_module
 from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.spark.score import plan_table
-from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature
+from sparktorch_assets.tasks import CustomFeature, MlTask, ModelSpec, NumericFeature, SlotPolicy
 from sparktorch_assets.tasks.digest import model_digest
 from sparktorch_assets.tasks.model_files import file_sha256
 
@@ -42,8 +47,33 @@ def opens_as_pickle(weights, _device):
     return torch.load(weights, weights_only=False)
 
 
-def task_of(spec):
-    return MlTask(name="t", input="i", model=spec, features=[NumericFeature(columns=["a", "b"])], labels=list("xyz"))
+def opens_by_argument(_weights, _device, file=None):
+    """A factory that finds its file by itself, by name or under the models root."""
+    return torch.load(MODELS[0] / (file or "m.bin"), weights_only=False)
+
+
+def builds_by_argument(file=None):
+    """An architecture that does the same."""
+    return opens_by_argument(None, None, file)
+
+
+class EncodesByArgument:
+    """An encoder that opens a file by name."""
+
+    def __init__(self, file):
+        torch.load(MODELS[0] / file, weights_only=False)
+
+    def __call__(self, batch):
+        return torch.zeros(batch.num_rows, 2)
+
+
+MODELS = []
+"""The models root of the running test."""
+
+
+def task_of(spec, *features):
+    features = features or [NumericFeature(columns=["a", "b"])]
+    return MlTask(name="t", input="i", model=spec, features=features, labels=list("xyz"))
 
 
 def rewritten(source, target, change):
@@ -140,6 +170,9 @@ def attack(request, tmp_path, monkeypatch):
 
 
 WAYS_IN = {
+    "predict_map": lambda root, task: list(
+        predict_map(0, [{"a": 1.0, "b": 2.0}], task, model_loader=ModelLoader(root), slots=SlotPolicy(device="cpu"))
+    ),
     "describe": lambda root, task: ModelLoader(root).describe(task),
     "bring_up_model": lambda root, task: ModelLoader(root).bring_up_model(task, gpu=False),
     "digest": lambda root, task: model_digest(task, root),
@@ -154,14 +187,104 @@ WAYS_IN = {
 def test_no_way_in_runs_code_that_is_not_trusted(attack, way):
     """Planning, describing and bringing up refuse a program before any of it is interpreted, and the message holds both
     lines that would open it."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     root, trace, spec = attack
     pq.write_table(pa.table({"a": [1.0], "b": [2.0]}), root / "in.parquet")
     with pytest.raises(ModelError, match=rf"sha256: {file_sha256(root / spec.weights)}.*trust_code: true"):
         WAYS_IN[way](root, task_of(spec))
     assert not trace.exists()
+
+
+FACTORY = {"factory": "test_trust:opens_by_argument"}
+HANDED = {
+    "files": ModelSpec(**FACTORY, files=["m.bin"]),
+    "a folder in files": ModelSpec(**FACTORY, arguments={"file": "folder/m.bin"}, files=["folder"]),
+    "arguments": ModelSpec(**FACTORY, arguments={"file": "m.bin"}),
+    "beside pinned weights": ModelSpec(**FACTORY, arguments={"file": "m.bin"}, weights="good.pth", sha256="0" * 64),
+    "architecture": ModelSpec(
+        weights="good.pth", architecture="test_trust:builds_by_argument", arguments={"file": "m.bin"}
+    ),
+    "encoder": ModelSpec(weights="good.pth", **LINEAR),
+}
+
+
+@pytest.fixture(params=HANDED)
+def handed(request, tmp_path, monkeypatch):
+    """A file that attacks, in the hands of code that the task names, and the task without trust."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    monkeypatch.setattr(sys.modules[__name__], "MODELS", [tmp_path])
+    monkeypatch.setitem(sys.modules, "test_trust", sys.modules[__name__])
+    full_pickle(tmp_path / "m.bin", tmp_path / "trace")
+    (tmp_path / "folder").mkdir()
+    full_pickle(tmp_path / "folder" / "m.bin", tmp_path / "trace")
+    torch.save(torch.nn.Linear(2, 3).state_dict(), tmp_path / "good.pth")
+    spec = HANDED[request.param]
+    if spec.sha256 is not None:
+        spec = dataclasses.replace(spec, sha256=file_sha256(tmp_path / "good.pth"))
+    encoder = CustomFeature(columns=["a"], encoder="test_trust:EncodesByArgument", arguments={"file": "m.bin"})
+    return tmp_path, tmp_path / "trace", task_of(spec, *([encoder] if request.param == "encoder" else []))
+
+
+@pytest.mark.promise("M6", "M10")
+@pytest.mark.parametrize("way", WAYS_IN)
+def test_code_that_is_given_a_file_needs_trust_for_it(handed, way):
+    """By `files` or by name in `arguments`: most formats that a factory, an architecture or an encoder may choose run code,
+    and a digest of the weights says nothing of further files."""
+    root, trace, task = handed
+    pq.write_table(pa.table({"a": [1.0], "b": [2.0]}), root / "in.parquet")
+    with pytest.raises(ModelError, match=r"would be given to the code that the task names.*`trust_code: true`"):
+        WAYS_IN[way](root, task)
+    assert not trace.exists()
+
+
+@pytest.mark.promise("M8")
+def test_trust_opens_what_code_is_given(handed):
+    """The same files run their code then: the test above is of files that attack."""
+    root, trace, task = handed
+    trusted = dataclasses.replace(task, model=dataclasses.replace(task.model, trust_code=True))
+    with contextlib.suppress(Exception):  # most of them hold no model
+        WAYS_IN["predict_map"](root, trusted)
+    assert trace.exists()
+
+
+def exchanged_before(load, path):
+    """`load`, with the file at `path` exchanged just before."""
+
+    def exchange_and_load(*args, **kwargs):
+        other = path.with_suffix(".other")
+        shutil.copy(path, other)
+        other.replace(path)
+        return load(*args, **kwargs)
+
+    return exchange_and_load
+
+
+@pytest.mark.promise("M7")
+@pytest.mark.parametrize("verb", ["describe", "bring_up_model"])
+@pytest.mark.parametrize("pinned", [True, False], ids=["pinned", "not pinned"])
+@pytest.mark.parametrize(
+    ("name", "module", "function"),
+    [("m.safetensors", safetensors.torch, "load_file"), ("m.pth", torch, "load"), ("m.bin", torch, "load")],
+    ids=["safetensors", "state dict", "factory"],
+)
+def test_weights_exchanged_between_hashing_and_loading_give_no_model(
+    name, module, function, pinned, verb, tmp_path, monkeypatch
+):
+    """Whether they are pinned or not: what was loaded may be either file."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    path, state = tmp_path / name, torch.nn.Linear(2, 3).state_dict()
+    if name == "m.bin":
+        torch.save(torch.nn.Linear(2, 3), path)
+        spec = ModelSpec(weights=name, factory="test_trust:opens_as_pickle", trust_code=True)
+    else:
+        safetensors.torch.save_file(state, path) if "safe" in name else torch.save(state, path)
+        spec = ModelSpec(weights=name, **LINEAR)
+    if pinned:
+        spec = dataclasses.replace(spec, sha256=file_sha256(path))
+    ways = {"describe": {}, "bring_up_model": {"gpu": False}}
+    assert getattr(ModelLoader(tmp_path), verb)(task_of(spec), **ways[verb]) is not None
+    monkeypatch.setattr(module, function, exchanged_before(getattr(module, function), path))
+    with pytest.raises(ModelError, match=f"{name} .*changed while the model was in use"):
+        getattr(ModelLoader(tmp_path), verb)(task_of(spec), **ways[verb])
 
 
 @pytest.mark.promise("M6", "M8")
@@ -227,6 +350,7 @@ def test_a_payload_inside_a_state_dict_does_not_run(legacy, where, tmp_path):
 
 @pytest.mark.promise("M3", "M10")
 def test_a_factory_without_a_file_needs_no_trust(tmp_path):
-    """It is the user's own code, named in the task."""
+    """It is the user's own code, named in the task; strings in its arguments that name no file change nothing."""
+    (tmp_path / "Echo.txt").touch()
     spec = ModelSpec(factory="sparktorch_assets.testing:build", arguments={"network": "Echo"})
     assert ModelLoader(tmp_path).describe(task_of(spec)).format == "factory"

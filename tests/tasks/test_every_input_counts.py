@@ -62,6 +62,7 @@ def cannot(after, before=TASK, shown=True):
 
 NESTED = "its own fields have entries"
 PINNED = hashlib.sha256(FILES["start.txt"].encode()).hexdigest()
+ONE_FILE = {"sha256": PINNED, "files": (), "arguments": {"scale": 0.01, "network": "answers_nets:Net"}}
 FOLDER = ModelSpec(weights="folder", factory="answers_code.model:build_folder", trust_code=True)
 BARE = replace(TASK, hooks=Hooks(), extra_columns=())
 BOTH = Hooks(row_preprocessor="answers_code.hooks:shift", row_postprocessor="answers_code.hooks:mark")
@@ -114,7 +115,7 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (ModelSpec, "factory"): [may(model(factory="answers_code.model:build_halved"))],
     (ModelSpec, "files"): [may(model(files=["side.txt", "unlisted.txt"]), shown=False)],  # the user says that it is read
     (ModelSpec, "sha256"): [cannot(model(sha256=PINNED))],
-    (ModelSpec, "trust_code"): [cannot(model(sha256=PINNED, trust_code=False), model(sha256=PINNED))],
+    (ModelSpec, "trust_code"): [cannot(model(**ONE_FILE, trust_code=False), model(**ONE_FILE))],
     (NumericFeature, "columns"): [may(replaced(TASK, 0, columns=["y", "x"])), may(replaced(TASK, 0, columns=["x"]))],
     (NumericFeature, "fill"): [may(replaced(TASK, 0, fill=9.0)), may(replaced(TASK, 0, fill=None))],
     (CategoricalFeature, "columns"): [
