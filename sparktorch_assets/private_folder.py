@@ -1,7 +1,8 @@
 """A folder in a place that all users of a host share, such as the temporary directory, which belongs to one user alone.
 
 Whoever comes first can make a folder there under any name, or put a symbolic link in its place. A folder is therefore
-used only if it is a real folder, owned by this process's user, into which nobody else can write; files in it are opened
+used only if it is a real folder, owned by this process's user, into which nobody else can write, and which no other user
+can exchange; files in it are opened
 relative to the folder that was checked, and symbolic links are never followed.
 """
 
@@ -20,6 +21,8 @@ from typing import IO
 _LOG = logging.getLogger(__name__)
 _NOT_FOLLOWED = os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_MODE = 0o600
+_UNMAPPED_USER = 65534
+"""Whom the kernel names in a user namespace (rootless containers) as the owner of what the host's root owns."""
 
 
 class PrivateFolder:
@@ -89,7 +92,8 @@ def require_private(path: Path) -> None:
     """Make the folder where it is missing.
 
     Raises:
-        PermissionError: it is a symbolic link or no folder, belongs to another user, or others can write into it.
+        PermissionError: it is a symbolic link or no folder, belongs to another user, or others can write into it or into a
+            folder above it.
         OSError: it cannot be made.
     """
     os.close(_open_checked(path))
@@ -110,10 +114,27 @@ def _open_checked(path: Path) -> int:
         problem = f"{path} belongs to user {status.st_uid}, not to user {os.geteuid()} who runs this process"
     elif status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         problem = f"other users can write into {path} (mode {stat.S_IMODE(status.st_mode):o})"
+    else:
+        problem = _problem_above(path)
     if problem:
         os.close(folder)
         raise PermissionError(problem)
     return folder
+
+
+def _problem_above(path: Path) -> str:
+    """Who else could put another folder in the place of `path`, by renaming it or a folder above it; empty for nobody.
+
+    Only root and this user may own what is above, and where all may write, only the sticky bit keeps names safe. A group
+    that may write is trusted: with a umask of 002 each user is alone in one.
+    """
+    for folder in dict.fromkeys((*path.absolute().parents, *path.resolve().parents)):
+        status = folder.lstat()
+        if status.st_uid not in (0, os.geteuid(), _UNMAPPED_USER):
+            return f"{folder} belongs to user {status.st_uid}, who can exchange {path}"
+        if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+            return f"other users can write into {folder} (mode {stat.S_IMODE(status.st_mode):o}), and exchange {path}"
+    return ""
 
 
 @cache

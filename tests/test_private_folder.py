@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from sparktorch_assets.private_folder import PrivateFolder, _warn_once, require_
 from sparktorch_assets.spark import java, session
 from sparktorch_assets.spark.session_config import temporary_folder
 
-NOBODY = 65534
+NOBODY = 65533
 
 
 def of_another_user(folder: Path) -> None:
@@ -71,6 +72,30 @@ def test_a_planted_folder_is_neither_read_nor_written(tmp_path: Path, plant: Cal
     with pytest.raises(PermissionError, match="shared"):
         require_private(tmp_path / "shared")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def a_link_of_another_user(folder: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make another user's link")
+    a_link_to_a_folder(folder)
+    os.lchown(folder, NOBODY, NOBODY)
+
+
+@pytest.mark.parametrize("plant", [of_another_user, open_to_all, a_link_of_another_user])
+def test_a_folder_that_somebody_could_exchange_is_not_used(tmp_path: Path, plant: Callable[[Path], None]):
+    """Whoever can rename a folder above it can put another one in its place at any time."""
+    plant(tmp_path / "above")
+    with pytest.raises(PermissionError, match=r"exchange .*above/shared"):
+        PrivateFolder(tmp_path / "above" / "shared").replace("a", b"")
+
+
+def test_the_temporary_directory_and_group_folders_above_are_fine(tmp_path: Path):
+    """There the sticky bit keeps names safe; a user's own group is the default of many systems."""
+    (tmp_path / "sticky").mkdir()
+    (tmp_path / "sticky").chmod(0o1777)
+    (tmp_path / "sticky" / "group").mkdir()
+    (tmp_path / "sticky" / "group").chmod(0o775)
+    PrivateFolder(tmp_path / "sticky" / "group" / "shared").replace("a", b"")
 
 
 def test_a_missing_folder_is_made_for_this_user_alone(tmp_path: Path):
@@ -143,6 +168,23 @@ def test_no_script_in_a_planted_folder_becomes_java(
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/no/such/folder")
     with pytest.raises(HostError, match=r"no folder could take it.*sparktorch_assets-\d+"):
         java._wrap(tmp_path / "java", "25")
+
+
+@planted
+@pytest.mark.parametrize("depth", [0, 1, 2], ids=["cache", "home", "bin"])
+@pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "HOME"])
+def test_no_script_in_a_planted_cache_becomes_java(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plant: Callable[[Path], None], depth: int, variable: str
+):
+    """The cache of the user may lie in a place that others can write to as well; the temporary directory is taken then."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "user"))
+    good = java._wrap(tmp_path / "java", "25")
+    assert good.is_relative_to(tmp_path / "user")
+    planted_at = [good.parent, good, good / "bin"][depth]
+    shutil.rmtree(planted_at)
+    plant(planted_at)
+    assert java._wrap(tmp_path / "java", "25").is_relative_to(temporary_folder())
 
 
 @planted

@@ -3,20 +3,14 @@
 Pydantic validates the dataclasses of `tasks/` as they are, so that a wrong value anywhere carries the dataclass's own
 message and the line of the file. This module adds what YAML needs: feature groups told apart by `kind`, a name that
 defaults to the folder's, and templates: of the environment (`{{ env.WEIGHTS }}`) for any value, others for text.
-
-A template is rendered once, and its result is never looked at as a template again: environment variables are data, and
-a value such as `{{ cycler.__init__... }}` in one of them must not run.
 """
 
 import dataclasses
-import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self, TypeVar, get_args, get_type_hints
 
 import dagster as dg
-import jinja2
-import jinja2.meta
 from dagster.components.resolved.context import ResolutionContext
 from pydantic import (
     BaseModel,
@@ -32,6 +26,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticOmit, core_schema
 
 from sparktorch_assets.errors import TaskError
+from sparktorch_assets.orchestration.templates import TemplateError, Templates
 from sparktorch_assets.tasks import Feature
 
 Declaration = TypeVar("Declaration")
@@ -65,18 +60,20 @@ class Attributes(dg.Model):
     @model_validator(mode="wrap")
     @classmethod
     def _validate(cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        templates = Templates(ResolutionContext.default())
         try:
             # The environment is known here, so that a template of it may stand for any value, not for text alone.
-            rendered = (
-                value
-                if info.context is _RENDERED
-                else _render(value, ResolutionContext.default(), environment_only=True)
-            )
+            rendered = value if info.context is _RENDERED else templates.render(value, environment_only=True)
             validated = handler(rendered)
+        except TemplateError as error:
+            raise ValidationError.from_exception_data(
+                cls.__name__,
+                [InitErrorDetails(type="value_error", loc=error.path, input=error.template, ctx={"error": error})],
+            ) from None
         except ValidationError as error:
             # Dagster repeats each error with its line, and stumbles over types of error that pydantic made up later.
             raise ValidationError.from_exception_data(
-                error.title, [_plain_error(item) for item in error.errors()]
+                error.title, [_plain_error(item, templates) for item in error.errors()]
             ) from None
         validated._given = value  # noqa: SLF001  (our own)
         return validated
@@ -109,41 +106,31 @@ def declare(declaration: type[Declaration], attributes: BaseModel, context: dg.C
     """
     resolution = context.resolution_context.at_path("attributes")
     assert isinstance(attributes, Attributes)
+    templates = Templates(resolution)
     try:
-        rendered = type(attributes).model_validate(_render(attributes._given, resolution), context=_RENDERED)  # noqa: SLF001
+        given = attributes._given  # noqa: SLF001  (our own)
+        rendered = type(attributes).model_validate(templates.render(given), context=_RENDERED)
         values = {name: getattr(rendered, name) for name in type(attributes).model_fields}
         values["name"] = values["name"] or context.path.name
         return declaration(**values)
+    except TemplateError as error:
+        raise dg.DagsterInvalidDefinitionError(str(error)) from None  # Dagster has put file and line before it
     except (TaskError, ValidationError) as error:
-        raise dg.DagsterInvalidDefinitionError(f"{_position(str(error), attributes, context)}: {error}") from error
+        message = templates.hide(str(error))
+        # Without the error itself: its message and its input show what templates gave.
+        raise dg.DagsterInvalidDefinitionError(f"{_position(message, attributes, context)}: {message}") from None
 
 
-def _render(value: Any, context: ResolutionContext, *, environment_only: bool = False) -> Any:
-    """`value` with its templates rendered. Strings without one stay strings: rendering would turn "1" into a number."""
-    if isinstance(value, str):
-        return context.resolve_value(value) if _is_template(value, environment_only=environment_only) else value
-    inner = functools.partial(_render, environment_only=environment_only)
-    if isinstance(value, Mapping):
-        return {key: inner(item, context.at_path(key)) for key, item in value.items()}
-    if isinstance(value, list):
-        return [inner(item, context.at_path(index)) for index, item in enumerate(value)]
-    return value
-
-
-def _is_template(text: str, *, environment_only: bool) -> bool:
-    if "{{" not in text:
-        return False
-    # Jinja renders a name that it does not know as nothing, without a word: leave those for later.
-    return not environment_only or jinja2.meta.find_undeclared_variables(jinja2.Environment().parse(text)) <= {"env"}  # noqa: S701  (no HTML)
-
-
-def _plain_error(error: ErrorDetails) -> InitErrorDetails:
+def _plain_error(error: ErrorDetails, templates: Templates) -> InitErrorDetails:
     known, context, loc = error["type"] in _KNOWN_ERRORS, error.get("ctx", {}), error["loc"]
-    if not known:
-        context = {"error": ValueError(error["msg"])}
+    context = {name: templates.hide(value) for name, value in context.items()}
+    if not known or isinstance(context.get("error"), Exception):
+        context = {"error": ValueError(templates.hide(str(context.get("error", error["msg"]))))}
     if len(loc) > 2 and loc[0] == "features":
         loc = (*loc[:2], *loc[3:])  # pydantic puts the feature's kind in between, which is no place in the file
-    return InitErrorDetails(type=error["type"] if known else "value_error", loc=loc, input=error["input"], ctx=context)
+    return InitErrorDetails(
+        type=error["type"] if known else "value_error", loc=loc, input=templates.hide(error["input"]), ctx=context
+    )
 
 
 def _position(message: str, attributes: BaseModel, context: dg.ComponentLoadContext) -> str:

