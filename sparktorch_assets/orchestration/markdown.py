@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from sparktorch_assets.orchestration.plain_text import one_line
+
 _LONGEST_CELL = 120
 _LARGEST_INLINE_IMAGE_BYTES = 4096
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -18,10 +20,6 @@ _WORD_JOINER = "\u2060"
 _ENTITIES = {ord(character): f"&#{ord(character)};" for character in "&<>|\\`*_[]~$"}
 _ADDRESS = re.compile(r"(?<=:)(?=//)|(?<=[wW]{3})(?=\.)|(?=@)")
 """The places in `http://x`, `www.x` and `a@b` where a renderer must not see an address."""
-_CONTROLS = dict.fromkeys(
-    (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), " "
-)
-"""Line ends, terminal escapes, and characters that turn the direction of the text after them."""
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -50,11 +48,6 @@ def escape(text: str) -> str:
     line = one_line(text)
     cut = line if len(line) <= _LONGEST_CELL else f"{line[:_LONGEST_CELL]}…"
     return _ADDRESS.sub(_WORD_JOINER, cut).translate(_ENTITIES)
-
-
-def one_line(text: str) -> str:
-    """`text` without line ends and control characters: it can neither leave its line nor steer a terminal."""
-    return " ".join(text.translate(_CONTROLS).split())
 
 
 def inline_png(image: bytes) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from sparktorch_assets.orchestration.asset_keys import MODELS_GROUP, model_key
-from sparktorch_assets.orchestration.markdown import one_line
+from sparktorch_assets.orchestration.plain_text import one_line
 from sparktorch_assets.tasks import MlTask
 from sparktorch_assets.tasks.digest import digest_of, model_digest
 

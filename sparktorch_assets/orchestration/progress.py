@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import dagster as dg
 
+from sparktorch_assets.orchestration.plain_text import plain_lines
+
 if TYPE_CHECKING:
     from dagster._core.events import DagsterEvent
 
@@ -43,7 +45,8 @@ class ProgressHandler(logging.Handler):
         elif event.event_type == dg.DagsterEventType.STEP_FAILURE:
             self._write(f"✗ {_name(str(event.step_key))}  failed")
 
-    def _write(self, line: str, *, passing: bool = False) -> None:
+    def _write(self, text: str, *, passing: bool = False) -> None:
+        line = plain_lines(text)
         if not self._terminal:
             self._stream.write(f"{line}\n")
         else:

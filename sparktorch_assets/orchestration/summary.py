@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
-from sparktorch_assets.orchestration.markdown import one_line
+from sparktorch_assets.orchestration.plain_text import one_line, plain_lines
 
 _SHOWN_CLASSES = 3
 _HEADER = ("asset", "rows", "failed", "classes", "seconds", "rows/s", "table")
@@ -83,4 +83,4 @@ def _short_path(uri: str) -> str:
 def _cause(error: SerializableErrorInfo | None) -> str:
     while error is not None and error.cause is not None:
         error = error.cause
-    return "unknown reason" if error is None else error.message.strip()
+    return "unknown reason" if error is None else plain_lines(error.message).strip()

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -83,6 +84,26 @@ def test_the_table_has_a_line_for_each_asset_that_was_materialized():
         assert cell in line
     assert "d 5.0%" not in line
     assert failures(result)["bad"].endswith("TableError: the table is not there")
+
+
+def test_no_message_of_a_run_steers_the_terminal():
+    """What exceptions and logs say may come from rows: escapes, bells and marks of direction are left out."""
+    steering = "before\x1b[2J\x07\x9b31m\u202eafter"
+
+    @dg.asset
+    def noisy(context: dg.AssetExecutionContext) -> None:
+        context.log.warning(steering)
+        raise TableError(f"first line\n{steering}")
+
+    stream = io.StringIO()
+    job = dg.Definitions(
+        assets=[noisy], loggers={"progress": progress_logger(stream)}
+    ).resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(raise_on_error=False, run_config={"loggers": {"progress": {"config": {}}}})
+    for shown in (stream.getvalue(), failures(result)["noisy"]):
+        assert re.search(r"before \[2J  31m after", shown)
+        assert all(character.isprintable() or character == "\n" for character in shown)
+    assert "first line\n" in failures(result)["noisy"]
 
 
 def test_columns_are_as_wide_as_their_widest_cell():
