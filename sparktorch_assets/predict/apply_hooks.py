@@ -10,24 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sparktorch_assets.errors import HookError
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows, is_about_the_row
+from sparktorch_assets.predict.pandas_columns import from_pandas, to_pandas
 from sparktorch_assets.predict.predictions import without_dictionaries
-from sparktorch_assets.predict.rows import column_of_values, conform, conform_rows, settle_types
+from sparktorch_assets.predict.rows import column_of_values, conform_rows, settle_types
 
-_NULLABLE = {
-    pa.int8(): pd.Int8Dtype(),
-    pa.int16(): pd.Int16Dtype(),
-    pa.int32(): pd.Int32Dtype(),
-    pa.int64(): pd.Int64Dtype(),
-    pa.uint8(): pd.UInt8Dtype(),
-    pa.uint16(): pd.UInt16Dtype(),
-    pa.uint32(): pd.UInt32Dtype(),
-    pa.uint64(): pd.UInt64Dtype(),
-    pa.bool_(): pd.BooleanDtype(),
-}
 _INDEX_NAME = "__row__"
 """The name of the index that a batch hook gets. pandas keeps it as long as rows keep their labels: `reset_index` and a
 frame built anew lose it, and could otherwise hand one row's values to another."""
@@ -225,7 +214,7 @@ def _call(
     """The rows that stay, their columns, and the failures by place among them."""
     given = batch if len(part) == batch.num_rows else batch.take(pa.array(part))
     frame = pd.DataFrame(
-        {name: _to_pandas(column) for name, column in zip(given.schema.names, given.columns, strict=True)}
+        {name: to_pandas(column) for name, column in zip(given.schema.names, given.columns, strict=True)}
     )
     frame.index = pd.RangeIndex(len(part), name=_INDEX_NAME)
     result = hook(frame)
@@ -239,10 +228,8 @@ def _call(
     arrays = []
     for name in map(str, result.columns):
         kind = types.field(name).type if types.get_field_index(name) >= 0 else None
-        old = before.get(name)
-        array, misfits = _from_pandas(name, result[name], kind, None if old is None else old.type, stage)
-        if old is not None and pa.types.is_floating(old.type) and pa.types.is_floating(array.type):
-            array = _keep_nan(array, old, labels)
+        old = before[name].take(pa.array(labels)) if name in before else None
+        array, misfits = from_pandas(name, result[name], kind, old, stage)
         arrays.append(array)
         failures = misfits | failures
     return part[labels], pa.RecordBatch.from_arrays(arrays, names=list(result.columns)), failures
@@ -260,40 +247,3 @@ def _labels(result: pd.DataFrame, rows: int, stage: str) -> Rows:
             f"a row out to drop it"
         )
     return index.to_numpy(dtype=np.int64)
-
-
-def _to_pandas(column: pa.Array) -> Any:
-    # numpy holds neither lists with nulls nor nanoseconds of a day exactly.
-    if pa.types.is_nested(column.type) or column.type == pa.time64("ns"):
-        return column.to_pandas(types_mapper=pd.ArrowDtype)
-    try:
-        return column.to_pandas(types_mapper=_NULLABLE.get if column.null_count else None)
-    except (pa.ArrowException, ValueError, OverflowError):  # dates beyond the year 9999, which Python does not know
-        return column.to_pandas(types_mapper=pd.ArrowDtype)
-
-
-def _from_pandas(
-    name: str, series: Any, kind: pa.DataType | None, like: pa.DataType | None, stage: str
-) -> tuple[pa.Array, dict[int, RowFailure]]:
-    try:
-        found = pa.Array.from_pandas(series)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        values = [None if pd.api.types.is_scalar(value) and pd.isna(value) else value for value in series.tolist()]
-        return column_of_values(name, values, stage, kind=kind, like=like)
-    if isinstance(found, pa.ChunkedArray):
-        found = found.combine_chunks()
-    if kind is not None:
-        return conform_rows(found, kind, name, stage)
-    try:
-        return (found if like is None else conform(found, like)), {}
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        return found, {}
-
-
-def _keep_nan(array: pa.Array, old: pa.Array, labels: Rows) -> pa.Array:
-    """`array` with NaN, and not null, where `old` had NaN and the hook left it missing."""
-    was_nan = pc.is_nan(old)
-    if not pc.any(was_nan).as_py():
-        return array
-    still = pc.and_(was_nan.take(pa.array(labels)).fill_null(fill_value=False), array.is_null())
-    return pc.if_else(still, pa.scalar(float("nan"), array.type), array)

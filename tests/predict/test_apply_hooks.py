@@ -4,6 +4,7 @@ does not fit costs its row alone."""
 import datetime as dt
 import decimal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -113,6 +114,52 @@ def test_missing_values_that_a_hook_passes_on_keep_their_kind():
     ):
         found = apply_batch_hook(hook, batch, "batch_postprocessor", {}, pa.schema([]), Quarantine("t")).batch
         assert repr(found.column("x").to_pylist()) == expected
+
+
+LARGE = [2**53 + 1, None, -(2**53) - 1, 2**63 - 1, 5]
+CARRIERS = {
+    "astype": lambda frame: frame.assign(n=frame["n"].astype("float64")),
+    "to_numpy": lambda frame: frame.assign(n=frame["n"].to_numpy(dtype="float64", na_value=np.nan)),
+    "apply": lambda frame: frame[["n", "x"]].astype("float64").apply(lambda row: row, axis=1),
+    "concat": lambda frame: pd.concat([frame[:2].astype("float64"), frame[2:].astype("float64")]),
+    "half the precision": lambda frame: frame.assign(n=frame["n"].astype("float32")),
+}
+
+
+@pytest.mark.parametrize("carry", CARRIERS)
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "inferred"])
+@pytest.mark.parametrize("kind", [pa.int64(), pa.uint64(), pa.decimal128(21, 2), pa.decimal128(38, 19)], ids=str)
+def test_whole_numbers_come_back_from_a_float_as_they_went_in(carry, declared, kind):
+    """pandas makes floats of them for many reasons; beyond 2^53 a float stands for several of them."""
+    values = [None if v is None else abs(v) for v in LARGE] if kind == pa.uint64() else LARGE
+    if pa.types.is_decimal(kind):
+        values = [None if v is None else decimal.Decimal(v) / 100 for v in LARGE]
+    batch = pa.record_batch({"n": pa.array(values, kind), "x": pa.array([0.5] * 5)})
+    types = pa.schema({"n": kind} if declared else {})
+    found = apply_batch_hook(CARRIERS[carry], batch, "batch_postprocessor", {}, types, Quarantine("t"))
+    assert found.failures == {}
+    assert found.batch.column("n").equals(batch.column("n"))
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "inferred"])
+def test_what_a_hook_changed_in_a_float_is_what_it_made_of_it(declared):
+    """The neighbours keep their exact values; without a declared type, a fraction makes the column one of floats."""
+    batch = pa.record_batch({"n": pa.array([2**53 + 1, 2**53 + 1, None, 7])})
+    types = pa.schema({"n": pa.int64()} if declared else {})
+
+    def run(values):
+        def hook(frame):
+            return frame.assign(n=frame["n"].astype("float64").where(frame.index != 1, values[0]).fillna(values[1]))
+
+        return apply_batch_hook(hook, batch, "batch_postprocessor", {}, types, Quarantine("t"))
+
+    assert run([4.0, 9.0]).batch.column("n").to_pylist() == [2**53 + 1, 4, 9, 7]
+    fraction = run([4.5, 9.0])
+    if declared:
+        assert list(fraction.failures) == [1]
+        assert fraction.batch.column("n").to_pylist() == [2**53 + 1, None, 9, 7]
+    else:
+        assert fraction.batch.column("n").to_pylist() == [2.0**53, 4.5, 9.0, 7.0]
 
 
 def test_a_batch_hook_sees_ordinary_pandas(echo_task, loader):
