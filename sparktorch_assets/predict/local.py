@@ -67,14 +67,15 @@ class LocalPredictor:
         self.device = "cpu" if gpu is None else f"cuda:{gpu}"
         if gpu is None:
             _share_cores(concurrent_slots)
-        files = FilesInUse(self.task, loader.models_root)
+        self.files = FilesInUse(self.task, loader.models_root)
+        """The model's files as they were when it was brought up: `check` them after the last row."""
         shared_by = loader.cache_key(self.task)
         key = None if shared_by is None else (shared_by, self.device)
 
         def bring_up() -> Any:
             rows = batch_size or self.task.batch.batch_size or DEFAULT_BATCH_SIZE
             model = loader.bring_up_model(self.task, gpu is not None, gpu or 0, rows)
-            files.check()  # or a model of new files would be kept under the old files' key
+            self.files.check()  # or a model of new files would be kept under the old files' key
             return model
 
         self.model: Any = cached_model(key, bring_up)

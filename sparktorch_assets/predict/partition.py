@@ -80,6 +80,7 @@ def predict_map(
 
     Raises:
         InputSchemaError, ModelError, DeviceError, UnknownTaskError: the task cannot run on these rows or here.
+        ModelError: after the last row, where a file of the model changed meanwhile: any row may come from either content.
     """
     predictor = LocalPredictor(ml_task, batch_size, index, **slot)
     predictor.task = predictor.task.with_hooks(
@@ -97,12 +98,14 @@ def predict_map(
         yield from predict_batches(
             items, predictor=predictor, schema=output_schema(predictor.task, first.schema), tally=tally
         )
+        predictor.files.check()
         return
     batches = _rows_in_batches(items, ROWS_A_BATCH)
     head = next(batches)
     schema = output_schema(predictor.task, head.schema)
     for batch in predict_batches(itertools.chain([head], batches), predictor=predictor, schema=schema, tally=tally):
         yield from batch.to_pylist()
+    predictor.files.check()
 
 
 def _rows_in_batches(rows: Iterator[Any], batch_rows: int) -> Iterator[pa.RecordBatch]:

@@ -19,7 +19,7 @@ from sparktorch_assets.spark.worker_pool import workers_for
 from sparktorch_assets.spark.worker_python import check_session_python, check_worker, driver_version
 from sparktorch_assets.tasks.imported_code import check_code
 from sparktorch_assets.tasks.ml_task import MlTask
-from sparktorch_assets.tasks.model_files import FilesInUse, check_file
+from sparktorch_assets.tasks.model_files import check_file
 from sparktorch_assets.tasks.model_trust import check_trust
 from sparktorch_assets.tasks.slot_policy import SlotPolicy, settle_device
 
@@ -154,7 +154,6 @@ class PredictPartition:
         from sparktorch_assets.predict.local import LocalPredictor
         from sparktorch_assets.predict.partition import predict_batches
 
-        files = FilesInUse(self._task, self._loader.models_root)
         partition_index, gpu_addresses = task_place()
         predictor = LocalPredictor(
             self._task,
@@ -167,7 +166,7 @@ class PredictPartition:
         )
         check_code(self._code)
         yield from predict_batches(_prepend(first, filled), predictor=predictor, schema=self._schema)
-        files.check()
+        predictor.files.check()
         check_code(self._code)
 
 

@@ -7,6 +7,8 @@ comparison of them, passes none of these tests.
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,8 +21,11 @@ from safetensors.torch import save_file
 from sparktorch_assets.errors import ModelError, SparktorchError, TableError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.model_cache import forget_models
+from sparktorch_assets.predict.partition import predict_map
+from sparktorch_assets.predict.schema import output_schema
+from sparktorch_assets.spark.ml_predict import PredictPartition
 from sparktorch_assets.spark.score import plan_table, score_table
-from sparktorch_assets.tasks import BatchPolicy, CategoricalFeature, MlTask, ModelSpec
+from sparktorch_assets.tasks import BatchPolicy, CategoricalFeature, MlTask, ModelSpec, SlotPolicy
 from sparktorch_assets.tasks.file_identity import FileIdentity, file_identity
 
 ROWS = 70_000
@@ -156,6 +161,63 @@ def test_a_file_that_changes_during_a_run_ends_the_run(lake, file, way):
     forget_models()
     lake.score("fresh")
     assert lake.classes() == lake.classes("fresh") == _expected(lake)
+
+
+def rows_of(lake):
+    return pq.read_table(lake.input).to_pylist()[:20_000]
+
+
+def in_partition(lake):
+    """What a Spark worker runs for `spark_ml_predict`."""
+    batch = pa.RecordBatch.from_pylist(rows_of(lake))
+    worker = PredictPartition(
+        task=TASK,
+        loader=ModelLoader(lake.models),
+        policy=SlotPolicy(device="cpu"),
+        columns=["c"],
+        schema=output_schema(TASK, batch.schema),
+        batch_size=None,
+        concurrent_slots=1,
+        code={},
+    )
+    return worker(iter([batch]))
+
+
+VERBS = {
+    "predict_map of rows": lambda lake: predict_map(0, rows_of(lake), TASK, model_loader=ModelLoader(lake.models)),
+    "predict_map of batches": lambda lake: predict_map(
+        0, [pa.RecordBatch.from_pylist(rows_of(lake))], TASK, model_loader=ModelLoader(lake.models)
+    ),
+    "a partition of spark_ml_predict": in_partition,
+}
+
+
+def by_another_process(way):
+    """The same change, made by a process that shares no cache with this one."""
+
+    def change(folder, name, release):
+        code = f"import sys; from pathlib import Path; sys.path += {sys.path!r}; import test_files_in_use as files; "
+        call = f"files.{way.__name__}(Path({str(folder)!r}), {name!r}, {release!r})"
+        subprocess.run([sys.executable, "-c", code + call], check=True)
+
+    return change
+
+
+@pytest.mark.promise("M19")
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("name", ["m.safetensors", "v.json"])
+@pytest.mark.parametrize(
+    "way", [*WAYS, by_another_process(overwrite)], ids=["overwrite", "rename", "switch", "process"]
+)
+def test_a_model_that_changes_under_a_stream_of_rows_ends_it(lake, name, way, verb):
+    """What keeps no table cannot take its rows back: the error comes before the stream's end, so that nobody takes it for
+    whole."""
+    if way is switch:
+        way(lake.models, name, "one")
+    Watched.on_batch.append(lambda: way(lake.models, name, "two"))
+    with pytest.raises(ModelError, match="changed while the model was in use"):
+        list(VERBS[verb](lake))
+    assert len(list(VERBS[verb](lake))) > 0
 
 
 def _expected(lake):

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import decimal
+import os
 from dataclasses import replace
 
 import pyarrow as pa
@@ -43,6 +44,41 @@ def jobs(spark):
 
 def by_id(dataframe):
     return sorted((row.asDict() for row in dataframe.collect()), key=lambda row: row["id"])
+
+
+def test_no_file_is_opened_that_the_task_does_not_trust(spark, rows, tmp_path):
+    """Refused here and at once, before anything runs; and on the workers, where the files are there alone."""
+    torch.save(Folder(str(tmp_path / "trace")), tmp_path / "m.pkl")
+    given = [
+        ModelSpec(weights="m.pkl", format="pickle"),
+        ModelSpec(factory="test_ml_predict:opens", arguments={"file": "m.pkl"}),
+        ModelSpec(factory="test_ml_predict:opens", files=["m.pkl"]),
+    ]
+    for spec in given:
+        task = replace(make_task(), model=spec)
+        with pytest.raises(ModelError, match=r"`trust_code: true`"):
+            spark_ml_predict(spark, rows(10), task, model_loader=ModelLoader(tmp_path), slots=SLOTS)
+        worker = PredictPartition(
+            task=task, loader=ModelLoader(tmp_path), policy=SLOTS, columns=["x"], schema=pa.schema([]), batch_size=None,
+            concurrent_slots=1, code={},
+        )  # fmt: skip
+        with pytest.raises(ModelError, match=r"`trust_code: true`"):
+            list(worker(iter([pa.record_batch({"x": [1.0]})])))
+    assert not (tmp_path / "trace").exists()
+
+
+class Folder:
+    """A pickle of this makes a folder when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def opens(_weights, _device, file="m.pkl"):
+    return torch.load(file, weights_only=False)
 
 
 def test_same_rows_as_predict_map_and_a_plain_torch_loop(spark, rows, tmp_path):
