@@ -67,7 +67,9 @@ def _predict(context: dg.AssetExecutionContext, task: MlTask) -> Iterator[Any]:
         yield failed_share_check(task, str(error), failed=-1)
         raise
     rows = row_count(report.table)
-    scored = f"{rows:,} rows in the table: {report.rows_new:,} scored now, {report.tally.failed:,} failed"
+    scored = f"{rows:,} rows in the table: {report.run_tally.rows:,} scored now, {report.tally.failed:,} failed"
+    if report.tally.filtered:
+        scored += f", {report.tally.filtered:,} rows of the input left out by `where`"
     if report.tally.dropped:
         scored += f", {report.tally.dropped:,} dropped by hooks"
     context.log.info(scored if report.changed else f"nothing changed: {rows:,} rows stay as they are")

@@ -64,6 +64,17 @@ def test_what_was_learnt_about_batches_and_precision_is_shown(resources: dict[st
     assert (values["agreement_with_fp32"], values["confidence_difference_to_fp32"]) == (0.99, 0.02)
 
 
+def test_the_message_counts_rows_that_the_model_was_given(resources: dict[str, Any], score: FakeScoreTable):
+    """Not those of the files that were read: a filter may leave few of them."""
+    score.tally.filtered = 30_000
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([build_prediction_asset(a_task())], resources=resources, instance=instance)
+        messages = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    assert any(
+        "3 scored now" in message and "30,000 rows of the input left out by `where`" in message for message in messages
+    )
+
+
 def test_a_chained_task_reads_the_other_tasks_table(resources: dict[str, Any], score: FakeScoreTable):
     asset = build_prediction_asset(a_task(input="predictions/other"))
     assert asset.asset_deps[KEY] == {dg.AssetKey(["predictions", "other"]), dg.AssetKey(["models", "sample"])}
