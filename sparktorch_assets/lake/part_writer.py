@@ -1,5 +1,7 @@
 """Writes one part: under a temporary name in its table's folder, with its receipt in the footer, then renamed.
 
+The last step waits for the disk and for nothing else, so that it can be left to another thread.
+
 Memory is bounded by one row group (`_GROUP_ROWS` rows or `_GROUP_BYTES`), whatever the part's size.
 """
 
@@ -64,6 +66,8 @@ class PartWriter:
         self._nan_columns: set[str] = set()
         self._writer: pq.ParquetWriter | None = None
         self._sink: Any = None
+        self._footer: pq.FileMetaData | None = None
+        self._receipt: Receipt | None = None
         self.rows = 0
         self.seconds = 0.0
         """Seconds spent here."""
@@ -92,10 +96,12 @@ class PartWriter:
         self.seconds += time.perf_counter() - start
 
     def finish(self, tally: Tally) -> tuple[PartFile, Receipt]:
-        """Write what waits, put the receipt into the footer, and give the file its name.
+        """`close` and `publish`, where there is nothing to do meanwhile."""
+        self.close(tally)
+        return self.publish()
 
-        A part of this name that somebody else finished meanwhile stays, and is what is returned: its size may already be
-        in a commit. One that is not whole gives way.
+    def close(self, tally: Tally) -> None:
+        """Write what waits, and the footer with the receipt.
 
         Raises:
             DiskFullError: no room; the temporary file is gone.
@@ -104,15 +110,29 @@ class PartWriter:
         self._flush(even_if_empty=True)
         assert self._writer is not None
         tally.spend("write", self.seconds + time.perf_counter() - start)
-        receipt = Receipt(
+        self._receipt = Receipt(
             fingerprint=self._fingerprint, rows=self.rows, tally=tally, nan_columns=tuple(sorted(self._nan_columns))
         )
         with self._guard():
-            self._writer.add_key_value_metadata({RECEIPT_KEY: receipt.to_json().encode()})
+            self._writer.add_key_value_metadata({RECEIPT_KEY: self._receipt.to_json().encode()})
             self._writer.close()
+            self._footer = self._writer.writer.metadata
+            self._writer = None
+
+    def publish(self) -> tuple[PartFile, Receipt]:
+        """Bring the closed file to disk, and give it its name.
+
+        A part of this name that somebody else finished meanwhile stays, and is what is returned: its size may already be
+        in a commit. One that is not whole gives way.
+
+        Raises:
+            DiskFullError: no room; the temporary file is gone.
+        """
+        assert self._footer is not None
+        assert self._receipt is not None
+        with self._guard():
             self._sink.close()
-            footer = self._writer.writer.metadata
-            self._writer = self._sink = None
+            self._sink = None
             if not self._folder.publish(self._temporary, self.path):
                 taken = self._folder.info(self.path)
                 whole = None if taken is None else verify_part(self._folder, taken)
@@ -130,19 +150,20 @@ class PartWriter:
             size_bytes=entry.size_bytes,
             modified_ms=entry.modified_ms,
             rows=self.rows,
-            stats=delta_stats(footer, self._schema, receipt.nan_columns, may_gain_columns=bool(self._partition)),
+            stats=delta_stats(
+                self._footer, self._schema, self._receipt.nan_columns, may_gain_columns=bool(self._partition)
+            ),
             partition=self._partition,
         )
-        return part, receipt
+        return part, self._receipt
 
     def abort(self) -> None:
         """Delete the temporary file, if there is one."""
-        if self._writer is not None:
-            with contextlib.suppress(Exception):
-                self._writer.close()
-            with contextlib.suppress(Exception):
-                self._sink.close()
-            self._writer = self._sink = None
+        for opened in (self._writer, self._sink):
+            if opened is not None:
+                with contextlib.suppress(Exception):
+                    opened.close()
+        self._writer = self._sink = None
         self._waiting.clear()
         with contextlib.suppress(OSError):
             self._folder.delete(self._temporary)

@@ -13,6 +13,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -154,6 +155,8 @@ class _PackWork:
         self._rows_done = self._rows_before = 0
         self._hint: RowsHint | None = None
         self._since = time.perf_counter()
+        self._publisher = ThreadPoolExecutor(1, "publish-part")
+        self._publishing: Future[ShardResult] | None = None
         self.doing = f"task {job.task.name!r}, bringing the model up"
 
     def run(self) -> Iterator[ShardResult]:
@@ -190,16 +193,18 @@ class _PackWork:
         try:
             for index, batch in predicted:
                 while at < index:  # results come in order: what lies before is complete
-                    yield self._finish(at, writer)
+                    yield from self._finish(at, writer)
                     at += 1
                     writer = self._writer(at)
                 writer.write(batch)
             while at < len(self._shards):
-                yield self._finish(at, writer)
+                yield from self._finish(at, writer)
                 at += 1
                 if at < len(self._shards):
                     writer = self._writer(at)
+            yield from self._published()
         finally:
+            self._publisher.shutdown()  # a part that is whole is kept, whatever else went wrong
             writer.abort()
 
     def _tell(self, rows: int) -> None:
@@ -244,7 +249,8 @@ class _PackWork:
             partition=self._job.partition,
         )
 
-    def _finish(self, index: int, writer: "_LazyWriter") -> ShardResult:
+    def _finish(self, index: int, writer: "_LazyWriter") -> Iterator[ShardResult]:
+        """Close the shard's part, and leave it to a thread to wait for the disk; gives the shard before it, if any."""
         shard, tally = self._shards[index], self._tallies[index]
         if not tally.balanced or tally.rows + tally.filtered != shard.rows:
             raise TableError(
@@ -254,11 +260,23 @@ class _PackWork:
             )
         check_code(self._job.code)
         self._files.check()  # all rows of the part are predicted: what changes from here on did not touch them
-        part, receipt = writer.open().finish(tally)
-        writer.hint.clear()
+        opened = writer.open()
+        opened.close(tally)
         now = time.perf_counter()
         busy, self._since = now - self._since, now
-        return ShardResult(part=part, receipt=receipt, slot=f"{socket.gethostname()}:{os.getpid()}", busy_s=busy)
+        yield from self._published()
+        self._publishing = self._publisher.submit(_publish, opened, writer.hint, busy)
+
+    def _published(self) -> Iterator[ShardResult]:
+        if self._publishing is not None:
+            yield self._publishing.result()
+            self._publishing = None
+
+
+def _publish(writer: PartWriter, hint: RowsHint, busy_s: float) -> ShardResult:
+    part, receipt = writer.publish()
+    hint.clear()
+    return ShardResult(part=part, receipt=receipt, slot=f"{socket.gethostname()}:{os.getpid()}", busy_s=busy_s)
 
 
 class _LazyWriter:

@@ -124,6 +124,7 @@ def test_a_small_file_cannot_fill_the_memory(bomb, tmp_path):
     ).stdout.splitlines()
     assert found[0].startswith("loaded" if bomb is good else "ModelError"), found
     assert int(found[-1]) < ALLOWED_MB
+    assert ("over the limit of 4,194,304" in found[0]) == bomb.__name__.startswith("long_")
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
