@@ -12,7 +12,7 @@ from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.ml_task import COLUMN_TYPES
 from sparktorch_assets.tasks.plain import Scalar, freeze, names, share
 
-SOURCE_TYPES = (*(name for name in COLUMN_TYPES if name != "list<float>"), "short", "byte", "date", "timestamp")
+SOURCE_TYPES = (*COLUMN_TYPES, "list<long>", "list<string>", "short", "byte", "date", "timestamp")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +25,7 @@ class InputTable:
     """A path, folder or glob pattern, or a list of them; relative ones start at the project's root."""
     format: Literal["csv", "json", "parquet"]
     columns: Mapping[str, str] | tuple[tuple[str, str], ...]
-    """Column -> type, in the table's order."""
+    """Column -> type, in the table's order. Lists (`list<float>`, `list<long>`, `list<string>`) stand in JSON and Parquet."""
     options: Mapping[str, Scalar] | Sequence[tuple[str, Scalar]] = field(default=(), repr=False)
     """Spark's reader options, for instance `{header: true, nullValue: NA}`. They may hold a secret, and are not shown."""
     max_rejected_share: float = 0.01
@@ -52,6 +52,11 @@ class InputTable:
         for column, kind in self.typed_columns:
             if kind not in SOURCE_TYPES:
                 raise TaskError(f"{where}: columns gives {column!r} the type {kind!r}; {nearest(kind, SOURCE_TYPES)}")
+            if self.format == "csv" and kind.startswith("list<"):
+                raise TaskError(
+                    f"{where}: columns gives {column!r} the type {kind!r}, which CSV files cannot hold; write the files as JSON "
+                    f"or Parquet, or read the column as a string and split it in a hook"
+                )
         object.__setattr__(self, "options", freeze(self.options, f"{where}: options"))
         for limit in ("max_rejected_share", "max_vanished_share"):
             share(getattr(self, limit), f"{where}: {limit}")

@@ -115,6 +115,7 @@ def make(**changes):
         (lambda: Execution(min_agreement="0.9"), r"min_agreement='0.9' \(str\); expected a number or None, without"),
         (lambda: Hooks(row_preprocessor=3), r"row_preprocessor=3 \(int\); expected a string, a function or None"),
         (lambda: InputTable(name="t", source=None, format="csv", columns={"a": "int"}), r"source=None \(NoneType\)"),
+        (lambda: InputTable(name="t", source="a", format="csv", columns={"v": "list<float>"}), "CSV files cannot hold"),
         (lambda: InputTable(name="t", source="a", format="csv", columns=["a"]), r"columns\[0\]='a' .*expected a pair"),
         (lambda: NumericFeature(columns="x"), r"write a list: \['x'\]"),
         (lambda: CategoricalFeature(columns=["a", "b"], vocabulary={"a": ["1"]}), "no values for b"),
