@@ -6,7 +6,7 @@ What a right type may not hold (a share above 1, a name twice) each declaration 
 
 import datetime as dt
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, fields
 from decimal import Decimal
 from functools import lru_cache
@@ -152,16 +152,27 @@ def _settle_literal(value: Any, choices: tuple[Any, ...]) -> Any:
 
 
 def _settle_sequence(value: Any, kinds: tuple[Any, ...]) -> Any:
-    kind = kinds[0]
-    items = None
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping | set | frozenset):
-        try:
-            items = tuple(value)
-        except TypeError:  # NumPy's arrays without a dimension only look iterable
-            items = None
+    kind, items = kinds[0], _ordered(value)
     if items is None:
         raise _UnlikeError(value, f"a list{_of_items(kind)}", way_out=_alone(value, kind))
-    return tuple(_settle_at(f"[{place}]", item, kind) for place, item in enumerate(items))
+    settled = []
+    try:
+        for item in items:
+            settled.append(_settle(item, kind))  # noqa: PERF401  (its length tells where an error is)
+    except _UnlikeError as unlike:
+        raise unlike.at(f"[{len(settled)}]") from None
+    return tuple(settled)
+
+
+def _ordered(value: Any) -> Iterator[Any] | None:
+    """The items of a collection that has an order; `None` for all else. A text's letters are no items."""
+    if isinstance(value, str | bytes | Mapping | set | frozenset):
+        return None
+    try:
+        items: Iterator[Any] | None = iter(value)
+    except TypeError:
+        items = None
+    return items
 
 
 def _settle_tuple(value: Any, kinds: tuple[Any, ...]) -> Any:

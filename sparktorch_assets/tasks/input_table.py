@@ -10,9 +10,12 @@ from sparktorch_assets.errors import TaskError, nearest
 from sparktorch_assets.tasks.column_names import clash, describe
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.ml_task import COLUMN_TYPES
-from sparktorch_assets.tasks.plain import Scalar, freeze, names, share
+from sparktorch_assets.tasks.plain import freeze, names, share
 
 SOURCE_TYPES = (*COLUMN_TYPES, "list<long>", "list<string>", "short", "byte", "date", "timestamp")
+
+Option = str | int | float | bool
+"""A value of a reader option: Spark takes its text, and would take None for the text `None`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +29,7 @@ class InputTable:
     format: Literal["csv", "json", "parquet"]
     columns: Mapping[str, str] | tuple[tuple[str, str], ...]
     """Column -> type, in the table's order. Lists (`list<float>`, `list<long>`, `list<string>`) stand in JSON and Parquet."""
-    options: Mapping[str, Scalar] | Sequence[tuple[str, Scalar]] = field(default=(), repr=False)
+    options: Mapping[str, Option] | Sequence[tuple[str, Option]] = field(default=(), repr=False)
     """Spark's reader options, for instance `{header: true, nullValue: NA}`. They may hold a secret, and are not shown."""
     max_rejected_share: float = 0.01
     """Above this share of malformed rows the table is not refreshed. Malformed rows go to a table of their own."""

@@ -209,7 +209,7 @@ def test_dropped_rows_have_a_limit(limit, dropped, rows, too_many):
 
 def test_a_wrong_option_is_not_shown():
     """Options may hold a secret: the message says where it stands, and not what it is."""
-    for options in ("hunter2", {"password": object()}, {"password": ["hunter2"]}, ["hunter2"]):
+    for options in ("hunter2", {"password": object()}, {"password": ["hunter2"]}, ["hunter2"], {"nullValue": None}):
         with pytest.raises(TaskError, match=r"InputTable 't': options.* \(\w+\); expected") as refused:
             InputTable(name="t", source="a", format="csv", columns={"a": "int"}, options=options)
         assert "hunter2" not in str(refused.value)
