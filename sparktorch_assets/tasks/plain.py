@@ -1,4 +1,5 @@
-"""Frozen forms of what declarations arrive in: lists become tuples, mappings become sorted tuples of pairs."""
+"""What declarations of all kinds hold: frozen mappings, names, and numbers within limits. See `field_types` for their
+types."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -53,12 +54,8 @@ def _texts_in(value: Any) -> Iterator[str]:
             yield from _texts_in(item)
 
 
-def names(value: Iterable[str], field: str, *, empty: bool = False) -> tuple[str, ...]:
-    """`value`, strings, as a tuple of distinct, non-empty ones.
-
-    Raises:
-        TaskError: a name is empty or repeats, or there is none.
-    """
+def names(value: Iterable[str], field: str, *, empty: bool = False) -> None:
+    """Raise TaskError where a name is empty or repeats or, unless `empty`, where there is none."""
     found = tuple(value)
     if "" in found:
         raise TaskError(f"{field} holds an empty string; name something, or leave it out")
@@ -67,7 +64,6 @@ def names(value: Iterable[str], field: str, *, empty: bool = False) -> tuple[str
         raise TaskError(f"{field} names {', '.join(map(repr, repeated))} more than once; drop the repetition")
     if not found and not empty:
         raise TaskError(f"{field} is empty; name at least one")
-    return found
 
 
 def positive(value: float | None, field: str) -> None:
