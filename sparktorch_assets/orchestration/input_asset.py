@@ -30,7 +30,7 @@ def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
         specs=[
             dg.AssetSpec(
                 key,
-                description=table.description or f"{table.name}, read from {', '.join(table.source)}.",
+                description=table.description or f"{table.name}, read from {', '.join(table.patterns)}.",
                 group_name=INPUTS_GROUP,
                 kinds={"pyspark", "delta", table.format},
                 code_version=digest_of([table.columns, table.options, table.format, table.source])[:_SHORT_DIGEST],

@@ -119,7 +119,7 @@ def input_metadata(
         "files_removed": int(report.files_removed),
         "changed": bool(report.changed),
         "seconds_total": float(report.seconds),
-        "source": ", ".join(table.source),
+        "source": ", ".join(table.patterns),
     }
     if report.rejected_table and report.rejected_rows:
         shown["rejected_table"] = dg.MetadataValue.path(report.rejected_table)

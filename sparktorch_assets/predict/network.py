@@ -14,7 +14,7 @@ from sparktorch_assets.predict.encoded import EncodedFeature
 from sparktorch_assets.predict.failures import Rows
 from sparktorch_assets.predict.precision import COMPARED_ROWS, Comparison, convert, input_dtype
 from sparktorch_assets.predict.transfer import OnTheWay, Transfer
-from sparktorch_assets.tasks.ml_task import MlTask
+from sparktorch_assets.tasks.ml_task import ONE_LABEL, MlTask
 
 
 class Network:
@@ -142,6 +142,8 @@ class Network:
     def _check_logits(self, logits: Any, rows: int) -> torch.Tensor:
         """Logits (B, C) in float32, checked against the labels."""
         where, labels = f"task {self.task.name!r}", len(self.task.labels)
+        if labels == 1:
+            raise ModelError(f"{where}: labels={list(self.task.labels)!r} {ONE_LABEL}")
         if not isinstance(logits, torch.Tensor):
             raise ModelError(f"{where}: forward gave a {type(logits).__name__}; logits must be a tensor (B, C)")
         logits_BC = logits.float()

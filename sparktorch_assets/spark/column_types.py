@@ -17,6 +17,8 @@ _ARROW = {
     "date": pa.date32(),
     "timestamp": pa.timestamp("us", tz="UTC"),
 }
+_ITEMS = {"list<float>": "float", "list<long>": "long", "list<string>": "string"}
+"""Declared list -> the type of its items."""
 _WIDENS_TO = {
     "short": (pa.int8(), pa.uint8()),
     "int": (pa.int8(), pa.int16(), pa.uint8(), pa.uint16()),
@@ -28,18 +30,30 @@ _WIDENS_TO = {
 
 def arrow_schema(columns: Iterable[tuple[str, str]]) -> pa.Schema:
     """The declared columns as an Arrow schema."""
-    return pa.schema([pa.field(name, _ARROW[kind]) for name, kind in columns])
+    return pa.schema([pa.field(name, _arrow(kind)) for name, kind in columns])
+
+
+def _arrow(kind: str) -> pa.DataType:
+    # Delta's name for a list's items.
+    return pa.list_(pa.field("element", _ARROW[_ITEMS[kind]])) if kind in _ITEMS else _ARROW[kind]
 
 
 def spark_ddl(columns: Iterable[tuple[str, str]]) -> str:
     """The declared columns as Spark's DDL."""
-    return ", ".join(f"`{name.replace('`', '``')}` {kind}" for name, kind in columns)
+    return ", ".join(f"`{name.replace('`', '``')}` {_spark(kind)}" for name, kind in columns)
+
+
+def _spark(kind: str) -> str:
+    return f"array<{_ITEMS[kind]}>" if kind in _ITEMS else kind
 
 
 def reads_as(found: pa.DataType, declared: str) -> bool:
     """Whether Spark reads a Parquet column of type `found` as `declared` without loss."""
     if pa.types.is_dictionary(found):
         return reads_as(found.value_type, declared)
+    if declared in _ITEMS:
+        is_list = pa.types.is_list(found) or pa.types.is_large_list(found)
+        return bool(is_list and reads_as(found.value_type, _ITEMS[declared]))
     if declared == "string":
         return bool(pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found))
     if declared == "binary":

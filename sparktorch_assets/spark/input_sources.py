@@ -57,7 +57,7 @@ def find_sources(table: InputTable, project_root: Path) -> list[SourceFile]:
     root = project_root.absolute()
     reading = {"columns": table.typed_columns, "format": table.format, "options": sorted(_options(table))}
     found = {}
-    for pattern in table.source:
+    for pattern in table.patterns:
         for path in _matches(table, pattern, root):
             name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
             seen = file_identity(path)

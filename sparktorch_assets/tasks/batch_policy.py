@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sparktorch_assets.errors import TaskError
+from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.plain import positive
 
 DEFAULT_BATCH_SIZE = 1024
@@ -30,14 +30,9 @@ class BatchPolicy:
     """End the worker process when a batch takes longer, so that Spark tries its task again. Off by default."""
 
     def __post_init__(self) -> None:
-        for field in ("batch_size", "max_tokens", "max_bytes", "batch_timeout_s"):
-            if getattr(self, field) is not None:
-                positive(getattr(self, field), f"BatchPolicy.{field}")
-        for field in ("window_rows", "window_bytes"):
+        check_fields(self)
+        for field in ("batch_size", "max_tokens", "max_bytes", "window_rows", "window_bytes", "batch_timeout_s"):
             positive(getattr(self, field), f"BatchPolicy.{field}")
-        for field in ("batch_size", "max_tokens", "max_bytes", "window_rows", "window_bytes"):
-            if isinstance(getattr(self, field), float):
-                raise TaskError(f"BatchPolicy.{field}={getattr(self, field)!r} must be a whole number")
 
     @property
     def pinned(self) -> bool:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from sparktorch_assets.errors import TaskError, nearest
+from sparktorch_assets.errors import TaskError
+from sparktorch_assets.tasks.field_types import check_fields
+from sparktorch_assets.tasks.plain import share
 
 Precision = Literal["fp32", "bf16", "fp16", "int8-dynamic"]
 Compile = Literal["none", "torch.compile"]
@@ -23,17 +25,10 @@ class Execution:
     """Refuse to run where a smaller share of the first rows gets the class that fp32 gives."""
 
     def __post_init__(self) -> None:
-        for field, known in (
-            ("precision", ("fp32", "bf16", "fp16", "int8-dynamic")),
-            ("compile", ("none", "torch.compile")),
-        ):
-            value = getattr(self, field)
-            if value not in known:
-                raise TaskError(f"Execution.{field}={value!r}; {nearest(str(value), known)}")
+        check_fields(self)
         if self.precision == "int8-dynamic" and self.compile != "none":
             raise TaskError(
                 "Execution.precision='int8-dynamic' does not go with compile='torch.compile': its kernels are fixed; set "
                 "compile='none', or compile another precision"
             )
-        if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
-            raise TaskError(f"Execution.min_agreement={self.min_agreement!r} must lie in [0, 1]")
+        share(self.min_agreement, "Execution.min_agreement")

@@ -7,13 +7,16 @@ Shapes: B rows of a batch, F numeric columns, K categorical columns, T tokens, C
 A null follows the group's `fill`: a value to put in its place, or `None`, and then the row fails with a reason.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Literal
 
 from sparktorch_assets.errors import TaskError
+from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.import_path import check_import_path
-from sparktorch_assets.tasks.plain import freeze, names, positive
+from sparktorch_assets.tasks.plain import freeze, names, positive, share
 
 BYTES_TOKENIZER = "bytes"
 
@@ -29,8 +32,8 @@ class NumericFeature:
     kind: Literal["numeric"] = "numeric"
 
     def __post_init__(self) -> None:
-        _check_kind(self, "numeric")
-        object.__setattr__(self, "columns", names(self.columns, "NumericFeature.columns"))
+        check_fields(self)
+        names(self.columns, "NumericFeature.columns")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,23 +42,24 @@ class CategoricalFeature:
 
     columns: Sequence[str]
     """The columns, in the order in which the model was trained."""
-    vocabulary: str | Mapping[str, Sequence[str]] | Sequence[Any]
+    vocabulary: str | PurePath | Mapping[str, Sequence[Any]] | Sequence[tuple[str, Sequence[Any]]]
     """Per column its known values, or the path (under the models root) of a JSON file that holds that mapping."""
     fill: str | None = None
     """Stands in for a null; a fill that is no known value gives index 0. `None`: a row with a null fails."""
     kind: Literal["categorical"] = "categorical"
 
     def __post_init__(self) -> None:
-        _check_kind(self, "categorical")
-        object.__setattr__(self, "columns", names(self.columns, "CategoricalFeature.columns"))
-        if isinstance(self.vocabulary, str):
+        check_fields(self)
+        names(self.columns, "CategoricalFeature.columns")
+        if isinstance(self.vocabulary, str | PurePath):
             return
-        frozen = freeze(self.vocabulary)
+        frozen = freeze(self.vocabulary, "CategoricalFeature.vocabulary")
         object.__setattr__(self, "vocabulary", frozen)
         missing = sorted(set(self.columns) - {column for column, _ in frozen})
         if missing:
             raise TaskError(
-                f"CategoricalFeature.vocabulary has no values for {', '.join(missing)}; add a list for each"
+                f"CategoricalFeature.vocabulary has no values for {', '.join(missing)}, which CategoricalFeature.columns names; "
+                f"add a list for each"
             )
 
 
@@ -64,7 +68,7 @@ class TextFeature:
     """Text as padded tokens: `token_ids_BT` int64 (0 = padding) and `mask_BT` bool (True = a real token)."""
 
     column: str
-    tokenizer: str = BYTES_TOKENIZER
+    tokenizer: str | PurePath = BYTES_TOKENIZER
     """`bytes` (UTF-8 byte + 1), or the path (under the models root) of a `tokenizers` JSON file."""
     max_tokens: int = 256
     """Longer texts are cut to this many tokens."""
@@ -73,7 +77,7 @@ class TextFeature:
     kind: Literal["text"] = "text"
 
     def __post_init__(self) -> None:
-        _check_kind(self, "text")
+        check_fields(self)
         names((self.column,), "TextFeature.column")
         positive(self.max_tokens, "TextFeature.max_tokens")
 
@@ -98,11 +102,14 @@ class SequenceFeature:
     kind: Literal["sequence"] = "sequence"
 
     def __post_init__(self) -> None:
-        _check_kind(self, "sequence")
+        check_fields(self)
         names((self.column,), "SequenceFeature.column")
-        if self.dtype not in ("float32", "int64"):
-            raise TaskError(f"SequenceFeature.dtype={self.dtype!r}; float32 and int64 are supported")
         positive(self.max_length, "SequenceFeature.max_length")
+        whole = self.fill is None or (-(2**63) <= self.fill < 2**63 and self.fill == int(self.fill))
+        if self.dtype == "int64" and not whole:
+            raise TaskError(
+                f"SequenceFeature.fill={self.fill!r} is no int64, which SequenceFeature.dtype asks for; give a whole number"
+            )
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -129,18 +136,19 @@ class ImageFeature:
     kind: Literal["image"] = "image"
 
     def __post_init__(self) -> None:
-        _check_kind(self, "image")
+        check_fields(self)
         names((self.column,), "ImageFeature.column")
         positive(self.height, "ImageFeature.height")
         positive(self.width, "ImageFeature.width")
-        if self.channels not in (1, 3):
-            raise TaskError(f"ImageFeature.channels={self.channels!r}; 1 (grey) and 3 (RGB) are supported")
+        share(self.fill, "ImageFeature.fill")
         for field in ("mean", "std"):
             value = tuple(float(part) for part in getattr(self, field))
             if len(value) not in (1, self.channels):
                 raise TaskError(
                     f"ImageFeature.{field} has {len(value)} values; give 1 or {self.channels}, one a channel"
                 )
+            if not all(map(math.isfinite, value)):
+                raise TaskError(f"ImageFeature.{field}={value}; every value must be finite")
             object.__setattr__(self, field, value)
         if any(part <= 0 for part in self.std):
             raise TaskError(f"ImageFeature.std={tuple(self.std)}; every value must be above 0")
@@ -163,7 +171,7 @@ class CustomFeature:
     columns: Sequence[str]
     encoder: str
     """Import path, `package.module:Class`."""
-    arguments: Mapping[str, Any] | Sequence[Any] = ()
+    arguments: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()
     """Keyword arguments of the encoder."""
     sequences: bool = False
     """The encoder gives sequences of different lengths: `forward` gets `values_BT` (int64 of integers, else float32) and
@@ -171,19 +179,10 @@ class CustomFeature:
     kind: Literal["custom"] = "custom"
 
     def __post_init__(self) -> None:
-        _check_kind(self, "custom")
-        object.__setattr__(self, "columns", names(self.columns, "CustomFeature.columns"))
+        check_fields(self)
+        names(self.columns, "CustomFeature.columns")
         check_import_path(self.encoder, "CustomFeature.encoder")
-        object.__setattr__(self, "arguments", freeze(self.arguments))
-
-
-def _check_kind(feature: Any, kind: str) -> None:
-    # It is a field so that YAML can tell the groups apart.
-    if feature.kind != kind:
-        name = type(feature).__name__
-        raise TaskError(
-            f"{name}.kind={feature.kind!r}; it is always {kind!r}: leave it out, or use another group's class"
-        )
+        object.__setattr__(self, "arguments", freeze(self.arguments, "CustomFeature.arguments"))
 
 
 Feature = NumericFeature | CategoricalFeature | TextFeature | SequenceFeature | ImageFeature | CustomFeature
@@ -199,5 +198,5 @@ def feature_files(feature: Feature) -> tuple[str, ...]:
     if isinstance(feature, CategoricalFeature) and isinstance(feature.vocabulary, str):
         return (feature.vocabulary,)
     if isinstance(feature, TextFeature) and feature.tokenizer != BYTES_TOKENIZER:
-        return (feature.tokenizer,)
+        return (str(feature.tokenizer),)
     return ()

@@ -1,10 +1,11 @@
 """A user's own code around the model, named by import path or given as a function."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from sparktorch_assets.errors import TaskError
+from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.import_path import check_import_path, load_import_path
 
 Hook = str | Callable[..., Any]
@@ -26,12 +27,11 @@ class Hooks:
     batch_postprocessor: Hook | None = None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            hook = getattr(self, field.name)
+        check_fields(self)
+        for name in HOOKS:
+            hook = getattr(self, name)
             if isinstance(hook, str):
-                check_import_path(hook, f"Hooks.{field.name}")
-            elif hook is not None and not callable(hook):
-                raise TaskError(f"Hooks.{field.name}={hook!r} is neither an import path nor a function")
+                check_import_path(hook, f"Hooks.{name}")
 
     def load(self, field: str) -> Callable[..., Any] | None:
         """The hook's function, imported where it is named by path."""

@@ -3,14 +3,19 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Literal
 
 from sparktorch_assets.errors import TaskError, nearest
 from sparktorch_assets.tasks.column_names import clash, describe
+from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.ml_task import COLUMN_TYPES
-from sparktorch_assets.tasks.plain import Scalar, freeze, names
+from sparktorch_assets.tasks.plain import freeze, names, share
 
-SOURCE_TYPES = (*(name for name in COLUMN_TYPES if name != "list<float>"), "short", "byte", "date", "timestamp")
+SOURCE_TYPES = (*COLUMN_TYPES, "list<long>", "list<string>", "short", "byte", "date", "timestamp")
+
+Option = str | int | float | bool
+"""A value of a reader option: Spark takes its text, and would take None for the text `None`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,12 +24,12 @@ class InputTable:
 
     name: str
     """Lower-case letters, digits and `_`: it becomes the asset's and the table's name."""
-    source: Sequence[str]
-    """Paths, folders or glob patterns; relative ones start at the project's root."""
+    source: str | PurePath | Sequence[str | PurePath]
+    """A path, folder or glob pattern, or a list of them; relative ones start at the project's root."""
     format: Literal["csv", "json", "parquet"]
     columns: Mapping[str, str] | tuple[tuple[str, str], ...]
-    """Column -> type, in the table's order."""
-    options: Mapping[str, Scalar] | Sequence[tuple[str, Scalar]] = field(default=(), repr=False)
+    """Column -> type, in the table's order. Lists (`list<float>`, `list<long>`, `list<string>`) stand in JSON and Parquet."""
+    options: Mapping[str, Option] | Sequence[tuple[str, Option]] = field(default=(), repr=False)
     """Spark's reader options, for instance `{header: true, nullValue: NA}`. They may hold a secret, and are not shown."""
     max_rejected_share: float = 0.01
     """Above this share of malformed rows the table is not refreshed. Malformed rows go to a table of their own."""
@@ -34,28 +39,36 @@ class InputTable:
     description: str = ""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+        check_fields(self)
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
             raise TaskError(f"InputTable.name={self.name!r}; use lower-case letters, digits and _, a letter first")
         where = f"InputTable {self.name!r}"
-        source = (self.source,) if isinstance(self.source, str) else self.source
-        object.__setattr__(self, "source", names(source, f"{where}: source"))
-        if self.format not in ("csv", "json", "parquet"):
-            raise TaskError(f"{where}: format={self.format!r}; {nearest(str(self.format), ('csv', 'json', 'parquet'))}")
-        pairs = self.columns.items() if isinstance(self.columns, Mapping) else self.columns
-        object.__setattr__(
-            self, "columns", tuple((name, kind) for name, kind in pairs)
-        )  # the table's order: not sorted
+        if isinstance(self.source, str):
+            object.__setattr__(self, "source", (self.source,))
+        names(self.patterns, f"{where}: source")
+        if isinstance(self.columns, Mapping):
+            object.__setattr__(self, "columns", tuple(self.columns.items()))  # the table's order: not sorted
         names([name for name, _ in self.typed_columns], f"{where}: columns")
         pair = clash(name for name, _ in self.typed_columns)
         if pair:
             raise TaskError(f"{where}: columns names {describe(pair)}; a table cannot tell them apart. Rename one")
         for column, kind in self.typed_columns:
             if kind not in SOURCE_TYPES:
-                raise TaskError(f"{where}: column {column!r} has type {kind!r}; {nearest(str(kind), SOURCE_TYPES)}")
-        object.__setattr__(self, "options", freeze(self.options))
+                raise TaskError(f"{where}: columns gives {column!r} the type {kind!r}; {nearest(kind, SOURCE_TYPES)}")
+            if self.format == "csv" and kind.startswith("list<"):
+                raise TaskError(
+                    f"{where}: columns gives {column!r} the type {kind!r}, which CSV files cannot hold; write the files as JSON "
+                    f"or Parquet, or read the column as a string and split it in a hook"
+                )
+        object.__setattr__(self, "options", freeze(self.options, f"{where}: options"))
         for limit in ("max_rejected_share", "max_vanished_share"):
-            if not 0 <= getattr(self, limit) <= 1:
-                raise TaskError(f"{where}: {limit}={getattr(self, limit)!r} must lie in [0, 1]")
+            share(getattr(self, limit), f"{where}: {limit}")
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """`source` in its frozen form: one path, folder or pattern, or several."""
+        assert isinstance(self.source, tuple)
+        return self.source
 
     @property
     def typed_columns(self) -> tuple[tuple[str, str], ...]:

@@ -14,9 +14,10 @@ from sparktorch_assets.tasks.batch_policy import BatchPolicy
 from sparktorch_assets.tasks.column_names import clash, describe
 from sparktorch_assets.tasks.execution import Execution
 from sparktorch_assets.tasks.features import Feature, feature_files
+from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.hooks import Hooks
 from sparktorch_assets.tasks.model_spec import ModelSpec
-from sparktorch_assets.tasks.plain import freeze, names, texts
+from sparktorch_assets.tasks.plain import freeze, names, share, texts
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.row_test import row_tests
 
@@ -24,6 +25,12 @@ Extra = Literal["scores", "embedding"]
 
 COLUMN_TYPES = ("string", "boolean", "int", "long", "float", "double", "binary", "list<float>")
 """The types that output columns can have; rooms translate them to Arrow's, Spark's and Delta's."""
+
+ONE_LABEL = (
+    "is a single class, which softmax gives to every row with confidence 1. Name both classes, such as ['no', 'yes']: a single "
+    "logit is then the second one's, or the network returns two"
+)
+"""What is wrong with one label for a network, and the way out."""
 
 _NUMERIC = re.compile(r"(u?int\d+|float|halffloat|double|bool|decimal\d+\(.*\))$")
 _TEXT = ("string", "large_string", "string_view")
@@ -36,6 +43,9 @@ class OutputColumn:
 
     name: str
     type: str
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,30 +91,28 @@ class MlTask:
     description: str = ""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+        check_fields(self)
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
             raise TaskError(
                 f"MlTask.name={self.name!r}; use lower-case letters, digits and _, beginning with a letter: it becomes "
                 f"an asset key and a folder name"
             )
         where = f"MlTask {self.name!r}"
-        if not isinstance(self.input, str) or not re.fullmatch(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*", self.input):
+        if not re.fullmatch(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*", self.input):
             raise TaskError(f"{where}: input={self.input!r} is not an asset key such as 'flights' or 'predictions/x'")
-        for name in ("features", "where"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.features and self.model.factory is None:
             raise TaskError(f"{where}: features is empty; declare at least one group (numeric, categorical, text ...)")
-        object.__setattr__(self, "labels", names(self.labels, f"{where}: labels"))
-        if self.keep_columns is not None:
-            object.__setattr__(self, "keep_columns", names(self.keep_columns, f"{where}: keep_columns", empty=True))
-        object.__setattr__(self, "extras", names(self.extras, f"{where}: extras", empty=True))
-        unknown = sorted(set(self.extras) - {"scores", "embedding"})
-        if unknown:
-            raise TaskError(f"{where}: extras names {unknown[0]!r}; {nearest(unknown[0], ('scores', 'embedding'))}")
-        object.__setattr__(self, "extra_columns", freeze(self.extra_columns))
+        names(self.labels, f"{where}: labels")
+        # A factory's model object may have one class, and brings its own confidence; its networks are refused by their logits.
+        if len(self.labels) == 1 and self.model.factory is None:
+            raise TaskError(f"{where}: labels={list(self.labels)!r} {ONE_LABEL}")
+        names(self.keep_columns or (), f"{where}: keep_columns", empty=True)
+        names(self.extras, f"{where}: extras", empty=True)
+        object.__setattr__(self, "extra_columns", freeze(self.extra_columns, f"{where}: extra_columns"))
         for column, column_type in self.typed_extra_columns:
             if column_type not in COLUMN_TYPES:
                 raise TaskError(
-                    f"{where}: extra column {column!r} has type {column_type!r}; {nearest(str(column_type), COLUMN_TYPES)}"
+                    f"{where}: extra_columns gives {column!r} the type {column_type!r}; {nearest(column_type, COLUMN_TYPES)}"
                 )
         if self.extra_columns and not (self.hooks.postprocesses or self.hooks.preprocesses):
             raise TaskError(f"{where}: extra_columns are declared, but no hook is there to fill them")
@@ -117,13 +125,12 @@ class MlTask:
             if pair:
                 raise TaskError(f"{where}: {what} {describe(pair)}; a table cannot tell them apart. Rename or drop one")
         self._check_limits(where)
-        if self.cron is not None and len(str(self.cron).split()) != 5:
+        if self.cron is not None and len(self.cron.split()) != 5:
             raise TaskError(f"{where}: cron={self.cron!r} does not have cron's five fields, such as '0 3 * * *'")
 
     def _check_limits(self, where: str) -> None:
-        for share in ("max_failed_share", "max_dropped_share"):
-            if not 0 <= getattr(self, share) <= 1:
-                raise TaskError(f"{where}: {share}={getattr(self, share)!r} must lie in [0, 1]")
+        for limit in ("max_failed_share", "max_dropped_share"):
+            share(getattr(self, limit), f"{where}: {limit}")
         for count in ("max_failed_rows", "preview_rows"):
             if (getattr(self, count) or 0) < 0:
                 raise TaskError(f"{where}: {count}={getattr(self, count)!r} must not be below 0")
@@ -143,7 +150,8 @@ class MlTask:
     def files(self) -> tuple[str, ...]:
         """The files and folders under the models root that the task names; the weights come first."""
         listed = (*((self.model.weights,) if self.model.weights else ()), *self.model.files)
-        return tuple(dict.fromkeys((*listed, *(path for feature in self.features for path in feature_files(feature)))))
+        of_features = (path for feature in self.features for path in feature_files(feature))
+        return tuple(dict.fromkeys(map(str, (*listed, *of_features))))
 
     @property
     def argument_texts(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from sparktorch_assets.errors import TaskError
+from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.import_path import check_import_path
 from sparktorch_assets.tasks.plain import freeze, names
 
@@ -35,18 +36,18 @@ _CODE = {
 class ModelSpec:
     """One model. Give `weights` (a file), or `factory` (code that builds the model, with or without a file)."""
 
-    weights: str | None = None
+    weights: str | PurePath | None = None
     """Path of the weights file, absolute or under the models root. With a `factory` it may be a folder."""
     format: ModelFormat | None = None
     """How to read the file; `None` infers it from the suffix (`.pt`, `.pth`, `.bin`: a state dict)."""
     architecture: str | None = None
     """Import path of what builds the `torch.nn.Module` that a state dict fills."""
-    arguments: Mapping[str, Any] | Sequence[Any] = ()
+    arguments: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()
     """Keyword arguments of the architecture or the factory."""
     factory: str | None = None
     """Import path of a callable `(weights_path, device, **arguments)` that returns a `torch.nn.Module`, or any object
     with `predict(rows)`."""
-    files: Sequence[str] = ()
+    files: Sequence[str | PurePath] = ()
     """Further files or folders under the models root that the factory or the architecture reads: their contents count in
     the model's digest, so that a change of one scores the table again."""
     sha256: str | None = None
@@ -57,7 +58,11 @@ class ModelSpec:
     their content. For files that you made yourself, or whose maker you trust."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "arguments", freeze(self.arguments))
+        check_fields(self)
+        object.__setattr__(self, "arguments", freeze(self.arguments, "ModelSpec.arguments"))
+        names(map(str, self.files), "ModelSpec.files", empty=True)
+        if self.weights is not None:
+            names((str(self.weights),), "ModelSpec.weights")
         if self.factory is not None:
             check_import_path(self.factory, "ModelSpec.factory")
             if self.format not in (None, "factory"):
@@ -65,6 +70,11 @@ class ModelSpec:
             object.__setattr__(self, "format", "factory")
         elif self.weights is None:
             raise TaskError("ModelSpec names neither weights nor factory; give the weights file's path")
+        elif self.format == "factory":
+            raise TaskError(
+                "ModelSpec.format='factory' opens weights by code of yours, and no factory is named; set ModelSpec.factory to "
+                "its import path, or leave the format out"
+            )
         if self.format is None:
             suffix = PurePath(self.weights or "").suffix
             if suffix not in _BY_SUFFIX:
@@ -84,7 +94,6 @@ class ModelSpec:
             raise TaskError(f"ModelSpec.sha256={self.sha256!r} is not 64 lower-case hexadecimal digits")
         if self.sha256 is not None and self.weights is None:
             raise TaskError("ModelSpec.sha256 is the digest of the weights, and no weights are named; drop it")
-        object.__setattr__(self, "files", names(self.files, "ModelSpec.files", empty=True))
 
     @property
     def code_in_weights(self) -> str | None:

@@ -1,5 +1,7 @@
-"""Frozen forms of what declarations arrive in: lists become tuples, mappings become sorted tuples of pairs."""
+"""What declarations of all kinds hold: frozen mappings, names, and numbers within limits. See `field_types` for their
+types."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
@@ -10,25 +12,27 @@ from sparktorch_assets.tasks.plain_state import inside
 Scalar = str | int | float | bool | None
 
 
-def freeze(value: Any) -> Any:
-    """`value` with every list turned into a tuple, and a mapping into a tuple of (key, value) pairs, sorted by key.
+def freeze(value: Mapping[str, Any] | Iterable[tuple[str, Any]], field: str) -> tuple[tuple[str, Any], ...]:
+    """A mapping as a tuple of (key, value) pairs, sorted by key, with every list inside turned into a tuple; pairs keep
+    their order.
 
     Raises:
-        TaskError: a mapping stands inside another value, where a tuple of pairs could not be told from a list.
+        TaskError: a key is empty or repeats, or a mapping stands inside another value, where a tuple of pairs could not be
+            told from a list.
 
-    >>> freeze({"b": [1, 2], "a": 3})
+    >>> freeze({"b": [1, 2], "a": 3}, "arguments")
     (('a', 3), ('b', (1, 2)))
     """
-    if isinstance(value, Mapping):
-        return tuple((str(key), _freeze_value(value[key])) for key in sorted(value, key=str))
-    return _freeze_value(value)
+    pairs = sorted(value.items(), key=lambda pair: pair[0]) if isinstance(value, Mapping) else list(value)
+    names((key for key, _ in pairs), field, empty=True)
+    return tuple((key, _freeze_value(item, f"{field}[{key!r}]")) for key, item in pairs)
 
 
-def _freeze_value(value: Any) -> Any:
+def _freeze_value(value: Any, field: str) -> Any:
     if isinstance(value, Mapping):
-        raise TaskError(f"a mapping inside a value ({dict(value)!r}) is not supported; give its entries one by one")
+        raise TaskError(f"{field} holds a mapping inside a value, which is not supported; give its entries one by one")
     if isinstance(value, list | tuple):
-        return tuple(_freeze_value(item) for item in value)
+        return tuple(_freeze_value(item, field) for item in value)
     return value
 
 
@@ -50,27 +54,25 @@ def _texts_in(value: Any) -> Iterator[str]:
             yield from _texts_in(item)
 
 
-def names(value: Iterable[str], field: str, *, empty: bool = False) -> tuple[str, ...]:
-    """`value` as a tuple of distinct, non-empty strings.
-
-    Raises:
-        TaskError: a bare string was given (a common slip: `columns="a"`), or a name is not a string or repeats.
-    """
-    if isinstance(value, str):
-        raise TaskError(f"{field}={value!r} is a single string; write a list of names: [{value!r}]")
+def names(value: Iterable[str], field: str, *, empty: bool = False) -> None:
+    """Raise TaskError where a name is empty or repeats or, unless `empty`, where there is none."""
     found = tuple(value)
-    for name in found:
-        if not isinstance(name, str) or not name:
-            raise TaskError(f"{field} holds {name!r}; every name must be a non-empty string (quote it in YAML)")
+    if "" in found:
+        raise TaskError(f"{field} holds an empty string; name something, or leave it out")
     repeated = sorted({name for name in found if found.count(name) > 1}) if len(set(found)) < len(found) else []
     if repeated:
         raise TaskError(f"{field} names {', '.join(map(repr, repeated))} more than once; drop the repetition")
     if not found and not empty:
         raise TaskError(f"{field} is empty; name at least one")
-    return found
 
 
-def positive(value: float, field: str) -> None:
-    """Raise TaskError unless `value` is a number above zero."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+def positive(value: float | None, field: str) -> None:
+    """Raise TaskError where `value` is not above zero, or is infinite. `None` sets no limit."""
+    if value is not None and not 0 < value < math.inf:
         raise TaskError(f"{field}={value!r} must be a number above 0")
+
+
+def share(value: float | None, field: str) -> None:
+    """Raise TaskError where `value` does not lie in [0, 1]. `None` sets no limit."""
+    if value is not None and not 0 <= value <= 1:
+        raise TaskError(f"{field}={value!r} must lie in [0, 1]")

@@ -11,10 +11,10 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from sparktorch_assets.errors import TaskError
-from sparktorch_assets.tasks.plain import freeze, names
+from sparktorch_assets.tasks.field_types import check_fields
+from sparktorch_assets.tasks.plain import names
 
 Operator = Literal["==", "!=", "<", "<=", ">", ">=", "in", "not in"]
-_OPERATORS = ("==", "!=", "<", "<=", ">", ">=", "in", "not in")
 
 Comparable = str | int | float | bool | dt.date | dt.datetime | Decimal | bytes
 _TYPES = (str, int, float, bool, dt.date, dt.datetime, Decimal, bytes)
@@ -33,10 +33,8 @@ class RowFilter:
     value: Comparable | Sequence[Any] | None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         names((self.column,), "RowFilter.column")
-        object.__setattr__(self, "value", freeze(self.value))
-        if self.op not in _OPERATORS:
-            raise TaskError(f"RowFilter.op={self.op!r}; choose one of {', '.join(_OPERATORS)}")
         if self.op in ("in", "not in") and not isinstance(self.value, tuple):
             raise TaskError(f"RowFilter on {self.column!r}: {self.op!r} needs a list of values, found {self.value!r}")
         if self.op not in ("in", "not in") and (isinstance(self.value, tuple) or self.value is None):

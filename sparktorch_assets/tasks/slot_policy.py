@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from sparktorch_assets.errors import TaskError
+from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.plain import positive
 
 DevicePolicy = Literal["auto", "cpu", "cuda"]
@@ -27,17 +28,16 @@ class SlotPolicy:
 
     def __post_init__(self) -> None:
         check_device(self.device, "SlotPolicy.device")
-        positive(self.models_per_gpu, "SlotPolicy.models_per_gpu")
-        for field in ("workers", "slots"):
-            if getattr(self, field) is not None:
-                positive(getattr(self, field), f"SlotPolicy.{field}")
+        check_fields(self)
+        for field in ("models_per_gpu", "workers", "slots"):
+            positive(getattr(self, field), f"SlotPolicy.{field}")
         if self.gpus_per_worker is not None and self.gpus_per_worker < 0:
             raise TaskError(f"SlotPolicy.gpus_per_worker={self.gpus_per_worker}; a count cannot be below 0")
 
 
 def check_device(device: object, field: str) -> None:
     """Raise TaskError unless `device` is a DevicePolicy."""
-    if device not in ("auto", "cpu", "cuda"):
+    if not isinstance(device, str) or device not in ("auto", "cpu", "cuda"):
         raise TaskError(f"{field}={device!r}; choose auto, cpu or cuda")
 
 

@@ -294,6 +294,18 @@ def test_comments_and_the_order_of_keys_change_no_version(sandbox: DefsFolderSan
         ('op: ">"', "op: bigger", r"'=='.*'!='", 17),
         ("input: events", "input: events\n  cron: daily", r"cron='daily' does not have cron's five fields", 5),
         ("input: events", "input: events\n  hooks: {row_preprocessor: clean}", r"'clean' is not an import path", 5),
+        ("input: events", "input: events\n  batch: {batchsize: 3}", r"batch\.batchsize.*\n.*Unexpected keyword", 5),
+        ("input: events", "input: events\n  execution: {precison: bf16}", r"precison.*\n.*Unexpected keyword", 5),
+        (
+            "input: events",
+            "input: events\n  hooks: {row_preprocesor: 'json:loads'}",
+            r"row_preprocesor.*\n.*Unexpected keyword",
+            5,
+        ),
+        ("    weights:", "    weigths: x\n    weights:", r"model\.weigths.*\n.*Unexpected keyword", 6),
+        ('{column: a, op: ">"', '{colum: a, column: a, op: ">"', r"where\.0\.colum .*\n.*Unexpected keyword", 17),
+        ('labels: ["0", "1"]', 'labels: ["0"]', r"MlTask 'churn': labels=\['0'\] is a single class", 15),
+        ("{c: [x, y]}", "{c: xyz}", r"CategoricalFeature.vocabulary\['c'\]='xyz' \(str\); expected a list", 12),
     ],
 )
 def test_a_wrong_value_is_named_with_its_line(sandbox: DefsFolderSandbox, old: str, new: str, message: str, line: int):
@@ -302,6 +314,20 @@ def test_a_wrong_value_is_named_with_its_line(sandbox: DefsFolderSandbox, old: s
     assert re.search(message, text), text
     found = [int(number) for number in re.findall(r"churn/defs\.yaml:(\d+)", text)]
     assert any(abs(number - line) <= 1 for number in found), text
+
+
+def test_a_misspelt_field_of_an_input_table_is_named_with_its_line(sandbox: DefsFolderSandbox):
+    text = problem(sandbox, TABLE + "  max_rejectd_share: 0.5\n")
+    assert re.search(r"max_rejectd_share.*\n.*Extra inputs are not permitted", text), text
+    assert "churn/defs.yaml:7" in text
+
+
+def test_vocabulary_entries_keep_their_types(sandbox: DefsFolderSandbox):
+    """A column of numbers or booleans has such values in its vocabulary."""
+    feature = load(sandbox, TASK.replace("{c: [x, y]}", '{c: [1, "1", true, 1.5]}')).features[1]
+    assert isinstance(feature, CategoricalFeature)
+    ((_, values),) = feature.vocabulary
+    assert [(type(value), value) for value in values] == [(int, 1), (str, "1"), (bool, True), (float, 1.5)]
 
 
 def test_a_hook_that_cannot_be_found_is_named_at_load(sandbox: DefsFolderSandbox):

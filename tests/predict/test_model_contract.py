@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.local import LocalPredictor
 from sparktorch_assets.predict.partition import predict_map
@@ -159,6 +160,29 @@ def test_a_network_may_return_logits_in_each_promised_form(form, loader):
     assert [row["confidence"] for row in rows] == pytest.approx([share[0].item(), 1 - share[1].item()])
     if "embedding" in task.extras:
         assert [row["embedding"] for row in rows] == [[10.0], [-20.0]]
+
+
+class Constant:
+    """A model object of a user's own."""
+
+    def predict(self, rows):
+        return [{**row, "predicted_class": "only", "confidence": 0.25} for row in rows]
+
+
+def constant(_weights, _device):
+    return Constant()
+
+
+@pytest.mark.promise("M22")
+@pytest.mark.parametrize("form", ["one", "flat", "pair"])
+def test_one_label_is_refused_of_a_network_and_not_of_a_model_object(form, loader):
+    """Softmax over one logit is 1 whatever the row holds; an object brings a confidence of its own."""
+    one = dataclasses.replace(TASK, features=[NumericFeature(columns=["x"])], labels=["only"])
+    network = dataclasses.replace(one, model=ModelSpec(factory="test_model_contract:gives", arguments={"form": form}))
+    with pytest.raises(ModelError, match=r"labels=\['only'\] is a single class.*Name both classes"):
+        predicted(network, loader)
+    model_object = dataclasses.replace(one, model=ModelSpec(factory="test_model_contract:constant"))
+    assert [row["confidence"] for row in predicted(model_object, loader)] == [0.25, 0.25]
 
 
 class Doubles(ModelLoader):

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import gzip
+import json
 import shutil
 from pathlib import Path
 
@@ -242,6 +243,47 @@ def test_parquet(spark, folder, refresh):
     assert refresh(never, table).changed is False
 
 
+LISTS = {"id": "int", "v": "list<float>", "n": "list<long>", "s": "list<string>"}
+LIST_ROWS = [
+    {"id": 1, "v": [1.0, 2.5], "n": [2**53 + 1], "s": ["ü", ""]},
+    {"id": 2, "v": [], "n": [], "s": []},
+    {"id": 3, "v": None, "n": None, "s": None},
+    {"id": 4, "v": [None, 0.5], "n": [None, 3], "s": [None]},
+]
+
+
+def test_lists_from_json(spark, folder, refresh):
+    """Nulls, empty lists and nulls inside stay apart; a list of another type, or no list at all, is malformed."""
+    bad = ['{"id": 5, "v": ["x"]}', '{"id": 6, "v": 1.5}', '{"id": 7, "n": [1.5]}']
+    good = [json.dumps(row) for row in LIST_ROWS]
+    (folder / "in" / "a.jsonl").write_text("\n".join(good + bad) + "\n")
+    table = csv_table(source="in", format="json", options=(), columns=LISTS, max_rejected_share=0.5)
+    report = refresh(spark, table)
+    assert rows_of(report) == LIST_ROWS
+    assert [record for _, record in rejected_of(report)] == sorted(bad)
+    assert refresh(never, table).changed is False
+
+
+def test_lists_from_parquet(spark, folder, refresh):
+    """Narrower items widen; without rows, the table has the same types."""
+    table = csv_table(source="in", format="parquet", options=(), columns=LISTS)
+    narrow = [{**row, "n": row["n"] and [7]} for row in LIST_ROWS]
+    kinds = pa.schema(
+        [
+            ("id", pa.int32()),
+            ("v", pa.list_(pa.float32())),
+            ("n", pa.large_list(pa.int32())),
+            ("s", pa.list_(pa.string())),
+        ]
+    )
+    pq.write_table(pa.Table.from_pylist([], kinds), folder / "in" / "a.parquet")
+    empty = DeltaTable(refresh(spark, table).uri).schema()
+    pq.write_table(pa.Table.from_pylist(narrow, kinds), folder / "in" / "b.parquet")
+    report = refresh(spark, table)
+    assert rows_of(report) == narrow
+    assert DeltaTable(report.uri).schema() == empty
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -264,13 +306,15 @@ def test_a_wrong_header_is_named(folder, refresh, content, message):
     ("columns", "message"),
     [
         ({"x": "double"}, r"column 'x' of .*a\.parquet has type string, but is declared as double"),
-        ({"y": "double"}, r"a\.parquet has no column 'y'; .*Known: id, x"),
+        ({"y": "double"}, r"a\.parquet has no column 'y'; .*Known: id, v, x"),
         ({"id": "int"}, "has type int64, but is declared as int"),
+        ({"v": "list<float>"}, "has type list<element: double>, but is declared as list<float>"),
+        ({"v": "double"}, "has type list<element: double>, but is declared as double"),
     ],
 )
 def test_wrong_parquet_types_are_named(folder, refresh, columns, message):
     """Both types, from the footer alone."""
-    pq.write_table(pa.table({"id": [1], "x": ["a"]}), folder / "in" / "a.parquet")
+    pq.write_table(pa.table({"id": [1], "x": ["a"], "v": [[0.5]]}), folder / "in" / "a.parquet")
     with pytest.raises(InputSchemaError, match=message):
         refresh(never, csv_table(source=["in/*.parquet"], format="parquet", options=(), columns=columns))
 
