@@ -70,7 +70,7 @@ class Templates:
 
     def _render(self, value: Any, context: ResolutionContext, *, environment_only: bool) -> Any:
         if isinstance(value, str):
-            if not _is_template(value, environment_only=environment_only):
+            if not _is_rendered(value, environment_only=environment_only):
                 return value
             try:
                 rendered = context.resolve_value(value)
@@ -116,8 +116,13 @@ class _Environment(EnvScope):
         return value
 
 
-def _is_template(text: str, *, environment_only: bool) -> bool:
-    if "{{" not in text:
+def is_template(value: Any) -> bool:
+    """Whether it is a text with a template in it."""
+    return isinstance(value, str) and "{{" in value
+
+
+def _is_rendered(text: str, *, environment_only: bool) -> bool:
+    if not is_template(text):
         return False
     # Jinja renders a name that it does not know as nothing, without a word: leave those for later.
     return not environment_only or jinja2.meta.find_undeclared_variables(jinja2.Environment().parse(text)) <= {"env"}  # noqa: S701  (no HTML)

@@ -7,7 +7,7 @@ defaults to the folder's, and templates: of the environment (`{{ env.WEIGHTS }}`
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self, TypeVar, get_args, get_type_hints
 
 import dagster as dg
@@ -26,7 +26,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticOmit, core_schema
 
 from sparktorch_assets.errors import TaskError
-from sparktorch_assets.orchestration.templates import TemplateError, Templates
+from sparktorch_assets.orchestration.templates import TemplateError, Templates, is_template
 from sparktorch_assets.tasks import Feature
 
 Declaration = TypeVar("Declaration")
@@ -34,6 +34,11 @@ Declaration = TypeVar("Declaration")
 _RENDERED: Mapping[str, Any] = {"rendered": True}
 """The validation context of values whose templates are rendered already."""
 _KNOWN_ERRORS = frozenset(get_args(core_schema.ErrorType))
+
+_PLAIN: Mapping[type, Any] = {bool: "bool_type", int: "int_type", float: "float_type", str: "string_type"}
+"""Plain types, and pydantic's name of the error that a value is of another."""
+_SAME = frozenset([*((kind, kind) for kind in _PLAIN), (int, float)])
+"""What was written and what it may become."""
 
 _IN_YAML: Mapping[str, Any] = {"features": Sequence[Annotated[Feature, Field(discriminator="kind")]]}
 """Types that say more than the dataclass's own: pydantic then checks a feature against the kind it names, not all."""
@@ -75,6 +80,10 @@ class Attributes(dg.Model):
             raise ValidationError.from_exception_data(
                 error.title, [_plain_error(item, templates) for item in error.errors()]
             ) from None
+        if info.context is not _RENDERED:
+            converted = list(_conversions(value, validated))
+            if converted:
+                raise ValidationError.from_exception_data(cls.__name__, converted)
         validated._given = value  # noqa: SLF001  (our own)
         return validated
 
@@ -119,6 +128,24 @@ def declare(declaration: type[Declaration], attributes: BaseModel, context: dg.C
         message = templates.hide(str(error))
         # Without the error itself: its message and its input show what templates gave.
         raise dg.DagsterInvalidDefinitionError(f"{_position(message, attributes, context)}: {message}") from None
+
+
+def _conversions(given: Any, found: Any, *loc: str | int) -> Iterator[InitErrorDetails]:
+    """An error for each value that pydantic made another type of: `yes` where a number is meant is 1 to it, and `"5"` is 5. What
+    a template gives may be converted, since the environment holds text alone."""
+    if isinstance(given, Mapping):
+        for key, item in given.items():
+            yield from _conversions(item, getattr(found, key, None), *loc, key)
+    elif isinstance(given, list) and isinstance(found, list | tuple) and len(given) == len(found):
+        for place, (item, became) in enumerate(zip(given, found, strict=True)):
+            yield from _conversions(item, became, *loc, place)
+    elif (
+        type(given) in _PLAIN
+        and type(found) in _PLAIN
+        and not is_template(given)
+        and (type(given), type(found)) not in _SAME
+    ):
+        yield InitErrorDetails(type=_PLAIN[type(found)], loc=loc, input=given)
 
 
 def _plain_error(error: ErrorDetails, templates: Templates) -> InitErrorDetails:

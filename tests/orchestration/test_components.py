@@ -186,6 +186,58 @@ def test_no_nested_text_is_rendered_twice(
     assert not canary.exists()
 
 
+PLAIN = ["yes", "5", '"5"', "1.0", "1.5", '"1.5"', "text", "0x10", "null"]
+EXACT = {
+    "max_failed_rows": {"5": 5, "0x10": 16, "null": None},
+    "preview_rows": {"5": 5, "0x10": 16},
+    "max_failed_share": {"1.0": 1.0},
+    "output_prefix": {'"5"': "5", "text": "text", '"1.5"': "1.5"},
+    "model.trust_code": {"yes": True},
+    "batch.batch_size": {"5": 5, "0x10": 16, "null": None},
+    "batch.batch_timeout_s": {"5": 5.0, "0x10": 16.0, "1.0": 1.0, "1.5": 1.5, "null": None},
+    "batch.deduplicate": {"yes": True},
+}
+"""Field -> what may be written there, and what it then is."""
+
+
+@pytest.mark.parametrize("written", PLAIN)
+@pytest.mark.parametrize("field", EXACT)
+def test_numbers_are_numbers_and_texts_are_texts(sandbox: DefsFolderSandbox, field: str, written: str):
+    """A value of another type is not made one: YAML reads `yes` as true, which pydantic would take for 1."""
+    outer, _, inner = field.partition(".")
+    if not inner:
+        text = TASK + f"  {field}: {written}\n"
+    elif outer == "model":
+        text = TASK.replace("  model:\n", f"  model:\n    {inner}: {written}\n")
+    else:
+        text = TASK + f"  {outer}: {{{inner}: {written}}}\n"
+    if written not in EXACT[field]:
+        assert re.search(rf"attributes\.{field}.* at .*defs\.yaml:\d+|{inner or field}=", problem(sandbox, text))
+        return
+    found = load(sandbox, text)
+    value = getattr(getattr(found, outer), inner) if inner else getattr(found, outer)
+    assert (type(value), value) == (type(EXACT[field][written]), EXACT[field][written])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("max_failed_rows", "5", 5),
+        ("max_failed_share", "0.25", 0.25),
+        ("batch", "{batch_size: VALUE}", 5),
+        ("model", "{weights: a.safetensors, architecture: 'torch.nn:Linear', trust_code: VALUE}", True),
+    ],
+)
+def test_the_environment_holds_text_and_may_stand_for_numbers(
+    sandbox: DefsFolderSandbox, monkeypatch: pytest.MonkeyPatch, field: str, value: str, expected: object
+):
+    monkeypatch.setenv("GIVEN", "true" if expected is True else str(expected))
+    written = value.replace("VALUE", '"{{ env.GIVEN }}"') if "VALUE" in value else '"{{ env.GIVEN }}"'
+    found = getattr(load(sandbox, _templated(TASK, field, written)), field)
+    found = {"batch": lambda: found.batch_size, "model": lambda: found.trust_code}.get(field, lambda: found)()
+    assert (type(found), found) == (type(expected), expected)
+
+
 @pytest.mark.parametrize(
     "template", ["{{ env.UNSET }}", "a {{ env.UNSET }}", "{{ env('UNSET') }}", "{{ env.UNSET + '' }}"]
 )
