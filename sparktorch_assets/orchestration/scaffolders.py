@@ -1,5 +1,8 @@
 """What `dg scaffold defs` writes: a commented skeleton that loads as it is, and the project's runtime once."""
 
+import contextlib
+import keyword
+import re
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +87,21 @@ class _Skeleton(dg.Scaffolder[Any]):
         """Write the files.
 
         Raises:
-            ValueError: Python was asked for; the way there is a function.
+            ValueError: Python was asked for, where the way is a function; or a component of this name would not load.
         """
         if request.scaffold_format != "yaml":
             raise ValueError(
                 "sparktorch_assets scaffolds YAML. In Python, call sparktorch_assets.build_prediction_definitions([MlTask(...)])"
             )
         name = (request.target_path.parent if request.append else request.target_path).name
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+            if not request.append:
+                with contextlib.suppress(OSError):
+                    request.target_path.rmdir()  # Dagster has made it, and could not load it
+            raise ValueError(
+                f"{name!r} would be the name of an asset, a table and a Python module; use lower-case letters, digits and _, a "
+                f"letter first, and no word of Python's own"
+            )
         text = self.skeleton.format(type_name=request.type_name, name=name)
         if request.append:
             with request.target_path.open("a", encoding="utf-8") as file:

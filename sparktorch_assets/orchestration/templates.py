@@ -72,6 +72,14 @@ class Templates:
         if isinstance(value, str):
             if not _is_rendered(value, environment_only=environment_only):
                 return value
+            unknown = _names_in(value) - set(context.scope)
+            if unknown:  # Jinja renders them as nothing, without a word
+                raise TemplateError(
+                    f"template {value!r} uses {', '.join(sorted(unknown))}, which nothing defines; known here: "
+                    f"{', '.join(sorted(context.scope))}",
+                    context.path,
+                    value,
+                )
             try:
                 rendered = context.resolve_value(value)
             except ResolutionException as error:
@@ -124,5 +132,11 @@ def is_template(value: Any) -> bool:
 def _is_rendered(text: str, *, environment_only: bool) -> bool:
     if not is_template(text):
         return False
-    # Jinja renders a name that it does not know as nothing, without a word: leave those for later.
-    return not environment_only or jinja2.meta.find_undeclared_variables(jinja2.Environment().parse(text)) <= {"env"}  # noqa: S701  (no HTML)
+    return not environment_only or _names_in(text) <= {"env"}
+
+
+def _names_in(template: str) -> set[str]:
+    try:
+        return set(jinja2.meta.find_undeclared_variables(jinja2.Environment().parse(template)))  # noqa: S701  (no HTML)
+    except jinja2.TemplateSyntaxError:
+        return set()  # rendering it says what is wrong

@@ -8,6 +8,7 @@ defaults to the folder's, and templates: of the environment (`{{ env.WEIGHTS }}`
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_args, get_type_hints
 
 import dagster as dg
@@ -27,6 +28,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticOmit, core_sch
 
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.orchestration.templates import TemplateError, Templates, is_template
+from sparktorch_assets.orchestration.yaml_file import check_yaml_file
 from sparktorch_assets.tasks import Feature
 
 Declaration = TypeVar("Declaration")
@@ -112,9 +114,13 @@ def declare(declaration: type[Declaration], attributes: BaseModel, context: dg.C
 
     Raises:
         dg.DagsterInvalidDefinitionError: its fields do not fit together; the message begins with the file and line.
+        TaskError: the file says something that its parser swallowed; see `check_yaml_file`.
     """
     resolution = context.resolution_context.at_path("attributes")
     assert isinstance(attributes, Attributes)
+    tree = context.resolution_context.source_position_tree
+    if tree is not None:
+        check_yaml_file(Path(tree.position.filename))
     templates = Templates(resolution)
     try:
         given = attributes._given  # noqa: SLF001  (our own)

@@ -418,6 +418,55 @@ def test_an_input_table_keeps_the_order_of_its_columns(sandbox: DefsFolderSandbo
         assert [spec.key for asset in definitions.assets for spec in asset.specs] == [dg.AssetKey("events")]
 
 
+@pytest.mark.parametrize("name", ["my-task", "1st", "Foo", "class", "täsk"])
+@pytest.mark.parametrize("component", [MlTaskComponent, InputTableComponent])
+def test_no_component_is_scaffolded_under_a_name_that_would_not_load(
+    sandbox: DefsFolderSandbox, component: type[dg.Component], name: str
+):
+    """And nothing is left of the attempt: what is there still loads."""
+    sandbox.scaffold_component(component, defs_path="good")
+    with pytest.raises(ValueError, match=f"'{name}' would be the name of an asset, a table and a Python module"):
+        sandbox.scaffold_component(component, defs_path=name)
+    assert not (sandbox.defs_folder_path / name).exists()
+    with sandbox.build_all_defs() as definitions:
+        dg.Definitions.validate_loadable(definitions)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message", "line"),
+    [
+        ("  labels:", '  labels: ["a"]\n  labels:', "key 'labels' is given twice, first in line 15", 16),
+        ("    weights:", "    weights: other.pt\n    weights:", "key 'weights' is given twice", 7),
+        ("      columns: [a, b]\n", "      columns: [a]\n      columns: [a, b]\n", "key 'columns' is given twice", 12),
+        ("type:", "type: a\ntype:", "key 'type' is given twice", 2),
+        ("value: 1}", "value: no}", r"value: no is false to YAML; write 'no' in quotes for the text, or false", 17),
+        ("value: 1}", "value: On}", r"value: On is true to YAML", 17),
+        ("value: 1}", "value: 01234}", r"value: 01234 is 668 to YAML", 17),
+        ("value: 1}", "value: 12:30:00}", r"value: 12:30:00 is 45000 to YAML", 17),
+        ('op: ">", value: 1}', "op: in, value: [a, yes]}", r"value: yes is true to YAML", 17),
+    ],
+)
+def test_what_a_yaml_parser_swallows_is_refused_with_its_line(
+    sandbox: DefsFolderSandbox, old: str, new: str, message: str, line: int
+):
+    found = problem(sandbox, TASK.replace(old, new, 1))
+    assert re.search(rf"defs\.yaml:{line}: .*{message}", found), found[-800:]
+
+
+@pytest.mark.parametrize("value", ['"no"', "true", "1", "0", "-7", "0.5", "1e3", "'12:30:00'", "2013-01-01", "[0, 10]"])
+def test_values_that_are_what_they_look_like_pass(sandbox: DefsFolderSandbox, value: str):
+    operator = "in" if value.startswith("[") else "=="
+    assert load(sandbox, TASK.replace('op: ">", value: 1}', f'op: "{operator}", value: {value}}}')).where
+
+
+@pytest.mark.parametrize("text", ["of {{ nobody }}", "{{ nobody }}", "{{ nobody.name }} and {{ env.HOME }}"])
+def test_a_template_that_nothing_defines_is_refused(sandbox: DefsFolderSandbox, text: str):
+    """Jinja would put nothing in its place."""
+    found = problem(sandbox, TASK + f'  description: "{text}"\n')
+    assert "uses nobody, which nothing defines; known here: " in found
+    assert "defs.yaml" in found
+
+
 def test_what_scaffolding_writes_loads_as_it_is_and_brings_the_resources_once(sandbox: DefsFolderSandbox):
     sandbox.scaffold_component(MlTaskComponent, defs_path="topic")
     sandbox.scaffold_component(InputTableComponent, defs_path="events")
