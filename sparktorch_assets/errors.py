@@ -45,6 +45,10 @@ class TableError(SparktorchError, RuntimeError):
     """A table cannot be read or written as asked; the version readers see is unchanged."""
 
 
+class RowsRejectedError(TableError):
+    """More rows of an input table's sources are malformed than it allows; the table stays as it was."""
+
+
 class RowsVanishedError(TableError):
     """An input table's sources hold far fewer rows than the table; the table stays as it was."""
 

@@ -137,12 +137,20 @@ def vanished_check(table: InputTable, report: "InputReport") -> dg.AssetCheckRes
     )
 
 
-def refused_vanished_check(asset: dg.AssetKey, table: InputTable, problem: str) -> dg.AssetCheckResult:
-    """The failed check of a refresh that was refused before its commit, since too many rows would have left."""
+def refused_check(asset: dg.AssetKey, check_name: str, limit: float, problem: str) -> dg.AssetCheckResult:
+    """The failed check of a refresh of an input that was refused before its commit: a check that is only evaluated after
+    it would stay green.
+
+    Args:
+        asset: the input.
+        check_name: which of its checks.
+        limit: the share that was passed.
+        problem: why the refresh was refused.
+    """
     return dg.AssetCheckResult(
-        check_name=ROWS_VANISHED,
+        check_name=check_name,
         asset_key=asset,
         passed=False,
         description=problem,
-        metadata={"limit (share)": float(table.max_vanished_share)},
+        metadata={"limit (share)": float(limit)},
     )

@@ -5,11 +5,13 @@ from typing import Any
 
 import dagster as dg
 
-from sparktorch_assets.errors import RowsVanishedError
+from sparktorch_assets.errors import RowsRejectedError, RowsVanishedError
 from sparktorch_assets.orchestration.asset_keys import INPUTS_GROUP, input_key
 from sparktorch_assets.orchestration.checks import (
+    REJECTED_SHARE,
+    ROWS_VANISHED,
     input_check_specs,
-    refused_vanished_check,
+    refused_check,
     rejected_check,
     vanished_check,
 )
@@ -52,8 +54,11 @@ def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
                 table_uri=resources.lake.table_uri(key),
                 run_id=context.run.run_id,
             )
+        except RowsRejectedError as error:
+            yield refused_check(key, REJECTED_SHARE, table.max_rejected_share, str(error))
+            raise
         except RowsVanishedError as error:
-            yield refused_vanished_check(key, table, str(error))
+            yield refused_check(key, ROWS_VANISHED, table.max_vanished_share, str(error))
             raise
         summary = (
             f"{report.rows:,} rows: {report.files_new} files new, {report.files_unchanged} unchanged, "

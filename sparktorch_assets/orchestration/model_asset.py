@@ -2,9 +2,8 @@
 
 import json
 import math
-import os
 import re
-import tempfile
+import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -44,7 +43,7 @@ def build_model_asset(task: MlTask) -> dg.AssetsDefinition:
         loader = context.resources.model_loader.build([task])
         models_root = Path(loader.models_root)
         digest = model_digest(task, models_root)
-        described = _described(task, loader, Path(context.resources.lake.folder("_models")) / f"{digest}.json")
+        described = _described(task, loader, context.resources.lake.folder("_models"), digest)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(digest),
             metadata={
@@ -96,10 +95,21 @@ def _is_number(value: Any) -> bool:
     return abs(value) < 2**63 if isinstance(value, int) else math.isfinite(value)
 
 
-def _described(task: MlTask, loader: "ModelLoader", cache: Path) -> dict[str, Any]:
-    """The model's description; computed once a digest, since counting parameters loads torch and the weights."""
-    if cache.is_file():
-        found: dict[str, Any] = json.loads(cache.read_text(encoding="utf-8"))
+def _described(task: MlTask, loader: "ModelLoader", known: str, digest: str) -> dict[str, Any]:
+    """The model's description; computed once a digest, since counting parameters loads torch and the weights.
+
+    Args:
+        task: the task.
+        loader: its loader.
+        known: the folder, on whatever file system the lake lies, where descriptions are kept.
+        digest: the model's.
+    """
+    from sparktorch_assets.lake.folder import Folder
+
+    folder, name = Folder(known), f"{digest}.json"
+    if folder.info(name) is not None:
+        with folder.open_input(name) as file:
+            found: dict[str, Any] = json.loads(file.read())
         return found
     description = loader.describe(task)
     plain = {
@@ -108,10 +118,11 @@ def _described(task: MlTask, loader: "ModelLoader", cache: Path) -> dict[str, An
         "parameters": description.parameters,
         "file_bytes": description.file_bytes,
     }
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=cache.parent, suffix=".tmp", delete=False, encoding="utf-8") as file:
-        json.dump(plain, file)
-    os.replace(file.name, cache)  # noqa: PTH105  (whole or not at all, also with two runs at once)
+    folder.create()
+    temporary = f".{name}.{uuid.uuid4().hex[:12]}.tmp"
+    with folder.open_output(temporary) as file:
+        file.write(json.dumps(plain).encode())
+    folder.replace(temporary, name)  # whole or not at all, also with two runs at once
     return plain
 
 

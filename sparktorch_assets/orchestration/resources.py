@@ -13,7 +13,7 @@ import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from sparktorch_assets.errors import HostError, nearest
+from sparktorch_assets.errors import HostError, TaskError, nearest
 from sparktorch_assets.masking import without_secrets
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.import_path import load_import_path
@@ -32,7 +32,7 @@ def find_project_root(declared: str = "") -> Path:
     folder above the working directory that holds a project file."""
     chosen = os.environ.get(PROJECT_ROOT_VARIABLE) or declared
     if chosen:
-        return Path(chosen).absolute()
+        return Path(chosen).expanduser().absolute()
     here = Path.cwd()
     return next(
         (folder for folder in (here, *here.parents) if any((folder / name).is_file() for name in _PROJECT_FILES)), here
@@ -133,11 +133,18 @@ class ModelLoaderResource(StrictResource):
         """The loader, knowing `tasks`.
 
         Raises:
-            TaskError: `loader` cannot be imported.
+            TaskError: `loader` cannot be imported, or `models_root` is no folder.
         """
+        if _is_uri(self.models_root):
+            raise TaskError(
+                f"ModelLoaderResource.models_root={without_secrets(self.models_root)!r} is a URI, and models are read as local "
+                f"files; give a folder that every worker has at the same path, such as a mounted volume"
+            )
         loader = load_import_path(self.loader, "ModelLoaderResource.loader")
         return loader(  # type: ignore[no-any-return]
-            find_project_root(self.project_root) / self.models_root, tasks, device=self.slot_policy().device
+            find_project_root(self.project_root) / Path(self.models_root).expanduser(),
+            tasks,
+            device=self.slot_policy().device,
         )
 
     def slot_policy(self) -> SlotPolicy:
@@ -169,7 +176,7 @@ class LakeResource(StrictResource):
 
     def folder(self, *parts: str) -> str:
         """A place under the root."""
-        root = self.root if _is_uri(self.root) else str(self.project_path / self.root)
+        root = self.root if _is_uri(self.root) else str(self.project_path / Path(self.root).expanduser())
         return "/".join([root.rstrip("/"), *parts])
 
     def table_uri(self, key: dg.AssetKey) -> str:

@@ -3,7 +3,7 @@
     python -m sparktorch_assets.orchestration.run sparktorch_assets.definitions
 
 Materializations go to the project's own DAGSTER_HOME, so that the UI shows them. Progress goes to stderr, the table to
-stdout. The exit status is 1 where an asset failed; the others still run.
+stdout. The exit status is 1 where an asset failed, or a check of one; the others still run.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from dagster.components.definitions import LazyDefinitions
 
 from sparktorch_assets.orchestration.dagster_home import use_dagster_home
 from sparktorch_assets.orchestration.progress import progress_logger
-from sparktorch_assets.orchestration.summary import failures, summary_table
+from sparktorch_assets.orchestration.summary import failed_checks, failures, summary_table
 
 LOGGER = "progress"
 
@@ -39,17 +39,19 @@ def main(arguments: list[str] | None = None) -> int:
         result = job.execute_in_process(
             instance=instance, raise_on_error=False, run_config={"loggers": {LOGGER: {"config": {}}}}
         )
-    failed = failures(result)
+    failed, refused = failures(result), failed_checks(result)
     _say(f"\n{summary_table(result)}\n")
     for asset, message in failed.items():
         _say(f"FAILED {asset}: {message}\n")
+    for check in refused:
+        _say(f"FAILED CHECK {check}\n")
     took = f"{time.monotonic() - began:.0f} s"
     _say(
-        f"Done in {took}: {len(failed)} failed."
-        if failed
+        f"Done in {took}: {len(failed)} failed, {len(refused)} checks failed."
+        if failed or refused
         else f"Done in {took}. See the graph: make dev, then open http://127.0.0.1:3000"
     )
-    return 1 if failed else 0
+    return 1 if failed or refused else 0
 
 
 def load_definitions(module: str) -> dg.Definitions:

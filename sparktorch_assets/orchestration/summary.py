@@ -38,6 +38,17 @@ def failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     }
 
 
+def failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
+    """The checks that failed (not those that only warn), each with its asset, what it checks, and what it found."""
+    lines = []
+    for evaluation in result.get_asset_check_evaluations():
+        if not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
+            found = ", ".join(f"{name}: {getattr(entry, 'value', '')}" for name, entry in evaluation.metadata.items())
+            text = ". ".join(part for part in (evaluation.description, found) if part)
+            lines.append(one_line(f"{evaluation.asset_key.to_user_string()} {evaluation.check_name}: {text}"))
+    return lines
+
+
 def render(rows: Sequence[Sequence[str]]) -> str:
     """Rows in aligned columns; numbers to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

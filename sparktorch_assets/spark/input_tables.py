@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparktorch_assets.errors import CommitConflictError, RowsVanishedError, TableError
+from sparktorch_assets.errors import CommitConflictError, RowsRejectedError, RowsVanishedError, TableError
 from sparktorch_assets.lake.commit import commit_parts
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.part_file import READ_THREADS, PartFile, describe_part, publish_by_content
@@ -88,6 +88,7 @@ def materialize_input(
 
     Raises:
         TableError: a source matches no file, a file cannot be read, or too many rows are malformed. Nothing was committed.
+        RowsRejectedError: more rows are malformed than `max_rejected_share` allows. Nothing was committed.
         RowsVanishedError: more of the table's rows would leave it than `max_vanished_share`. Nothing was committed.
         InputSchemaError: a file's columns are not the declared ones. Nothing was committed.
         CommitConflictError: another run refreshed the table at the same time.
@@ -266,7 +267,7 @@ class _Refresh:
         if not malformed_rows or share <= self._table.max_rejected_share:
             return
         worst = "; ".join(f"{count:,} in {source.name}" for source, count in reader.count_malformed(5))
-        raise TableError(
+        raise RowsRejectedError(
             f"InputTable {self._table.name!r}: {malformed:,} of {rows:,} rows ({share:.2%}) do not parse as the declared "
             f"columns, over max_rejected_share={self._table.max_rejected_share:g}. Most: {worst}. A value that is not of its "
             f"column's type, or a row with too few or too many fields: check columns and options ({self._shown_options()}), "

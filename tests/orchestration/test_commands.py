@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -84,6 +85,30 @@ def test_the_table_has_a_line_for_each_asset_that_was_materialized():
         assert cell in line
     assert "d 5.0%" not in line
     assert failures(result)["bad"].endswith("TableError: the table is not there")
+
+
+def test_a_run_with_a_failed_check_is_not_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any):
+    """It ends with 1 and names the check, its asset and what it found; a warning does not."""
+    specs = [dg.AssetCheckSpec(name, asset="table") for name in ("no_row_lost", "fresh", "fine")]
+
+    @dg.multi_asset(specs=[dg.AssetSpec("table")], check_specs=specs)
+    def table() -> Any:
+        yield dg.MaterializeResult(
+            asset_key="table",
+            check_results=[
+                dg.AssetCheckResult(check_name="no_row_lost", passed=False, metadata={"rows in": 7, "predicted": 6}),
+                dg.AssetCheckResult(check_name="fresh", passed=False, severity=dg.AssetCheckSeverity.WARN),
+                dg.AssetCheckResult(check_name="fine", passed=True),
+            ],
+        )
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "load_definitions", lambda module: dg.Definitions(assets=[table]))
+    assert run.main(["any"]) == 1
+    shown = capsys.readouterr().out
+    assert "FAILED CHECK table no_row_lost: rows in: 7, predicted: 6" in shown
+    assert "0 failed, 1 checks failed" in shown
+    assert "fresh" not in shown
 
 
 def test_no_message_of_a_run_steers_the_terminal():

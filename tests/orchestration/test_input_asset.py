@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from sparktorch_assets.errors import RowsVanishedError, SparktorchError
+from sparktorch_assets.errors import RowsRejectedError, RowsVanishedError, SparktorchError
 from sparktorch_assets.orchestration.input_asset import build_input_asset
 from sparktorch_assets.spark.input_tables import InputReport
 from sparktorch_assets.tasks import InputTable
@@ -106,17 +106,27 @@ def test_the_check_fails_where_more_rows_vanished_than_the_table_allows(
     assert checks(result) == {"rejected_share": True, "rows_vanished": passes}
 
 
+@pytest.mark.parametrize(
+    ("error", "check"),
+    [
+        (RowsVanishedError("all rows would leave"), "rows_vanished"),
+        (RowsRejectedError("no row parses"), "rejected_share"),
+    ],
+    ids=["vanished", "rejected"],
+)
 def test_a_refused_refresh_fails_the_check_and_stops_what_is_downstream(
-    resources: dict[str, Any], read: FakeMaterializeInput
+    resources: dict[str, Any], read: FakeMaterializeInput, error: Exception, check: str
 ):
+    """A check that was never evaluated would stay as green as it was."""
+
     @dg.asset(deps=["events"])
     def downstream() -> None:
         raise AssertionError("ran on an input whose refresh was refused")
 
-    read.error = RowsVanishedError("all rows would leave")
+    read.error = error
     result = dg.materialize([build_input_asset(TABLE), downstream], resources=resources, raise_on_error=False)
     (evaluation,) = result.get_asset_check_evaluations()
-    assert (evaluation.check_name, evaluation.passed, evaluation.blocking) == ("rows_vanished", False, True)
-    assert evaluation.description == "all rows would leave"
+    assert (evaluation.check_name, evaluation.passed, evaluation.blocking) == (check, False, True)
+    assert evaluation.description == str(error)
     assert not result.asset_materializations_for_node("read_events")
     assert not result.asset_materializations_for_node("downstream")

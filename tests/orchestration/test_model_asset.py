@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from orchestration_fakes import FakeLoader, a_task
 
 from sparktorch_assets.orchestration.model_asset import build_model_asset, card_metadata
+from sparktorch_assets.orchestration.resources import LakeResource
 
 
 def run(resources: dict[str, Any]) -> dg.AssetMaterialization:
@@ -38,6 +39,20 @@ def test_a_model_is_described_once_a_digest(project: Path, resources: dict[str, 
     run(resources)
     assert FakeLoader.described == 2
     assert not list((project / "data/lake/_models").glob("*.tmp"))
+
+
+def test_a_lake_at_a_uri_keeps_descriptions_there(
+    project: Path, resources: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """And leaves the working directory alone."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    lake = LakeResource(root=f"file://{tmp_path}/far/lake", project_root=str(project))
+    run(resources | {"lake": lake})
+    assert len(list((tmp_path / "far/lake/_models").glob("*.json"))) == 1
+    assert not list(Path.cwd().iterdir())
+    run(resources | {"lake": lake})
+    assert FakeLoader.described == 1
 
 
 def test_metadata_shows_the_model_and_its_card(resources: dict[str, Any]):

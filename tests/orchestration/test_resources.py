@@ -44,6 +44,19 @@ def test_undeclared_the_project_is_the_nearest_folder_above_with_a_project_file(
     assert find_project_root() == tmp_path
 
 
+def test_the_home_folder_may_be_written_as_a_tilde(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert LakeResource(root="~/lake", project_root="/p").folder() == f"{tmp_path}/lake"
+    assert LakeResource(project_root="~/project").folder() == f"{tmp_path}/project/data/lake"
+    assert ModelLoaderResource(models_root="~/models", project_root="/p").build([]).models_root == tmp_path / "models"
+
+
+def test_models_at_a_uri_are_refused():
+    """torch reads files: a URI would become a folder below the project."""
+    with pytest.raises(TaskError, match="models_root='s3://bucket/models' is a URI.*a folder that every worker has"):
+        ModelLoaderResource(models_root="s3://bucket/models").build([])
+
+
 @pytest.mark.parametrize("root", ["s3://bucket/lake", "/data/lake"])
 def test_absolute_roots_stay(root: str):
     assert LakeResource(root=root, project_root="/p").table_uri(dg.AssetKey(["a", "b"])) == f"{root}/a/b"
