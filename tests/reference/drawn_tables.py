@@ -118,6 +118,7 @@ KINDS = {
         ),
     ),
 }  # fmt: skip
+FREQUENT = ("string", "int64", "float64", "bool", "instant", "decimal")
 WITHOUT_DELTA_WRITER = ("uint64",)
 NUMBERS = ("bool", "int8", "int16", "uint8", "int32", "uint16", "int64", "uint32", "float32", "float64")
 NAMES = [
@@ -156,7 +157,7 @@ class Column:
 @st.composite
 def columns(draw: st.DrawFn, least: Sequence[str] = ()) -> list[Column]:
     """`id`, which tells rows apart; one column of each kind in `least`; some more."""
-    kinds = [*least, *draw(st.lists(st.sampled_from(sorted(KINDS)), max_size=4))]
+    kinds = [*least, *draw(st.lists(st.sampled_from(FREQUENT) | st.sampled_from(sorted(KINDS)), max_size=4))]
     names = draw(st.permutations(NAMES))[: len(kinds)]
     found = [Column(name="id", kind="int64", physical=pa.int64())]
     for name, kind in zip(names, kinds, strict=True):

@@ -186,7 +186,7 @@ def features(draw: st.DrawFn, held: Sequence[Column]) -> list[Any]:
     for column in by_kind("bool", "int16", "string"):
         if draw(st.booleans()):
             values = draw(st.lists(KINDS[column.kind].values, min_size=1, max_size=3, unique=True))
-            fill = draw(st.none() | st.sampled_from([str(values[0]), "true", "1"]))
+            fill = draw(st.none() | st.sampled_from([str(values[0]), "none of them"]))
             found.append(CategoricalFeature(columns=[column.name], vocabulary={column.name: values}, fill=fill))
     for column in by_kind("string"):
         fill = draw(st.none() | st.sampled_from(["", "ü"]))

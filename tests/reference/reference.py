@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from safetensors.torch import load_file
 
@@ -80,13 +81,14 @@ class Outcome:
 
 def score(
     rows: Sequence[Row],
+    kinds: Mapping[str, pa.DataType],
     task: MlTask,
     models_root: Path,
     load: Load,
 ) -> Outcome:
-    """What `task` makes of `rows`, each of which has all of the input's columns."""
+    """What `task` makes of `rows`, each of which has all of the input's columns, of these types."""
     outcome = Outcome()
-    model = Model(task, models_root, load)
+    model = Model(task, kinds, models_root, load)
     hooks = {name: load(path) for name in _HOOKS if (path := getattr(task.hooks, name)) is not None}
 
     def in_a_dict(hook: Callable[[Row], Row | None], row: Row) -> Row | None:
@@ -192,8 +194,8 @@ def _plain(value: Any) -> Any:
 class Model:
     """The network, called with one row at a time."""
 
-    def __init__(self, task: MlTask, models_root: Path, load: Load) -> None:
-        self._task = task
+    def __init__(self, task: MlTask, kinds: Mapping[str, pa.DataType], models_root: Path, load: Load) -> None:
+        self._task, self._kinds = task, kinds
         self._network = load(task.model.architecture)(**dict(task.model.arguments))
         self._network.load_state_dict(load_file(models_root / task.model.weights))
         self._encoders = [
@@ -209,7 +211,7 @@ class Model:
         """
         arguments = []
         for feature, encoder in zip(self._task.features, self._encoders, strict=True):
-            arguments += _encode(feature, row) if encoder is None else _custom(feature, encoder, row)
+            arguments += _encode(feature, row) if encoder is None else self._custom(feature, encoder, row)
         try:
             with torch.inference_mode():
                 output = self._network(*arguments)
@@ -226,6 +228,14 @@ class Model:
             task.confidence_column: float(scores_C.max()),
             **{f"{task.output_prefix}{extra}": extras[extra] for extra in task.extras},
         }
+
+    def _custom(self, feature: Any, encoder: Callable[[Any], Any], row: Row) -> list[torch.Tensor]:
+        try:
+            return [
+                encoder(pa.record_batch({name: pa.array([row[name]], self._kinds[name]) for name in feature.columns}))
+            ]
+        except Exception as error:
+            raise RowFails("encode") from error
 
 
 def _encode(feature: Any, row: Row) -> list[torch.Tensor]:
@@ -247,15 +257,6 @@ def _encode(feature: Any, row: Row) -> list[torch.Tensor]:
     return _padded([_float32(value) for value in values], torch.float32)
 
 
-def _custom(feature: Any, encoder: Callable[[Any], Any], row: Row) -> list[torch.Tensor]:
-    import pyarrow as pa
-
-    try:
-        return [encoder(pa.record_batch({name: pa.array([row[name]]) for name in feature.columns}))]
-    except Exception as error:
-        raise RowFails("encode") from error
-
-
 def _filled(value: Any, fill: Any) -> Any:
     if value is None and fill is None:
         raise RowFails("encode")
@@ -268,12 +269,8 @@ def _float32(value: Any) -> float:
 
 
 def _index(known: Sequence[Any], value: Any) -> int:
-    texts = [_text(entry) for entry in known]
-    return texts.index(_text(value)) + 1 if _text(value) in texts else 0
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    texts = [str(entry) for entry in known]  # a fill is written as text: "True"
+    return texts.index(str(value)) + 1 if str(value) in texts else 0
 
 
 def _padded(values: list[Any], dtype: torch.dtype) -> list[torch.Tensor]:
