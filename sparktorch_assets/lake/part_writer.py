@@ -99,6 +99,7 @@ class PartWriter:
 
         Raises:
             DiskFullError: no room; the temporary file is gone.
+            TableError: somebody deleted the file meanwhile.
         """
         start = time.perf_counter()
         self._flush(even_if_empty=True)
@@ -123,7 +124,8 @@ class PartWriter:
             entry = self._folder.info(self.path)
         if entry is None:
             raise TableError(
-                f"{self._folder.full(self.path)} vanished right after it was written; is something cleaning up?"
+                f"{self._folder.full(self.path)} was deleted right after it was written; did a vacuum with too short a "
+                f"retention run meanwhile? Nothing of it was committed; run again"
             )
         part = PartFile(
             path=self.path,

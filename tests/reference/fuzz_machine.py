@@ -387,8 +387,7 @@ class FuzzMachine(RuleBasedStateMachine):
         with at_step(step, act) as seen:
             try:
                 self.refresh_all(self.task)
-            # FileNotFoundError comes of a vacuum that spares nothing.
-            except (Killed, SparktorchError, FileNotFoundError) as error:
+            except (Killed, SparktorchError) as error:
                 raised = error
         at = seen[step] if step < len(seen) else ""
         note(f"at {at!r}: {type(raised).__name__}: {raised}")
