@@ -231,7 +231,9 @@ class FuzzMachine(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         step=STEPS,
-        what=st.sampled_from(["vacuum", "lose a part", "input", "weights", "weights in place", "code"]),
+        what=st.sampled_from(
+            ["vacuum", "lose a part", "input", "input in place", "weights", "weights in place", "code"]
+        ),
         name=FILES,
     )
     def others_meanwhile(self, data: st.DataObject, step: int, what: str, name: str) -> None:
@@ -240,18 +242,21 @@ class FuzzMachine(RuleBasedStateMachine):
             "vacuum": lambda: self.has_table() and vacuum(str(self.table), retention_hours=0),
             "lose a part": lambda: [path.unlink() for path in self.parts()[:1]],
             "input": lambda: self.put(data, name),
+            "input in place": lambda: self.overwrite_input(data),
             "weights": lambda: self.change_weights(self.weights % 3 + 1),
             "weights in place": lambda: self.change_weights(self.weights % 3 + 1, in_place=True),
             "code": lambda: self.change_code("network", self.code.versions["network"] % 3 + 1),
         }
+        before = self.expected()
         self.disturbed(step, acts[what])
+        self.look_between(before, self.expected())
         self.settle(data)
 
     @precondition(lambda self: self.has_table())
     @rule(data=st.data(), hours=st.sampled_from([0.0, 1e-4, 1.0]))
     def vacuum(self, data: st.DataObject, hours: float) -> None:
         vacuum(str(self.table), retention_hours=hours)
-        self.look_between({})
+        self.look_between()
         if hours == 0:
             assert set(self.parts()) <= set(self.live())
             assert not list(self.table.rglob(".*.tmp"))
@@ -288,6 +293,11 @@ class FuzzMachine(RuleBasedStateMachine):
     def change_weights(self, seed: int, *, in_place: bool = False) -> None:
         self.weights = seed
         write_weights(self.models / "net.safetensors", seed, in_place=in_place)
+
+    def overwrite_input(self, data: st.DataObject) -> None:
+        if isinstance(self.source, FolderSource):
+            name = data.draw(st.sampled_from(sorted(self.source.files)))
+            self.next_id = self.source.overwrite(name, self.next_id)
 
     def change_code(self, which: str, version: int) -> None:
         self.code.versions[which] = version
@@ -451,15 +461,15 @@ class FuzzMachine(RuleBasedStateMachine):
             assert self.meanings.setdefault(shard.part_path, meaning) == meaning
             assert self.meanings.setdefault(meaning, shard.part_path) == shard.part_path
 
-    def look_between(self, mine: dict[str, Shown]) -> None:
-        """Whatever happened to a refresh, each partition holds its old rows or its new ones."""
+    def look_between(self, *due: dict[str, Shown]) -> None:
+        """Whatever happened to a refresh, each partition holds its old rows or those that were due at one time."""
         if not self.has_table() or any(map(self.is_damaged, self.live())):
             return
         found = DeltaTable(str(self.table)).to_pyarrow_table()
         for partition in self.partitions():
             key = _key(partition)
             here = found if partition is None else found.filter(pa.compute.field("p") == partition["p"])
-            choices = [found for found in (self.shown.get(key), mine.get(key)) if found is not None]
+            choices = [found[key] for found in (self.shown, *due) if key in found]
             problems = []
             for choice in choices if here.num_rows else ():
                 try:
