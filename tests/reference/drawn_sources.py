@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 from drawn_tables import Column, Form, table_of, write_file
 
@@ -67,6 +68,14 @@ class FolderSource:
         aside.replace(path)
         path.write_bytes(content)
         return first_id + len(rows)
+
+    def put_twin(self, name: str, column: Column, twin: str, *, alone: bool) -> Path:
+        """Write a file with a column of that name, beside all others or alone; it does not count as one of `files`."""
+        found = table_of([{}], [] if alone else self._in_files)
+        found = pa.Table.from_arrays([*found.columns, pa.nulls(1, column.arrow)], names=[*found.column_names, twin])
+        path = self.root / (f"p={NULL_FOLDER}" if self.hive else "") / name
+        write_file(path, found, Form())
+        return path
 
     @staticmethod
     def _lacks(column: Column, rows: Rows, form: Form) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import readers
 import reference
 from avoided import AVOIDED
@@ -40,6 +41,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from sparktorch_assets.errors import (
+    InputSchemaError,
     SparktorchError,
     TooManyDroppedRowsError,
     TooManyFailedRowsError,
@@ -151,6 +153,27 @@ class FuzzMachine(RuleBasedStateMachine):
             else:
                 self.source.rename(old, name)
         self.settle(data)
+
+    @precondition(lambda self: isinstance(self.source, FolderSource))
+    @rule(data=st.data(), how=st.sampled_from(["twice", "beside", "in another file"]))
+    def add_a_twin(self, data: st.DataObject, how: str) -> None:
+        """A column whose name a table cannot tell from another one's ends the planning, whoever needs the column."""
+        column = data.draw(st.sampled_from([column for column in self.held if how == "twice" or _twin(column.name)]))
+        if (
+            how == "twice" and column.name == "p" and self.source.hive
+        ):  # the folder's name goes before the file's column
+            return
+        path = self.source.put_twin(
+            "twin.parquet",
+            column,
+            column.name if how == "twice" else _twin(column.name),
+            alone=how == "in another file",
+        )
+        for partition in self.partitions():
+            with pytest.raises(InputSchemaError, match="twice|case alone"):
+                self.score(self.task, partition, _no_session)
+        path.unlink()
+        self.settle(data, unchanged=True)
 
     @precondition(lambda self: isinstance(self.source, DeltaSource))
     @rule(data=st.data(), compact=st.booleans())
@@ -524,6 +547,11 @@ class FuzzMachine(RuleBasedStateMachine):
 
 def _key(partition: Partition) -> str:
     return "" if partition is None else partition["p"]
+
+
+def _twin(name: str) -> str:
+    """The name in other letters; empty where it has no others."""
+    return "" if name.swapcase() == name else name.swapcase()
 
 
 def _refusal(due: reference.Outcome, task: MlTask) -> type[SparktorchError] | None:
