@@ -8,7 +8,7 @@ import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -56,7 +56,7 @@ from sparktorch_assets.spark.score import plan_table, score_table
 from sparktorch_assets.tasks import BatchPolicy, MlTask, SlotPolicy
 
 FILES = st.sampled_from(["a.parquet", "b c.parquet", "sub/ü.parquet", "100%.parquet", "%20.parquet", "sub dir/f.parq"])
-STEPS = st.integers(0, 5) | st.integers(0, 25)
+STEPS = st.integers(0, 99)
 SHARD_ROWS = 4
 Partition = dict[str, str] | None
 _ADDED = {"string": pa.string(), "float": pa.float32(), "double": pa.float64(), "list<float>": pa.list_(pa.float32())}
@@ -234,19 +234,20 @@ class FuzzMachine(RuleBasedStateMachine):
     @rule(data=st.data(), step=STEPS, same=st.booleans(), name=FILES)
     def second_writer(self, data: st.DataObject, step: int, same: bool, name: str) -> None:
         self.put(data, name)
-        mine = self.expected()
+        here = data.draw(st.sampled_from(self.partitions()))
+        mine = {_key(here): self.expected_in(here)}
         other = self.task if same else replace(self.task, code_version=f"{self.task.code_version} other")
         before = table_version(str(self.table))
         versions: list[int | None] = []
 
         def refresh_other() -> None:
-            self.refresh_all(other)
+            self.score(other, here, FakeSession(USER_MODULES))
             versions.append(table_version(str(self.table)))
 
-        error, at = self.disturbed(step, refresh_other)
+        error, at = self.disturbed(step, refresh_other, [here])
         # Parts of another task were committed after this refresh was planned, and before it committed its own.
-        is_between = not self.by_partition and versions not in ([], [before]) and not at.startswith("after")
-        if is_between and not same and any(row.num_rows for row in map(pq.read_metadata, self.live())):
+        is_between = versions not in ([], [before]) and not at.startswith("after")
+        if is_between and not same and any(pq.read_metadata(part).num_rows for part in self.live(here)):
             assert isinstance(error, SparktorchError), f"{at}: both commits went through"
         self.look_between(mine)
         self.settle(data)
@@ -270,10 +271,15 @@ class FuzzMachine(RuleBasedStateMachine):
             "weights in place": lambda: self.change_weights(self.weights % 3 + 1, in_place=True),
             "code": lambda: self.change_code("network", self.code.versions["network"] % 3 + 1),
         }
-        before = self.expected()
+        before, weights, network = self.expected(), self.weights, self.code.versions["network"]
         self.disturbed(step, acts[what])
         self.look_between(before, self.expected())
         self.settle(data)
+        if (weights, network) != (self.weights, self.code.versions["network"]):
+            # The refresh's own parts are found again now: they must hold what their names say.
+            self.change_weights(weights)
+            self.change_code("network", network)
+            self.settle(data)
 
     @precondition(lambda self: self.has_table())
     @rule(data=st.data(), hours=st.sampled_from([0.0, 1e-4, 1.0]))
@@ -363,9 +369,10 @@ class FuzzMachine(RuleBasedStateMachine):
         """The parts that lie in the table's folder, whether or not they count."""
         return sorted(path for path in self.table.rglob("part-*.parquet") if PART_NAME.fullmatch(path.name))
 
-    def live(self) -> list[Path]:
-        """The files of the table's latest version."""
-        return [Path(path) for path in readers.live_files(self.table)]
+    def live(self, partition: Partition = None) -> list[Path]:
+        """The files of the table's latest version, or of a partition of it."""
+        files = [Path(path) for path in readers.live_files(self.table)]
+        return [path for path in files if partition is None or path.parent.name == f"p={partition['p']}"]
 
     def is_damaged(self, path: Path) -> bool:
         return not path.exists() or path.stat().st_size == self.damaged.get(path)
@@ -406,20 +413,28 @@ class FuzzMachine(RuleBasedStateMachine):
     def score(self, task: MlTask, partition: Partition, session: Any) -> Any:
         return score_table(session, task, **self.arguments(partition), slots=SlotPolicy(device="cpu"))
 
-    def refresh_all(self, task: MlTask) -> None:
-        for partition in self.partitions():
-            self.score(task, partition, FakeSession(USER_MODULES))
-
-    def disturbed(self, step: int, act: Callable[[], Any]) -> tuple[BaseException | None, str]:
+    def disturbed(
+        self, step: int, act: Callable[[], Any], partitions: Sequence[Partition] = ()
+    ) -> tuple[BaseException | None, str]:
         """Refresh while `act` happens at a step. The library's own errors may come of that, and no others.
+
+        Args:
+            step: which of the refresh's effects `act` comes before, counted round and round.
+            act: what happens.
+            partitions: which ones to refresh; all of them by default.
 
         Returns:
             The error, and the name of the step.
         """
         raised: BaseException | None = None
+        partitions = partitions or self.partitions()
+        plans = [plan_table(self.task, **self.arguments(partition)) for partition in partitions]
+        # About so many: a folder, four a part, a commit.
+        step %= 1 + sum(3 + 4 * len(plan.new) + len(plan.resumable) for plan in plans if plan.changes)
         with at_step(step, act) as seen:
             try:
-                self.refresh_all(self.task)
+                for partition in partitions:
+                    self.score(self.task, partition, FakeSession(USER_MODULES))
             except (Killed, SparktorchError) as error:
                 raised = error
         at = seen[step] if step < len(seen) else ""
@@ -494,15 +509,17 @@ class FuzzMachine(RuleBasedStateMachine):
             here = found if partition is None else found.filter(pa.compute.field("p") == partition["p"])
             choices = [found[key] for found in (self.shown, *due) if key in found]
             problems = []
-            for choice in choices if here.num_rows else ():
+            for choice in choices:
                 try:
                     self.compare(here, [choice], "between")
-                    break
                 except (AssertionError, KeyError) as error:
                     problems.append(error)
+                else:
+                    self.shown[key] = choice
+                    break
             else:
                 assert not here.num_rows, problems
-                assert key not in self.shown or any(not choice.outcome.rows for choice in choices)
+                assert key not in self.shown, problems
 
     def compare(self, found: pa.Table, shown: list["Shown"], reader: str) -> None:
         """The table that a reader found holds these rows."""
