@@ -118,6 +118,3 @@ class DeltaSource:
 
     def compact(self) -> None:
         DeltaTable(str(self.root)).optimize.compact()
-
-
-Source = FolderSource | DeltaSource

@@ -242,7 +242,8 @@ def write_file(path: Path, table: pa.Table, form: Form, spark: Any = None) -> No
         table = table.select(table.column_names[::-1])
     if form.narrow:
         for place, column in enumerate(table.columns):
-            table = table.set_column(place, table.column_names[place], _narrowed(column))
+            narrowed = _narrowed(column)
+            table = table.set_column(place, table.schema.field(place).with_type(narrowed.type), narrowed)
     temporary = path.with_name(f".{path.name}.writing")
     if form.writer == "spark" and spark is not None and all(map(_spark_keeps, table.schema.types)):
         folder = path.with_name(f".{path.name}.spark")

@@ -12,8 +12,11 @@ import sys
 import time
 import traceback
 import warnings
+from pathlib import Path
 
 import hypothesis
+
+sys.path.append(str(Path(__file__).parents[1]))  # what all tests share; pytest does the same
 from fuzz_machine import FuzzMachine
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test

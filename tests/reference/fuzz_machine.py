@@ -23,7 +23,7 @@ import reference
 from avoided import AVOIDED
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
-from drawn_sources import DeltaSource, FolderSource, Source
+from drawn_sources import DeltaSource, FolderSource
 from drawn_tables import (
     FORMS,
     KINDS,
@@ -39,6 +39,7 @@ from fake_session import FakeSession, forget
 from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from logged_source import LoggedSource
 
 from sparktorch_assets.errors import (
     InputSchemaError,
@@ -90,23 +91,29 @@ class FuzzMachine(RuleBasedStateMachine):
         self.models = self.root / "models"
         (self.root / "code").mkdir()
         sys.path.insert(0, str(self.root / "code"))
-        layout = data.draw(st.sampled_from(["folder", "folder", "hive", "delta", "delta partitioned"]))
+        layout = data.draw(
+            st.sampled_from(["folder", "folder", "hive", "delta", "delta partitioned", "logged", "logged partitioned"])
+        )
         self.by_partition = data.draw(st.booleans())
         self.held = data.draw(columns())
-        if layout.startswith("delta"):
+        if layout not in ("folder", "hive"):
             self.held = [
                 replace(column, physical=column.arrow)
                 for column in self.held
                 if column.kind not in WITHOUT_DELTA_WRITER
             ]
-        if self.by_partition or layout in ("hive", "delta partitioned"):
+        partitioned = layout == "hive" or layout.endswith("partitioned")
+        if self.by_partition or partitioned:
             self.held.append(Column(name="p", kind="string", physical=pa.string()))
         source = self.root / data.draw(st.sampled_from(["in", "in put"]))
-        self.source: Source = (
-            DeltaSource(source, self.held, partitioned=layout != "delta")
-            if layout.startswith("delta")
-            else FolderSource(source, self.held, hive=layout == "hive")
-        )
+        self.source: FolderSource | DeltaSource | LoggedSource
+        if layout.startswith("logged"):
+            mapping = data.draw(st.sampled_from(["none", "name", "id"]))
+            self.source = LoggedSource(source, self.held, partitioned=partitioned, mapping=mapping)
+        elif layout.startswith("delta"):
+            self.source = DeltaSource(source, self.held, partitioned=partitioned)
+        else:
+            self.source = FolderSource(source, self.held, hive=partitioned)
         self.task: MlTask = data.draw(tasks(self.held, self.by_partition))
         self.code = Code(
             folder=self.root / "code",
@@ -175,7 +182,7 @@ class FuzzMachine(RuleBasedStateMachine):
         path.unlink()
         self.settle(data, unchanged=True)
 
-    @precondition(lambda self: isinstance(self.source, DeltaSource))
+    @precondition(lambda self: not isinstance(self.source, FolderSource))
     @rule(data=st.data(), compact=st.booleans())
     def change_delta_rows(self, data: st.DataObject, compact: bool) -> None:
         if compact:
@@ -495,7 +502,7 @@ class FuzzMachine(RuleBasedStateMachine):
         for shard in (*plan.new, *plan.unchanged, *plan.resumable):
             file, groups = shard.file, (shard.first_group, shard.end_group)
             content = sha256(Path(file.uri).read_bytes()).hexdigest()
-            meaning = repr((file.path, file.modified_ms, file.partition, content, groups, counts))
+            meaning = repr((file.path, file.modified_ms, file.partition, content, groups, shard.deleted, counts))
             assert self.meanings.setdefault(shard.part_path, meaning) == meaning
             assert self.meanings.setdefault(meaning, shard.part_path) == shard.part_path
 
