@@ -238,9 +238,11 @@ class FuzzMachine(RuleBasedStateMachine):
         self.look_between(self.expected())
         self.settle(data)
 
-    @rule(data=st.data(), step=STEPS, same=st.booleans(), name=FILES)
-    def second_writer(self, data: st.DataObject, step: int, same: bool, name: str) -> None:
+    @rule(data=st.data(), step=STEPS, same=st.booleans(), all_new=st.booleans(), name=FILES)
+    def second_writer(self, data: st.DataObject, step: int, same: bool, all_new: bool, name: str) -> None:
         self.put(data, name)
+        if all_new:  # or each run also misses the parts that the other one removed
+            self.change_weights(self.weights % 3 + 1)
         here = data.draw(st.sampled_from(self.partitions()))
         mine = {_key(here): self.expected_in(here)}
         other = self.task if same else replace(self.task, code_version=f"{self.task.code_version} other")
@@ -265,10 +267,13 @@ class FuzzMachine(RuleBasedStateMachine):
         what=st.sampled_from(
             ["vacuum", "lose a part", "input", "input in place", "weights", "weights in place", "code"]
         ),
+        all_new=st.booleans(),
         name=FILES,
     )
-    def others_meanwhile(self, data: st.DataObject, step: int, what: str, name: str) -> None:
+    def others_meanwhile(self, data: st.DataObject, step: int, what: str, all_new: bool, name: str) -> None:
         self.put(data, name)
+        if all_new:
+            self.change_weights(self.weights % 3 + 1)
         acts: dict[str, Callable[[], Any]] = {
             "vacuum": lambda: self.has_table() and vacuum(str(self.table), retention_hours=0),
             "lose a part": lambda: [path.unlink() for path in self.parts()[:1]],
