@@ -22,6 +22,7 @@ from sparktorch_assets.tasks import (
     CategoricalFeature,
     CustomFeature,
     Hooks,
+    ImageFeature,
     MlTask,
     ModelSpec,
     NumericFeature,
@@ -52,7 +53,7 @@ class Net(torch.nn.Module):
     def forward(self, *arguments):
         waiting, total = list(arguments), {network} / 8
         for place, group in enumerate(self.groups):
-            values = waiting.pop(0)
+            values = waiting.pop(0).flatten(1)
             there = waiting.pop(0) if group == "ragged" else torch.ones(values.shape, dtype=torch.bool)
             if bool(((values == 13) & there).any()):
                 raise ValueError("poison")
@@ -195,11 +196,26 @@ def features(draw: st.DrawFn, held: Sequence[Column]) -> list[Any]:
         dtype = "int64" if column.kind == "int list" and draw(st.booleans()) else "float32"
         fill = draw(st.none() | st.just(0.0))
         found.append(SequenceFeature(column=column.name, max_length=draw(st.integers(1, 4)), fill=fill, dtype=dtype))
+    found += [draw(_images(column.name)) for column in by_kind("image")]
     if draw(st.booleans()) or not found:
         named = draw(st.sampled_from([column.name for column in held]))
         arguments = {"scale": draw(st.sampled_from([0.5, 1.0]))}
         found.append(CustomFeature(columns=[named], encoder="fuzz_network:Encoder", arguments=arguments))
     return draw(st.permutations(found))
+
+
+def _images(column: str) -> st.SearchStrategy:
+    return st.builds(
+        ImageFeature,
+        column=st.just(column),
+        height=st.integers(1, 3),
+        width=st.integers(1, 3),
+        channels=st.sampled_from([1, 3]),
+        mean=st.sampled_from([(0.0,), (0.5,)]),
+        std=st.sampled_from([(1.0,), (0.25,)]),
+        resample=st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"]),
+        fill=st.sampled_from([None, 0.5]),
+    )
 
 
 def _literals(column: Column) -> st.SearchStrategy:

@@ -5,6 +5,7 @@ both. Slow, and easy to read against the docs.
 """
 
 import datetime as dt
+import io
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from sparktorch_assets.tasks import MlTask, RowFilter
@@ -246,6 +248,8 @@ def _encode(feature: Any, row: Row) -> list[torch.Tensor]:
         indices = [_index(known[name], _filled(row[name], feature.fill)) for name in feature.columns]
         return [torch.tensor([indices])]
     (name,) = feature.columns
+    if feature.kind == "image":
+        return [_pixels(feature, row[name])]
     if feature.kind == "text":
         tokens = [byte + 1 for byte in _filled(row[name], feature.fill).encode()][: feature.max_tokens]
         return _padded(tokens, torch.int64)
@@ -255,6 +259,22 @@ def _encode(feature: Any, row: Row) -> list[torch.Tensor]:
     if feature.dtype == "int64":
         return _padded([int(value) for value in values], torch.int64)
     return _padded([_float32(value) for value in values], torch.float32)
+
+
+def _pixels(feature: Any, encoded: bytes | None) -> torch.Tensor:
+    if encoded is None:
+        grey = _filled(None, feature.fill)
+        levels = np.full((feature.height, feature.width, feature.channels), grey, np.float32)
+    else:
+        try:
+            with Image.open(io.BytesIO(encoded)) as image:
+                pixels = image.convert("L" if feature.channels == 1 else "RGB")
+        except Exception as error:
+            raise RowFails("encode") from error
+        pixels = pixels.resize((feature.width, feature.height), Image.Resampling[feature.resample.upper()])
+        levels = np.asarray(pixels, np.float32).reshape(feature.height, feature.width, feature.channels) / 255
+    found = (levels - np.float32(feature.mean)) / np.float32(feature.std)
+    return torch.from_numpy(found.transpose(2, 0, 1)[None])
 
 
 def _filled(value: Any, fill: Any) -> Any:
