@@ -21,6 +21,7 @@ from sparktorch_assets.tasks import (
     BatchPolicy,
     CategoricalFeature,
     CustomFeature,
+    Execution,
     Hooks,
     ImageFeature,
     MlTask,
@@ -285,6 +286,7 @@ def tasks(draw: st.DrawFn, held: Sequence[Column], partitioned: bool) -> MlTask:
                 deduplicate=st.booleans(),
             )
         ),
+        execution=Execution(precision=draw(st.sampled_from(["fp32", "fp32", "bf16", "fp16", "int8-dynamic"]))),
         where=draw(row_filters(held)),
         keep_columns=kept,
         hooks=Hooks(**hooks),
@@ -311,6 +313,7 @@ def what_counts(task: MlTask, code: Code, weights_seed: int) -> Mapping[str, Any
         "hooks": repr(task.hooks),
         "outputs": repr(task.output_columns),
         "model": repr(task.model),
+        "precision": task.execution.precision,
         "version": task.code_version,
         "code": code.behind(task),
         "weights": weights_seed,

@@ -200,6 +200,8 @@ class Model:
         self._task, self._kinds = task, kinds
         self._network = load(task.model.architecture)(**dict(task.model.arguments))
         self._network.load_state_dict(load_file(models_root / task.model.weights))
+        self._floats = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(task.execution.precision, torch.float32)
+        self._network.to(self._floats)  # int8-dynamic is about linear layers, and it has none
         self._encoders = [
             load(feature.encoder)(**dict(feature.arguments)) if feature.kind == "custom" else None
             for feature in task.features
@@ -216,7 +218,7 @@ class Model:
             arguments += _encode(feature, row) if encoder is None else self._custom(feature, encoder, row)
         try:
             with torch.inference_mode():
-                output = self._network(*arguments)
+                output = self._network(*(one.to(self._floats) if one.is_floating_point() else one for one in arguments))
         except Exception as error:
             raise RowFails("forward") from error
         logits_1C, embedding = output if isinstance(output, tuple) else (output, None)
