@@ -36,7 +36,7 @@ class FolderSource:
                 if name.startswith("p=")
                 else f"p={NULL_FOLDER if value is None else quote(value, safe='')}/{name.rpartition('/')[2]}"
             )
-        held = [column for column in self._in_files if column.name == "id" or not self._lacks(column, rows, form)]
+        held = [column for column in self._in_files if not self._lacks(column, rows, form)]
         write_file(self.root / name, table_of(rows, held, physical=True), form, spark)
         self.files[name], self._forms[name] = rows, form
 
@@ -79,7 +79,8 @@ class FolderSource:
 
     @staticmethod
     def _lacks(column: Column, rows: Rows, form: Form) -> bool:
-        return form.lacks_columns and column.name != "p" and all(row[column.name] is None for row in rows)
+        may_lack = form.lacks_columns and column.name not in ("p", *form.always)
+        return may_lack and all(row[column.name] is None for row in rows)
 
     def delete(self, name: str) -> None:
         (self.root / name).unlink()

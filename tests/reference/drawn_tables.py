@@ -249,6 +249,8 @@ class Form:
     """Numbers in the smallest types that hold them."""
     lacks_columns: bool = False
     """Without the columns that are null in all rows."""
+    always: frozenset[str] = frozenset({"id"})
+    """Columns that it has all the same."""
 
 
 FORMS = st.builds(

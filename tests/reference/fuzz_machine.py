@@ -346,9 +346,11 @@ class FuzzMachine(RuleBasedStateMachine):
 
     def put(self, data: st.DataObject, name: str, *, whole: bool = False) -> None:
         """New rows, as a file of that name where the input is a folder."""
-        form = data.draw(FORMS)
-        lacking = () if whole or isinstance(self.source, DeltaSource) else self.held[1:]
-        lacking = {column.name for column in lacking if form.lacks_columns and column.name != "p"}
+        # A file without any of the columns that a task reads is refused: it looks like another table's.
+        read = [name for name in self.task.feature_columns if name != "p"]
+        form = replace(data.draw(FORMS), always=frozenset({"id", *(read[:1] or (column.name for column in self.held))}))
+        lacking = () if whole or isinstance(self.source, DeltaSource) else self.held
+        lacking = {column.name for column in lacking if form.lacks_columns and column.name not in ("p", *form.always)}
         if whole:
             form = replace(form, narrow=False, lacks_columns=False)
         drawn = data.draw(rows([column for column in self.held if column.name != "p"]))

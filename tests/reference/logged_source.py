@@ -108,7 +108,11 @@ class LoggedSource:
             column
             for column in self.held
             if not (self._partitioned and column.name == "p")
-            and (column.name == "id" or not form.lacks_columns or any(row[column.name] is not None for row in rows))
+            and (
+                not form.lacks_columns
+                or column.name in form.always
+                or any(row[column.name] is not None for row in rows)
+            )
         ]
         fields = [self._stored[column.name] for column in held]
         arrays = [
