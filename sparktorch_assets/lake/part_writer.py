@@ -166,7 +166,9 @@ class PartWriter:
     def _open(self, sample: pa.RecordBatch) -> None:
         if self._partition or not self._folder.is_local:
             self._folder.create(self._temporary.rpartition("/")[0])
-        bare = set(no_statistics_columns(self._schema))
+        # Parquet's bounds leave NaN out, which DataFusion sorts above all numbers: it would skip groups that hold one. Only
+        # the first group is known by now; hardly any part has another.
+        bare = {*no_statistics_columns(self._schema), *self._nan_columns}
         self._sink = self._folder.open_output(self._temporary)
         self._writer = pq.ParquetWriter(
             self._sink,

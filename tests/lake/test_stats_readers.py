@@ -196,3 +196,17 @@ def test_a_wide_partitioned_table_whose_columns_change_places(tmp_path):
     new = pa.schema([*reversed(list(old)), pa.field("new", pa.int64())])
     first, second = ({f"c{number}": number + more for number in range(50)} for more in (0, 100))
     check(tmp_path, [(old, [[first]], "one"), (new, [[second]], "two")], [("c0",), ("c33",), ("c41",), ("c49",)])
+
+
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
+@pytest.mark.parametrize("values", [[0.5, math.nan], [math.nan, 0.5, None], [math.nan]])
+def test_no_bounds_in_a_footer_hide_a_nan(tmp_path, kind, values):
+    """DataFusion and DuckDB sort it above every number, and skip groups of rows by the bounds in the footers."""
+    write_table(tmp_path, [(pa.schema([("x", kind)]), [[{"x": value} for value in values]], "")], bare=False)
+    query = QueryBuilder().register("t", DeltaTable(str(tmp_path))).execute("select x from t where x > 1.0")
+    (file,) = tmp_path.glob("part-*.parquet")
+    for found in (
+        pa.table(query.read_all()),
+        duckdb.connect().read_parquet(str(file)).filter("x > 1.0").to_arrow_table(),
+    ):
+        assert [math.isnan(value) for value in found["x"].to_pylist()] == [True]
