@@ -33,7 +33,7 @@ def damaged_file(uri: str, error: Exception) -> TableError:
     if not PART_NAME.fullmatch(name) and not NUMBERED_PART_NAME.fullmatch(name):
         return TableError(f"{said}. Restore the file, or write it again")
     aside = f".{name}.damaged-{uuid.uuid4().hex[:12]}.tmp"
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, TableError):  # it is gone, or cannot be moved
         if folder.is_local and _is_damaged(folder, name):
             folder.replace(name, aside)
             return TableError(

@@ -158,6 +158,9 @@ class Folder:
 
         Returns:
             False when the name was taken. Nothing has changed then.
+
+        Raises:
+            TableError: somebody deleted the file meanwhile.
         """
         if not self.is_local:
             if self.info(final) is not None:
@@ -165,25 +168,34 @@ class Folder:
             self.replace(temporary, final)
             return True
         source, target = self.full(temporary), self.full(final)
-        _sync(source)
         try:
+            _sync(source)
             os.link(source, target)  # unlike a rename, it fails where the name is taken
         except FileExistsError:
             return False
+        except FileNotFoundError as error:
+            raise _gone(source) from error
         except OSError:  # no hard links here (FUSE, some network shares): take the name with an empty file first
             try:
                 os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
             except FileExistsError:
                 return False
-            Path(source).replace(target)
+            self.replace(temporary, final)
         else:
-            Path(source).unlink()
+            self.delete(temporary)
         return True
 
     def replace(self, temporary: str, final: str) -> None:
-        """Give a finished file its name in one step; a file that has the name already gives way."""
-        self.sync(temporary)
-        self.filesystem.move(self.full(temporary), self.full(final))
+        """Give a finished file its name in one step; a file that has the name already gives way.
+
+        Raises:
+            TableError: somebody deleted the file meanwhile.
+        """
+        try:
+            self.sync(temporary)
+            self.filesystem.move(self.full(temporary), self.full(final))
+        except FileNotFoundError as error:
+            raise _gone(self.full(temporary)) from error
 
     def free_bytes(self) -> int | None:
         """Free space where the folder lies; `None` where that has no meaning."""
@@ -206,6 +218,13 @@ def local_path(uri: str) -> str | None:
     if len(scheme) > 1:  # one letter is a drive
         return None
     return os.path.abspath(uri)  # noqa: PTH100  (a string that may hold anything)
+
+
+def _gone(path: str) -> TableError:
+    return TableError(
+        f"{path} was deleted before it got its final name; did a vacuum with too short a retention run meanwhile? Nothing "
+        f"of it was committed; run again"
+    )
 
 
 def _sync(path: str | Path) -> None:

@@ -92,7 +92,7 @@ class PartWriter:
         self._waiting_rows += batch.num_rows
         self._waiting_bytes += batch.nbytes
         if self._waiting_rows >= _GROUP_ROWS or self._waiting_bytes >= _GROUP_BYTES:
-            self._flush()
+            self._flush(is_last=False)
         self.seconds += time.perf_counter() - start
 
     def finish(self, tally: Tally) -> tuple[PartFile, Receipt]:
@@ -105,9 +105,10 @@ class PartWriter:
 
         Raises:
             DiskFullError: no room; the temporary file is gone.
+            TableError: somebody deleted the file meanwhile.
         """
         start = time.perf_counter()
-        self._flush(even_if_empty=True)
+        self._flush(is_last=True)
         assert self._writer is not None
         tally.spend("write", self.seconds + time.perf_counter() - start)
         self._receipt = Receipt(
@@ -143,7 +144,8 @@ class PartWriter:
             entry = self._folder.info(self.path)
         if entry is None:
             raise TableError(
-                f"{self._folder.full(self.path)} vanished right after it was written; is something cleaning up?"
+                f"{self._folder.full(self.path)} was deleted right after it was written; did a vacuum with too short a "
+                f"retention run meanwhile? Nothing of it was committed; run again"
             )
         part = PartFile(
             path=self.path,
@@ -168,24 +170,29 @@ class PartWriter:
         with contextlib.suppress(OSError):
             self._folder.delete(self._temporary)
 
-    def _flush(self, *, even_if_empty: bool = False) -> None:
-        if not self._waiting and not (even_if_empty and self._writer is None):
+    def _flush(self, *, is_last: bool) -> None:
+        if not self._waiting and not (is_last and self._writer is None):
             return
         batches = self._waiting or [pa.RecordBatch.from_pylist([], schema=self._schema)]
         table = pa.Table.from_batches(batches, schema=self._schema)
         self._note_nans(table)
         with self._guard():
             if self._writer is None:
-                self._open(batches[0])
+                self._open(batches[0], is_only_group=is_last)
             assert self._writer is not None
             self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
         self._waiting.clear()
         self._waiting_rows = self._waiting_bytes = 0
 
-    def _open(self, sample: pa.RecordBatch) -> None:
+    def _open(self, sample: pa.RecordBatch, *, is_only_group: bool) -> None:
         if self._partition or not self._folder.is_local:
             self._folder.create(self._temporary.rpartition("/")[0])
-        bare = set(no_statistics_columns(self._schema))
+        # Parquet's bounds leave NaN out, which DataFusion sorts above all numbers: it would skip groups that hold one. Where
+        # further groups come, any column of floats may still get one.
+        with_nan = (
+            self._nan_columns if is_only_group else [c.name for c in self._schema if pa.types.is_floating(c.type)]
+        )
+        bare = {*no_statistics_columns(self._schema), *with_nan}
         self._sink = self._folder.open_output(self._temporary)
         self._writer = pq.ParquetWriter(
             self._sink,

@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,14 +218,19 @@ class ModelLoader:
         pieces |= code_of({kind.__module__ for kind in classes_in(self._state())})
         return dict(sorted(pieces.items()))
 
-    def cache_key(self, ml_task: MlTask | str) -> Hashable | None:
+    def cache_key(self, ml_task: MlTask | str, code: Mapping[str, str] | None = None) -> Hashable | None:
         """What two tasks share when they can share one model object in a process: the files and the code as they are now,
         and what the declaration says of model, features, labels and execution. Rows, hooks, columns and batches may
         differ. `None` where arguments or a loader's state hold what cannot be compared: nothing is shared then. Cheap:
-        weights are not read."""
+        weights are not read.
+
+        Args:
+            ml_task: a task, or the name of a declared one.
+            code: what `model_code` gives for it, where that is at hand.
+        """
         task = self.find_task(ml_task)
         files = FilesInUse(task, self.models_root).identities
-        code = tuple(sorted(model_code(task).items()))
+        pieces = tuple(sorted((model_code(task) if code is None else code).items()))
         # A subclass is given the whole task, and may look at any of it; rows and batches it does not see.
         seen = () if type(self) is ModelLoader else (task.name, task.input, task.output_columns, task.code_version)
         try:
@@ -233,7 +238,7 @@ class ModelLoader:
             state = plain_state(self._state(), self._where, self.models_root)
         except TaskError:
             return None
-        return type(self), repr(state), str(self.models_root), files, code, repr(declared)
+        return type(self), repr(state), str(self.models_root), files, pieces, repr(declared)
 
     @property
     def _where(self) -> str:

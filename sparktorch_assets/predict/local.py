@@ -5,14 +5,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sparktorch_assets.errors import TaskError
+from sparktorch_assets.errors import HostError, TaskError
 from sparktorch_assets.predict.device import choose_gpu, gpus_visible
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.model_cache import cached_model
 from sparktorch_assets.predict.rows_model import UserModel
 from sparktorch_assets.predict.torch_model import TorchModel
 from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
+from sparktorch_assets.tasks.digest import model_code
 from sparktorch_assets.tasks.features import BYTES_TOKENIZER
+from sparktorch_assets.tasks.imported_code import check_code
 from sparktorch_assets.tasks.ml_task import MlTask
 from sparktorch_assets.tasks.model_files import FilesInUse
 from sparktorch_assets.tasks.slot_policy import SlotPolicy, settle_device
@@ -36,6 +38,7 @@ class LocalPredictor:
     Raises:
         UnknownTaskError, ModelError, DeviceError: as `ModelLoader.bring_up_model`.
         TaskError: `batch_size` is not above zero, or `slots` and `model_loader` name different devices.
+        HostError: the model's code changed while it was imported.
     """
 
     def __init__(
@@ -69,13 +72,17 @@ class LocalPredictor:
             _share_cores(concurrent_slots)
         self.files = FilesInUse(self.task, loader.models_root)
         """The model's files as they were when it was brought up: `check` them after the last row."""
-        shared_by = loader.cache_key(self.task)
+        code = model_code(self.task)
+        # The key is of the code as its files hold it: a model of another version, imported earlier, must not be kept by it.
+        shared_by = loader.cache_key(self.task, code) if _runs(code) else None
         key = None if shared_by is None else (shared_by, self.device)
 
         def bring_up() -> Any:
             rows = batch_size or self.task.batch.batch_size or DEFAULT_BATCH_SIZE
             model = loader.bring_up_model(self.task, gpu is not None, gpu or 0, rows)
             self.files.check()  # or a model of new files would be kept under the old files' key
+            if key is not None:
+                check_code(code)
             return model
 
         self.model: Any = cached_model(key, bring_up)
@@ -96,6 +103,15 @@ class LocalPredictor:
         if isinstance(self.model, TorchModel):
             return self.model.for_run(self.task, self.batch_size, self._ceilings, on_rows)
         return UserModel(self.task, self.model, self.batch_size or self.task.batch.batch_size, on_rows)
+
+
+def _runs(code: Mapping[str, str]) -> bool:
+    """Whether this process has imported these versions of the code, as far as it has imported it."""
+    try:
+        check_code(code)
+    except HostError:
+        return False
+    return True
 
 
 def _share_cores(concurrent_slots: int) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import datetime as dt
+import os
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from sparktorch_assets.errors import CommitConflictError, TableError
 from sparktorch_assets.lake.commit import commit_parts
 from sparktorch_assets.lake.data_files import DataFile, list_data_files
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.footers import Footer, RowGroup
+from sparktorch_assets.lake.footers import Footer, RowGroup, footer_bytes, footer_digest
 from sparktorch_assets.lake.part_file import describe_part
 from sparktorch_assets.lake.plan import make_plan, plan_shards
 from sparktorch_assets.lake.shard_reader import ShardReader
@@ -215,6 +216,46 @@ def test_a_source_file_that_changes_under_a_run_stops_it(tmp_path):
     with pytest.raises(TableError, match="is not the file any more"):
         carry_out(plan, table, 1)
     assert table_version(str(table)) is None
+
+
+def write_bare(path, values):
+    """A file that looks like any other of as many values: equal sizes, and no statistics."""
+    rows = pa.table({"id": ["a"] * len(values), "x": values}, schema=INPUT)
+    pq.write_table(rows, path, use_dictionary=False, write_statistics=False, compression="none")
+
+
+@pytest.mark.parametrize("times", ["kept", "new"])
+@pytest.mark.parametrize("how", ["overwritten", "replaced"])
+@pytest.mark.parametrize("when", ["before it is opened", "once it is open"])
+def test_a_source_file_that_gives_way_to_one_that_looks_the_same_stops_the_run(tmp_path, when, how, times):
+    """Size and footer stay, and even the time may. Whoever has the replaced file open goes on reading it."""
+    source, other = tmp_path / "source" / "a.parquet", tmp_path / "other.parquet"
+    source.parent.mkdir()
+    write_bare(source, [1, 2, 3])
+    write_bare(other, [4, 5, 6])
+    before = source.stat()
+    (shard,) = plan_of(source.parent, tmp_path / "table", 1).new
+
+    def change():
+        if how == "replaced":
+            other.rename(source)
+        else:
+            source.write_bytes(other.read_bytes())
+        if times == "kept":
+            os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
+        with Folder(str(source)).open_input() as file:
+            assert footer_digest(footer_bytes(file)) == shard.footer_digest
+        assert source.stat().st_size == before.st_size
+
+    if when == "before it is opened":
+        change()
+        with pytest.raises(TableError, match="is not the file any more"):
+            ShardReader(shard, INPUT)
+        return
+    with ShardReader(shard, INPUT) as reader:
+        change()
+        with pytest.raises(TableError, match="is not the file any more"):
+            list(reader.batches())
 
 
 def test_a_plan_prints_its_sums(lake):

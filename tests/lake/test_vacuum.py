@@ -101,6 +101,54 @@ def test_a_part_that_a_vacuum_takes_from_a_run_at_work_costs_that_run_alone(lake
     assert rows_of(table) == expected_rows(source, 2)
 
 
+@pytest.mark.promise("T54")
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("effect", ["publish", "link", "linked"])
+def test_a_file_that_a_vacuum_takes_before_it_is_a_part_costs_that_run_alone(lake, monkeypatch, effect, links):
+    """As above, while the file still has its temporary name, or has just got its own; with hard links and without."""
+    source, table = lake
+    link, publish = os.link, Folder.publish
+
+    def late_publish(self, temporary, final):
+        vacuum(str(table), retention_hours=0)
+        return publish(self, temporary, final)
+
+    def late_link(*paths):
+        if effect == "link":
+            vacuum(str(table), retention_hours=0)
+        if not links:
+            raise PermissionError("no hard links here")
+        link(*paths)
+        if effect == "linked":
+            vacuum(str(table), retention_hours=0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", late_link)
+        if effect == "publish":
+            patch.setattr(Folder, "publish", late_publish)
+        if effect == "linked" and not links:
+            refresh(source, table, 2)
+        else:
+            with pytest.raises(TableError, match="deleted .* did a vacuum with too short a retention .* run again"):
+                refresh(source, table, 2)
+            assert rows_of(table) == expected_rows(source, 1)
+    refresh(source, table, 2)
+    assert rows_of(table) == expected_rows(source, 2)
+
+
+def test_a_temporary_name_that_is_gone_once_the_part_has_its_own_does_no_harm(lake, monkeypatch):
+    source, table = lake
+    link = os.link
+
+    def link_alone(temporary, final):
+        link(temporary, final)
+        os.unlink(temporary)  # noqa: PTH108
+
+    monkeypatch.setattr(os, "link", link_alone)
+    refresh(source, table, 2)
+    assert rows_of(table) == expected_rows(source, 2)
+
+
 @pytest.mark.promise("T52")
 @pytest.mark.parametrize("kind", ["folder", "file", "staging"])
 def test_what_symbolic_links_lead_to_stays(lake, tmp_path, kind):

@@ -206,3 +206,33 @@ def test_a_class_that_was_edited_after_it_was_imported_is_refused_on_the_driver(
     with pytest.raises(HostError, match="another version of module 'own_loader'"):
         own.code(TASK)
     del sys.modules["own_loader"]
+
+
+def test_a_model_of_code_that_was_edited_after_its_import_is_not_kept(tmp_path, monkeypatch):
+    """It would be found again once the module is reloaded, when its files and what is imported agree."""
+    monkeypatch.syspath_prepend(tmp_path)
+    source = tmp_path / "reloaded_network.py"
+
+    def write(factor):
+        source.write_text(
+            f"import torch\n"
+            f"class Net(torch.nn.Module):\n"
+            f"    def forward(self, x): return torch.cat([x * {factor}, -x], dim=1)\n"
+            f"def build(path, device): return Net()\n"
+        )
+
+    def predict():
+        task = dataclasses.replace(TASK, model=ModelSpec(factory="reloaded_network:build"))
+        predictor = LocalPredictor(task, model_loader=ModelLoader(tmp_path))
+        rows = pa.record_batch({"x": [1.0]})
+        (found,) = predict_batches([rows], predictor=predictor, schema=output_schema(task, rows.schema))
+        return found["predicted_class"].to_pylist()
+
+    write("1.0")
+    assert predict() == ["0"]
+    write("-2.0")
+    assert predict() == ["0"]  # what is imported is what runs
+    module = sys.modules["reloaded_network"]
+    importlib.reload(module)
+    assert predict() == ["1"]
+    del sys.modules["reloaded_network"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 from drawn_tables import Column, Form, table_of, write_file
 
@@ -35,7 +36,7 @@ class FolderSource:
                 if name.startswith("p=")
                 else f"p={NULL_FOLDER if value is None else quote(value, safe='')}/{name.rpartition('/')[2]}"
             )
-        held = [column for column in self._in_files if column.name == "id" or not self._lacks(column, rows, form)]
+        held = [column for column in self._in_files if not self._lacks(column, rows, form)]
         write_file(self.root / name, table_of(rows, held, physical=True), form, spark)
         self.files[name], self._forms[name] = rows, form
 
@@ -52,9 +53,34 @@ class FolderSource:
         os.utime(self.root / name, ns=(before.st_atime_ns, before.st_mtime_ns))
         return first_id + len(rows)
 
+    def overwrite(self, name: str, first_id: int) -> int:
+        """Write other ids over a file's own bytes, as no careful writer does.
+
+        Returns:
+            The next id.
+        """
+        path = self.root / name
+        aside = path.with_name(f".{path.name}.aside")
+        aside.hardlink_to(path)
+        rows = [row | {"id": first_id + place} for place, row in enumerate(self.files[name])]
+        self.put(name, rows, self._forms[name])
+        content = path.read_bytes()
+        aside.replace(path)
+        path.write_bytes(content)
+        return first_id + len(rows)
+
+    def put_twin(self, name: str, column: Column, twin: str, *, alone: bool) -> Path:
+        """Write a file with a column of that name, beside all others or alone; it does not count as one of `files`."""
+        found = table_of([{}], [] if alone else self._in_files)
+        found = pa.Table.from_arrays([*found.columns, pa.nulls(1, column.arrow)], names=[*found.column_names, twin])
+        path = self.root / (f"p={NULL_FOLDER}" if self.hive else "") / name
+        write_file(path, found, Form())
+        return path
+
     @staticmethod
     def _lacks(column: Column, rows: Rows, form: Form) -> bool:
-        return form.lacks_columns and column.name != "p" and all(row[column.name] is None for row in rows)
+        may_lack = form.lacks_columns and column.name not in ("p", *form.always)
+        return may_lack and all(row[column.name] is None for row in rows)
 
     def delete(self, name: str) -> None:
         (self.root / name).unlink()
@@ -93,6 +119,3 @@ class DeltaSource:
 
     def compact(self) -> None:
         DeltaTable(str(self.root)).optimize.compact()
-
-
-Source = FolderSource | DeltaSource

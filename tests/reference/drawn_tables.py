@@ -5,6 +5,7 @@ A value is a plain Python value; of a timestamp or a date it is the number of mi
 Python knows neither year 0 nor year 10000.
 """
 
+import io
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from avoided import AVOIDED
 from hypothesis import strategies as st
+from PIL import Image
 from reference import Day, Time
 
 UTC_US, NAIVE_US = pa.timestamp("us", "UTC"), pa.timestamp("us")
@@ -61,6 +63,31 @@ def _decimals(precision: int, scale: int) -> st.SearchStrategy:
     )
 
 
+def _encoded(mode: str, size: tuple[int, int], levels: list[int], kind: str) -> bytes:
+    """An image of a few pixels."""
+    image = Image.new("RGB", size)
+    for place, level in enumerate(levels):
+        image.putpixel((place % size[0], place // size[0] % size[1]), (level, 255 - level, level // 2))
+    encoded = io.BytesIO()
+    image.convert(mode).save(encoded, kind)
+    return encoded.getvalue()
+
+
+def _broken(encoded: bytes, at: int) -> st.SearchStrategy:
+    """Half of a file, and one with another byte in the midst."""
+    at %= len(encoded)
+    changed = encoded[:at] + bytes([encoded[at] ^ 0x55]) + encoded[at + 1 :]
+    return st.sampled_from([encoded[:at], changed])
+
+
+_IMAGES = st.builds(
+    _encoded,
+    mode=st.sampled_from(["1", "L", "LA", "P", "RGB", "RGBA"]),
+    size=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    levels=st.lists(st.sampled_from([0, 51, 128, 255]), min_size=1, max_size=4),
+    kind=st.sampled_from(["PNG", "PNG", "TIFF"]),
+)
+
 KINDS = {
     "bool": Kind(arrow=pa.bool_(), values=st.booleans()),
     "int8": Kind(arrow=pa.int8(), values=_integers(8)),
@@ -83,6 +110,9 @@ KINDS = {
     "binary": Kind(arrow=pa.binary(), values=st.binary(max_size=5), written=(pa.large_binary(),)),
     "fixed binary": Kind(
         arrow=pa.binary(), values=st.binary(min_size=3, max_size=3), written=(pa.binary(3),)
+    ),
+    "image": Kind(
+        arrow=pa.binary(), values=_IMAGES | st.tuples(_IMAGES, st.integers(0)).flatmap(lambda one: _broken(*one))
     ),
     "date": Kind(arrow=pa.date32(), values=_DATES),
     "date64": Kind(arrow=pa.date32(), values=_DATES, written=(pa.date64(),)),
@@ -118,6 +148,7 @@ KINDS = {
         ),
     ),
 }  # fmt: skip
+FREQUENT = ("string", "int64", "float64", "bool", "instant", "decimal", "image")
 WITHOUT_DELTA_WRITER = ("uint64",)
 NUMBERS = ("bool", "int8", "int16", "uint8", "int32", "uint16", "int64", "uint32", "float32", "float64")
 NAMES = [
@@ -156,7 +187,7 @@ class Column:
 @st.composite
 def columns(draw: st.DrawFn, least: Sequence[str] = ()) -> list[Column]:
     """`id`, which tells rows apart; one column of each kind in `least`; some more."""
-    kinds = [*least, *draw(st.lists(st.sampled_from(sorted(KINDS)), max_size=4))]
+    kinds = [*least, *draw(st.lists(st.sampled_from(FREQUENT) | st.sampled_from(sorted(KINDS)), max_size=4))]
     names = draw(st.permutations(NAMES))[: len(kinds)]
     found = [Column(name="id", kind="int64", physical=pa.int64())]
     for name, kind in zip(names, kinds, strict=True):
@@ -218,6 +249,8 @@ class Form:
     """Numbers in the smallest types that hold them."""
     lacks_columns: bool = False
     """Without the columns that are null in all rows."""
+    always: frozenset[str] = frozenset({"id"})
+    """Columns that it has all the same."""
 
 
 FORMS = st.builds(
@@ -241,7 +274,8 @@ def write_file(path: Path, table: pa.Table, form: Form, spark: Any = None) -> No
         table = table.select(table.column_names[::-1])
     if form.narrow:
         for place, column in enumerate(table.columns):
-            table = table.set_column(place, table.column_names[place], _narrowed(column))
+            narrowed = _narrowed(column)
+            table = table.set_column(place, table.schema.field(place).with_type(narrowed.type), narrowed)
     temporary = path.with_name(f".{path.name}.writing")
     if form.writer == "spark" and spark is not None and all(map(_spark_keeps, table.schema.types)):
         folder = path.with_name(f".{path.name}.spark")

@@ -21,7 +21,9 @@ from sparktorch_assets.tasks import (
     BatchPolicy,
     CategoricalFeature,
     CustomFeature,
+    Execution,
     Hooks,
+    ImageFeature,
     MlTask,
     ModelSpec,
     NumericFeature,
@@ -52,7 +54,7 @@ class Net(torch.nn.Module):
     def forward(self, *arguments):
         waiting, total = list(arguments), {network} / 8
         for place, group in enumerate(self.groups):
-            values = waiting.pop(0)
+            values = waiting.pop(0).flatten(1)
             there = waiting.pop(0) if group == "ragged" else torch.ones(values.shape, dtype=torch.bool)
             if bool(((values == 13) & there).any()):
                 raise ValueError("poison")
@@ -186,7 +188,7 @@ def features(draw: st.DrawFn, held: Sequence[Column]) -> list[Any]:
     for column in by_kind("bool", "int16", "string"):
         if draw(st.booleans()):
             values = draw(st.lists(KINDS[column.kind].values, min_size=1, max_size=3, unique=True))
-            fill = draw(st.none() | st.sampled_from([str(values[0]), "true", "1"]))
+            fill = draw(st.none() | st.sampled_from([str(values[0]), "none of them"]))
             found.append(CategoricalFeature(columns=[column.name], vocabulary={column.name: values}, fill=fill))
     for column in by_kind("string"):
         fill = draw(st.none() | st.sampled_from(["", "ü"]))
@@ -195,11 +197,26 @@ def features(draw: st.DrawFn, held: Sequence[Column]) -> list[Any]:
         dtype = "int64" if column.kind == "int list" and draw(st.booleans()) else "float32"
         fill = draw(st.none() | st.just(0.0))
         found.append(SequenceFeature(column=column.name, max_length=draw(st.integers(1, 4)), fill=fill, dtype=dtype))
+    found += [draw(_images(column.name)) for column in by_kind("image")]
     if draw(st.booleans()) or not found:
         named = draw(st.sampled_from([column.name for column in held]))
         arguments = {"scale": draw(st.sampled_from([0.5, 1.0]))}
         found.append(CustomFeature(columns=[named], encoder="fuzz_network:Encoder", arguments=arguments))
     return draw(st.permutations(found))
+
+
+def _images(column: str) -> st.SearchStrategy:
+    return st.builds(
+        ImageFeature,
+        column=st.just(column),
+        height=st.integers(1, 3),
+        width=st.integers(1, 3),
+        channels=st.sampled_from([1, 3]),
+        mean=st.sampled_from([(0.0,), (0.5,)]),
+        std=st.sampled_from([(1.0,), (0.25,)]),
+        resample=st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"]),
+        fill=st.sampled_from([None, 0.5]),
+    )
 
 
 def _literals(column: Column) -> st.SearchStrategy:
@@ -269,6 +286,7 @@ def tasks(draw: st.DrawFn, held: Sequence[Column], partitioned: bool) -> MlTask:
                 deduplicate=st.booleans(),
             )
         ),
+        execution=Execution(precision=draw(st.sampled_from(["fp32", "fp32", "bf16", "fp16", "int8-dynamic"]))),
         where=draw(row_filters(held)),
         keep_columns=kept,
         hooks=Hooks(**hooks),
@@ -295,6 +313,7 @@ def what_counts(task: MlTask, code: Code, weights_seed: int) -> Mapping[str, Any
         "hooks": repr(task.hooks),
         "outputs": repr(task.output_columns),
         "model": repr(task.model),
+        "precision": task.execution.precision,
         "version": task.code_version,
         "code": code.behind(task),
         "weights": weights_seed,

@@ -5,7 +5,7 @@ same refresh (the deletion of a temporary file in a `finally`, say) raises it ag
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from unittest import mock
 
 from deltalake import DeltaTable
@@ -60,11 +60,11 @@ def at_step(number: int, act: Callable[[], None]) -> Iterator[list[str]]:
 
         return effect
 
-    with mock.patch.multiple(Folder, **{name: watched(name, getattr(Folder, name)) for name in _FOLDER}):
-        write = watched("commit", DeltaTable.create_write_transaction, after=True)
-        create = watched("create table", commit.create_table_with_add_actions, after=True)
-        with (
-            mock.patch.object(DeltaTable, "create_write_transaction", write),
-            mock.patch.object(commit, "create_table_with_add_actions", create),
-        ):
-            yield seen
+    write = watched("commit", DeltaTable.create_write_transaction, after=True)
+    create = watched("create table", commit.create_table_with_add_actions, after=True)
+    with ExitStack() as watching:
+        for name in _FOLDER:
+            watching.enter_context(mock.patch.object(Folder, name, watched(name, getattr(Folder, name))))
+        watching.enter_context(mock.patch.object(DeltaTable, "create_write_transaction", write))
+        watching.enter_context(mock.patch.object(commit, "create_table_with_add_actions", create))
+        yield seen

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 from pyspark import cloudpickle
 
+from sparktorch_assets.predict.model_cache import forget_models
 from sparktorch_assets.tasks import imported_code
 
 
@@ -63,3 +64,4 @@ def forget(modules: tuple[str, ...]) -> None:
         sys.modules.pop(name, None)
         imported_code._imported.pop(name, None)
     imported_code._declared.clear()
+    forget_models()

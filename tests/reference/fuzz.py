@@ -6,14 +6,19 @@ of the input files and reads every table.
 """
 
 import argparse
+import faulthandler
 import os
 import random
+import signal
 import sys
 import time
 import traceback
 import warnings
+from pathlib import Path
 
 import hypothesis
+
+sys.path.append(str(Path(__file__).parents[1]))  # what all tests share; pytest does the same
 from fuzz_machine import FuzzMachine
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -46,6 +51,7 @@ def main() -> int:
     parser.add_argument("--without-spark", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    faulthandler.register(signal.SIGUSR1)  # `kill -USR1` tells where it hangs
     FuzzMachine.spark = None if options.without_spark else _session()
     until = time.monotonic() + 60 * options.minutes
     first = random.SystemRandom().randrange(10**6) * 1000 if options.seed is None else options.seed

@@ -8,7 +8,7 @@ import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -17,12 +17,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import readers
 import reference
 from avoided import AVOIDED
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
-from drawn_sources import DeltaSource, FolderSource, Source
+from drawn_sources import DeltaSource, FolderSource
 from drawn_tables import (
     FORMS,
     KINDS,
@@ -38,8 +39,10 @@ from fake_session import FakeSession, forget
 from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from logged_source import LoggedSource
 
 from sparktorch_assets.errors import (
+    InputSchemaError,
     SparktorchError,
     TooManyDroppedRowsError,
     TooManyFailedRowsError,
@@ -54,7 +57,7 @@ from sparktorch_assets.spark.score import plan_table, score_table
 from sparktorch_assets.tasks import BatchPolicy, MlTask, SlotPolicy
 
 FILES = st.sampled_from(["a.parquet", "b c.parquet", "sub/ü.parquet", "100%.parquet", "%20.parquet", "sub dir/f.parq"])
-STEPS = st.integers(0, 14)
+STEPS = st.integers(0, 99)
 SHARD_ROWS = 4
 Partition = dict[str, str] | None
 _ADDED = {"string": pa.string(), "float": pa.float32(), "double": pa.float64(), "list<float>": pa.list_(pa.float32())}
@@ -88,23 +91,29 @@ class FuzzMachine(RuleBasedStateMachine):
         self.models = self.root / "models"
         (self.root / "code").mkdir()
         sys.path.insert(0, str(self.root / "code"))
-        layout = data.draw(st.sampled_from(["folder", "folder", "hive", "delta", "delta partitioned"]))
+        layout = data.draw(
+            st.sampled_from(["folder", "folder", "hive", "delta", "delta partitioned", "logged", "logged partitioned"])
+        )
         self.by_partition = data.draw(st.booleans())
         self.held = data.draw(columns())
-        if layout.startswith("delta"):
+        if layout not in ("folder", "hive"):
             self.held = [
                 replace(column, physical=column.arrow)
                 for column in self.held
                 if column.kind not in WITHOUT_DELTA_WRITER
             ]
-        if self.by_partition or layout in ("hive", "delta partitioned"):
+        partitioned = layout == "hive" or layout.endswith("partitioned")
+        if self.by_partition or partitioned:
             self.held.append(Column(name="p", kind="string", physical=pa.string()))
         source = self.root / data.draw(st.sampled_from(["in", "in put"]))
-        self.source: Source = (
-            DeltaSource(source, self.held, partitioned=layout != "delta")
-            if layout.startswith("delta")
-            else FolderSource(source, self.held, hive=layout == "hive")
-        )
+        self.source: FolderSource | DeltaSource | LoggedSource
+        if layout.startswith("logged"):
+            mapping = data.draw(st.sampled_from(["none", "name", "id"]))
+            self.source = LoggedSource(source, self.held, partitioned=partitioned, mapping=mapping)
+        elif layout.startswith("delta"):
+            self.source = DeltaSource(source, self.held, partitioned=partitioned)
+        else:
+            self.source = FolderSource(source, self.held, hive=partitioned)
         self.task: MlTask = data.draw(tasks(self.held, self.by_partition))
         self.code = Code(
             folder=self.root / "code",
@@ -152,7 +161,28 @@ class FuzzMachine(RuleBasedStateMachine):
                 self.source.rename(old, name)
         self.settle(data)
 
-    @precondition(lambda self: isinstance(self.source, DeltaSource))
+    @precondition(lambda self: isinstance(self.source, FolderSource))
+    @rule(data=st.data(), how=st.sampled_from(["twice", "beside", "in another file"]))
+    def add_a_twin(self, data: st.DataObject, how: str) -> None:
+        """A column whose name a table cannot tell from another one's ends the planning, whoever needs the column."""
+        column = data.draw(st.sampled_from([column for column in self.held if how == "twice" or _twin(column.name)]))
+        if (
+            how == "twice" and column.name == "p" and self.source.hive
+        ):  # the folder's name goes before the file's column
+            return
+        path = self.source.put_twin(
+            "twin.parquet",
+            column,
+            column.name if how == "twice" else _twin(column.name),
+            alone=how == "in another file",
+        )
+        for partition in self.partitions():
+            with pytest.raises(InputSchemaError, match="twice|case alone"):
+                self.score(self.task, partition, _no_session)
+        path.unlink()
+        self.settle(data, unchanged=True)
+
+    @precondition(lambda self: not isinstance(self.source, FolderSource))
     @rule(data=st.data(), compact=st.booleans())
     def change_delta_rows(self, data: st.DataObject, compact: bool) -> None:
         if compact:
@@ -208,22 +238,25 @@ class FuzzMachine(RuleBasedStateMachine):
         self.look_between(self.expected())
         self.settle(data)
 
-    @rule(data=st.data(), step=STEPS, same=st.booleans(), name=FILES)
-    def second_writer(self, data: st.DataObject, step: int, same: bool, name: str) -> None:
+    @rule(data=st.data(), step=STEPS, same=st.booleans(), all_new=st.booleans(), name=FILES)
+    def second_writer(self, data: st.DataObject, step: int, same: bool, all_new: bool, name: str) -> None:
         self.put(data, name)
-        mine = self.expected()
+        if all_new:  # or each run also misses the parts that the other one removed
+            self.change_weights(self.weights % 3 + 1)
+        here = data.draw(st.sampled_from(self.partitions()))
+        mine = {_key(here): self.expected_in(here)}
         other = self.task if same else replace(self.task, code_version=f"{self.task.code_version} other")
         before = table_version(str(self.table))
         versions: list[int | None] = []
 
         def refresh_other() -> None:
-            self.refresh_all(other)
+            self.score(other, here, FakeSession(USER_MODULES))
             versions.append(table_version(str(self.table)))
 
-        error, at = self.disturbed(step, refresh_other)
+        error, at = self.disturbed(step, refresh_other, [here])
         # Parts of another task were committed after this refresh was planned, and before it committed its own.
-        is_between = not self.by_partition and versions not in ([], [before]) and not at.startswith("after")
-        if is_between and not same and any(row.num_rows for row in map(pq.read_metadata, self.live())):
+        is_between = versions not in ([], [before]) and not at.startswith("after")
+        if is_between and not same and any(pq.read_metadata(part).num_rows for part in self.live(here)):
             assert isinstance(error, SparktorchError), f"{at}: both commits went through"
         self.look_between(mine)
         self.settle(data)
@@ -231,27 +264,40 @@ class FuzzMachine(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         step=STEPS,
-        what=st.sampled_from(["vacuum", "lose a part", "input", "weights", "weights in place", "code"]),
+        what=st.sampled_from(
+            ["vacuum", "lose a part", "input", "input in place", "weights", "weights in place", "code"]
+        ),
+        all_new=st.booleans(),
         name=FILES,
     )
-    def others_meanwhile(self, data: st.DataObject, step: int, what: str, name: str) -> None:
+    def others_meanwhile(self, data: st.DataObject, step: int, what: str, all_new: bool, name: str) -> None:
         self.put(data, name)
+        if all_new:
+            self.change_weights(self.weights % 3 + 1)
         acts: dict[str, Callable[[], Any]] = {
             "vacuum": lambda: self.has_table() and vacuum(str(self.table), retention_hours=0),
             "lose a part": lambda: [path.unlink() for path in self.parts()[:1]],
             "input": lambda: self.put(data, name),
+            "input in place": lambda: self.overwrite_input(data),
             "weights": lambda: self.change_weights(self.weights % 3 + 1),
             "weights in place": lambda: self.change_weights(self.weights % 3 + 1, in_place=True),
             "code": lambda: self.change_code("network", self.code.versions["network"] % 3 + 1),
         }
+        before, weights, network = self.expected(), self.weights, self.code.versions["network"]
         self.disturbed(step, acts[what])
+        self.look_between(before, self.expected())
         self.settle(data)
+        if (weights, network) != (self.weights, self.code.versions["network"]):
+            # The refresh's own parts are found again now: they must hold what their names say.
+            self.change_weights(weights)
+            self.change_code("network", network)
+            self.settle(data)
 
     @precondition(lambda self: self.has_table())
     @rule(data=st.data(), hours=st.sampled_from([0.0, 1e-4, 1.0]))
     def vacuum(self, data: st.DataObject, hours: float) -> None:
         vacuum(str(self.table), retention_hours=hours)
-        self.look_between({})
+        self.look_between()
         if hours == 0:
             assert set(self.parts()) <= set(self.live())
             assert not list(self.table.rglob(".*.tmp"))
@@ -289,15 +335,22 @@ class FuzzMachine(RuleBasedStateMachine):
         self.weights = seed
         write_weights(self.models / "net.safetensors", seed, in_place=in_place)
 
+    def overwrite_input(self, data: st.DataObject) -> None:
+        if isinstance(self.source, FolderSource):
+            name = data.draw(st.sampled_from(sorted(self.source.files)))
+            self.next_id = self.source.overwrite(name, self.next_id)
+
     def change_code(self, which: str, version: int) -> None:
         self.code.versions[which] = version
         self.code.write()
 
     def put(self, data: st.DataObject, name: str, *, whole: bool = False) -> None:
         """New rows, as a file of that name where the input is a folder."""
-        form = data.draw(FORMS)
-        lacking = () if whole or isinstance(self.source, DeltaSource) else self.held[1:]
-        lacking = {column.name for column in lacking if form.lacks_columns and column.name != "p"}
+        # A file without any of the columns that a task reads is refused: it looks like another table's.
+        read = [name for name in self.task.feature_columns if name != "p"]
+        form = replace(data.draw(FORMS), always=frozenset({"id", *(read[:1] or (column.name for column in self.held))}))
+        lacking = () if whole or isinstance(self.source, DeltaSource) else self.held
+        lacking = {column.name for column in lacking if form.lacks_columns and column.name not in ("p", *form.always)}
         if whole:
             form = replace(form, narrow=False, lacks_columns=False)
         drawn = data.draw(rows([column for column in self.held if column.name != "p"]))
@@ -330,9 +383,10 @@ class FuzzMachine(RuleBasedStateMachine):
         """The parts that lie in the table's folder, whether or not they count."""
         return sorted(path for path in self.table.rglob("part-*.parquet") if PART_NAME.fullmatch(path.name))
 
-    def live(self) -> list[Path]:
-        """The files of the table's latest version."""
-        return [Path(path) for path in readers.live_files(self.table)]
+    def live(self, partition: Partition = None) -> list[Path]:
+        """The files of the table's latest version, or of a partition of it."""
+        files = [Path(path) for path in readers.live_files(self.table)]
+        return [path for path in files if partition is None or path.parent.name == f"p={partition['p']}"]
 
     def is_damaged(self, path: Path) -> bool:
         return not path.exists() or path.stat().st_size == self.damaged.get(path)
@@ -348,7 +402,7 @@ class FuzzMachine(RuleBasedStateMachine):
             for row in self.source.rows
             if partition is None or row["p"] == partition["p"]
         ]
-        outcome = reference.score(rows, self.task, self.models, self.code.load)
+        outcome = reference.score(rows, types, self.task, self.models, self.code.load)
         schema = self.schema()
         if partition is not None:
             for row in outcome.rows:
@@ -373,22 +427,29 @@ class FuzzMachine(RuleBasedStateMachine):
     def score(self, task: MlTask, partition: Partition, session: Any) -> Any:
         return score_table(session, task, **self.arguments(partition), slots=SlotPolicy(device="cpu"))
 
-    def refresh_all(self, task: MlTask) -> None:
-        for partition in self.partitions():
-            self.score(task, partition, FakeSession(USER_MODULES))
-
-    def disturbed(self, step: int, act: Callable[[], Any]) -> tuple[BaseException | None, str]:
+    def disturbed(
+        self, step: int, act: Callable[[], Any], partitions: Sequence[Partition] = ()
+    ) -> tuple[BaseException | None, str]:
         """Refresh while `act` happens at a step. The library's own errors may come of that, and no others.
+
+        Args:
+            step: which of the refresh's effects `act` comes before, counted round and round.
+            act: what happens.
+            partitions: which ones to refresh; all of them by default.
 
         Returns:
             The error, and the name of the step.
         """
         raised: BaseException | None = None
+        partitions = partitions or self.partitions()
+        plans = [plan_table(self.task, **self.arguments(partition)) for partition in partitions]
+        # About so many: a folder, four a part, a commit.
+        step %= 1 + sum(3 + 4 * len(plan.new) + len(plan.resumable) for plan in plans if plan.changes)
         with at_step(step, act) as seen:
             try:
-                self.refresh_all(self.task)
-            # FileNotFoundError comes of a vacuum that spares nothing.
-            except (Killed, SparktorchError, FileNotFoundError) as error:
+                for partition in partitions:
+                    self.score(self.task, partition, FakeSession(USER_MODULES))
+            except (Killed, SparktorchError) as error:
                 raised = error
         at = seen[step] if step < len(seen) else ""
         note(f"at {at!r}: {type(raised).__name__}: {raised}")
@@ -448,29 +509,31 @@ class FuzzMachine(RuleBasedStateMachine):
         for shard in (*plan.new, *plan.unchanged, *plan.resumable):
             file, groups = shard.file, (shard.first_group, shard.end_group)
             content = sha256(Path(file.uri).read_bytes()).hexdigest()
-            meaning = repr((file.path, file.modified_ms, file.partition, content, groups, counts))
+            meaning = repr((file.path, file.modified_ms, file.partition, content, groups, shard.deleted, counts))
             assert self.meanings.setdefault(shard.part_path, meaning) == meaning
             assert self.meanings.setdefault(meaning, shard.part_path) == shard.part_path
 
-    def look_between(self, mine: dict[str, Shown]) -> None:
-        """Whatever happened to a refresh, each partition holds its old rows or its new ones."""
+    def look_between(self, *due: dict[str, Shown]) -> None:
+        """Whatever happened to a refresh, each partition holds its old rows or those that were due at one time."""
         if not self.has_table() or any(map(self.is_damaged, self.live())):
             return
         found = DeltaTable(str(self.table)).to_pyarrow_table()
         for partition in self.partitions():
             key = _key(partition)
             here = found if partition is None else found.filter(pa.compute.field("p") == partition["p"])
-            choices = [found for found in (self.shown.get(key), mine.get(key)) if found is not None]
+            choices = [found[key] for found in (self.shown, *due) if key in found]
             problems = []
-            for choice in choices if here.num_rows else ():
+            for choice in choices:
                 try:
                     self.compare(here, [choice], "between")
-                    break
                 except (AssertionError, KeyError) as error:
                     problems.append(error)
+                else:
+                    self.shown[key] = choice
+                    break
             else:
                 assert not here.num_rows, problems
-                assert key not in self.shown or any(not choice.outcome.rows for choice in choices)
+                assert key not in self.shown, problems
 
     def compare(self, found: pa.Table, shown: list["Shown"], reader: str) -> None:
         """The table that a reader found holds these rows."""
@@ -503,8 +566,10 @@ class FuzzMachine(RuleBasedStateMachine):
             return value is not None and math.isfinite(value) and getattr(value, "is_python", True)
 
         values = KINDS[kinds[named]].values.filter(has_literal)
-        there = {row[named] for one in self.shown.values() for row in one.outcome.rows if has_literal(row[named])}
-        value = data.draw(st.sampled_from(sorted(there)) | values if there else values)
+        there = sorted(
+            {row[named] for one in self.shown.values() for row in one.outcome.rows if has_literal(row[named])}
+        )
+        value = data.draw(st.sampled_from([there[0], there[-1], *there]) | values if there else values)
         operators = ["="] if kinds[named] == "bool" else ["=", "<", "<=", ">", ">="]
         if kinds[named] == "float32":
             value = float(np.float32(value))
@@ -513,6 +578,11 @@ class FuzzMachine(RuleBasedStateMachine):
 
 def _key(partition: Partition) -> str:
     return "" if partition is None else partition["p"]
+
+
+def _twin(name: str) -> str:
+    """The name in other letters; empty where it has no others."""
+    return "" if name.swapcase() == name else name.swapcase()
 
 
 def _refusal(due: reference.Outcome, task: MlTask) -> type[SparktorchError] | None:

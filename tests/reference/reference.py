@@ -5,6 +5,7 @@ both. Slow, and easy to read against the docs.
 """
 
 import datetime as dt
+import io
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from sparktorch_assets.tasks import MlTask, RowFilter
@@ -80,13 +83,14 @@ class Outcome:
 
 def score(
     rows: Sequence[Row],
+    kinds: Mapping[str, pa.DataType],
     task: MlTask,
     models_root: Path,
     load: Load,
 ) -> Outcome:
-    """What `task` makes of `rows`, each of which has all of the input's columns."""
+    """What `task` makes of `rows`, each of which has all of the input's columns, of these types."""
     outcome = Outcome()
-    model = Model(task, models_root, load)
+    model = Model(task, kinds, models_root, load)
     hooks = {name: load(path) for name in _HOOKS if (path := getattr(task.hooks, name)) is not None}
 
     def in_a_dict(hook: Callable[[Row], Row | None], row: Row) -> Row | None:
@@ -192,10 +196,12 @@ def _plain(value: Any) -> Any:
 class Model:
     """The network, called with one row at a time."""
 
-    def __init__(self, task: MlTask, models_root: Path, load: Load) -> None:
-        self._task = task
+    def __init__(self, task: MlTask, kinds: Mapping[str, pa.DataType], models_root: Path, load: Load) -> None:
+        self._task, self._kinds = task, kinds
         self._network = load(task.model.architecture)(**dict(task.model.arguments))
         self._network.load_state_dict(load_file(models_root / task.model.weights))
+        self._floats = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(task.execution.precision, torch.float32)
+        self._network.to(self._floats)  # int8-dynamic is about linear layers, and it has none
         self._encoders = [
             load(feature.encoder)(**dict(feature.arguments)) if feature.kind == "custom" else None
             for feature in task.features
@@ -209,10 +215,10 @@ class Model:
         """
         arguments = []
         for feature, encoder in zip(self._task.features, self._encoders, strict=True):
-            arguments += _encode(feature, row) if encoder is None else _custom(feature, encoder, row)
+            arguments += _encode(feature, row) if encoder is None else self._custom(feature, encoder, row)
         try:
             with torch.inference_mode():
-                output = self._network(*arguments)
+                output = self._network(*(one.to(self._floats) if one.is_floating_point() else one for one in arguments))
         except Exception as error:
             raise RowFails("forward") from error
         logits_1C, embedding = output if isinstance(output, tuple) else (output, None)
@@ -227,6 +233,14 @@ class Model:
             **{f"{task.output_prefix}{extra}": extras[extra] for extra in task.extras},
         }
 
+    def _custom(self, feature: Any, encoder: Callable[[Any], Any], row: Row) -> list[torch.Tensor]:
+        try:
+            return [
+                encoder(pa.record_batch({name: pa.array([row[name]], self._kinds[name]) for name in feature.columns}))
+            ]
+        except Exception as error:
+            raise RowFails("encode") from error
+
 
 def _encode(feature: Any, row: Row) -> list[torch.Tensor]:
     if feature.kind == "numeric":
@@ -236,6 +250,8 @@ def _encode(feature: Any, row: Row) -> list[torch.Tensor]:
         indices = [_index(known[name], _filled(row[name], feature.fill)) for name in feature.columns]
         return [torch.tensor([indices])]
     (name,) = feature.columns
+    if feature.kind == "image":
+        return [_pixels(feature, row[name])]
     if feature.kind == "text":
         tokens = [byte + 1 for byte in _filled(row[name], feature.fill).encode()][: feature.max_tokens]
         return _padded(tokens, torch.int64)
@@ -247,13 +263,20 @@ def _encode(feature: Any, row: Row) -> list[torch.Tensor]:
     return _padded([_float32(value) for value in values], torch.float32)
 
 
-def _custom(feature: Any, encoder: Callable[[Any], Any], row: Row) -> list[torch.Tensor]:
-    import pyarrow as pa
-
-    try:
-        return [encoder(pa.record_batch({name: pa.array([row[name]]) for name in feature.columns}))]
-    except Exception as error:
-        raise RowFails("encode") from error
+def _pixels(feature: Any, encoded: bytes | None) -> torch.Tensor:
+    if encoded is None:
+        grey = _filled(None, feature.fill)
+        levels = np.full((feature.height, feature.width, feature.channels), grey, np.float32)
+    else:
+        try:
+            with Image.open(io.BytesIO(encoded)) as image:
+                pixels = image.convert("L" if feature.channels == 1 else "RGB")
+        except Exception as error:
+            raise RowFails("encode") from error
+        pixels = pixels.resize((feature.width, feature.height), Image.Resampling[feature.resample.upper()])
+        levels = np.asarray(pixels, np.float32).reshape(feature.height, feature.width, feature.channels) / 255
+    found = (levels - np.float32(feature.mean)) / np.float32(feature.std)
+    return torch.from_numpy(found.transpose(2, 0, 1)[None])
 
 
 def _filled(value: Any, fill: Any) -> Any:
@@ -268,12 +291,8 @@ def _float32(value: Any) -> float:
 
 
 def _index(known: Sequence[Any], value: Any) -> int:
-    texts = [_text(entry) for entry in known]
-    return texts.index(_text(value)) + 1 if _text(value) in texts else 0
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    texts = [str(entry) for entry in known]  # a fill is written as text: "True"
+    return texts.index(str(value)) + 1 if str(value) in texts else 0
 
 
 def _padded(values: list[Any], dtype: torch.dtype) -> list[torch.Tensor]:

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 TestFuzz = FuzzMachine.TestCase
 TestFuzz.settings = settings(
-    max_examples=12,
+    max_examples=10,
     stateful_step_count=10,
     deadline=None,
     derandomize=True,
