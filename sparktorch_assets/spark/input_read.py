@@ -15,6 +15,7 @@ from sparktorch_assets.errors import HostError, TableError
 from sparktorch_assets.spark.column_types import spark_ddl
 from sparktorch_assets.spark.input_sources import SourceFile, reader_options
 from sparktorch_assets.spark.own_session import own_session
+from sparktorch_assets.spark.stoppable import run_stoppable
 from sparktorch_assets.spark.worker_python import explain_worker_failure
 from sparktorch_assets.tasks.input_table import InputTable
 
@@ -93,7 +94,8 @@ class SourceReader:
         from pyspark.sql import functions
 
         with self._reading():
-            counts = self._malformed().groupBy(_SOURCE).count().orderBy(functions.desc("count")).limit(files).collect()
+            rows = self._malformed().groupBy(_SOURCE).count().orderBy(functions.desc("count")).limit(files)
+            counts = run_stoppable(self._spark, rows.collect)
         return [(self.folders[f"{_SOURCE}={row[0]}"], int(row[1])) for row in counts]
 
     def _open(self, sources: Sequence[SourceFile]) -> "DataFrame":
@@ -143,13 +145,13 @@ class SourceReader:
         return self._data.where(functions.col(_RECORD).isNotNull() & all_parsed)
 
     def _write(self, data: "DataFrame", staging: str) -> None:
-        (
+        write = (
             data.write.partitionBy(_SOURCE)
             .option("parquet.block.size", GROUP_BYTES)
             .option("parquet.block.row.count.limit", GROUP_ROWS)
             .option("compression", "snappy")
-            .parquet(staging)
         )
+        run_stoppable(self._spark, lambda: write.parquet(staging))
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

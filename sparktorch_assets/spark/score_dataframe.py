@@ -30,6 +30,7 @@ from sparktorch_assets.spark.score_failure import last_line
 from sparktorch_assets.spark.score_report import ScoreReport
 from sparktorch_assets.spark.scoring import Scoring
 from sparktorch_assets.spark.spark_path import spark_path
+from sparktorch_assets.spark.stoppable import run_stoppable
 from sparktorch_assets.spark.written_rows import WrittenPart, publish_parts, read_written
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask, SlotPolicy
@@ -111,7 +112,8 @@ def score_dataframe(
     planned = time.perf_counter()
     with staging_folder(folder) as staging:
         with _writing(spark, task):
-            predicted.write.options(**_WRITE_OPTIONS).parquet(spark_path(folder, f"{staging}/rows"))
+            write = predicted.write.options(**_WRITE_OPTIONS)
+            run_stoppable(spark, lambda: write.parquet(spark_path(folder, f"{staging}/rows")))
         written = read_written(folder, f"{staging}/rows", task)
         tally = counted.account(Tally.total(part.tally for part in written))
         too_many = task.check_failures(tally.failed, tally.rows, tally.reasons)

@@ -15,6 +15,7 @@ from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.spark.score_failure import find_marked, is_lost_worker, last_line
 from sparktorch_assets.spark.score_packs import deal
 from sparktorch_assets.spark.score_worker import RESULT_SCHEMA, ScoreJob, ShardResult, bind, pack
+from sparktorch_assets.spark.stoppable import run_stoppable
 from sparktorch_assets.spark.worker_pool import workers_for
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _collect(spark: "SparkSession", job: ScoreJob) -> list[Any]:
     count = len(job.packs)
     with workers_for(spark, job.code):
         scored = spark.range(0, count, 1, count).mapInArrow(bind(job), RESULT_SCHEMA)
-    return scored.collect()
+    return run_stoppable(spark, scored.collect)
 
 
 def _raise_marked(text: str) -> None:

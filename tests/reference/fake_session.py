@@ -23,7 +23,9 @@ class FakeSession:
             slots: the cores that the session claims to have.
         """
         self.jobs = 0
-        self.sparkContext = SimpleNamespace(defaultParallelism=slots)
+        self.sparkContext = SimpleNamespace(
+            defaultParallelism=slots, addJobTag=lambda tag: None, cancelJobsWithTag=lambda tag: None
+        )
         self.conf = SimpleNamespace(
             get=lambda key, default=None: f"local[{slots}]" if key == "spark.master" else default
         )

@@ -9,7 +9,9 @@ class JobsHere:
     """As much of a session as `score_table` uses: jobs run in this process."""
 
     def __init__(self):
-        self.sparkContext = SimpleNamespace(defaultParallelism=1)
+        self.sparkContext = SimpleNamespace(
+            defaultParallelism=1, addJobTag=lambda tag: None, cancelJobsWithTag=lambda tag: None
+        )
         self.conf = SimpleNamespace(get=lambda key, default=None: "local[1]" if key == "spark.master" else default)
 
     def range(self, _start, end, _step, _partitions):
