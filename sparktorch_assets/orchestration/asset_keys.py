@@ -7,6 +7,8 @@ from sparktorch_assets.tasks import MlTask
 INPUTS_GROUP = "inputs"
 MODELS_GROUP = "models"
 PREDICTIONS_GROUP = "predictions"
+PREDICTIONS_PREFIX = "predictions"
+"""The first part of every prediction asset's key, whatever group the asset is in."""
 
 REFRESH_TAG = "sparktorch/refresh"
 """On every prediction asset: `daily`, or `own` where the task names its own cron."""
@@ -24,4 +26,4 @@ def model_key(task: MlTask) -> dg.AssetKey:
 
 def prediction_key(task: MlTask) -> dg.AssetKey:
     """The asset that stands for the task's prediction table."""
-    return dg.AssetKey(["predictions", task.name])
+    return dg.AssetKey([PREDICTIONS_PREFIX, task.name])

@@ -9,7 +9,8 @@ from typing import Any
 
 import dagster as dg
 
-from sparktorch_assets.orchestration.asset_keys import PREDICTIONS_GROUP, REFRESH_TAG, prediction_key
+from sparktorch_assets.orchestration.asset_keys import REFRESH_TAG, prediction_key
+from sparktorch_assets.orchestration.upstream import UpToOtherTasks
 from sparktorch_assets.tasks import MlTask
 
 DAILY_SCHEDULE = "daily_predictions"
@@ -51,22 +52,20 @@ def daily_schedule(cron: str = DAILY_CRON, timezone: str = "UTC") -> dg.Schedule
     )
 
 
-def own_schedules(tasks: Iterable[MlTask], timezone: str = "UTC") -> list[dg.ScheduleDefinition]:
-    """One schedule for each task that names a cron: the task, its model and its input, but no other task's predictions."""
+def own_schedules(tasks: Iterable[MlTask]) -> list[dg.ScheduleDefinition]:
+    """One schedule for each task that names a cron, told in the task's time zone.
+
+    It takes the task and everything upstream, up to other tasks' predictions, which it leaves alone.
+    """
     return [
         dg.ScheduleDefinition(
             name=f"refresh_{task.name}",
-            target=_alone(task),
+            target=UpToOtherTasks(prediction_key(task)),
             cron_schedule=task.cron,
-            execution_timezone=timezone,
+            execution_timezone=task.timezone,
             default_status=dg.DefaultScheduleStatus.RUNNING,
             description=f"Refresh predictions/{task.name} with its input and model.",
         )
         for task in tasks
         if task.cron
     ]
-
-
-def _alone(task: MlTask) -> dg.AssetSelection:
-    itself = dg.AssetSelection.assets(prediction_key(task))
-    return (itself.upstream(depth=1) - dg.AssetSelection.groups(PREDICTIONS_GROUP)) | itself

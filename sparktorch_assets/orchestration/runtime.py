@@ -29,7 +29,7 @@ def runtime_definitions(
         model_loader: in place of `ModelLoaderResource()`.
         lake: in place of `LakeResource()`.
         daily_cron: when the daily schedule runs.
-        timezone: of that time.
+        timezone: of that time. A task's own `cron` goes by the task's `timezone`.
     """
     root = str(project_root)
     return dg.Definitions(

@@ -1,5 +1,6 @@
 """When predictions are refreshed: schedules, and automation conditions evaluated tick by tick."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -9,8 +10,14 @@ from hypothesis import strategies as st
 from orchestration_fakes import FakeScoreTable, a_task
 
 from sparktorch_assets.errors import TaskError
-from sparktorch_assets.orchestration.factory import build_prediction_assets, build_prediction_definitions
-from sparktorch_assets.orchestration.refresh import daily_schedule, own_schedules
+from sparktorch_assets.orchestration.factory import (
+    build_prediction_assets,
+    build_prediction_definitions,
+)
+from sparktorch_assets.orchestration.refresh import (
+    daily_schedule,
+    own_schedules,
+)
 from sparktorch_assets.orchestration.runtime import runtime_definitions
 
 KEY = dg.AssetKey(["predictions", "sample"])
@@ -24,9 +31,9 @@ def events() -> None: ...
 def others() -> None: ...
 
 
-def chosen(schedule: dg.ScheduleDefinition, tasks: list[Any]) -> set[str]:
+def chosen(schedule: dg.ScheduleDefinition, tasks: list[Any], assets: Sequence[Any] = (events, others)) -> set[str]:
     definitions = dg.Definitions.merge(
-        dg.Definitions(assets=[events, others]),
+        dg.Definitions(assets=assets),
         dg.Definitions(
             assets=build_prediction_definitions(tasks).assets,
             schedules=[schedule],
@@ -65,6 +72,26 @@ def test_the_own_schedule_of_a_chained_task_leaves_the_other_task_alone():
     assert chosen(schedule, [a_task(), chained]) == {"models/chained", "predictions/chained"}
 
 
+def test_the_own_schedule_goes_all_the_way_up_whatever_the_groups_and_stops_at_other_tasks():
+    """`raw` lies behind the other task as well, and is taken for the way that does not lead through it."""
+    raw = dg.asset(name="raw", group_name="predictions")(lambda: None)
+    joined = dg.asset(name="joined", group_name="predictions", deps=["raw", dg.AssetKey(["predictions", "sample"])])(
+        lambda: None
+    )
+    made = dg.asset(key=["predictions", "made"], deps=[joined, dg.AssetSpec("from_elsewhere")])(lambda: None)
+    assets = [raw, joined, made, dg.asset(name="events", deps=["raw", "not_ours"])(lambda: None), others]
+    assets.append(dg.asset(name="not_ours")(lambda: None))
+    hourly = a_task(name="hourly", input="predictions/made", cron="0 * * * *")
+    (schedule,) = own_schedules([hourly])
+    assert chosen(schedule, [a_task(), hourly], assets) == {
+        "raw",
+        "joined",
+        "predictions/made",
+        "models/hourly",
+        "predictions/hourly",
+    }
+
+
 def refreshed_by(definitions: dg.Definitions) -> dict[str, set[str]]:
     """Prediction asset -> names of the schedules that refresh it, in definitions as a user merges them."""
     found: dict[str, set[str]] = {}
@@ -98,10 +125,20 @@ def test_assets_alone_refuse_a_task_that_nothing_would_refresh():
         build_prediction_assets([a_task(cron="0 * * * *")])
 
 
-def test_a_cron_is_told_in_the_time_zone_that_was_asked_for():
-    (schedule,) = build_prediction_definitions([a_task(cron="0 6 * * *")], timezone="Europe/Vienna").schedules or []
-    assert isinstance(schedule, dg.ScheduleDefinition)
-    assert schedule.execution_timezone == "Europe/Vienna"
+def test_a_cron_is_told_in_the_tasks_time_zone_and_in_utc_where_it_names_none():
+    vienna = a_task(name="vienna", cron="0 6 * * *", timezone="Europe/Vienna")
+    schedules = build_prediction_definitions([vienna, a_task(cron="0 6 * * *")]).schedules or []
+    zones = {s.name: s.execution_timezone for s in schedules if isinstance(s, dg.ScheduleDefinition)}
+    assert zones == {"refresh_vienna": "Europe/Vienna", "refresh_sample": "UTC"}
+
+
+def test_the_runtimes_time_zone_is_that_of_its_own_schedules():
+    schedules = runtime_definitions(".", timezone="Asia/Tokyo", daily_cron="0 5 * * *").schedules
+    assert {
+        (s.cron_schedule, s.execution_timezone) for s in schedules or [] if isinstance(s, dg.ScheduleDefinition)
+    } == {
+        ("0 5 * * *", "Asia/Tokyo"),
+    }
 
 
 def test_schedules_are_on_from_the_start():
