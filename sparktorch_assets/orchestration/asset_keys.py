@@ -12,6 +12,8 @@ PREDICTIONS_PREFIX = "predictions"
 
 REFRESH_TAG = "sparktorch/refresh"
 """On every prediction asset: `daily`, or `own` where the task names its own cron."""
+WATCH_TAG = "sparktorch/watch"
+"""`yes` on every input and model asset: what looks at files, and so notices new ones."""
 
 
 def input_key(table: str) -> dg.AssetKey:

@@ -17,7 +17,8 @@ __all__ = ["build_input_asset", "build_prediction_assets", "build_prediction_def
 def build_prediction_definitions(tasks: Iterable[MlTask]) -> dg.Definitions:
     """The tasks' assets and checks, and a schedule for each task that names a `cron`, in that task's time zone.
 
-    Merge the result with `runtime_definitions`, which brings the resources and the daily schedule of the other tasks.
+    Merge the result with `runtime_definitions`, which brings the resources, the daily schedule of the other tasks and the
+    sensor that evaluates the assets' automation condition.
 
     Args:
         tasks: the tasks, each under a name of its own.
