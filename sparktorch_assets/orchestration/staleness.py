@@ -102,7 +102,8 @@ class _Attempts:
 class _Versions:
     """The tags of an asset's last materialization, and those that it would get if it were made now."""
 
-    recorded: Mapping[str, str]
+    recorded: Mapping[str, str] | None
+    """None where it was never made."""
     present: Mapping[str, str] | None
     """None where there is nothing to make it from."""
 
@@ -114,6 +115,8 @@ class _Versions:
     def differ(self) -> bool:
         if self.present is None:
             return False
+        if self.recorded is None:
+            return True
         named = {tag.removeprefix(_INPUT_VERSION) for tag in self.recorded if tag.startswith(_INPUT_VERSION)}
         there = {tag.removeprefix(_INPUT_VERSION).removeprefix(_INPUT_EVENT) for tag in self.present}
         return named - there != set() or any(self.recorded.get(tag) != value for tag, value in self.present.items())
@@ -132,23 +135,28 @@ class _Versions:
         upstream = sorted(asset.parent_keys - {key})
         records = {record.asset_entry.asset_key: record for record in instance.get_asset_records([key, *upstream])}
         made = records[key].asset_entry.last_materialization if key in records else None
-        recorded = made.asset_materialization.tags if made and made.asset_materialization else None
+        recorded = made.asset_materialization.tags or {} if made and made.asset_materialization else None
         present = {} if asset.code_version is None else {_CODE: asset.code_version}
         for dep in upstream:
+            node = graph.get(dep)
             event = records[dep].asset_entry.last_materialization_record if dep in records else None
-            if event is None and graph.get(dep).is_materializable:
-                return cls(recorded or {}, None)
+            if event is None and node.is_materializable:
+                return cls(recorded, None)
             if event is None:
                 event = next(iter(instance.fetch_observations(dep, limit=1).records), None)
-            name = dep.to_user_string()
-            if event is None:
-                present[_INPUT_VERSION + name] = _NEVER_OBSERVED
-                continue
-            found = event.asset_materialization or event.asset_observation
-            version = found.tags.get(_VERSION) if found and found.tags else None
-            # Dagster's record of an upstream with partitions is no version of any of them.
-            if version is None or graph.get(dep).is_partitioned:
-                present[_INPUT_EVENT + name] = str(event.storage_id)
-            else:
-                present[_INPUT_VERSION + name] = version
-        return cls(recorded or {}, present)
+            tag, value = _tag_of(dep, event, partitioned=node.is_partitioned)
+            present[tag] = value
+        return cls(recorded, present)
+
+
+def _tag_of(dep: dg.AssetKey, event: dg.EventLogRecord | None, *, partitioned: bool) -> tuple[str, str]:
+    """The tag by which Dagster would record an upstream asset whose last event this is."""
+    name = dep.to_user_string()
+    if event is None:
+        return _INPUT_VERSION + name, _NEVER_OBSERVED
+    found = event.asset_materialization or event.asset_observation
+    version = found.tags.get(_VERSION) if found and found.tags else None
+    # Of an upstream with partitions Dagster records a hash, or the version of whichever was made last.
+    if version is None or partitioned:
+        return _INPUT_EVENT + name, str(event.storage_id)
+    return _INPUT_VERSION + name, version

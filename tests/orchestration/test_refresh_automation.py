@@ -271,6 +271,12 @@ def test_an_asset_with_partitions_is_refused():
 
 
 @pytest.mark.promise("O8")
+def test_an_asset_that_depends_on_nothing_is_made_once():
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert requests(derived("p"), instance=instance) == [{"p"}, set(), set()]
+
+
+@pytest.mark.promise("O8")
 def test_a_dependency_that_is_gone_was_computed_from():
     with dg.DagsterInstance.ephemeral() as instance:
         both = [dg.AssetSpec(E), dg.AssetSpec(M)]
