@@ -152,14 +152,20 @@ def test_an_upstream_run_that_failed_has_passed_no_check(fresh: World):
 
 
 @pytest.mark.promise("O10")
-def test_new_code_waits_for_an_upstream_that_is_in_progress_and_takes_its_result(fresh: World):
-    fresh.code = "2"
+@pytest.mark.parametrize("checked", [True, False])
+def test_new_code_waits_for_an_upstream_that_is_in_progress_and_takes_its_result(checked: bool, world: World):
+    """Without a check as well, which would not have passed yet."""
+    world.checked = checked
+    world.read("1")
+    world.train("1")
+    world.predict()
+    world.code = "2"
     seen: list[bool] = []
-    fresh.read("2", meanwhile=lambda: seen.extend(fresh.ticks()))
+    world.read("2", meanwhile=lambda: seen.extend(world.ticks()))
     assert seen == NEVER
-    assert fresh.ticks() == ONCE
-    fresh.predict()
-    assert fresh.ticks() == NEVER
+    assert world.ticks() == ONCE
+    world.predict()
+    assert world.ticks() == NEVER
 
 
 @pytest.mark.promise("O10")
