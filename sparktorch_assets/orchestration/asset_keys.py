@@ -7,9 +7,13 @@ from sparktorch_assets.tasks import MlTask
 INPUTS_GROUP = "inputs"
 MODELS_GROUP = "models"
 PREDICTIONS_GROUP = "predictions"
+PREDICTIONS_PREFIX = "predictions"
+"""The first part of every prediction asset's key, whatever group the asset is in."""
 
 REFRESH_TAG = "sparktorch/refresh"
 """On every prediction asset: `daily`, or `own` where the task names its own cron."""
+WATCH_TAG = "sparktorch/watch"
+"""`yes` on every input and model asset: what looks at files, and so notices new ones."""
 
 
 def input_key(table: str) -> dg.AssetKey:
@@ -24,4 +28,4 @@ def model_key(task: MlTask) -> dg.AssetKey:
 
 def prediction_key(task: MlTask) -> dg.AssetKey:
     """The asset that stands for the task's prediction table."""
-    return dg.AssetKey(["predictions", task.name])
+    return dg.AssetKey([PREDICTIONS_PREFIX, task.name])

@@ -14,20 +14,20 @@ from sparktorch_assets.tasks import MlTask
 __all__ = ["build_input_asset", "build_prediction_assets", "build_prediction_definitions"]
 
 
-def build_prediction_definitions(tasks: Iterable[MlTask], *, timezone: str = "UTC") -> dg.Definitions:
-    """The tasks' assets and checks, and a schedule for each task that names a `cron`.
+def build_prediction_definitions(tasks: Iterable[MlTask]) -> dg.Definitions:
+    """The tasks' assets and checks, and a schedule for each task that names a `cron`, in that task's time zone.
 
-    Merge the result with `runtime_definitions`, which brings the resources and the daily schedule of the other tasks.
+    Merge the result with `runtime_definitions`, which brings the resources, the daily schedule of the other tasks and the
+    sensor that evaluates the assets' automation condition.
 
     Args:
         tasks: the tasks, each under a name of its own.
-        timezone: the time zone of the tasks' crons.
 
     Raises:
         TaskError: two tasks have the same name, or a hook's module cannot be found.
     """
     declared = list(tasks)
-    return dg.Definitions(assets=_assets(declared), schedules=own_schedules(declared, timezone))
+    return dg.Definitions(assets=_assets(declared), schedules=own_schedules(declared))
 
 
 def build_prediction_assets(tasks: Iterable[MlTask]) -> list[dg.AssetsDefinition]:

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from sparktorch_assets.errors import RowsRejectedError, RowsVanishedError
-from sparktorch_assets.orchestration.asset_keys import INPUTS_GROUP, input_key
+from sparktorch_assets.orchestration.asset_keys import INPUTS_GROUP, WATCH_TAG, input_key
 from sparktorch_assets.orchestration.checks import (
     REJECTED_SHARE,
     ROWS_VANISHED,
@@ -36,6 +36,7 @@ def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
                 group_name=INPUTS_GROUP,
                 kinds={"pyspark", "delta", table.format},
                 code_version=digest_of([table.columns, table.options, table.format, table.source])[:_SHORT_DIGEST],
+                tags={WATCH_TAG: "yes"},
             )
         ],
         check_specs=input_check_specs(key),

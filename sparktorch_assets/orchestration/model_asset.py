@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from sparktorch_assets.orchestration.asset_keys import MODELS_GROUP, model_key
+from sparktorch_assets.orchestration.asset_keys import MODELS_GROUP, WATCH_TAG, model_key
 from sparktorch_assets.orchestration.plain_text import one_line
 from sparktorch_assets.tasks import MlTask
 from sparktorch_assets.tasks.digest import digest_of, model_digest
@@ -37,6 +37,7 @@ def build_model_asset(task: MlTask) -> dg.AssetsDefinition:
         group_name=MODELS_GROUP,
         kinds={"pytorch"},
         code_version=digest_of([asdict(task.model), task.files])[:_SHORT_DIGEST],
+        tags={WATCH_TAG: "yes"},
         required_resource_keys={"model_loader", "lake"},
     )
     def describe(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:

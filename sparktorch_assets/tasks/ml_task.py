@@ -5,6 +5,7 @@ needs the table (`check_input`) or the model is checked when those are at hand.
 """
 
 import re
+import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -88,6 +89,8 @@ class MlTask:
     """Raise it to score everything again after a change that no fingerprint sees (a library that a hook calls)."""
     cron: str | None = None
     """This task's own refresh schedule, in cron's five fields; `None` leaves it to the daily one."""
+    timezone: str = "UTC"
+    """The time zone of `cron`, such as `Europe/Vienna`."""
     description: str = ""
 
     def __post_init__(self) -> None:
@@ -127,6 +130,21 @@ class MlTask:
         self._check_limits(where)
         if self.cron is not None and len(self.cron.split()) != 5:
             raise TaskError(f"{where}: cron={self.cron!r} does not have cron's five fields, such as '0 3 * * *'")
+        self._check_timezone(where)
+
+    def _check_timezone(self, where: str) -> None:
+        try:
+            zoneinfo.ZoneInfo(self.timezone)
+        except (KeyError, ValueError, OSError):  # unknown, not a relative path, a folder of zones such as Europe
+            choices = zoneinfo.available_timezones()
+            raise TaskError(
+                f"{where}: timezone={self.timezone!r} is no time zone; {nearest(self.timezone, choices)}"
+            ) from None
+        if self.cron is None and self.timezone != "UTC":
+            raise TaskError(
+                f"{where}: timezone={self.timezone!r} is the time zone of `cron`, and there is none. The daily schedule's "
+                f"is given to runtime_definitions(timezone=...)"
+            )
 
     def _check_limits(self, where: str) -> None:
         for limit in ("max_failed_share", "max_dropped_share"):

@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from sparktorch_assets.defs import digit_comparison, flight_risk
@@ -78,6 +79,7 @@ def test_a_row_that_failed_is_no_agreement():
     assert digit_comparison.share(pa.chunked_array([], pa.bool_())) == 0.0
 
 
+@pytest.mark.promise("O19")
 def test_the_report_assets_write_tables_and_show_what_they_found(tmp_path: Any):
     lake = LakeResource(root=str(tmp_path))
     tables = {

@@ -113,6 +113,7 @@ def test_a_models_parameters_and_quality_are_shown(first: dg.ExecuteInProcessRes
     assert {"card_held_out_accuracy", "card_majority_class_accuracy", "card_note"} <= found.keys()
 
 
+@pytest.mark.promise("O2")
 def test_nothing_changed_means_no_session_and_no_new_version(first: dg.ExecuteInProcessResult, sample_project: Path):
     before = metadata(first)
     second = materialize(sample_project, NoSpark())

@@ -98,6 +98,7 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (MlTask, "preview_rows"): [cannot(task(preview_rows=0))],
     (MlTask, "code_version"): [may(task(code_version="2"), shown=False)],  # the user says so
     (MlTask, "cron"): [cannot(task(cron="0 3 * * *"))],
+    (MlTask, "timezone"): [cannot(task(cron="0 3 * * *", timezone="Asia/Tokyo"), task(cron="0 3 * * *"))],
     (MlTask, "description"): [cannot(task(description="Something else."))],
     (ModelSpec, "weights"): [may(model(weights="other.txt"))],
     (ModelSpec, "format"): [
