@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sparktorch_assets.predict.failures import RowFailure
-from sparktorch_assets.predict.rows import column_of_values, conform, conform_rows
+from sparktorch_assets.predict.rows import MISFIT, column_of_values, settle_column
 
 _NULLABLE = {
     pa.int8(): pd.Int8Dtype(),
@@ -24,7 +24,6 @@ _NULLABLE = {
     pa.uint64(): pd.UInt64Dtype(),
     pa.bool_(): pd.BooleanDtype(),
 }
-_MISFIT = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
 
 def to_pandas(column: pa.Array) -> Any:
@@ -55,28 +54,17 @@ def from_pandas(
     like = None if old is None else old.type
     try:
         found = pa.Array.from_pandas(series)
-    except _MISFIT:
+    except MISFIT:
         values = [None if pd.api.types.is_scalar(value) and pd.isna(value) else value for value in series.tolist()]
         return column_of_values(name, values, stage, kind=kind, like=like)
     if isinstance(found, pa.ChunkedArray):
         found = found.combine_chunks()
     if old is not None and _counts(old.type) and pa.types.is_floating(found.type):
         return _restore_counts(found, old, kind, name, stage)
-    array, misfits = _conform(found, kind, like, name, stage)
+    array, misfits = settle_column(found, kind, like, name, stage)
     if old is not None and pa.types.is_floating(old.type) and pa.types.is_floating(array.type):
         array = _restore_nan(array, old)
     return array, misfits
-
-
-def _conform(
-    found: pa.Array, kind: pa.DataType | None, like: pa.DataType | None, name: str, stage: str
-) -> tuple[pa.Array, dict[int, RowFailure]]:
-    if kind is not None:
-        return conform_rows(found, kind, name, stage)
-    try:
-        return (found if like is None else conform(found, like)), {}
-    except _MISFIT:
-        return found, {}
 
 
 def _counts(kind: pa.DataType) -> bool:
@@ -88,10 +76,10 @@ def _restore_counts(
 ) -> tuple[pa.Array, dict[int, RowFailure]]:
     """Integers and decimals that were carried through floats: where the float is still the old value's, that value stays."""
     same = pc.equal(_as_floats(old).cast(found.type, safe=False), found).fill_null(fill_value=False)
-    changed, misfits = _conform(pc.if_else(same, pa.scalar(None, found.type), found), kind, old.type, name, stage)
+    changed, misfits = settle_column(pc.if_else(same, pa.scalar(None, found.type), found), kind, old.type, name, stage)
     if changed.type == found.type and kind is None:  # fractions: nothing but floats can hold them all
         return found, {}
-    kept, unfit = _conform(old, changed.type, None, name, stage)
+    kept, unfit = settle_column(old, changed.type, None, name, stage)
     return pc.if_else(same, kept, changed), misfits | {row: unfit[row] for row in unfit if same[row].as_py()}
 
 

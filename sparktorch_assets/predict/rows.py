@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from sparktorch_assets.errors import InputSchemaError, nearest
 from sparktorch_assets.predict.failures import RowFailure
 
-_MISFIT = (pa.ArrowException, TypeError, ValueError, OverflowError)
+MISFIT = (pa.ArrowException, TypeError, ValueError, OverflowError)
+"""What Arrow raises for a value that a type cannot hold."""
 
 
 def rows_to_batch(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pa.RecordBatch:
@@ -29,7 +30,7 @@ def rows_to_batch(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> 
             raise InputSchemaError(f"the rows have no column {name!r}; {nearest(name, map(str, rows[0]))}")
         try:
             arrays.append(pa.array([row.get(name) for row in rows]))
-        except _MISFIT as error:
+        except MISFIT as error:
             raise InputSchemaError(f"column {name!r} of the rows holds values of several types ({error})") from error
     return pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
@@ -66,13 +67,21 @@ def column_of_values(
     wanted = kind or like
     try:
         found = _from_values(values, wanted)
-    except _MISFIT:
+    except MISFIT:
         return _one_by_one(name, values, wanted or _most_common_type(values), stage)
+    return settle_column(found, kind, like, name, stage)
+
+
+def settle_column(
+    found: pa.Array, kind: pa.DataType | None, like: pa.DataType | None, name: str, stage: str
+) -> tuple[pa.Array, dict[int, RowFailure]]:
+    """The column in the type `kind`, where it must have one, with a failure for each value that does not fit; else in the
+    type `like` where every value fits it, and as it is where one does not."""
     if kind is not None:
         return conform_rows(found, kind, name, stage)
     try:
         return (found if like is None else conform(found, like)), {}
-    except _MISFIT:
+    except MISFIT:
         return found, {}
 
 
@@ -80,14 +89,14 @@ def conform_rows(column: pa.Array, kind: pa.DataType, name: str, stage: str) -> 
     """The column in another type, and a failure for each value that does not fit it; the column is null there."""
     try:
         return conform(column, kind), {}
-    except _MISFIT:
+    except MISFIT:
         pieces: list[pa.Array] = []
         failures: dict[int, RowFailure] = {}
         for row in range(len(column)):
             value = column.slice(row, 1)
             try:
                 pieces.append(conform(value, kind))
-            except _MISFIT as error:
+            except MISFIT as error:
                 failures[row] = _misfit(name, str(column.type), kind, stage, error)
                 pieces.append(pa.nulls(1, kind))
         return pa.concat_arrays(pieces), failures
@@ -177,7 +186,7 @@ def _one_by_one(name: str, values: list[Any], kind: pa.DataType, stage: str) -> 
     for row, value in enumerate(values):
         try:
             pieces.append(conform(_from_values([value], kind), kind))
-        except _MISFIT as error:
+        except MISFIT as error:
             failures[row] = _misfit(name, type(value).__name__, kind, stage, error)
             pieces.append(pa.nulls(1, kind))
     return pa.concat_arrays(pieces), failures
@@ -189,7 +198,7 @@ def _most_common_type(values: list[Any]) -> pa.DataType:
     for value in values:
         try:
             kinds[pa.array([value]).type] += value is not None
-        except _MISFIT:
+        except MISFIT:
             continue
     return kinds.most_common(1)[0][0] if kinds else pa.null()
 
