@@ -8,6 +8,8 @@ from typing import Any
 
 import dagster as dg
 
+from sparktorch_assets.tasks.plain import ASSET_NAME
+
 RUNTIME_FILE = "sparktorch_runtime.py"
 
 _RUNTIME = '''"""Resources (Spark, models, lake), the in-process executor and the daily schedule that sparktorch_assets' components use."""
@@ -94,7 +96,7 @@ class _Skeleton(dg.Scaffolder[Any]):
                 "sparktorch_assets scaffolds YAML. In Python, call sparktorch_assets.build_prediction_definitions([MlTask(...)])"
             )
         name = (request.target_path.parent if request.append else request.target_path).name
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+        if not re.fullmatch(ASSET_NAME, name) or keyword.iskeyword(name):
             if not request.append:
                 with contextlib.suppress(OSError):
                     request.target_path.rmdir()  # Dagster has made it, and could not load it

@@ -10,7 +10,7 @@ from sparktorch_assets.errors import TaskError, nearest
 from sparktorch_assets.tasks.column_names import clash, describe
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.ml_task import COLUMN_TYPES
-from sparktorch_assets.tasks.plain import freeze, names, share
+from sparktorch_assets.tasks.plain import ASSET_NAME, freeze, names, share
 
 SOURCE_TYPES = (*COLUMN_TYPES, "list<long>", "list<string>", "short", "byte", "date", "timestamp")
 
@@ -40,7 +40,7 @@ class InputTable:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+        if not re.fullmatch(ASSET_NAME, self.name):
             raise TaskError(f"InputTable.name={self.name!r}; use lower-case letters, digits and _, a letter first")
         where = f"InputTable {self.name!r}"
         if isinstance(self.source, str):

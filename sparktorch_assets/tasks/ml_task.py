@@ -18,7 +18,7 @@ from sparktorch_assets.tasks.features import Feature, feature_files
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.hooks import Hooks
 from sparktorch_assets.tasks.model_spec import ModelSpec
-from sparktorch_assets.tasks.plain import freeze, names, share, texts
+from sparktorch_assets.tasks.plain import ASSET_NAME, freeze, names, share, texts
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.row_test import row_tests
 
@@ -95,7 +95,7 @@ class MlTask:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+        if not re.fullmatch(ASSET_NAME, self.name):
             raise TaskError(
                 f"MlTask.name={self.name!r}; use lower-case letters, digits and _, beginning with a letter: it becomes "
                 f"an asset key and a folder name"

@@ -9,6 +9,9 @@ from typing import Any
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.plain_state import inside
 
+ASSET_NAME = r"[a-z][a-z0-9_]*"
+"""A pattern of names that can be an asset's, a table's, a folder's and a Python module's."""
+
 Scalar = str | int | float | bool | None
 
 
