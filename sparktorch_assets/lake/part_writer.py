@@ -105,7 +105,6 @@ class PartWriter:
 
         Raises:
             DiskFullError: no room; the temporary file is gone.
-            TableError: somebody deleted the file meanwhile.
         """
         start = time.perf_counter()
         self._flush(is_last=True)
@@ -128,6 +127,7 @@ class PartWriter:
 
         Raises:
             DiskFullError: no room; the temporary file is gone.
+            TableError: somebody deleted the file meanwhile.
         """
         assert self._footer is not None
         assert self._receipt is not None
