@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -58,6 +58,7 @@ class Footer:
 
 _SMALL_BYTES = 4096
 """About what the schema and the row groups of a footer take, beside its packed bytes."""
+_FEW_FILES = 256
 _memory: FooterMemory[Footer] = FooterMemory(128 << 20)
 
 
@@ -67,8 +68,14 @@ def read_footers(files: Sequence[DataFile]) -> list[Footer]:
     Raises:
         TableError: a file is missing, or is no Parquet file.
     """
-    with ThreadPoolExecutor(READ_THREADS) as pool:
-        return list(pool.map(_footer, (file.uri for file in files)))
+    found: dict[str, Footer | None] = {}
+    if len(files) <= _FEW_FILES:  # to look at a few local files takes less time than to start threads
+        found = {file.uri: _remembered(file.uri) for file in files if Folder(file.uri).is_local}
+    missing = [file.uri for file in files if found.get(file.uri) is None]
+    if missing:
+        with ThreadPoolExecutor(READ_THREADS) as pool:
+            found |= zip(missing, pool.map(_footer, missing), strict=True)
+    return [cast(Footer, found[file.uri]) for file in files]
 
 
 def footer_bytes(source: Any) -> bytes:
@@ -92,11 +99,15 @@ def footer_digest(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()[:32]
 
 
-def _footer(uri: str) -> Footer:
-    seen = Folder(uri).identity()
+def _remembered(uri: str) -> Footer | None:
     found = _memory.get(uri)
-    if found is None or found.seen != seen:
-        found = _read(uri, seen)
+    return found if found is not None and found.seen == Folder(uri).identity() else None
+
+
+def _footer(uri: str) -> Footer:
+    found = _remembered(uri)
+    if found is None:
+        found = _read(uri, Folder(uri).identity())
         _memory.put(uri, found, _SMALL_BYTES + len(found.packed))
     return found
 
