@@ -88,7 +88,7 @@ def _predict(context: dg.AssetExecutionContext, task: MlTask) -> Iterator[Any]:
 
 
 def _score(context: dg.AssetExecutionContext, task: MlTask) -> "ScoreReport":
-    """From the input's files; where it has none, from the view or table of that name in the Spark session."""
+    """From the input's files; where it never had any, from the view or table of that name in the Spark session."""
     from sparktorch_assets.lake.tables import has_table
     from sparktorch_assets.spark.score import score_table
     from sparktorch_assets.spark.score_dataframe import score_dataframe
@@ -117,8 +117,22 @@ def _score(context: dg.AssetExecutionContext, task: MlTask) -> "ScoreReport":
             f"task {task.name!r}: its input has no table at {source}, and the Spark session knows no view or table "
             f"{view!r}; materialize {task.input!r} first"
         )
+    _require_no_scored_files(task, settings["output_table"], source, view)
     context.log.info("%r has no files to read: Spark reads it, and all of it is scored", view)
     return score_dataframe(session, task, session.table(view), **settings)
+
+
+def _require_no_scored_files(task: MlTask, output_table: str, source: str, view: str) -> None:
+    """A folder that went missing must not let a view, which happens to have its name, replace what was made of its files."""
+    from sparktorch_assets.lake.part_file import PART_NAME
+    from sparktorch_assets.lake.snapshot import read_snapshot
+
+    if any(PART_NAME.fullmatch(path) for path in read_snapshot(output_table).parts):
+        raise TableError(
+            f"task {task.name!r}: its predictions were made from files, and there is no table at {source} any more. The "
+            f"Spark session knows a view or table {view!r}, but scoring that would replace all of them. Bring the files "
+            f"back; or, if {view!r} is the input from now on, delete {output_table} first"
+        )
 
 
 def _report_to(context: dg.AssetExecutionContext) -> Callable[["Progress"], None]:

@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 from orchestration_fakes import FakeScoreTable, a_task
 
 from sparktorch_assets.errors import TableError, TooManyFailedRowsError
+from sparktorch_assets.lake.commit import commit_parts
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.part_writer import PartWriter
+from sparktorch_assets.lake.snapshot import read_snapshot
 from sparktorch_assets.orchestration.factory import build_prediction_assets
 from sparktorch_assets.orchestration.prediction_asset import build_prediction_asset
 from sparktorch_assets.tally import Tally
@@ -113,6 +118,25 @@ def test_a_view_without_files_is_scored_by_spark(
     values = shown(run(resources | {"spark": ViewSpark()}, a_task(input="orders")))
     assert calls == ["the rows of orders"]
     assert values["path"].value == "spark_ml_predict"
+
+
+@pytest.mark.promise("T75")
+def test_no_view_replaces_predictions_that_were_made_from_files(
+    resources: dict[str, Any], score: FakeScoreTable, project: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("sparktorch_assets.spark.score_dataframe.score_dataframe", None)  # never called
+    table = f"{project}/data/lake/predictions/sample"
+    rows = pa.RecordBatch.from_pydict({"id": [1, 2]})
+    with PartWriter(Folder(table), "0" * 32, rows.schema) as writer:
+        Folder(table).create()
+        writer.write(rows)
+        part, _ = writer.finish(Tally(rows=2, predicted=2))
+    version = commit_parts(table, rows.schema, add=[part], remove=[], metadata={}, read_version=None, description="")
+    with pytest.raises(
+        TableError, match="made from files.*no table at .*orders any more.*view or table 'orders'.*delete"
+    ):
+        dg.materialize([build_prediction_asset(a_task(input="orders"))], resources=resources | {"spark": ViewSpark()})
+    assert read_snapshot(table).version == version
 
 
 def test_an_input_that_is_nowhere_is_named(resources: dict[str, Any], score: FakeScoreTable):
