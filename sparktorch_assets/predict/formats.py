@@ -64,11 +64,23 @@ def _from_state(spec: ModelSpec, path: Path, state: dict[str, torch.Tensor]) -> 
     odd = [f"{name}: {problem}" for name in wanted if (problem := _unusable(state[name], wanted[name]))]
     if odd:
         raise ModelError(f"weights {path} cannot be used in {spec.architecture}({arguments}): {'; '.join(odd[:5])}")
-    # `assign` keeps the file's own memory map, so that processes on one host share one copy of the weights.
-    module.load_state_dict(
-        {name: tensor.to(wanted[name].dtype) for name, tensor in state.items()}, strict=True, assign=True
-    )
+    # In place, as everywhere in PyTorch: whatever the constructor kept of a parameter (a list, a view) has its values, too.
+    module.load_state_dict(state, strict=True, assign=any(tensor.is_meta for tensor in wanted.values()))
+    _share_memory(module, state)
     return module.requires_grad_(requires_grad=False)
+
+
+def _share_memory(module: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Let parameters and buffers use the file's own memory map where they hold the very same values, so that the processes
+    of one host share one copy of the weights."""
+    named = (
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    )
+    for name, tensor in named:
+        mapped = state.get(name)
+        if mapped is not None and mapped.dtype == tensor.dtype and torch.equal(mapped, tensor):
+            tensor.data = mapped
 
 
 def _unusable(found: torch.Tensor, wanted: torch.Tensor) -> str:

@@ -55,6 +55,62 @@ def files(tmp_path, net):
     return tmp_path
 
 
+class KeepsPairs(torch.nn.Module):
+    """Holds its parameters in a list as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.bias = torch.nn.Parameter(torch.randn(2, 3)), torch.nn.Parameter(torch.randn(3))
+        self.layers = [(self.weight, self.bias)]
+
+    def forward(self, x):
+        for weight, bias in self.layers:
+            x = x @ weight + bias
+        return x
+
+
+class KeepsViews(torch.nn.Module):
+    """Holds views of a parameter and of a buffer as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(2, 3)
+        self.register_buffer("shift", torch.randn(4))
+        self.transposed, self.head = self.linear.weight.detach().T, self.shift[:3]
+
+    def forward(self, x):
+        return x @ self.transposed + self.head
+
+
+class TiesWeights(torch.nn.Module):
+    """Two names for one parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return self.first(x) - 2 * self.second(x)
+
+
+class ReadsTransposed(torch.nn.Linear):
+    """Its files hold the weight transposed, and squared shapes do not tell."""
+
+    def __init__(self):
+        super().__init__(2, 2)
+
+    def _load_from_state_dict(self, state_dict, prefix, *rest):
+        super()._load_from_state_dict(state_dict | {f"{prefix}weight": state_dict[f"{prefix}weight"].T}, prefix, *rest)
+
+
+class OnMeta(torch.nn.Linear):
+    """Is given its memory by the file."""
+
+    def __init__(self):
+        super().__init__(2, 3, device="meta")
+
+
 def quantized(weight):
     return torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8)
 
@@ -87,6 +143,24 @@ def test_weights_of_another_dtype_become_the_architectures(dtype, tmp_path):
     module = ModelLoader(tmp_path).load_module(make(weights="m.pth", **LINEAR), torch.device("cpu"))
     assert module.weight.dtype == torch.float32
     assert module.weight.tolist() == [[1, 2], [3, 4], [5, 6]]
+
+
+@pytest.mark.parametrize("network", [KeepsPairs, KeepsViews, TiesWeights, ReadsTransposed, OnMeta])
+@pytest.mark.parametrize("name", ["m.safetensors", "m.pth"])
+def test_weights_reach_all_that_a_network_keeps_of_its_parameters(network, name, tmp_path):
+    """As with a plain load_state_dict: a parameter that was replaced would leave lists and views with random numbers."""
+    torch.manual_seed(0)
+    source = network().to_empty(device="cpu")
+    state = {key: torch.randn(tensor.shape) for key, tensor in source.state_dict().items()}
+    plain = network().to_empty(device="cpu") if network is OnMeta else network()
+    plain.load_state_dict(state)
+    torch.save(state, tmp_path / "m.pth")
+    save_file(state, tmp_path / "m.safetensors")
+    model = make(weights=name, architecture=f"test_formats:{network.__name__}")
+    loaded = ModelLoader(tmp_path).load_module(model, torch.device("cpu"))
+    x = torch.randn(5, 2)
+    assert torch.equal(loaded(x), plain(x))
+    assert not any(tensor.requires_grad for tensor in loaded.parameters())
 
 
 @pytest.mark.promise("M1", "M2")
