@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from sparktorch_assets.errors import InputSchemaError
 from sparktorch_assets.predict.local import LocalPredictor
 from sparktorch_assets.predict.pipeline import Pipeline
 from sparktorch_assets.predict.rows import rows_to_batch
@@ -100,21 +101,39 @@ def predict_map(
         )
         predictor.files.check()
         return
-    batches = _rows_in_batches(items, ROWS_A_BATCH)
-    head = next(batches)
-    schema = output_schema(predictor.task, head.schema)
-    for batch in predict_batches(itertools.chain([head], batches), predictor=predictor, schema=schema, tally=tally):
-        yield from batch.to_pylist()
+    # Rows need not have one schema: those of each are predicted by themselves, so that no value is changed to fit others.
+    for schema, batches in itertools.groupby(_rows_in_batches(items, ROWS_A_BATCH), key=lambda batch: batch.schema):
+        wanted = output_schema(predictor.task, schema)
+        for batch in predict_batches(batches, predictor=predictor, schema=wanted, tally=tally):
+            yield from batch.to_pylist()
     predictor.files.check()
 
 
 def _rows_in_batches(rows: Iterator[Any], batch_rows: int) -> Iterator[pa.RecordBatch]:
-    """Rows as record batches of one schema, the first batch's."""
-    schema: pa.Schema | None = None
+    """Rows as record batches, each with the columns and types of its own rows."""
+    known: dict[str, pa.DataType] = {}
     while part := [row if isinstance(row, Mapping) else dict(row) for row in itertools.islice(rows, batch_rows)]:
-        names: Sequence[str] = (
-            list(dict.fromkeys(name for row in part for name in row)) if schema is None else schema.names
-        )
-        batch = rows_to_batch(part, names)
-        schema = batch.schema if schema is None else schema
-        yield batch.cast(schema) if batch.schema != schema else batch
+        for batch in _alike(part, known):
+            known |= {field.name: field.type for field in batch.schema}
+            yield batch
+
+
+def _alike(rows: Sequence[Mapping[str, Any]], known: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
+    """The rows as few record batches as their types allow. Columns stand in the order of `known` ones, and have their type
+    where they hold nulls alone."""
+    found = dict.fromkeys(name for row in rows for name in row)
+    names = [*(name for name in known if name in found), *(name for name in found if name not in known)]
+    try:
+        batch = rows_to_batch(rows, names)
+    except InputSchemaError:
+        if len(rows) == 1:
+            raise
+        middle = len(rows) // 2
+        yield from _alike(rows[:middle], known)
+        yield from _alike(rows[middle:], known)
+        return
+    arrays = [
+        pa.nulls(len(rows), known.get(name, column.type)) if pa.types.is_null(column.type) else column
+        for name, column in zip(names, batch.columns, strict=True)
+    ]
+    yield pa.RecordBatch.from_arrays(arrays, names=names)

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sparktorch_assets.errors import InputSchemaError, nearest
 from sparktorch_assets.predict.failures import RowFailure
+from sparktorch_assets.predict.python_values import array_of
 
 MISFIT = (pa.ArrowException, TypeError, ValueError, OverflowError)
 """What Arrow raises for a value that a type cannot hold."""
@@ -29,7 +29,7 @@ def rows_to_batch(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> 
         if rows and not any(name in row for row in rows):
             raise InputSchemaError(f"the rows have no column {name!r}; {nearest(name, map(str, rows[0]))}")
         try:
-            arrays.append(pa.array([row.get(name) for row in rows]))
+            arrays.append(array_of([row.get(name) for row in rows]))
         except MISFIT as error:
             raise InputSchemaError(f"column {name!r} of the rows holds values of several types ({error})") from error
     return pa.RecordBatch.from_arrays(arrays, names=list(columns))
@@ -154,30 +154,10 @@ def _joins(kind: pa.DataType, known: pa.DataType | None) -> bool:
 
 
 def _from_values(values: list[Any], kind: pa.DataType | None) -> pa.Array:
-    """An inferred type first: asked for an `int32`, Arrow makes a 7 of 7.5. It cannot infer maps and structs, which are
-    checked value by value."""
-    if kind is not None and pa.types.is_nested(kind) and not pa.types.is_list(kind):
-        for value in values:
-            _check_nested(value, kind)
-        return pa.array(values, kind)
-    return pa.array(values)
-
-
-def _check_nested(value: Any, kind: pa.DataType) -> None:
-    if value is None:
-        return
-    if pa.types.is_struct(kind) and isinstance(value, Mapping):
-        for field in kind:
-            _check_nested(value.get(field.name), field.type)
-    elif pa.types.is_map(kind):
-        for key, item in value.items() if isinstance(value, Mapping) else value:
-            _check_nested(key, kind.key_type)
-            _check_nested(item, kind.item_type)
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        for item in value:
-            _check_nested(item, kind.value_type)
-    elif pa.types.is_integer(kind) and isinstance(value, float | np.floating) and not float(value).is_integer():
-        raise pa.ArrowInvalid(f"{kind} holds whole numbers alone")
+    """Of an inferred type, which `conform` compares with `kind`: asked for an `int32`, Arrow makes a 7 of 7.5. It cannot
+    infer maps, nor structs that lack fields."""
+    nested = kind is not None and pa.types.is_nested(kind) and not pa.types.is_list(kind)
+    return array_of(values, kind if nested else None)
 
 
 def _one_by_one(name: str, values: list[Any], kind: pa.DataType, stage: str) -> tuple[pa.Array, dict[int, RowFailure]]:

@@ -17,13 +17,19 @@ ARROW_TYPES = {
 
 
 def output_schema(task: MlTask, input_schema: pa.Schema) -> pa.Schema:
-    """The kept input columns with their own types, then the columns that predicting adds.
+    """The kept input columns with their own types, then the columns that predicting adds. A dictionary-encoded column has
+    the type of its values.
 
     Raises:
         InputSchemaError: the input lacks a column, has one of the wrong type, one that would be overwritten, or two of one
             name.
     """
     task.check_input((field.name, str(field.type)) for field in input_schema)
-    kept = [input_schema.field(name).remove_metadata() for name in task.kept_columns(input_schema.names)]
+    kept = [_decoded(input_schema.field(name)) for name in task.kept_columns(input_schema.names)]
     added = [pa.field(column.name, ARROW_TYPES[column.type]) for column in task.output_columns]
     return pa.schema([*kept, *added])
+
+
+def _decoded(field: pa.Field) -> pa.Field:
+    field = field.remove_metadata()
+    return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
