@@ -12,6 +12,7 @@ from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.batch_sizer import length_bucket
 from sparktorch_assets.predict.encoded import EncodedFeature
 from sparktorch_assets.predict.failures import Rows
+from sparktorch_assets.predict.input_guard import InputGuard
 from sparktorch_assets.predict.precision import COMPARED_ROWS, Comparison, convert, input_dtype
 from sparktorch_assets.predict.transfer import OnTheWay, Transfer
 from sparktorch_assets.tasks.ml_task import ONE_LABEL, MlTask
@@ -27,6 +28,7 @@ class Network:
         self._reference = module if task.execution.precision != "fp32" else None
         self.comparison = None if self._reference is None else Comparison()
         """With fp32, over the first rows; `None` for fp32 itself."""
+        self._guard = InputGuard(f"task {task.name!r}")
         self._dtype = input_dtype(task.execution)
         self._fixed_shapes = task.execution.compile != "none"
 
@@ -35,6 +37,7 @@ class Network:
         run = copy.copy(self)
         run.task = task
         run.comparison = None if self._reference is None else Comparison()
+        run._guard = InputGuard(f"task {task.name!r}")  # noqa: SLF001  (a copy of its own class)
         return run
 
     @property
@@ -77,10 +80,13 @@ class Network:
             self._check_agreement()  # after a refusal nothing goes on
         rows = len(positions)
         arguments = self.transfer.to_device(self._collate(features, positions, longest))
-        logits, embedding = _split(self.module(*self._cast(arguments)))
+        compared: list[torch.Tensor] = []
+        if self.comparison is not None and self.comparison.open:  # the network may change its arguments in place
+            compared = [tensor[: COMPARED_ROWS - self.comparison.rows].clone() for tensor in arguments]
+        logits, embedding = _split(self._forward(arguments))
         logits_BC = self._check_logits(logits, len(arguments[0]) if arguments else rows)[:rows]
         if self.comparison is not None and self.comparison.open:
-            self._compare(self.comparison, arguments, logits_BC)
+            self._compare(self.comparison, compared, logits_BC)
         highest_B, class_index_B = logits_BC.max(dim=1)
         # The winner's softmax probability, without the others': with few classes, softmax itself is the slowest step.
         confidence_B = (logits_BC - highest_B[:, None]).exp_().sum(dim=1).reciprocal_()
@@ -92,6 +98,12 @@ class Network:
         if "embedding" in self.task.extras:
             found["embedding"] = self._check_embedding(embedding, rows)
         return self.transfer.to_host(found)
+
+    def _forward(self, arguments: list[torch.Tensor]) -> Any:
+        if self.transfer.device.type != "cpu":  # what is on the device is a copy already
+            return self.module(*self._cast(arguments))
+        with self._guard.arguments(arguments) as guarded:
+            return self.module(*self._cast(guarded))
 
     def _collate(self, features: list[EncodedFeature], positions: Rows, longest: int) -> list[torch.Tensor]:
         if not self._fixed_shapes:
