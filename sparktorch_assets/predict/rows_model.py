@@ -47,9 +47,24 @@ class UserModel:
                 if self._comes_from_model(column.name)
             ]
         )
+        self._shown = set(task.feature_columns)
+        hidden = {spelling for name in self._kinds.names for spelling in self._spellings(name)}
+        self._hidden = hidden - self._shown
+        ambiguous = sorted(self._shown & set(self._kinds.names))
+        if ambiguous:
+            raise ModelError(
+                f"task {task.name!r}: its features read {', '.join(map(repr, ambiguous))}, which its model object also "
+                f"adds; set output_prefix (for instance {task.name + '_'!r})"
+            )
 
     def _comes_from_model(self, name: str) -> bool:
         return name not in dict(self.task.typed_extra_columns)
+
+    def _spellings(self, name: str) -> list[str]:
+        """The names under which the model may give an output column: as in the table, and without the task's prefix where
+        the rows that it gets have no such column."""
+        plain = name.removeprefix(self.task.output_prefix)
+        return [name] if plain == name or plain in self._shown else [name, plain]
 
     @property
     def window_rows(self) -> int:
@@ -62,8 +77,9 @@ class UserModel:
         return 0
 
     def prepare(self, batch: pa.RecordBatch, _quarantine: Quarantine, _tally: Tally) -> pa.RecordBatch:
-        """A user's model sees the rows as they are."""
-        return batch
+        """A user's model sees the rows as they are, but for columns of the names that it adds, unless a feature reads them:
+        another task's predictions would be taken for its own."""
+        return batch.drop_columns([name for name in batch.schema.names if name in self._hidden])
 
     late = 0
     """A user's model gives its answers at once."""
@@ -110,16 +126,17 @@ class UserModel:
         predicted = list(self._model.predict(rows))
         self._check_count(len(predicted), len(rows), "predict(rows)")
         self._count(len(rows), tally)
-        prefix, wanted = self.task.output_prefix, self._kinds.names
+        wanted = [(name, self._spellings(name)) for name in self._kinds.names]
         named = [
             {
-                name: row.get(name.removeprefix(prefix), row.get(name))
-                if name != self.task.class_column or row.get("predicted_class") is None
-                else str(row["predicted_class"])
-                for name in wanted
+                name: next((row[spelling] for spelling in spellings if spelling in row), None)
+                for name, spellings in wanted
             }
             for row in predicted
         ]
+        for row in named:
+            label = row[self.task.class_column]
+            row[self.task.class_column] = None if label is None else str(label)
         return typed_batch(named, self._kinds, "forward")
 
     def _run_batch(self, batch: pa.RecordBatch, tally: Tally) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:
@@ -130,9 +147,8 @@ class UserModel:
             predicted = predicted.combine_chunks()
         found, there = {}, set(predicted.schema.names)
         for field in self._kinds:
-            short = field.name.removeprefix(self.task.output_prefix)
-            name = field.name if field.name in there else short
-            if name in there:
+            name = next((spelling for spelling in self._spellings(field.name) if spelling in there), None)
+            if name is not None:
                 column = predicted.column(name)
                 column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
                 found[field.name] = column.cast(field.type)
