@@ -1,5 +1,6 @@
 """Which files hold a table's rows: from its Delta log where there is one, else a folder of Parquet files, or one file."""
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,11 +8,16 @@ from pathlib import PurePosixPath
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.column_mapping import ColumnMapping, column_mapping
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.folder import Folder, FolderEntry
 from sparktorch_assets.lake.logged_files import logged_files
 from sparktorch_assets.lake.partition import Partition, path_partition
 from sparktorch_assets.lake.snapshot import open_delta
 from sparktorch_assets.tasks.row_test import RowTest
+
+_LOG = logging.getLogger(__name__)
+_LOG_FOLDER = "_delta_log"
+_ENDINGS = (".parquet", ".parq", ".pq")
+_MAGIC = b"PAR1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +84,19 @@ def list_data_files(table: str) -> list[DataFile]:
 def _parquet_files(folder: Folder) -> list[DataFile]:
     if not folder.is_folder():
         raise TableError(f"there is no table at {folder.uri!r}: neither a Delta table, nor a folder, nor a file")
+    if folder.is_folder(_LOG_FOLDER) or (folder.is_local and os.path.lexists(folder.full(_LOG_FOLDER))):
+        raise TableError(
+            f"{folder.uri!r} has a Delta log ({_LOG_FOLDER}) of which no version can be read, and its files alone do not tell "
+            f"which rows the table has. Restore the log; or, if every file counts, delete that folder"
+        )
+    entries = list(folder.files())
+    tables = {entry.path.partition(f"/{_LOG_FOLDER}/")[0] for entry in entries if f"/{_LOG_FOLDER}/" in entry.path}
+    nested = sorted(table for table in tables if not _hidden(table))
+    if nested:
+        raise TableError(
+            f"the folder {folder.uri!r} holds a Delta table, {nested[0]!r}, whose files do not tell which rows it has. Name "
+            f"that table as the input, or move it out of the folder"
+        )
     files = [
         DataFile(
             uri=folder.uri_of(entry.path),
@@ -86,8 +105,8 @@ def _parquet_files(folder: Folder) -> list[DataFile]:
             modified_ms=entry.modified_ms,
             partition=path_partition(entry.path),
         )
-        for entry in folder.files()
-        if entry.path.endswith((".parquet", ".parq")) and not _hidden(entry.path)
+        for entry in entries
+        if not _hidden(entry.path) and _holds_rows(folder, entry)
     ]
     if not files:
         raise TableError(f"the folder {folder.uri!r} holds no Parquet files (*.parquet) and no Delta log")
@@ -102,7 +121,27 @@ def _parquet_files(folder: Folder) -> list[DataFile]:
 
 
 def _hidden(path: str) -> bool:
-    return any(part.startswith(("_", ".")) for part in path.split("/"))
+    """As Spark sees it: a partition folder is data, whatever its column's name begins with."""
+    return any(part.startswith(".") or (part.startswith("_") and "=" not in part) for part in path.split("/"))
+
+
+def _holds_rows(folder: Folder, entry: FolderEntry) -> bool:
+    """Whether a visible file is one of the table's: by its ending or, as Hive and Trino write them, by its content where it
+    has none. Files with another ending may be half-written."""
+    name = entry.path.rpartition("/")[2].lower()
+    if name.endswith(_ENDINGS):
+        return True
+    if entry.size_bytes < len(_MAGIC):
+        return False
+    with folder.open_input(entry.path) as file:
+        is_parquet = file.read(len(_MAGIC)) == _MAGIC
+    if is_parquet and "." in name:
+        _LOG.warning(
+            "%s is a Parquet file, and is not read with the others of its folder: its name does not end in %s",
+            folder.full(entry.path),
+            " or ".join(_ENDINGS),
+        )
+    return is_parquet and "." not in name
 
 
 def _check_inside(folder: Folder, paths: Iterable[str]) -> None:

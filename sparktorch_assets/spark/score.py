@@ -5,6 +5,7 @@ already in the table, or lies finished beside it, is not computed again. With no
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from sparktorch_assets.lake.partition import read_partition
 from sparktorch_assets.lake.plan import Plan, make_plan
 from sparktorch_assets.lake.refresh import Committed, keep_resumed
 from sparktorch_assets.lake.snapshot import data_version_of
-from sparktorch_assets.lake.tables import table_schema
+from sparktorch_assets.lake.tables import table_schema, table_version
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.spark.score_commit import commit_scored, known_ceilings, tally_now
@@ -190,6 +191,11 @@ def _plan(
         raise TaskError(
             f"task {task.name!r}: input and output are the same table, {output_table!r}; give it another output"
         )
+    if _lies_in(output_table, input_table) and table_version(input_table) is None:
+        raise TaskError(
+            f"task {task.name!r}: the output {output_table!r} lies in the folder of files {input_table!r} that is the input, "
+            f"so that the next refresh would find predictions among its rows; give it a folder outside"
+        )
     columns = readable_schema(table_schema(input_table))
     partition, where = read_partition(given, columns)
     schema = storage_schema(output_schema(task, columns))
@@ -227,6 +233,12 @@ def _plan(
         code=code,
         read_schema=pa.schema([columns.field(name) for name in task.read_columns(columns.names)]),
     )
+
+
+def _lies_in(inner: str, outer: str) -> bool:
+    one, other = Folder(inner), Folder(outer)
+    paths = [os.path.realpath(folder.root) if folder.is_local else folder.absolute for folder in (one, other)]
+    return one.is_local == other.is_local and paths[0].startswith(paths[1].rstrip("/") + "/")
 
 
 def _report(

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
 from sparktorch_assets.errors import (
     InputSchemaError,
@@ -305,6 +305,23 @@ def test_a_wrong_input_stops_before_any_session(lake):
             lake.spark, TASK, input_table=str(lake.source), output_table=f"{lake.source}/", model_loader=ModelLoader()
         )
     assert lake.sessions_asked == 0
+
+
+@pytest.mark.promise("T79")
+def test_an_output_inside_its_input_is_refused(lake, tmp_path):
+    """Unless the input's log tells which files are its rows."""
+    lake.write("one", 5)
+    inside = {"input_table": str(lake.source), "output_table": f"{lake.source}/../{lake.source.name}/predictions"}
+    with pytest.raises(TaskError, match="lies in the folder of files .* that is the input"):
+        plan_table(TASK, model_loader=ModelLoader(), **inside)
+    (tmp_path / "link").symlink_to(lake.source)
+    with pytest.raises(TaskError, match="lies in the folder"):
+        plan_table(TASK, model_loader=ModelLoader(), **inside | {"input_table": str(tmp_path / "link")})
+    beside = inside | {"output_table": f"{lake.source}-predictions"}
+    assert plan_table(TASK, model_loader=ModelLoader(), **beside).new
+    write_deltalake(tmp_path / "delta", pq.read_table(lake.source))
+    within = {"input_table": str(tmp_path / "delta"), "output_table": str(tmp_path / "delta" / "predictions")}
+    assert plan_table(TASK, model_loader=ModelLoader(), **within).new
 
 
 @pytest.mark.promise("T12")
