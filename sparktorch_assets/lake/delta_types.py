@@ -97,6 +97,12 @@ def check_names(names: Iterable[str], where: str = "") -> None:
         names: of the columns of a table, or of the fields of a struct.
         where: what the names belong to, for the message.
     """
+    names = tuple(names)
+    cut = next((name for name in names if "\0" in name), None)
+    if cut is not None:
+        raise InputSchemaError(
+            f"there is a column {cut!r}{where}; a NUL character ends a name early. Rename it in the input"
+        )
     pair = clash(names)
     if pair is not None:
         raise InputSchemaError(

@@ -12,6 +12,7 @@ from sparktorch_assets.lake.delta_types import cast_column, storage_schema
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.history import commit_infos
 from sparktorch_assets.lake.lost_parts import lost_parts
+from sparktorch_assets.lake.nan_columns import columns_with_nan
 from sparktorch_assets.lake.part_file import PartFile, publish_by_content
 from sparktorch_assets.lake.snapshot import check_root, read_snapshot
 
@@ -80,7 +81,14 @@ def _write(table: str, rows: pa.Table) -> PartFile:
     try:
         folder.create()
         with folder.open_output(temporary) as sink:
-            pq.write_table(rows, sink, row_group_size=_GROUP_ROWS, write_page_checksum=True)
+            bare = columns_with_nan(rows)  # readers would skip groups that hold one
+            pq.write_table(
+                rows,
+                sink,
+                row_group_size=_GROUP_ROWS,
+                write_statistics=[name for name in rows.schema.names if name not in bare],
+                write_page_checksum=True,
+            )
         return publish_by_content(folder, temporary, f"part-{folder.sha256(temporary)[:32]}-00000.parquet")
     except OSError as error:
         raise TableError(f"cannot write {table!r}: {error}. Nothing was committed") from error

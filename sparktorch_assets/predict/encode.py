@@ -128,7 +128,7 @@ class CategoricalEncoder:
             values, fill = self._known(name, column.type)
             if self._fill is None:
                 failures |= null_failures(column, f"column {name!r}")
-            text = column.cast(pa.string())
+            text = _text_of(column)
             if fill is not None:
                 text = text.fill_null(fill)
             index = pc.index_in(text, value_set=values, skip_nulls=True).fill_null(-1)
@@ -174,10 +174,18 @@ def text_form(value: Any, kind: pa.DataType) -> str | None:
             alone = pa.array([int(value)] if value.lstrip("+-").isdecimal() else [float(value)])
         elif pa.types.is_boolean(kind) and not pa.types.is_string(alone.type) and value not in (0, 1):
             return None
-        text = alone.cast(kind).cast(pa.string())[0].as_py()
+        text = _text_of(alone.cast(kind))[0].as_py()
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return None
     return None if text is None else str(text)
+
+
+def _text_of(column: pa.Array) -> pa.Array:
+    """Values as text, the same for equal ones: -0.0 is 0."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    text = column.cast(pa.string())
+    return pc.if_else(pc.equal(text, "-0"), "0", text) if pa.types.is_floating(column.type) else text
 
 
 class CustomEncoder:

@@ -105,7 +105,8 @@ class ImageEncoder:
                 return self._pixels(image)
 
     def _pixels(self, image: Image.Image) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
-        if image.mode.startswith("I;16"):
+        # Pillow gives PGM files of more than 8 bits in 32 bits, brought to the range of 16.
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
             return self._decode_16_bits(image)
         if image.mode in ("I", "F"):
             self._check_range(image)
@@ -124,7 +125,11 @@ class ImageEncoder:
     @staticmethod
     def _check_range(image: Image.Image) -> None:
         low, high = image.getextrema()
-        if not (isinstance(low, int | float) and isinstance(high, int | float) and 0 <= low <= high <= 255):
+        if isinstance(low, int | float) and isinstance(high, int | float) and 0 <= low <= high <= 255:
+            known = image.mode == "I" or not 0 < high <= 1  # fractions up to 1 are likely to be shares of white
+        else:
+            known = False
+        if not known:
             raise ValueError(
                 f"pixels of 32 bits (Pillow's mode {image.mode}) from {low} to {high} have no known white; convert the image "
                 f"to 8 or 16 bits"

@@ -63,6 +63,10 @@ def _check_zip(path: Path) -> None:
         # torch must find the same directory as we do: nothing may lie before the archive or after it.
         if tail[-22:-18] != _ZIP_END or archive.start_dir != _directory_offset(tail, size):  # type: ignore[attr-defined,unused-ignore]
             raise zipfile.BadZipFile("it is not a zip archive from its first byte to its last")
+        if any(record.filename.endswith("/constants.pkl") for record in records):
+            raise ModelError(
+                f"{path} is a TorchScript program, not a state dict; set format: torchscript in its ModelSpec"
+            )
         packed = [record.filename for record in records if record.compress_type != zipfile.ZIP_STORED]
         if packed or sum(record.file_size for record in records) > size:
             raise ModelError(

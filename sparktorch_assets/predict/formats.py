@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.file_bounds import check_checkpoint, check_safetensors
@@ -47,12 +48,13 @@ def _from_state(spec: ModelSpec, path: Path, state: dict[str, torch.Tensor]) -> 
         raise ModelError(f"{spec.architecture} does not take ModelSpec.arguments {arguments}: {error}") from error
     if not isinstance(module, torch.nn.Module):
         raise ModelError(f"{spec.architecture} gave a {type(module).__name__}, not a torch.nn.Module")
-    wanted = module.state_dict()
+    wanted = module.state_dict(keep_vars=True)
+    state = _with_tied_names(state, wanted)
     missing, surplus = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
     shapes = [
         f"{name}: file {tuple(state[name].shape)}, architecture {tuple(wanted[name].shape)}"
         for name in wanted
-        if name in state and state[name].shape != wanted[name].shape
+        if name in state and not is_lazy(wanted[name]) and state[name].shape != wanted[name].shape
     ]
     if missing or surplus or shapes:
         found = [
@@ -68,6 +70,21 @@ def _from_state(spec: ModelSpec, path: Path, state: dict[str, torch.Tensor]) -> 
     module.load_state_dict(state, strict=True, assign=any(tensor.is_meta for tensor in wanted.values()))
     _share_memory(module, state)
     return module.requires_grad_(requires_grad=False)
+
+
+def _with_tied_names(state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The file's tensors, also under the other names that the architecture has for the same ones: safetensors' `save_model`
+    writes each tensor once."""
+    names_of: dict[int, list[str]] = {}
+    for name, tensor in wanted.items():
+        names_of.setdefault(id(tensor), []).append(name)
+    tied = {
+        name: state[there[0]]
+        for names in names_of.values()
+        if (there := [name for name in names if name in state])
+        for name in names
+    }
+    return tied | state
 
 
 def _share_memory(module: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
@@ -118,10 +135,14 @@ def _read_state_dict(spec: ModelSpec, path: Path) -> torch.nn.Module:
         raise ModelError(f"{path} cannot be read as a state dict: {error}") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):  # a training checkpoint
         state = state["state_dict"]
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
-    ):
+    if not isinstance(state, dict):
         raise ModelError(f"{path} holds a {type(state).__name__} that is not a state dict (name -> tensor)")
+    odd = [name for name, value in state.items() if not isinstance(name, str) or not isinstance(value, torch.Tensor)]
+    if odd:
+        raise ModelError(
+            f"{path} is not a state dict of tensors alone: {odd[0]!r} is a {type(state[odd[0]]).__name__}. Leave it out when "
+            f"you save; a network that needs it can be brought up by a factory"
+        )
     return _from_state(spec, path, state)
 
 

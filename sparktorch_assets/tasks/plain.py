@@ -2,6 +2,7 @@
 types."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
@@ -11,6 +12,8 @@ from sparktorch_assets.tasks.plain_state import inside
 
 ASSET_NAME = r"[a-z][a-z0-9_]*"
 """A pattern of names that can be an asset's, a table's, a folder's and a Python module's."""
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 Scalar = str | int | float | bool | None
 
@@ -58,8 +61,12 @@ def _texts_in(value: Any) -> Iterator[str]:
 
 
 def names(value: Iterable[str], field: str, *, empty: bool = False) -> None:
-    """Raise TaskError where a name is empty or repeats or, unless `empty`, where there is none."""
+    """Raise TaskError where a name is empty or repeats, holds what no table can store or, unless `empty`, where there is
+    none."""
     found = tuple(value)
+    odd = [name for name in found if "\0" in name or _SURROGATES.search(name)]
+    if odd:
+        raise TaskError(f"{field} holds {odd[0]!r}; a NUL character or half of a surrogate pair cannot be stored")
     if "" in found:
         raise TaskError(f"{field} holds an empty string; name something, or leave it out")
     repeated = sorted({name for name in found if found.count(name) > 1}) if len(set(found)) < len(found) else []

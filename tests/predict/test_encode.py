@@ -292,6 +292,17 @@ def test_vocabulary_entries_are_values_of_the_columns_type(kind, values, entries
 
 
 @pytest.mark.promise("M36")
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64(), pa.dictionary(pa.int8(), pa.float64())])
+@pytest.mark.parametrize("vocabulary", [[1, 0], ["1", "-0.0"], [1.0, -0.0], ["1", "0"]])
+def test_negative_zero_is_zero(kind, vocabulary):
+    """As for filters, and in every comparison of numbers."""
+    value_kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    values = pa.array(np.array([-0.0, 0.0, 1.0, -1.0, 10.0]).astype(value_kind.to_pandas_dtype()))
+    column = values.dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else values
+    _, (c_BK,) = encode(CategoricalFeature(columns=["c"], vocabulary={"c": vocabulary}), {"c": column})
+    assert c_BK[:, 0].tolist() == [2, 2, 1, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("kind", "vocabulary"),
     [(pa.int64(), ["x", "y"]), (pa.bool_(), ["yes", "no"]), (pa.date32(), [7]), (pa.float64(), ["many"])],
@@ -366,6 +377,12 @@ RAMP_8 = (RAMP_16 / 257).astype(np.uint8)
         (picture(Image.fromarray(RAMP_16)), RAMP_16 / 65_535),
         (picture(Image.fromarray(RAMP_16), "TIFF"), RAMP_16 / 65_535),
         (picture(Image.frombytes("I;16B", (4, 1), RAMP_16.astype(">u2").tobytes()), "TIFF"), RAMP_16 / 65_535),
+        (b"P5 4 1 65535\n" + RAMP_16.astype(">u2").tobytes(), RAMP_16 / 65_535),
+        (b"P5 4 1 65535\n" + (RAMP_16 // 257).astype(">u2").tobytes(), RAMP_16 // 257 / 65_535),
+        (
+            b"P5 4 1 1023\n" + np.array([0, 1, 512, 1023], ">u2").tobytes(),
+            np.rint(np.array([[0, 1, 512, 1023]]) * 65_535 / 1023) / 65_535,
+        ),
         (picture(Image.fromarray(RAMP_8)), RAMP_8 / 255),
         (picture(Image.fromarray(np.dstack([RAMP_8] * 3))), RAMP_8 / 255),
         (picture(Image.merge("LA", [Image.fromarray(RAMP_8)] * 2)), RAMP_8 / 255),
@@ -380,7 +397,24 @@ RAMP_8 = (RAMP_16 / 257).astype(np.uint8)
             RAMP_8 / 255,
         ),
     ],
-    ids=["I;16", "I;16 tiff", "I;16B", "L", "RGB", "LA", "RGBA", "P", "1", "CMYK", "I", "F", "animated"],
+    ids=[
+        "I;16",
+        "I;16 tiff",
+        "I;16B",
+        "PGM",
+        "dark PGM",
+        "PGM 10 bits",
+        "L",
+        "RGB",
+        "LA",
+        "RGBA",
+        "P",
+        "1",
+        "CMYK",
+        "I",
+        "F",
+        "animated",
+    ],
 )
 def test_white_is_white_whatever_the_image_holds(encoded, due, channels):
     """16 bits keep their steps; palettes, alpha, print colours and the first of several frames are as Pillow makes them."""
@@ -398,10 +432,13 @@ def test_pixels_without_a_known_white_fail_their_row():
     """32-bit pixels beyond 8 bits are not cut to white."""
     images = [
         picture(Image.fromarray(np.full((2, 2), value, dtype=kind)), "TIFF")
-        for value, kind in ((70_000, np.int32), (256.5, np.float32), (-1, np.int32), (7, np.int32))
+        for value, kind in (
+            *((70_000, np.int32), (256.5, np.float32), (-1, np.int32), (1.0, np.float32), (0.5, np.float32)),
+            *((7, np.int32), (1, np.int32), (0.0, np.float32), (1.5, np.float32)),
+        )
     ]
     found, _ = encode(ImageFeature(column="i", height=2, width=2, channels=1), {"i": pa.array(images)})
-    assert sorted(found.failures) == [0, 1, 2]
+    assert sorted(found.failures) == [0, 1, 2, 3, 4]
     assert "have no known white" in found.failures[0].message
 
 

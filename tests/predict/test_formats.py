@@ -6,7 +6,7 @@ import os
 import pyarrow as pa
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file, save_model
 
 from sparktorch_assets.errors import DeviceError, ModelError, TaskError
 from sparktorch_assets.predict.loader import ModelLoader
@@ -145,6 +145,26 @@ def test_weights_of_another_dtype_become_the_architectures(dtype, tmp_path):
     assert module.weight.tolist() == [[1, 2], [3, 4], [5, 6]]
 
 
+def test_a_file_may_hold_tied_weights_once(tmp_path):
+    """As safetensors' own save_model writes it."""
+    source = TiesWeights()
+    save_model(source, str(tmp_path / "m.safetensors"))
+    assert len(load_file(tmp_path / "m.safetensors")) == 3
+    model = make(weights="m.safetensors", architecture="test_formats:TiesWeights")
+    loaded = ModelLoader(tmp_path).load_module(model, torch.device("cpu"))
+    x = torch.randn(5, 2)
+    assert torch.equal(loaded(x), source(x))
+    assert loaded.first.weight is loaded.second.weight
+
+
+def test_a_lazy_network_takes_its_shapes_from_the_file(tmp_path, net):
+    torch.save(net.state_dict(), tmp_path / "m.pth")
+    model = make(weights="m.pth", architecture="torch.nn:LazyLinear", arguments={"out_features": 3})
+    loaded = ModelLoader(tmp_path).load_module(model, torch.device("cpu"))
+    x = torch.randn(5, 2)
+    assert torch.equal(loaded(x), net(x))
+
+
 @pytest.mark.parametrize("network", [KeepsPairs, KeepsViews, TiesWeights, ReadsTransposed, OnMeta])
 @pytest.mark.parametrize("name", ["m.safetensors", "m.pth"])
 def test_weights_reach_all_that_a_network_keeps_of_its_parameters(network, name, tmp_path):
@@ -234,6 +254,8 @@ def test_full_pickle_is_refused_and_its_code_does_not_run(tmp_path):
             "does not take ModelSpec.arguments",
         ),
         ({"weights": "junk.safetensors", **LINEAR}, "is not a safetensors file"),
+        ({"weights": "extra.pth", **LINEAR}, "'_extra_state' is a dict. Leave it out"),
+        ({"weights": "script.pth", **LINEAR}, "is a TorchScript program, not a state dict; set format: torchscript"),
         ({"weights": "junk.pth", **LINEAR}, "junk.pth"),
         ({"weights": "junk.pt2", "trust_code": True}, "cannot be read as a torch.export program"),
         ({"weights": "junk.ts", "trust_code": True}, "cannot be read as TorchScript"),
@@ -242,6 +264,8 @@ def test_full_pickle_is_refused_and_its_code_does_not_run(tmp_path):
 @pytest.mark.filterwarnings("ignore")
 def test_weights_that_cannot_be_used_say_why(model, message, files):
     """Missing, foreign and misfitting files name the file, what was found and what was due."""
+    torch.save({"weight": torch.zeros(3, 2), "_extra_state": {"seen": 7}}, files / "extra.pth")
+    torch.jit.script(torch.nn.Linear(2, 3)).save(str(files / "script.pth"))
     for suffix in ("safetensors", "pth", "pt2", "ts"):
         (files / f"junk.{suffix}").write_bytes(b"\x20" + b"junk" * 10)
     with pytest.raises(ModelError, match=message):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparktorch_assets.errors import InputSchemaError, TaskError
+from sparktorch_assets.lake.tables import table_schema
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.predict.schema import output_schema
@@ -108,3 +109,16 @@ def test_names_that_a_table_tells_apart_are_fine(columns, changes):
 def test_rows_of_dicts_are_no_exception():
     with pytest.raises(InputSchemaError, match=re.escape("'x' and 'X'")):
         list(predict_map(0, [{"x": 1.0, "X": 2.0}], TASK, model_loader=ModelLoader(".")))
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_names_that_no_table_can_store_are_refused_where_they_are_declared(name):
+    for change in ({"labels": ["x", name]}, {"output_prefix": name}, {"keep_columns": [name]}):
+        with pytest.raises(TaskError, match="cannot be stored"):
+            dataclasses.replace(TASK, **change)
+
+
+def test_a_column_with_a_nul_is_refused_in_planning(tmp_path):
+    pq.write_table(pa.table({"x": [1.0], "a\0b": [1]}), tmp_path / "t.parquet")
+    with pytest.raises(InputSchemaError, match=r"a column 'a\\x00b'; a NUL character"):
+        table_schema(str(tmp_path / "t.parquet"))
