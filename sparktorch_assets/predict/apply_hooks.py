@@ -15,7 +15,7 @@ from sparktorch_assets.errors import HookError
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows, is_about_the_row
 from sparktorch_assets.predict.pandas_columns import from_pandas, to_pandas
 from sparktorch_assets.predict.predictions import without_dictionaries
-from sparktorch_assets.predict.rows import column_of_values, conform_rows, settle_types
+from sparktorch_assets.predict.rows import column_of_values, conform_rows, own_memory, settle_types
 
 _INDEX_NAME = "__row__"
 """The name of the index that a batch hook gets. pandas keeps it as long as rows keep their labels: `reset_index` and a
@@ -82,7 +82,7 @@ def apply_row_hook(
             )
         names.update(result)
         kept.append(row)
-        results.append(result)
+        results.append(dict(result))  # a hook may fill one dict again and again
     for name in [name for name in names if not isinstance(name, str)]:
         del names[name]
         for place, result in enumerate(results):
@@ -230,7 +230,7 @@ def _call(
         kind = types.field(name).type if types.get_field_index(name) >= 0 else None
         old = before[name].take(pa.array(labels)) if name in before else None
         array, misfits = from_pandas(name, result[name], kind, old, stage)
-        arrays.append(array)
+        arrays.append(own_memory(array))  # a hook may fill one frame again and again
         failures = misfits | failures
     return part[labels], pa.RecordBatch.from_arrays(arrays, names=list(result.columns)), failures
 

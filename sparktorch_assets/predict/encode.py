@@ -20,6 +20,7 @@ from sparktorch_assets.predict.encode_text import TextEncoder
 from sparktorch_assets.predict.encoded import DenseFeature, EncodedFeature
 from sparktorch_assets.predict.failures import RowFailure
 from sparktorch_assets.predict.file_bounds import MAX_VOCABULARY_BYTES, read_json
+from sparktorch_assets.predict.rows import own_memory
 from sparktorch_assets.tasks.features import (
     CategoricalFeature,
     CustomFeature,
@@ -202,7 +203,7 @@ class CustomEncoder:
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
         """What the user's encoder makes of the columns."""
-        found = self._encoder(batch.select(list(self.columns)))
+        found = self._encoder(batch.select(list(self.columns)))  # perhaps in a buffer that it fills again next time
         if self._sequences:
             if not isinstance(found, pa.Array) or len(found) != batch.num_rows:
                 gave = f"{len(found)} lists" if isinstance(found, pa.Array) else type(found).__name__
@@ -210,7 +211,7 @@ class CustomEncoder:
                     f"encoder {self._path!r} gave {gave} for {batch.num_rows} rows; a pyarrow.ListArray with one list a "
                     f"row is due, as it declares sequences"
                 )
-            return ragged(found, f"what encoder {self._path!r} gave")
+            return ragged(own_memory(found), f"what encoder {self._path!r} gave")
         tensors = found if isinstance(found, tuple) else (found,)
         for tensor in tensors:
             if not isinstance(tensor, torch.Tensor) or tensor.ndim == 0 or len(tensor) != batch.num_rows:
@@ -218,7 +219,7 @@ class CustomEncoder:
                 raise HookError(
                     f"encoder {self._path!r} gave {shape} for {batch.num_rows} rows; one entry a row is due"
                 )
-        return DenseFeature(tensors)
+        return DenseFeature(tuple(tensor.clone() for tensor in tensors))
 
 
 def _read_vocabulary(path: Path) -> dict[str, list[str]]:

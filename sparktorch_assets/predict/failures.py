@@ -146,10 +146,11 @@ class Quarantine:
         """Say that no more rows come.
 
         Raises:
-            ModelError: in some step PATIENCE_ROWS rows or more failed, and none ever succeeded.
+            ModelError: in some step none of PATIENCE_SEEN rows or more succeeded. Fewer may be a small file of bad rows
+                among large good ones, which others read: they count against the task's limits.
         """
         for stage in self._failed_rows:
-            if self._doubtful(stage):
+            if self._doubtful(stage) and self._seen_rows[stage] >= PATIENCE_SEEN:
                 raise self._hopeless(stage)
 
     def _doubtful(self, stage: str) -> bool:

@@ -90,8 +90,8 @@ class Network:
         highest_B, class_index_B = logits_BC.max(dim=1)
         # The winner's softmax probability, without the others': with few classes, softmax itself is the slowest step.
         confidence_B = (logits_BC - highest_B[:, None]).exp_().sum(dim=1).reciprocal_()
-        # A row's sum is finite only where all its logits are, and 0 x (NaN or infinity) is NaN: it marks the row.
-        confidence_B += logits_BC.sum(dim=1) * 0.0
+        # A row's least and greatest logits are finite only where all are, and 0 x (NaN or infinity) is NaN: it marks the row.
+        confidence_B += (highest_B + logits_BC.amin(dim=1) * 0.0) * 0.0
         found = {"classes": class_index_B, "confidence": confidence_B}
         if "scores" in self.task.extras:
             found["scores"] = torch.softmax(logits_BC, dim=1)
@@ -175,7 +175,7 @@ class Network:
                 f"task {self.task.name!r} asks for `embedding`, but forward gave {shape} beside its logits; return "
                 f"(logits, embedding) with an embedding of shape (B, E)"
             )
-        return embedding[:rows].float()
+        return embedding[:rows].to(torch.float32, copy=True)  # it may be a buffer that the network fills again
 
 
 def _split(output: Any) -> tuple[Any, Any]:

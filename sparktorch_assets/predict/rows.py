@@ -126,6 +126,11 @@ def conform(column: pa.Array, kind: pa.DataType) -> pa.Array:
     return found
 
 
+def own_memory(column: pa.Array) -> pa.Array:
+    """The same values in memory of their own: what user code gives may lie in a buffer that it fills again."""
+    return pa.concat_arrays([column, column.slice(len(column))])  # of a single array, it makes no copy
+
+
 def settle_types(
     batch: pa.RecordBatch, known: Mapping[str, pa.DataType], stage: str
 ) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:

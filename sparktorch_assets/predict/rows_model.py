@@ -13,7 +13,7 @@ from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.failing_share import FailingShare
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
 from sparktorch_assets.predict.predictions import Predictions, scatter
-from sparktorch_assets.predict.rows import typed_batch
+from sparktorch_assets.predict.rows import own_memory, typed_batch
 from sparktorch_assets.predict.schema import ARROW_TYPES
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
@@ -123,7 +123,7 @@ class UserModel:
 
     def _run_rows(self, batch: pa.RecordBatch, tally: Tally) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:
         rows = batch.to_pylist()
-        predicted = list(self._model.predict(rows))
+        predicted = [dict(row) for row in self._model.predict(rows)]  # a generator may fill one dict again and again
         self._check_count(len(predicted), len(rows), "predict(rows)")
         self._count(len(rows), tally)
         wanted = [(name, self._spellings(name)) for name in self._kinds.names]
@@ -151,7 +151,7 @@ class UserModel:
             if name is not None:
                 column = predicted.column(name)
                 column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-                found[field.name] = column.cast(field.type)
+                found[field.name] = own_memory(column.cast(field.type))
             else:
                 found[field.name] = pa.nulls(batch.num_rows, field.type)
         return pa.RecordBatch.from_arrays(list(found.values()), names=list(found)), {}

@@ -165,13 +165,24 @@ def test_a_step_that_never_succeeds_ends_soon_whatever_the_batches(batch_rows):
 
 
 @pytest.mark.promise("M59")
-def test_a_small_table_on_which_nothing_succeeds_ends_with_the_models_own_error():
-    """When no more rows come, 16 failed ones without a success are enough; 15 are rows."""
-    for rows, hopeless in ((15, False), (16, True)):
-        quarantine = Quarantine("t")
-        assert len(quarantine.run("forward", np.arange(rows), Step(range(rows)))[1]) == rows
-        if hopeless:
-            with pytest.raises(ModelError, match="16 of them alone"):
-                quarantine.finish()
-        else:
-            quarantine.finish()
+@pytest.mark.parametrize("rows", [1, 16, PATIENCE_SEEN - 1])
+def test_few_rows_on_which_nothing_succeeds_are_failed_rows(rows):
+    """They may be a small file of bad rows among good ones, which another worker reads."""
+    quarantine = Quarantine("t")
+    assert len(quarantine.run("forward", np.arange(rows), Step(range(rows)))[1]) == rows
+    quarantine.finish()
+
+
+@pytest.mark.promise("M59")
+def test_a_table_on_which_nothing_succeeds_ends_with_the_models_own_error_at_its_last_row():
+    """Also where its rows came one by one, so that none was ever sampled."""
+    quarantine = Quarantine("t")
+    step = Step(range(PATIENCE_SEEN))
+
+    def run_all():
+        for start in range(0, PATIENCE_SEEN, PATIENCE_SEEN // 4):
+            quarantine.run("forward", np.arange(start, start + PATIENCE_SEEN // 4), step)
+        quarantine.finish()
+
+    with pytest.raises(ModelError, match="of them alone"):
+        run_all()

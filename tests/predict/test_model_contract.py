@@ -4,6 +4,7 @@ import dataclasses
 import os
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -266,3 +267,32 @@ def test_rows_that_are_known_to_fail_cost_no_call(loader):
     found = pa.Table.from_batches(predict_map(0, rows.to_batches(), task, model_loader=loader)).to_pylist()
     assert [row["prediction_error"] is None for row in found] == [row["x"] not in (None, 7.0) for row in found]
     assert Counts.calls == 2  # of eight rows that are no nulls
+
+
+class Masked(torch.nn.Module):
+    """Leaves out all labels but one, as transformers does: with the least finite number."""
+
+    def forward(self, x_BF):
+        least = torch.finfo(torch.float32).min
+        return torch.stack([x_BF[:, 0], *[torch.full((len(x_BF),), least)] * 2], dim=1)
+
+
+def masked(_weights, _device):
+    return Masked()
+
+
+@pytest.mark.promise("M54")
+def test_finite_logits_are_fine_however_large_and_others_fail(loader):
+    rows = pa.record_batch({"x": [0.0, 1e38, 3e38, float(np.finfo(np.float32).min), np.inf, -np.inf, np.nan]})
+    task = MlTask(
+        name="masked",
+        input="i",
+        model=ModelSpec(factory="test_model_contract:masked"),
+        features=[NumericFeature(columns=["x"])],
+        labels=["a", "b", "c"],
+        max_failed_share=1.0,
+    )
+    (found,) = predict_map(0, [rows], task, model_loader=loader)
+    assert found.column("predicted_class").to_pylist() == ["a"] * 4 + [None] * 3
+    assert found.column("confidence").to_pylist()[:4] == pytest.approx([1, 1, 1, 1 / 3])
+    assert all("NaN or infinite logits" in error for error in found.column("prediction_error").to_pylist()[4:])
