@@ -89,6 +89,12 @@ def _parquet_files(folder: Folder) -> list[DataFile]:
             f"{folder.uri!r} has a Delta log ({_LOG_FOLDER}) of which no version can be read, and its files alone do not tell "
             f"which rows the table has. Restore the log; or, if every file counts, delete that folder"
         )
+    inside = _delta_table_above(folder)
+    if inside is not None:
+        raise TableError(
+            f"{folder.uri!r} is a partition's folder of the Delta table {inside!r}, and its files alone do not tell which rows "
+            f"it has. Name that table as the input, and choose the rows by `where` or by a partition"
+        )
     entries = list(folder.files())
     tables = {entry.path.partition(f"/{_LOG_FOLDER}/")[0] for entry in entries if f"/{_LOG_FOLDER}/" in entry.path}
     nested = sorted(table for table in tables if not _hidden(table))
@@ -118,6 +124,17 @@ def _parquet_files(folder: Folder) -> list[DataFile]:
             f"that some of them lack a column's value. Give each kind a folder of its own, or name a subfolder as the table"
         )
     return files
+
+
+def _delta_table_above(folder: Folder) -> str | None:
+    path, name = folder.absolute, folder.root.rpartition("/")[2]
+    while "=" in name:
+        path = path.rpartition("/")[0]
+        above = Folder(path)
+        if above.is_folder(_LOG_FOLDER):
+            return path
+        name = above.root.rpartition("/")[2]
+    return None
 
 
 def _hidden(path: str) -> bool:

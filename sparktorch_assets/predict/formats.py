@@ -50,24 +50,35 @@ def _from_state(spec: ModelSpec, path: Path, state: dict[str, torch.Tensor]) -> 
         raise ModelError(f"{spec.architecture} gave a {type(module).__name__}, not a torch.nn.Module")
     wanted = module.state_dict(keep_vars=True)
     state = _with_tied_names(state, wanted)
-    missing, surplus = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
+    odd = [f"{name}: {problem}" for name, tensor in state.items() if (problem := _unusable(tensor, wanted.get(name)))]
+    if odd:
+        raise ModelError(f"weights {path} cannot be used in {spec.architecture}({arguments}): {'; '.join(odd[:5])}")
     shapes = [
         f"{name}: file {tuple(state[name].shape)}, architecture {tuple(wanted[name].shape)}"
         for name in wanted
         if name in state and not is_lazy(wanted[name]) and state[name].shape != wanted[name].shape
     ]
+    try:
+        # In place, as everywhere in PyTorch: whatever the constructor kept of a parameter (a list, a view) has its values,
+        # too. Some modules know their weights by older names, so that only loading tells what is missing.
+        keys = module.load_state_dict(state, strict=False, assign=any(tensor.is_meta for tensor in wanted.values()))
+    except RuntimeError as error:
+        if not shapes:
+            raise ModelError(f"weights {path} do not fit {spec.architecture}({arguments}): {error}") from error
+        missing, surplus = list(wanted.keys() - state.keys()), list(state.keys() - wanted.keys())
+    else:
+        missing, surplus = keys.missing_keys, keys.unexpected_keys
     if missing or surplus or shapes:
         found = [
             f"{label} {', '.join(items[:5])}{' ...' if len(items) > 5 else ''}"
-            for label, items in (("the file lacks", missing), ("the file has in surplus", surplus), ("shapes:", shapes))
+            for label, items in (
+                ("the file lacks", sorted(missing)),
+                ("the file has in surplus", sorted(surplus)),
+                ("shapes:", shapes),
+            )
             if items
         ]
         raise ModelError(f"weights {path} do not fit {spec.architecture}({arguments}): {'; '.join(found)}")
-    odd = [f"{name}: {problem}" for name in wanted if (problem := _unusable(state[name], wanted[name]))]
-    if odd:
-        raise ModelError(f"weights {path} cannot be used in {spec.architecture}({arguments}): {'; '.join(odd[:5])}")
-    # In place, as everywhere in PyTorch: whatever the constructor kept of a parameter (a list, a view) has its values, too.
-    module.load_state_dict(state, strict=True, assign=any(tensor.is_meta for tensor in wanted.values()))
     _share_memory(module, state)
     return module.requires_grad_(requires_grad=False)
 
@@ -100,12 +111,12 @@ def _share_memory(module: torch.nn.Module, state: dict[str, torch.Tensor]) -> No
             tensor.data = mapped
 
 
-def _unusable(found: torch.Tensor, wanted: torch.Tensor) -> str:
-    """Why the file's tensor cannot stand in for the architecture's; empty where it can."""
+def _unusable(found: torch.Tensor, wanted: torch.Tensor | None) -> str:
+    """Why the file's tensor cannot stand in for the architecture's of that name; empty where it can."""
     if found.is_quantized or found.layout != torch.strided or found.device.type != "cpu":
         kind = "quantized" if found.is_quantized else str(found.layout if found.device.type == "cpu" else found.device)
         return f"a {kind} tensor, where plain numbers are needed; save a dense float state dict"
-    if not torch.can_cast(found.dtype, wanted.dtype):
+    if wanted is not None and not torch.can_cast(found.dtype, wanted.dtype):
         return f"{found.dtype} would lose its values as the architecture's {wanted.dtype}"
     return ""
 

@@ -40,7 +40,14 @@ def named_files(task: MlTask, models_root: Path) -> list[str]:
 def _lies_under(models_root: Path, text: str) -> bool:
     root = os.path.abspath(models_root)  # noqa: PTH100  (a string that may hold anything, which pathlib raises on)
     path = os.path.normpath(os.path.join(root, text))  # noqa: PTH118
-    return path.startswith(f"{root.rstrip('/')}/") and os.path.exists(path)  # noqa: PTH110
+    if not os.path.exists(path):  # noqa: PTH110
+        return False
+    # By name, for a link may lead elsewhere from under the root; and by what it is, for the root may be given by a link.
+    return _is_below(path, root) or _is_below(os.path.realpath(path), os.path.realpath(root))
+
+
+def _is_below(path: str, root: str) -> bool:
+    return f"/{path.lstrip('/')}".startswith(f"{root.rstrip('/')}/")
 
 
 def _files_below(folder: Path) -> list[str]:

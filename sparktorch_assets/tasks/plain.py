@@ -2,6 +2,7 @@
 types."""
 
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
@@ -43,7 +44,7 @@ def _freeze_value(value: Any, field: str) -> Any:
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Every string and path inside frozen arguments, as text; keys left out.
+    """Every string, path and byte string inside frozen arguments, as text; keys left out.
 
     >>> list(texts((("a", "x"), ("b", (1, "y")))))
     ['x', 'y']
@@ -53,8 +54,8 @@ def texts(value: Any) -> Iterator[str]:
 
 
 def _texts_in(value: Any) -> Iterator[str]:
-    if isinstance(value, str | PurePath):
-        yield str(value)
+    if isinstance(value, str | bytes | PurePath):
+        yield os.fsdecode(value)
     else:
         for item in inside(value):
             yield from _texts_in(item)

@@ -58,6 +58,17 @@ def test_a_delta_table_inside_the_folder_is_refused(tmp_path):
     assert [file.path for file in list_data_files(str(tmp_path))] == ["a.parquet"]
 
 
+@pytest.mark.promise("T78")
+def test_a_partition_of_a_delta_table_is_refused(tmp_path):
+    table = pa.table({"id": [1, 2], "p": ["a", "b"], "q": [1, 1]})
+    write_deltalake(tmp_path / "t", table, partition_by=["p", "q"])
+    for name in ("p=a", "p=a/q=1"):
+        with pytest.raises(TableError, match="is a partition's folder of the Delta table '.*/t'.*Name that table"):
+            list_data_files(str(tmp_path / "t" / name))
+    write(tmp_path / "plain" / "p=a" / "q=1" / "a.parquet")
+    assert [file.path for file in list_data_files(str(tmp_path / "plain" / "p=a"))] == ["q=1/a.parquet"]
+
+
 def delete_all(log):
     for entry in log.iterdir():
         entry.unlink()

@@ -157,6 +157,31 @@ def test_a_file_may_hold_tied_weights_once(tmp_path):
     assert loaded.first.weight is loaded.second.weight
 
 
+class Normed(torch.nn.Module):
+    """Its weight's norm and direction are parameters of their own."""
+
+    def __init__(self, *, older=False):
+        super().__init__()
+        normed = torch.nn.utils.weight_norm if older else torch.nn.utils.parametrizations.weight_norm
+        self.linear = normed(torch.nn.Linear(2, 3))
+
+    def forward(self, x):
+        return self.linear(x)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*")
+def test_names_that_a_module_still_understands_are_taken(tmp_path):
+    """As by a plain load_state_dict: PyTorch's parametrizations read what its older weight_norm saved."""
+    source = Normed(older=True)
+    torch.save(source.state_dict(), tmp_path / "m.pth")
+    assert "linear.weight_g" in source.state_dict()
+    loaded = ModelLoader(tmp_path).load_module(
+        make(weights="m.pth", architecture="test_formats:Normed"), torch.device("cpu")
+    )
+    x = torch.randn(5, 2)
+    assert torch.allclose(loaded(x), source(x), atol=1e-6)
+
+
 def test_a_lazy_network_takes_its_shapes_from_the_file(tmp_path, net):
     torch.save(net.state_dict(), tmp_path / "m.pth")
     model = make(weights="m.pth", architecture="torch.nn:LazyLinear", arguments={"out_features": 3})

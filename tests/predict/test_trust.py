@@ -236,6 +236,30 @@ def test_code_that_is_given_a_file_needs_trust_for_it(handed, way):
     assert not trace.exists()
 
 
+@pytest.mark.promise("M6", "M11")
+@pytest.mark.parametrize("spelling", ["root by a link", "target of a link", "//", "bytes"])
+def test_a_file_needs_trust_however_it_is_spelled(spelling, tmp_path, monkeypatch):
+    """It counts in the model's digest as well."""
+    monkeypatch.setitem(sys.modules, "test_trust", sys.modules[__name__])
+    (tmp_path / "models").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "models")
+    file = tmp_path / "models" / "m.bin"
+    file.write_bytes(b"1")
+    root, text = {
+        "root by a link": (tmp_path / "link", str(file)),
+        "target of a link": (tmp_path / "models", str(tmp_path / "link" / "m.bin")),
+        "//": (tmp_path / "models", f"/{file}"),
+        "bytes": (tmp_path / "models", b"m.bin"),
+    }[spelling]
+    task = task_of(ModelSpec(**FACTORY, arguments={"file": text}))
+    with pytest.raises(ModelError, match="would be given to the code that the task names"):
+        ModelLoader(root).bring_up_model(task, gpu=False)
+    trusted = dataclasses.replace(task, model=dataclasses.replace(task.model, trust_code=True))
+    before = model_digest(trusted, root)
+    file.write_bytes(b"2")
+    assert model_digest(trusted, root) != before
+
+
 @pytest.mark.promise("M8")
 def test_trust_opens_what_code_is_given(handed):
     """The same files run their code then: the test above is of files that attack."""
