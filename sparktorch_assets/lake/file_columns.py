@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import TableError
+from sparktorch_assets.lake.calendar import check_calendar, has_older_calendar
 from sparktorch_assets.lake.data_files import DataFile
 from sparktorch_assets.lake.delta_types import cast_column, holds_all
 from sparktorch_assets.lake.stored_schema import stored_schema
@@ -29,6 +30,7 @@ class FileColumns:
                 a name twice or in other letters.
         """
         self._file, self._wanted = file, wanted
+        self._older_calendar = has_older_calendar(footer)
         self._partition = _partition_values(file, wanted)
         stored = stored_schema(footer)
         fields = list(stored) if file.mapping is None else file.mapping.logical(stored)
@@ -50,8 +52,10 @@ class FileColumns:
         """A batch that was read with `names`, with exactly the wanted columns.
 
         Raises:
-            TableError: a value does not fit into the table's type.
+            TableError: a value does not fit into the table's type, or would be read as another day.
         """
+        if self._older_calendar:
+            check_calendar(batch, self._file.uri)
         if not self._partition and self._file.mapping is None and batch.schema.equals(self._wanted):
             return batch
         columns = [
