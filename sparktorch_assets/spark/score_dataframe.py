@@ -5,6 +5,7 @@ computes all of it and replaces the whole table; where a file can be read, `scor
 Parts are named by their own content: a run that gives the very same rows in the same files writes no version.
 """
 
+import logging
 import re
 import time
 from collections.abc import Iterator
@@ -40,6 +41,8 @@ from sparktorch_assets.tasks.slot_policy import settle_device
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+_LOG = logging.getLogger(__name__)
 
 _WHILE_WRITING = {
     # Spark's default, INT96, has no statistics, and no zone that other readers agree on.
@@ -90,7 +93,7 @@ def score_dataframe(
         CommitConflictError: another run changed the table meanwhile.
     """
     from sparktorch_assets.spark.ml_predict import spark_ml_predict
-    from sparktorch_assets.spark.slot_count import count_slots
+    from sparktorch_assets.spark.slot_count import find_slots
 
     started = time.perf_counter()
     policy = settle_device(slots, model_loader.device)
@@ -102,7 +105,8 @@ def score_dataframe(
     check_partitioning(output_table, snapshot, ())
     files = FilesInUse(task, model_loader.models_root)
     digest = model_digest(task, model_loader.models_root)
-    used_slots = count_slots(spark, policy)
+    found_slots = find_slots(spark, policy)
+    _LOG.info("task %r: %s", task.name, found_slots)
     counted = InputCount(task, dataframe)
     predicted = spark_ml_predict(
         spark, counted.dataframe, task, parallel, batch_size, model_loader=model_loader, slots=policy
@@ -127,7 +131,7 @@ def score_dataframe(
         scoring = Scoring(
             rows=tally.filtered + tally.rows,
             seconds={"plan": planned - started, "session": 0.0, "score": scored - planned},
-            slots=used_slots,
+            slots=found_slots.slots,
             run_id=run_id,
         )
         version, changed = _commit(task, output_table, snapshot, schema, written, tally, digest, run_id, scoring)
@@ -154,7 +158,7 @@ def score_dataframe(
             "commit": done - scored,
             "total": done - started,
         },
-        slots=used_slots,
+        slots=found_slots.slots,
         scoring=scoring,
         model_digest=digest,
         data_version=data_version_of(target, schema),

@@ -35,10 +35,11 @@ class RunResult:
     busy_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Slot (host and process) -> seconds at work."""
 
-    def balance(self, slots: int) -> float | None:
-        """The busiest slot's seconds over the mean of all slots; `None` when none was seen."""
+    def balance(self, slots: int | None) -> float | None:
+        """The busiest slot's seconds over the mean of all slots, or of those that were seen where `slots` is `None`;
+        `None` when none was seen."""
         total = sum(self.busy_s.values())
-        return max(self.busy_s.values()) * max(slots, len(self.busy_s)) / total if total else None
+        return max(self.busy_s.values()) * max(slots or 0, len(self.busy_s)) / total if total else None
 
 
 def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], slots: int) -> RunResult:
@@ -50,7 +51,7 @@ def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], sl
         spark: a classic or Connect session.
         job: what is to be done, without packs.
         shards: the shards.
-        slots: how many work at once.
+        slots: how many work at once, or may come to do so.
 
     Raises:
         SparktorchError: what a worker raised, under its own type; HostError when workers keep dying.
