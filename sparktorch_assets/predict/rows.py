@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from sparktorch_assets.errors import InputSchemaError, nearest
 from sparktorch_assets.predict.failures import RowFailure
+from sparktorch_assets.predict.required_parts import check_required
 
 MISFIT = (pa.ArrowException, TypeError, ValueError, OverflowError)
 """What Arrow raises for a value that a type cannot hold."""
@@ -111,6 +112,7 @@ def conform(column: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if column.type == kind:  # a cast to the very same type raises for a null struct whose fields may not be null
+        check_required(column)
         return column
     if column.null_count == len(column):
         return pa.nulls(len(column), kind)
@@ -123,6 +125,7 @@ def conform(column: pa.Array, kind: pa.DataType) -> pa.Array:
         overflows = pc.and_(pc.is_inf(found), pc.invert(pc.is_inf(column)))
         if pc.any(overflows).as_py():
             raise pa.ArrowInvalid(f"a number is too large for {kind}")
+    check_required(found)
     return found
 
 
@@ -154,13 +157,18 @@ def _joins(kind: pa.DataType, known: pa.DataType | None) -> bool:
 
 
 def _from_values(values: list[Any], kind: pa.DataType | None) -> pa.Array:
-    """An inferred type first: asked for an `int32`, Arrow makes a 7 of 7.5. It cannot infer maps and structs, which are
-    checked value by value."""
-    if kind is not None and pa.types.is_nested(kind) and not pa.types.is_list(kind):
+    """An inferred type first: asked for an `int32`, Arrow makes a 7 of 7.5. It cannot infer maps and structs, nor lists of
+    them, which are checked value by value."""
+    if kind is not None and _has_fields(kind):
         for value in values:
             _check_nested(value, kind)
         return pa.array(values, kind)
     return pa.array(values)
+
+
+def _has_fields(kind: pa.DataType) -> bool:
+    """Whether there is a struct or a map in the type."""
+    return bool(pa.types.is_struct(kind) or pa.types.is_map(kind) or (_is_list(kind) and _has_fields(kind.value_type)))
 
 
 def _check_nested(value: Any, kind: pa.DataType) -> None:
@@ -173,7 +181,7 @@ def _check_nested(value: Any, kind: pa.DataType) -> None:
         for key, item in value.items() if isinstance(value, Mapping) else value:
             _check_nested(key, kind.key_type)
             _check_nested(item, kind.item_type)
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+    elif _is_list(kind):
         for item in value:
             _check_nested(item, kind.value_type)
     elif pa.types.is_integer(kind) and isinstance(value, float | np.floating) and not float(value).is_integer():
@@ -205,7 +213,9 @@ def _most_common_type(values: list[Any]) -> pa.DataType:
 
 def _misfit(name: str, found: str, kind: pa.DataType, stage: str, error: Exception) -> RowFailure:
     article = "an" if found[:1] in "aeiou" else "a"
-    return RowFailure(stage, type(error).__name__, f"column {name!r}: {article} {found} does not fit {kind}")
+    # The types of maps do not show which of their parts are required.
+    what = str(error) if found == str(kind) else f"{article} {found} does not fit {kind}"
+    return RowFailure(stage, type(error).__name__, f"column {name!r}: {what}")
 
 
 def _same_family(found: pa.DataType, wanted: pa.DataType) -> bool:
