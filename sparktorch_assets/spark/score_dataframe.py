@@ -6,7 +6,6 @@ Parts are named by their own content: a run that gives the very same rows in the
 """
 
 import logging
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from sparktorch_assets import errors
 from sparktorch_assets.errors import SparktorchError, TaskError, TooManyDroppedRowsError, TooManyFailedRowsError
 from sparktorch_assets.lake.commit import commit_parts
 from sparktorch_assets.lake.delta_types import storage_schema
@@ -27,7 +25,7 @@ from sparktorch_assets.lake.table_tally import DATA_VERSION_KEY
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.input_count import InputCount
 from sparktorch_assets.spark.score_commit import commit_metadata
-from sparktorch_assets.spark.score_failure import last_line
+from sparktorch_assets.spark.score_failure import own_error, reason_of
 from sparktorch_assets.spark.score_report import ScoreReport
 from sparktorch_assets.spark.scoring import Scoring
 from sparktorch_assets.spark.spark_path import spark_path
@@ -219,13 +217,9 @@ def _writing(spark: "SparkSession", task: MlTask) -> Iterator[None]:
         with session_settings(spark, _WHILE_WRITING):
             yield
     except (PySparkException, Py4JJavaError) as error:
-        host = explain_worker_failure(error)
-        if host is not None:
-            raise host from error
-        raised = re.search(r"sparktorch_assets\.errors\.(\w+): (.*)", str(error))
-        kind = getattr(errors, raised[1], None) if raised else None
-        if raised and isinstance(kind, type) and issubclass(kind, SparktorchError):
-            raise kind(raised[2]) from error
+        known = explain_worker_failure(error) or own_error(str(error))
+        if known is not None:
+            raise known from error
         raise SparktorchError(
-            f"task {task.name!r}: the Spark job failed: {last_line(error)}. Nothing was committed"
+            f"task {task.name!r}: the Spark job failed: {reason_of(error)}. Nothing was committed"
         ) from error

@@ -12,11 +12,12 @@ from sparktorch_assets.lake.part_file import PartFile, verify_parts
 from sparktorch_assets.lake.partition import partition_folder
 from sparktorch_assets.lake.receipt import Receipt
 from sparktorch_assets.lake.shards import Shard
-from sparktorch_assets.spark.score_failure import find_marked, is_lost_worker, last_line
+from sparktorch_assets.spark.score_failure import find_marked, is_lost_worker, own_error, reason_of
 from sparktorch_assets.spark.score_packs import deal
 from sparktorch_assets.spark.score_worker import RESULT_SCHEMA, ScoreJob, ShardResult, bind, pack
 from sparktorch_assets.spark.stoppable import run_stoppable
 from sparktorch_assets.spark.worker_pool import workers_for
+from sparktorch_assets.spark.worker_python import explain_worker_failure
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -66,17 +67,20 @@ def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], sl
         except Exception as error:
             text = str(error)
             _raise_marked(text)
+            known = explain_worker_failure(error) or own_error(text)
+            if known is not None:
+                raise known from error
             if not is_lost_worker(text):
-                raise SparktorchError(f"task {job.task.name!r}: the Spark job failed: {last_line(error)}") from error
+                raise SparktorchError(f"task {job.task.name!r}: the Spark job failed: {reason_of(error)}") from error
             found = _finished(job, waiting)
             fruitless = 0 if found else fruitless + 1
             if fruitless == _FRUITLESS_ATTEMPTS:
                 raise HostError(
                     f"task {job.task.name!r}: Spark's workers died {fruitless} times in a row without finishing a shard "
-                    f"({last_line(error)}). Out of memory is the usual cause: lower the batch size or the slots, or give "
+                    f"({reason_of(error)}). Out of memory is the usual cause: lower the batch size or the slots, or give "
                     f"the workers more. Finished parts are kept"
                 ) from error
-            _LOG.warning("a Spark worker died (%s); %d shards go on", last_line(error), len(waiting) - len(found))
+            _LOG.warning("a Spark worker died (%s); %d shards go on", reason_of(error), len(waiting) - len(found))
             result.parts.update(found)
         else:
             for row in rows:
