@@ -211,13 +211,18 @@ def _writing(spark: "SparkSession", task: MlTask) -> Iterator[None]:
     from pyspark.errors import PySparkException
 
     from sparktorch_assets.spark.session_settings import session_settings
+    from sparktorch_assets.spark.worker_memory import explain_memory
     from sparktorch_assets.spark.worker_python import explain_worker_failure
 
     try:
         with session_settings(spark, _WHILE_WRITING):
             yield
     except (PySparkException, Py4JJavaError) as error:
-        known = explain_worker_failure(error) or own_error(str(error))
+        known = (
+            explain_worker_failure(error)
+            or own_error(str(error))
+            or explain_memory(spark, f"task {task.name!r}: {reason_of(error)}")
+        )
         if known is not None:
             raise known from error
         raise SparktorchError(

@@ -16,6 +16,7 @@ from sparktorch_assets.spark.score_failure import find_marked, is_lost_worker, o
 from sparktorch_assets.spark.score_packs import deal
 from sparktorch_assets.spark.score_worker import RESULT_SCHEMA, ScoreJob, ShardResult, bind, pack
 from sparktorch_assets.spark.stoppable import run_stoppable
+from sparktorch_assets.spark.worker_memory import explain_memory, memory_hint
 from sparktorch_assets.spark.worker_pool import workers_for
 from sparktorch_assets.spark.worker_python import explain_worker_failure
 
@@ -66,8 +67,9 @@ def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], sl
             rows = _collect(spark, replace(job, packs=tuple(pack(shards) for shards in packs)))
         except Exception as error:
             text = str(error)
-            _raise_marked(text)
-            known = explain_worker_failure(error) or own_error(text)
+            _raise_marked(spark, text)
+            reason = f"task {job.task.name!r}: {reason_of(error)}"
+            known = explain_worker_failure(error) or own_error(text) or explain_memory(spark, reason)
             if known is not None:
                 raise known from error
             if not is_lost_worker(text):
@@ -78,7 +80,7 @@ def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], sl
                 raise HostError(
                     f"task {job.task.name!r}: Spark's workers died {fruitless} times in a row without finishing a shard "
                     f"({reason_of(error)}). Out of memory is the usual cause: lower the batch size or the slots, or give "
-                    f"the workers more. Finished parts are kept"
+                    f"the workers more{memory_hint(spark)}. Finished parts are kept"
                 ) from error
             _LOG.warning("a Spark worker died (%s); %d shards go on", reason_of(error), len(waiting) - len(found))
             result.parts.update(found)
@@ -100,11 +102,11 @@ def _collect(spark: "SparkSession", job: ScoreJob) -> list[Any]:
     return run_stoppable(spark, scored.collect)
 
 
-def _raise_marked(text: str) -> None:
+def _raise_marked(spark: "SparkSession", text: str) -> None:
     found = find_marked(text)
     if found is not None:
         error, trace = found
-        raise error from trace
+        raise (explain_memory(spark, f"{type(error).__name__}: {error}") or error) from trace
 
 
 def _finished(job: ScoreJob, shards: Sequence[Shard]) -> dict[str, tuple[PartFile, Receipt]]:
