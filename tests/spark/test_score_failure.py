@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from jobs_here import JobsHere
 from pyspark.errors import PySparkException
 from score_nets import FAILURES, fails
 
@@ -153,3 +154,27 @@ def test_errors_reach_the_driver_of_a_real_session(spark, tmp_path, kind):
     with pytest.raises(PySparkException) as caught:
         spark_ml_predict(spark, data, task, **options).collect()
     assert reason in str(caught.value)
+
+
+def test_what_a_worker_raises_can_be_sent(tmp_path, monkeypatch):
+    """pyspark encodes the whole traceback, causes included; where that fails, the job hangs for ever. Without a JVM."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    pq.write_table(pa.table({"x": [1.0]}), tmp_path / "in.parquet")
+    task = MlTask(
+        name="t",
+        input="i",
+        model=ModelSpec(factory="score_nets:fails", arguments={"kind": "surrogate"}),
+        features=[NumericFeature(columns=["x"])],
+        labels=["0", "1"],
+    )
+    with pytest.raises(ValueError, match="broken \udcff text") as caught:
+        score_table(
+            JobsHere(),
+            task,
+            input_table=str(tmp_path / "in.parquet"),
+            output_table=str(tmp_path / "out"),
+            model_loader=ModelLoader(tmp_path),
+        )
+    sent = caught.value.__context__
+    assert "<<sparktorch-assets" in str(sent)
+    assert "<<sparktorch-assets" in "".join(traceback.format_exception(sent)).encode().decode()
