@@ -22,7 +22,7 @@ _TOO_LITTLE = re.compile(
 
 
 def load_torch() -> None:
-    """Import torch in a worker whose memory is bounded.
+    """Import torch, and what else predicting takes, in a worker whose memory is bounded.
 
     Raises:
         HostError: the bound is too low for that.
@@ -31,7 +31,7 @@ def load_torch() -> None:
     if bound is None:
         return
     try:
-        import torch  # noqa: F401
+        import sparktorch_assets.predict.local  # noqa: F401
     except (ImportError, MemoryError, OSError, RuntimeError) as error:
         raise _too_little(f"{bound} MiB a worker", f"{type(error).__name__}: {error}") from error
 
