@@ -120,9 +120,9 @@ class ModelLoaderResource(StrictResource):
     """`auto`: a GPU where there is one. `cuda`: a GPU or an error. `cpu`: never a GPU."""
     models_per_gpu: int = 2
     gpus_per_worker: int | None = None
-    """`None` asks Spark, then counts the driver's own."""
+    """`None` takes `spark.executor.resource.gpu.amount`, in local mode this host's GPUs."""
     workers: int | None = None
-    """Spark workers; `None` asks Spark."""
+    """Spark workers (executors); `None` takes what Spark is configured for, else what has registered."""
     batch_size: int | None = None
     """Rows a forward pass, for tasks that do not say."""
     loader: str = "sparktorch_assets.predict.loader:ModelLoader"

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from sparktorch_assets.errors import InputSchemaError, nearest
 from sparktorch_assets.predict.failures import RowFailure
 from sparktorch_assets.predict.python_values import array_of
+from sparktorch_assets.predict.required_parts import check_required
 
 MISFIT = (pa.ArrowException, TypeError, ValueError, OverflowError)
 """What Arrow raises for a value that a type cannot hold."""
@@ -111,6 +112,7 @@ def conform(column: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if column.type == kind:  # a cast to the very same type raises for a null struct whose fields may not be null
+        check_required(column)
         return column
     if column.null_count == len(column):
         return pa.nulls(len(column), kind)
@@ -123,6 +125,7 @@ def conform(column: pa.Array, kind: pa.DataType) -> pa.Array:
         overflows = pc.and_(pc.is_inf(found), pc.invert(pc.is_inf(column)))
         if pc.any(overflows).as_py():
             raise pa.ArrowInvalid(f"a number is too large for {kind}")
+    check_required(found)
     return found
 
 
@@ -160,9 +163,13 @@ def _joins(kind: pa.DataType, known: pa.DataType | None) -> bool:
 
 def _from_values(values: list[Any], kind: pa.DataType | None) -> pa.Array:
     """Of an inferred type, which `conform` compares with `kind`: asked for an `int32`, Arrow makes a 7 of 7.5. It cannot
-    infer maps, nor structs that lack fields."""
-    nested = kind is not None and pa.types.is_nested(kind) and not pa.types.is_list(kind)
-    return array_of(values, kind if nested else None)
+    infer maps, structs that lack fields, nor lists of them."""
+    return array_of(values, kind if kind is not None and _has_fields(kind) else None)
+
+
+def _has_fields(kind: pa.DataType) -> bool:
+    """Whether there is a struct or a map in the type."""
+    return bool(pa.types.is_struct(kind) or pa.types.is_map(kind) or (_is_list(kind) and _has_fields(kind.value_type)))
 
 
 def _one_by_one(name: str, values: list[Any], kind: pa.DataType, stage: str) -> tuple[pa.Array, dict[int, RowFailure]]:
@@ -190,7 +197,9 @@ def _most_common_type(values: list[Any]) -> pa.DataType:
 
 def _misfit(name: str, found: str, kind: pa.DataType, stage: str, error: Exception) -> RowFailure:
     article = "an" if found[:1] in "aeiou" else "a"
-    return RowFailure(stage, type(error).__name__, f"column {name!r}: {article} {found} does not fit {kind}")
+    # The types of maps do not show which of their parts are required.
+    what = str(error) if found == str(kind) else f"{article} {found} does not fit {kind}"
+    return RowFailure(stage, type(error).__name__, f"column {name!r}: {what}")
 
 
 def _same_family(found: pa.DataType, wanted: pa.DataType) -> bool:

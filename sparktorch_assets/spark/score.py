@@ -97,22 +97,23 @@ def score_table(
             task, plan, digest, seconds, tally=tally_now(plan, plan.snapshot), scoring=last_scoring(output_table)
         )
     keep_resumed(plan)
-    run, used_slots = RunResult(), 0
+    run, used_slots, balance = RunResult(), 0, None
     if plan.new:
-        from sparktorch_assets.spark.slot_count import count_slots, slots_on_a_worker
+        from sparktorch_assets.spark.slot_count import find_slots
         from sparktorch_assets.spark.worker_python import check_session_python
 
         session = spark() if callable(spark) else spark
         ready = time.perf_counter()
         check_session_python(session)
-        used_slots = count_slots(session, policy)
+        found_slots = find_slots(session, policy)
+        _LOG.info("task %r: %s", task.name, found_slots)
         Folder(output_table).create()
         job = ScoreJob(
             task=task,
             model_loader=model_loader,
             slots=policy,
             batch_size=batch_size,
-            concurrent_slots=slots_on_a_worker(session, policy),
+            concurrent_slots=found_slots.on_a_worker,
             output_table=Folder(output_table).absolute,
             read_schema=planned.read_schema,
             schema=plan.part_schema,
@@ -123,7 +124,8 @@ def score_table(
             ceilings=known_ceilings(output_table, digest),
         )
         with ProgressWatch(plan, on_progress):
-            run = run_shards(session, job, plan.new, used_slots)
+            run = run_shards(session, job, plan.new, found_slots.to_deal_for)
+        used_slots, balance = found_slots.slots, run.balance(found_slots.all_at_work)
     scored = time.perf_counter()
     parts = {**plan.resumed, **run.parts}
     seconds |= {"session": ready - decided, "score": scored - ready}
@@ -136,7 +138,7 @@ def score_table(
             worker_seconds=run_tally.seconds,
             devices=tuple(sorted(run_tally.devices)),
             slots=used_slots,
-            balance=run.balance(used_slots),
+            balance=balance,
             run_id=run_id,
         )
     committed, tally = commit_scored(task, plan, parts, digest, run_id, scoring)
@@ -151,7 +153,7 @@ def score_table(
         run_tally=run_tally,
         committed=committed,
         slots=used_slots,
-        balance=run.balance(used_slots),
+        balance=balance,
         scoring=scoring or last_scoring(output_table),
     )
 

@@ -5,7 +5,7 @@ computes all of it and replaces the whole table; where a file can be read, `scor
 Parts are named by their own content: a run that gives the very same rows in the same files writes no version.
 """
 
-import re
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from sparktorch_assets import errors
 from sparktorch_assets.errors import SparktorchError, TaskError, TooManyDroppedRowsError, TooManyFailedRowsError
 from sparktorch_assets.lake.commit import commit_parts
 from sparktorch_assets.lake.delta_types import storage_schema
@@ -26,7 +25,7 @@ from sparktorch_assets.lake.table_tally import DATA_VERSION_KEY
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.input_count import InputCount
 from sparktorch_assets.spark.score_commit import commit_metadata
-from sparktorch_assets.spark.score_failure import last_line
+from sparktorch_assets.spark.score_failure import own_error, reason_of
 from sparktorch_assets.spark.score_report import ScoreReport
 from sparktorch_assets.spark.scoring import Scoring
 from sparktorch_assets.spark.spark_path import spark_path
@@ -40,6 +39,8 @@ from sparktorch_assets.tasks.slot_policy import settle_device
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+_LOG = logging.getLogger(__name__)
 
 _WHILE_WRITING = {
     # Spark's default, INT96, has no statistics, and no zone that other readers agree on.
@@ -90,7 +91,7 @@ def score_dataframe(
         CommitConflictError: another run changed the table meanwhile.
     """
     from sparktorch_assets.spark.ml_predict import spark_ml_predict
-    from sparktorch_assets.spark.slot_count import count_slots
+    from sparktorch_assets.spark.slot_count import find_slots
 
     started = time.perf_counter()
     policy = settle_device(slots, model_loader.device)
@@ -102,7 +103,8 @@ def score_dataframe(
     check_partitioning(output_table, snapshot, ())
     files = FilesInUse(task, model_loader.models_root)
     digest = model_digest(task, model_loader.models_root)
-    used_slots = count_slots(spark, policy)
+    found_slots = find_slots(spark, policy)
+    _LOG.info("task %r: %s", task.name, found_slots)
     counted = InputCount(task, dataframe)
     predicted = spark_ml_predict(
         spark, counted.dataframe, task, parallel, batch_size, model_loader=model_loader, slots=policy
@@ -127,7 +129,7 @@ def score_dataframe(
         scoring = Scoring(
             rows=tally.filtered + tally.rows,
             seconds={"plan": planned - started, "session": 0.0, "score": scored - planned},
-            slots=used_slots,
+            slots=found_slots.slots,
             run_id=run_id,
         )
         version, changed = _commit(task, output_table, snapshot, schema, written, tally, digest, run_id, scoring)
@@ -154,7 +156,7 @@ def score_dataframe(
             "commit": done - scored,
             "total": done - started,
         },
-        slots=used_slots,
+        slots=found_slots.slots,
         scoring=scoring,
         model_digest=digest,
         data_version=data_version_of(target, schema),
@@ -209,19 +211,20 @@ def _writing(spark: "SparkSession", task: MlTask) -> Iterator[None]:
     from pyspark.errors import PySparkException
 
     from sparktorch_assets.spark.session_settings import session_settings
+    from sparktorch_assets.spark.worker_memory import explain_memory
     from sparktorch_assets.spark.worker_python import explain_worker_failure
 
     try:
         with session_settings(spark, _WHILE_WRITING):
             yield
     except (PySparkException, Py4JJavaError) as error:
-        host = explain_worker_failure(error)
-        if host is not None:
-            raise host from error
-        raised = re.search(r"sparktorch_assets\.errors\.(\w+): (.*)", str(error))
-        kind = getattr(errors, raised[1], None) if raised else None
-        if raised and isinstance(kind, type) and issubclass(kind, SparktorchError):
-            raise kind(raised[2]) from error
+        known = (
+            explain_worker_failure(error)
+            or own_error(str(error))
+            or explain_memory(spark, f"task {task.name!r}: {reason_of(error)}")
+        )
+        if known is not None:
+            raise known from error
         raise SparktorchError(
-            f"task {task.name!r}: the Spark job failed: {last_line(error)}. Nothing was committed"
+            f"task {task.name!r}: the Spark job failed: {reason_of(error)}. Nothing was committed"
         ) from error

@@ -1,13 +1,15 @@
 """Errors on their way from a worker to the driver: what was raised there is raised here, under its own type.
 
 Spark carries a worker's exception as text, wrapped in a JVM trace of some sixty lines (or in a shortened gRPC message).
-So the worker puts one line of JSON into its message, and the driver looks for that line.
+So the worker puts one line of JSON into its message, and the driver looks for that line; where an error got past that, the
+driver reads Python's own traceback.
 """
 
 import builtins
 import json
 import re
 import traceback
+from dataclasses import dataclass
 
 from sparktorch_assets import errors
 from sparktorch_assets.errors import SparktorchError
@@ -18,7 +20,19 @@ _LOST = re.compile(
     r"Connection reset|EOFException|SIGKILL|Remote RPC client disassociated",
     re.IGNORECASE,
 )
+_TRACEBACK = "Traceback (most recent call last):"
+_NAME = re.compile(r"([^\W\d][\w.<>]*)(?:: (.*))?$", re.DOTALL)
+"""How Python prints an exception: its class with its module, and its text where it has one."""
+_CHAINED = re.compile(
+    r"\n\nThe above exception was the direct cause of the following exception:\n\n"
+    r"|\n\nDuring handling of the above exception, another exception occurred:\n\n"
+)
+_AFTER = re.compile(r"\n(?:\tat |\s*SQLSTATE: |\s*Driver stacktrace:|\s*JVM stacktrace:|Caused by: )")
+"""What Spark writes behind a worker's traceback."""
+_MESSAGE_CHARS = 10_000
 _TRACE_CHARS = 4000
+_REASON_CHARS = 1000
+_NO_TEXT = "(no message)"
 
 
 class WorkerTracebackError(Exception):
@@ -28,16 +42,36 @@ class WorkerTracebackError(Exception):
         super().__init__(f"in a Spark worker:\n{text}")
 
 
-def marked(error: Exception, doing: str) -> RuntimeError:
-    """What a worker raises in place of `error`.
+@dataclass(frozen=True, slots=True)
+class PythonError:
+    """What a worker's traceback ends with."""
+
+    kind: str
+    """The name of its class."""
+    module: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
+
+def marked(error: BaseException, doing: str) -> RuntimeError:
+    """What a worker raises in place of `error`, and from nothing: Spark cannot send the text of every exception.
 
     Args:
         error: what went wrong.
         doing: what the worker was at.
     """
-    trace = "".join(traceback.format_exception(error))[-_TRACE_CHARS:]
-    plain = {"type": type(error).__name__, "message": str(error), "doing": doing, "trace": trace}
-    return RuntimeError(f"<<sparktorch-assets {json.dumps(plain)} sparktorch-assets>>")
+    plain = {
+        "type": type(error).__name__,
+        "module": type(error).__module__,
+        "message": _text_of(error)[:_MESSAGE_CHARS],
+        "doing": doing,
+        "trace": "".join(traceback.format_exception(error))[-_TRACE_CHARS:],
+    }
+    # Texts of users may hold the mark itself: inside of it there is no `<` and no `>`.
+    line = json.dumps(plain).replace("<", "\\u003c").replace(">", "\\u003e")
+    return RuntimeError(f"<<sparktorch-assets {line} sparktorch-assets>>")
 
 
 def find_marked(text: str) -> tuple[Exception, WorkerTracebackError] | None:
@@ -52,23 +86,71 @@ def find_marked(text: str) -> tuple[Exception, WorkerTracebackError] | None:
         plain = json.loads(found[1])
     except ValueError:  # cut off on the way
         return None
-    name, message = plain["type"], plain["message"]
-    for home in (errors, builtins):
-        kind = getattr(home, name, None)
-        if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, UnicodeError):
-            break
-    else:
-        kind, message = SparktorchError, f"{name}: {message}"
-    return kind(f"{message} [{plain['doing']}]"), WorkerTracebackError(plain["trace"])
+    error = PythonError(plain["type"], plain["module"], plain["message"] or _NO_TEXT)
+    return _rebuilt(error, f" [{plain['doing']}]"), WorkerTracebackError(plain["trace"])
+
+
+def python_error(text: str) -> PythonError | None:
+    """What the Python traceback in an error of Spark's ends with; `None` where there is none."""
+    text = _CHAINED.split(text)[-1]
+    _, header, after = text.partition(_TRACEBACK)  # the first one: the exception's own text may hold others
+    if not header:
+        return None
+    # In a group of exceptions, every line is drawn behind a `|`.
+    lines = [re.sub(r"^\s*[|+] ?", "", line) for line in _AFTER.split(after, maxsplit=1)[0].splitlines()]
+    frames = iter(lines)
+    for line in frames:
+        if line[:1] not in ("", " "):
+            found = _NAME.match("\n".join([line, *frames]).strip())
+            if found is None:
+                return None
+            module, _, kind = found[1].rpartition(".")
+            return PythonError(kind, module or builtins.__name__, (found[2] or "").strip() or _NO_TEXT)
+    return None
+
+
+def own_error(text: str) -> Exception | None:
+    """This library's error that a worker raised without a mark, under its own type; `None` where it was another one."""
+    found = python_error(text)
+    return _rebuilt(found) if found is not None and found.module == errors.__name__ else None
 
 
 def is_lost_worker(text: str) -> bool:
     """Whether a job failed because a process died, rather than because of what it computed."""
-    return _LOST.search(text) is not None
+    return python_error(text) is None and _LOST.search(text) is not None
 
 
-def last_line(error: BaseException) -> str:
-    """The line of a Spark error that says most: the last one of its Python part, else the first one."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    python = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b.*:", line) and "org.apache" not in line]
-    return (python or lines or [type(error).__name__])[-1 if python else 0][:1000]
+def reason_of(error: BaseException) -> str:
+    """What a Spark error says most briefly: the exception of its Python part, else its own first line."""
+    text = _text_of(error)
+    found = python_error(text)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (str(found) if found else next(iter(lines), type(error).__name__))[:_REASON_CHARS]
+
+
+def _rebuilt(error: PythonError, tail: str = "") -> Exception:
+    """A worker's error as an exception of its own type, if that is this library's or Python's, and its text is all that it
+    takes; else as `SparktorchError`. `tail` is put behind its text."""
+    home = {errors.__name__: errors, builtins.__name__: builtins}.get(error.module)
+    kind = getattr(home, error.kind, None)
+    message = error.message + tail
+    # An exit of the worker, or the end of an iterator, is neither of these here.
+    if (
+        isinstance(kind, type)
+        and issubclass(kind, Exception)
+        and not issubclass(kind, StopIteration | StopAsyncIteration)
+    ):
+        try:
+            made = kind(message)
+        except TypeError:  # it wants more than a text
+            made = None
+        if made is not None and str(made) == message:
+            return made
+    return SparktorchError(f"{error}{tail}")
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  (a user's exception may do what it likes)
+        return f"(its text cannot be shown: {type(error).__qualname__}.__str__ fails)"

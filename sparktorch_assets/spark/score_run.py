@@ -12,11 +12,13 @@ from sparktorch_assets.lake.part_file import PartFile, verify_parts
 from sparktorch_assets.lake.partition import partition_folder
 from sparktorch_assets.lake.receipt import Receipt
 from sparktorch_assets.lake.shards import Shard
-from sparktorch_assets.spark.score_failure import find_marked, is_lost_worker, last_line
+from sparktorch_assets.spark.score_failure import find_marked, is_lost_worker, own_error, reason_of
 from sparktorch_assets.spark.score_packs import deal
 from sparktorch_assets.spark.score_worker import RESULT_SCHEMA, ScoreJob, ShardResult, bind, pack
 from sparktorch_assets.spark.stoppable import run_stoppable
+from sparktorch_assets.spark.worker_memory import explain_memory, memory_hint
 from sparktorch_assets.spark.worker_pool import workers_for
+from sparktorch_assets.spark.worker_python import explain_worker_failure
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -35,10 +37,11 @@ class RunResult:
     busy_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Slot (host and process) -> seconds at work."""
 
-    def balance(self, slots: int) -> float | None:
-        """The busiest slot's seconds over the mean of all slots; `None` when none was seen."""
+    def balance(self, slots: int | None) -> float | None:
+        """The busiest slot's seconds over the mean of all slots, or of those that were seen where `slots` is `None`;
+        `None` when none was seen."""
         total = sum(self.busy_s.values())
-        return max(self.busy_s.values()) * max(slots, len(self.busy_s)) / total if total else None
+        return max(self.busy_s.values()) * max(slots or 0, len(self.busy_s)) / total if total else None
 
 
 def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], slots: int) -> RunResult:
@@ -50,7 +53,7 @@ def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], sl
         spark: a classic or Connect session.
         job: what is to be done, without packs.
         shards: the shards.
-        slots: how many work at once.
+        slots: how many work at once, or may come to do so.
 
     Raises:
         SparktorchError: what a worker raised, under its own type; HostError when workers keep dying.
@@ -64,18 +67,22 @@ def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], sl
             rows = _collect(spark, replace(job, packs=tuple(pack(shards) for shards in packs)))
         except Exception as error:
             text = str(error)
-            _raise_marked(text)
+            _raise_marked(spark, text)
+            reason = f"task {job.task.name!r}: {reason_of(error)}"
+            known = explain_worker_failure(error) or own_error(text) or explain_memory(spark, reason)
+            if known is not None:
+                raise known from error
             if not is_lost_worker(text):
-                raise SparktorchError(f"task {job.task.name!r}: the Spark job failed: {last_line(error)}") from error
+                raise SparktorchError(f"task {job.task.name!r}: the Spark job failed: {reason_of(error)}") from error
             found = _finished(job, waiting)
             fruitless = 0 if found else fruitless + 1
             if fruitless == _FRUITLESS_ATTEMPTS:
                 raise HostError(
                     f"task {job.task.name!r}: Spark's workers died {fruitless} times in a row without finishing a shard "
-                    f"({last_line(error)}). Out of memory is the usual cause: lower the batch size or the slots, or give "
-                    f"the workers more. Finished parts are kept"
+                    f"({reason_of(error)}). Out of memory is the usual cause: lower the batch size or the slots, or give "
+                    f"the workers more{memory_hint(spark)}. Finished parts are kept"
                 ) from error
-            _LOG.warning("a Spark worker died (%s); %d shards go on", last_line(error), len(waiting) - len(found))
+            _LOG.warning("a Spark worker died (%s); %d shards go on", reason_of(error), len(waiting) - len(found))
             result.parts.update(found)
         else:
             for row in rows:
@@ -95,11 +102,11 @@ def _collect(spark: "SparkSession", job: ScoreJob) -> list[Any]:
     return run_stoppable(spark, scored.collect)
 
 
-def _raise_marked(text: str) -> None:
+def _raise_marked(spark: "SparkSession", text: str) -> None:
     found = find_marked(text)
     if found is not None:
         error, trace = found
-        raise error from trace
+        raise (explain_memory(spark, f"{type(error).__name__}: {error}") or error) from trace
 
 
 def _finished(job: ScoreJob, shards: Sequence[Shard]) -> dict[str, tuple[PartFile, Receipt]]:

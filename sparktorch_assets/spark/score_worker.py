@@ -134,8 +134,10 @@ def score_pack(job: ScoreJob, number: int) -> Iterator[ShardResult]:
     work = _PackWork(job, number)
     try:
         yield from work.run()
-    except Exception as error:
-        raise marked(error, work.doing) from error
+    except GeneratorExit:  # nobody wants the rest
+        raise
+    except BaseException as error:  # noqa: BLE001  (also an exit, or the panic of a library in Rust)
+        raise marked(error, work.doing) from None
 
 
 class _PackWork:

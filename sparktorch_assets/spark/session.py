@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sparktorch_assets.errors import HostError
 from sparktorch_assets.masking import without_secrets
 from sparktorch_assets.private_folder import require_private
+from sparktorch_assets.spark.dead_session import forget_dead_sessions, require_server
 from sparktorch_assets.spark.java import JavaHome, find_java, prepare_java
 from sparktorch_assets.spark.session_config import (
     check_session_config,
@@ -58,7 +59,7 @@ def start_session(
 ) -> "SparkSession":
     """This process's Spark session: the one that runs, if it fits what is asked for, else a new one.
 
-    A session that runs keeps its settings; those of `config` that begin with `spark.sql.` are set on it, for all threads
+    A session whose JVM or Connect server is gone counts as none. A session that runs keeps its settings; those of `config` that begin with `spark.sql.` are set on it, for all threads
     that use it.
 
     Args:
@@ -68,13 +69,14 @@ def start_session(
         config: Spark settings; they win over `default_config`.
 
     Raises:
-        HostError: no Java, no fitting worker Python, a taken port, settings that would hang, or a running session that is
-            of another kind or on another master.
+        HostError: no Java, no fitting worker Python, a taken port, settings that would hang, a Connect server that cannot be
+            reached, or a running session that is of another kind or on another master.
     """
     given = {key: _plain(value) for key, value in (config or {}).items()}
     master = given.pop("spark.master", master)
     remote = given.pop("spark.remote", remote) or os.environ.get("SPARK_REMOTE")
     with _starting:
+        forget_dead_sessions()
         return _start_classic(master, app_name, given) if remote is None else _start_connect(remote, app_name, given)
 
 
@@ -108,9 +110,12 @@ def _start_connect(remote: str, app_name: str, given: dict[str, str]) -> "SparkS
         _prepare_host(remote, given)
         if "SPARK_TESTING" not in os.environ:  # under that, Spark takes any free port, and its client asks which
             _require_free_port(_CONNECT_PORT)
+    runs = _connect_runs()
+    if not local and not runs:
+        require_server(remote)
     from pyspark.sql import SparkSession
 
-    defaults = {} if _connect_runs() else default_config(remote if local else None)
+    defaults = {} if runs else default_config(remote if local else None)
     config = _merge(defaults, given)
     builder = SparkSession.builder.remote(remote).config(map=config)
     if local:

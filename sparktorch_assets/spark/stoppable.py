@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sparktorch_assets.spark.slot_count import is_connect
+from sparktorch_assets.spark.cluster_size import is_connect
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

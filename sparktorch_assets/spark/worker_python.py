@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparktorch_assets.errors import HostError
+from sparktorch_assets.spark.worker_memory import load_torch
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -73,13 +74,14 @@ def _probe_once(executable: str) -> None:
 
 
 def check_worker(driver: str, modules: Sequence[str] = WORKER_MODULES) -> None:
-    """Check, inside a worker, that this Python fits the driver's.
+    """Check, inside a worker, that this Python fits the driver's, and has the memory to load torch.
 
     Raises:
-        HostError: it has another version or lacks a module.
+        HostError: it has another version, lacks a module, or may use too little memory.
     """
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     _check(sys.executable, driver_version(), missing, driver)
+    load_torch()
 
 
 def _check(executable: str, version: str, missing: Sequence[str], driver: str) -> None:

@@ -20,9 +20,11 @@ class SlotPolicy:
     models_per_gpu: int = 2
     """Model instances on each GPU: while one copies, the other computes."""
     gpus_per_worker: int | None = None
-    """GPUs on each Spark worker; `None` asks Spark, then counts the driver's own."""
+    """GPUs on each Spark worker; `None` takes `spark.executor.resource.gpu.amount`, in local mode this host's GPUs. Set it
+    where workers have GPUs that Spark does not schedule."""
     workers: int | None = None
-    """Spark workers (executors); `None` asks Spark."""
+    """Spark workers (executors); `None` takes what Spark is configured for or, where that does not say, what has
+    registered."""
     slots: int | None = None
     """The number itself, whatever the rest says."""
 

@@ -1,5 +1,6 @@
 """What test_connect runs in a process of its own: prints one line of JSON. Arguments: a folder to work in."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pyspark.sql import functions as F  # noqa: N812  (its usual name)
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.input_tables import materialize_input
 from sparktorch_assets.spark.ml_predict import spark_ml_predict
+from sparktorch_assets.spark.score import score_table
 from sparktorch_assets.spark.score_dataframe import score_dataframe
 from sparktorch_assets.spark.session import start_session
 from sparktorch_assets.spark.slot_count import count_slots
@@ -47,7 +49,24 @@ def main(folder: Path) -> None:
     scored = score_dataframe(
         spark, task, data, output_table=str(folder / "scored"), model_loader=ModelLoader(folder), slots=slots
     )
+    failing = dataclasses.replace(task, model=ModelSpec(factory="score_nets:fails", arguments={"kind": "odd"}))
+    reasons = []
+    for verb in (
+        lambda: score_dataframe(
+            spark, failing, data, output_table=str(folder / "a"), model_loader=ModelLoader(folder), slots=slots
+        ),
+        lambda: score_table(
+            spark, failing, input_table=str(folder / "things"), output_table=str(folder / "b"),
+            model_loader=ModelLoader(folder), slots=slots,
+        ),
+        lambda: spark_ml_predict(spark, data, failing, model_loader=ModelLoader(folder), slots=slots).collect(),
+    ):  # fmt: skip
+        try:
+            verb()
+        except Exception as error:  # noqa: BLE001  (what it is, is told)
+            reasons.append([type(error).__name__, str(error)])
     said = {
+        "reasons": reasons,
         "module": type(spark).__module__,
         "slots": count_slots(spark, slots),
         "schema": found.dtypes,

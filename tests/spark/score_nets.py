@@ -63,3 +63,53 @@ def _linear_after_the_first_batch(marker, first_batch):
             return None
 
     return Once()
+
+
+def new_struct(row):
+    """A hook: the struct `one` as a new object, whose order is another one; null where it was null."""
+    return {**row, "one": row["one"] and dict(reversed(row["one"].items()))}
+
+
+class Odd(Exception):  # noqa: N818  (names that say nothing of an error exist)
+    """An error whose name does not end in Error."""
+
+
+class Panic(BaseException):
+    """As the panic of a library in Rust: no Exception."""
+
+
+class WantsMore(Exception):  # noqa: N818
+    def __init__(self, code, place):
+        super().__init__(f"{code} at {place}")
+
+
+class Unprintable(Exception):  # noqa: N818
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+FAILURES = {
+    "odd": lambda: Odd("plain words"),
+    "empty": Odd,
+    "lines": lambda: Odd("one line\nand another: it\n  goes on"),
+    "unicode": lambda: UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+    "more": lambda: WantsMore(7, "home"),
+    "exit": lambda: SystemExit(3),
+    "panic": lambda: Panic("called `unwrap()` on a `None` value"),
+    "mark": lambda: ValueError('a ] and <<sparktorch-assets {"type": "X"} sparktorch-assets>>'),
+    "surrogate": lambda: ValueError("broken \udcff text"),
+    "unprintable": Unprintable,
+    "group": lambda: ExceptionGroup("several", [ValueError("first"), Odd("second")]),
+    "quoted": lambda: ValueError("Caught it.\nOriginal Traceback (most recent call last):\n  File x\nKeyError: 'z'"),
+    "disguised": lambda: RuntimeError("sparktorch_assets.errors.ModelError: not ours"),
+    "reset": lambda: ConnectionResetError("Connection reset by peer"),
+    "system": lambda: FileNotFoundError(2, "No such file or directory", "gone"),
+    "key": lambda: KeyError("column"),
+    "stop": lambda: StopIteration("over"),
+}
+
+
+def fails(weights, device, kind=""):
+    """A factory that raises."""
+    make = FAILURES[kind]
+    raise make()

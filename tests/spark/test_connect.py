@@ -15,10 +15,15 @@ def test_the_verbs_of_this_room_work_on_connect(tmp_path):
     """Typed, lazy, hooks, empty inputs, input tables: as on classic Spark, with no RDD; nothing is left behind."""
     (tmp_path / "data").mkdir()
     (tmp_path / "work").mkdir()
+    here = Path(__file__).parent
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("connect_session.py"), tmp_path / "data"],
         # Spark then takes a free port instead of 15002, which another server on this host may hold.
-        env={**{key: value for key, value in os.environ.items() if key != "SPARK_REMOTE"}, "SPARK_TESTING": "1"},
+        env={
+            **{key: value for key, value in os.environ.items() if key != "SPARK_REMOTE"},
+            "SPARK_TESTING": "1",
+            "PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])]),
+        },
         cwd=tmp_path / "work",
         capture_output=True,
         text=True,
@@ -38,6 +43,13 @@ def test_the_verbs_of_this_room_work_on_connect(tmp_path):
     assert said["lazy"] == [name for name, _ in said["schema"]]
     assert said["input"] == [1, 1, 0]
     assert said["scored"] == ["spark_ml_predict", 0, 10, 10, {"0": 5, "1": 5}]
+    assert said["reasons"][0] == [
+        "SparktorchError",
+        "task 'echo': the Spark job failed: Odd: plain words. Nothing was committed",
+    ]
+    assert said["reasons"][1] == ["SparktorchError", "Odd: plain words [task 'echo', bringing the model up]"]
+    assert said["reasons"][2][0] == "PythonException"
+    assert "score_nets.Odd: plain words" in said["reasons"][2][1]
     assert said["zone"] == "UTC"
     assert said["left"] == []
     assert "Failed to set" not in done.stderr

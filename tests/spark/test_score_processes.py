@@ -1,7 +1,6 @@
 """Scoring in processes of its own: on Spark Connect, and with a driver that is killed."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pyspark
 import pytest
 
 from sparktorch_assets.lake.tables import row_count, table_version
@@ -93,19 +91,6 @@ def test_a_driver_killed_before_its_commit_leaves_parts_that_the_next_run_commit
     done = run(root, "idle")
     assert "SHARDS 0 3 90 0" in done.stdout, done.stdout + done.stderr
     assert row_count(str(root / "table")) == 90
-
-
-@pytest.fixture
-def no_work_folder():
-    """Spark's local cluster keeps its executors' logs under its own installation."""
-    work = Path(pyspark.__file__).parent / "work"
-    before = set(work.iterdir()) if work.exists() else None
-    yield
-    if before is None:
-        shutil.rmtree(work, ignore_errors=True)
-    else:
-        for path in set(work.iterdir()) - before:
-            shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.mark.jvm

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,119 @@ def test_threads_that_start_a_session_at_once_keep_the_zone_that_one_of_them_ask
         [sys.executable, "-c", PROGRAM, kind], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.stdout.strip() == "{'Europe/Berlin'}", done.stderr
+
+
+KILLED = """
+import os, signal, sys, time
+from sparktorch_assets.spark.session import start_session
+where = {sys.argv[1]: "local[1]"}
+config = {"spark.driver.memory": "1g"}
+first = start_session(**where, config=config)
+assert first.range(3).count() == 3
+from pyspark import SparkContext
+os.kill(SparkContext._jvm.java.lang.ProcessHandle.current().pid(), signal.SIGKILL)
+second = start_session(**where, config=config)
+assert second is not first
+print("COUNT", second.range(5).count(), start_session(**where) is second)
+if sys.argv[1] == "master":
+    SparkContext._active_spark_context._jsc.sc().stop()  # as Spark itself does after some errors
+    third = start_session(**where, config=config)
+    print("COUNT", third.range(7).count())
+    third.stop()
+else:
+    second.stop()
+"""
+
+
+@pytest.mark.jvm
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", ["master", "remote"])
+def test_a_session_whose_jvm_was_killed_is_given_up_for_a_new_one(kind):
+    """Also a Connect server inside of this process, and a context that was stopped behind Python's back."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, kind],
+        env={**{key: value for key, value in os.environ.items() if key != "SPARK_REMOTE"}, "SPARK_TESTING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=290,
+        check=False,
+    )
+    wanted = ["COUNT 5 True", "COUNT 7"] if kind == "master" else ["COUNT 5 True"]
+    assert done.stdout.splitlines() == wanted, done.stdout + done.stderr[-4000:]
+    assert "is gone; that session is given up" in done.stderr
+
+
+def test_a_jvm_that_had_started_this_process_cannot_be_replaced(monkeypatch):
+    """spark-submit's driver, with a fake gateway: the way out is said."""
+
+    def refuse():
+        raise ConnectionRefusedError
+
+    system = SimpleNamespace(nanoTime=refuse)
+    gateway = SimpleNamespace(jvm=SimpleNamespace(java=SimpleNamespace(lang=SimpleNamespace(System=system))))
+    monkeypatch.setattr("pyspark.SparkContext._gateway", gateway)
+    monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
+    with pytest.raises(HostError, match=r"Java process has ended.*Start the application again"):
+        start_session()
+
+
+GONE = """
+import os, signal, subprocess, sys
+from sparktorch_assets.errors import HostError
+from sparktorch_assets.spark.session import start_session
+ENVIRONMENT = dict(os.environ)  # pyspark marks its own, once a Connect session runs
+SERVER = '''
+import os, sys
+from sparktorch_assets.spark.session import start_session
+config = {"spark.driver.memory": "1g", "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
+          "spark.connect.grpc.binding.port": sys.argv[1], "spark.connect.grpc.binding.address": "127.0.0.1"}
+spark = start_session(master="local[1]", config=config)
+print(spark._jvm.java.lang.ProcessHandle.current().pid(), flush=True)
+sys.stdin.read()
+spark.stop()
+'''
+def serve():
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    server = subprocess.Popen([sys.executable, "-c", SERVER, sys.argv[1]], env=ENVIRONMENT, **pipes)
+    return server, int(server.stdout.readline())
+def end(server, jvm):
+    os.kill(jvm, signal.SIGKILL)
+    server.kill()
+    server.wait()
+remote = f"sc://127.0.0.1:{sys.argv[1]}"
+one = serve()
+spark = start_session(remote=remote)
+print("COUNT", spark.range(3).count(), start_session(remote=remote) is spark)
+end(*one)
+one = serve()
+print("COUNT", start_session(remote=remote).range(5).count())
+end(*one)
+try:
+    start_session(remote=remote)
+except HostError as error:
+    print(error, flush=True)
+os._exit(0)  # pyspark's threads may go on trying to reach the server
+"""
+
+
+@pytest.mark.jvm
+@pytest.mark.timeout(400)
+def test_a_connect_server_that_was_started_anew_or_has_gone_is_noticed():
+    """The client's own tries would take ten minutes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    done = subprocess.run(
+        [sys.executable, "-c", GONE, str(port)],
+        env={key: value for key, value in os.environ.items() if key not in ("SPARK_REMOTE", "SPARK_TESTING")},
+        capture_output=True,
+        text=True,
+        timeout=390,
+        check=False,
+    )
+    said = done.stdout.splitlines()
+    assert said[:2] == ["COUNT 3 True", "COUNT 5"], done.stdout + done.stderr[-4000:]
+    assert said[2].startswith(f"no Spark Connect server can be reached at 'sc://127.0.0.1:{port}'")
 
 
 def test_a_session_whose_workers_run_another_python_is_refused(tmp_path):

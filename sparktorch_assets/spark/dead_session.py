@@ -1,0 +1,147 @@
+"""Sessions whose other half is gone: a JVM that was killed, a context that Spark stopped itself, a Connect server that went
+away or was restarted. pyspark keeps them for ever, and every use fails with a bare ConnectionRefusedError.
+
+pyspark has no public way to forget a JVM, so this sets what its own `stop` sets; written for pyspark 4.3.
+"""
+
+import logging
+import os
+import sys
+from contextlib import suppress
+from typing import Any
+
+from sparktorch_assets.errors import HostError
+from sparktorch_assets.masking import without_secrets
+
+_LOG = logging.getLogger(__name__)
+_SERVER_WAIT_S = 20.0
+
+
+def forget_dead_sessions() -> None:
+    """Let pyspark forget this process's session if it can no longer work, so that another one can be started.
+
+    Raises:
+        HostError: the JVM is gone, and it was Spark that had started this Python process with it.
+    """
+    if "pyspark" not in sys.modules:
+        return
+    from pyspark import SparkContext
+
+    if SparkContext._gateway is not None and not _answers(SparkContext._gateway):  # noqa: SLF001
+        _LOG.warning("the Java process of this process's Spark session is gone; that session is given up")
+        _forget_jvm()
+        if "SPARK_LOCAL_REMOTE" in os.environ:  # it was a Connect server as well
+            _forget_connect_session()
+    elif SparkContext._active_spark_context is not None and _was_stopped(SparkContext._active_spark_context):  # noqa: SLF001
+        _LOG.warning("this process's Spark session was stopped by Spark itself; it is given up")
+        _stop_classic()
+    elif "SPARK_LOCAL_REMOTE" not in os.environ and _server_is_gone():
+        _LOG.warning("the Spark Connect server has gone, or forgot this process's session; that session is given up")
+        _forget_connect_session()
+
+
+def require_server(remote: str) -> None:
+    """Raise HostError unless a Connect server can be reached at `remote`; Spark's own client tries for ten minutes."""
+    from pyspark.sql.connect.client import DefaultChannelBuilder
+
+    if not _is_reachable(DefaultChannelBuilder(remote)):
+        raise HostError(
+            f"no Spark Connect server can be reached at {without_secrets(remote)!r} (tried for {_SERVER_WAIT_S:.0f} s). "
+            f"Start it again, or correct `remote`; without `remote`, a session in this process is used"
+        )
+
+
+def _answers(gateway: Any) -> bool:
+    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
+
+    try:
+        gateway.jvm.java.lang.System.nanoTime()
+    except (Py4JError, OSError):
+        return False
+    return True
+
+
+def _was_stopped(context: Any) -> bool:
+    return context._jsc is None or bool(context._jsc.sc().isStopped())  # noqa: SLF001
+
+
+def _forget_jvm() -> None:
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        raise HostError(
+            "Spark's Java process has ended, and this Python process was started by it (spark-submit, or a shell of "
+            "Spark's): no new one can be started here. Start the application again"
+        )
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    context, gateway = SparkContext._active_spark_context, SparkContext._gateway  # noqa: SLF001
+    if context is not None:
+        context._jsc = None  # noqa: SLF001  (there is nobody to be told)
+        context.stop()
+    with suppress(Exception):
+        gateway.shutdown()  # type: ignore[union-attr]
+    SparkContext._gateway = SparkContext._jvm = None  # noqa: SLF001
+    SparkSession._instantiatedSession = SparkSession._activeSession = None  # noqa: SLF001
+    if "pyspark.sql.context" in sys.modules:
+        sys.modules["pyspark.sql.context"].SQLContext._instantiatedContext = None  # noqa: SLF001
+
+
+def _stop_classic() -> None:
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    session = SparkSession._instantiatedSession  # noqa: SLF001
+    if session is not None:
+        session.stop()
+    elif SparkContext._active_spark_context is not None:  # noqa: SLF001
+        SparkContext._active_spark_context.stop()  # noqa: SLF001
+
+
+def _connect_session() -> Any:
+    """This process's Connect session; `None` where there is none."""
+    if "pyspark.sql.connect.session" not in sys.modules:
+        return None
+    from pyspark.sql.connect.session import SparkSession
+
+    return SparkSession.getActiveSession() or SparkSession._get_default_session()  # noqa: SLF001
+
+
+def _server_is_gone() -> bool:
+    session = _connect_session()
+    if session is None:
+        return False
+    if not _is_reachable(session.client._builder):  # noqa: SLF001
+        return True
+    try:
+        session.conf.get("spark.sql.session.timeZone")
+    except Exception as error:
+        # A server that was started anew knows no session of before; the client then closes itself.
+        if any(name in str(error) for name in ("INVALID_HANDLE", "NO_ACTIVE_SESSION")):
+            return True
+        raise
+    return False
+
+
+def _is_reachable(builder: Any) -> bool:
+    """Whether a new connection, made as `builder` says, gets an answer."""
+    import grpc  # type: ignore[import-untyped]
+
+    # Channels to one address share a connection, which gRPC may still take for a good one.
+    builder.setChannelOption("grpc.use_local_subchannel_pool", 1)
+    channel = builder.toChannel()
+    try:
+        grpc.channel_ready_future(channel).result(timeout=_SERVER_WAIT_S)
+    except grpc.FutureTimeoutError:
+        return False
+    finally:
+        channel.close()
+    return True
+
+
+def _forget_connect_session() -> None:
+    session = _connect_session()
+    if session is not None:
+        session.release_session_on_close = False  # the server cannot be told, and pyspark would try for ten minutes
+        session.stop()
+    for name in ("SPARK_LOCAL_REMOTE", "SPARK_CONNECT_MODE_ENABLED"):
+        os.environ.pop(name, None)
