@@ -28,9 +28,9 @@ class YamlJsonSchema(GenerateJsonSchema):
         return _as_loaded(super().generate(schema, mode))
 
 
-def _as_loaded(schema: Any) -> Any:
+def _as_loaded(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The schema with templates allowed wherever a value may stand."""
-    made = dict(schema)
+    made: dict[str, Any] = dict(schema)
     for name in ("properties", "$defs"):
         if name in made:
             convert = _place if name == "properties" else _as_loaded
@@ -53,7 +53,7 @@ def _as_loaded(schema: Any) -> Any:
     return made
 
 
-def _place(schema: Any) -> Any:
+def _place(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The schema of a value that a template may stand for. An error speaks of the value alone, since `anyOf` is avoided."""
     value = _as_loaded(schema)
     if _takes_any_text(value):
@@ -62,7 +62,7 @@ def _place(schema: Any) -> Any:
     return {**said, "if": dict(_TEMPLATE), "else": value}
 
 
-def _takes_any_text(schema: Any) -> bool:
+def _takes_any_text(schema: Mapping[str, Any]) -> bool:
     if "anyOf" in schema:
         return any(_takes_any_text(option) for option in schema["anyOf"])
     restricted = schema.keys() & {"enum", "const", "pattern", "format", "oneOf", "$ref"}
