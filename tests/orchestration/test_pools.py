@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import dagster as dg
@@ -13,26 +12,11 @@ from sparktorch_assets.orchestration import prediction_asset
 from sparktorch_assets.orchestration.factory import build_input_asset, build_prediction_assets
 from sparktorch_assets.tasks import InputTable
 
-
-class Meeting:
-    """Takes the place of an asset's work, and notes how many are at it at once."""
-
-    def __init__(self, expected: int) -> None:
-        self.at_work = self.most = 0
-        self._lock = threading.Lock()
-        self._all = threading.Event()
-        self._expected = expected
-
-    def __call__(self, *_args: Any, **_given: Any) -> Any:
-        with self._lock:
-            self.at_work += 1
-            self.most = max(self.most, self.at_work)
-            if self.at_work == self._expected:
-                self._all.set()
-        self._all.wait(2)
-        with self._lock:
-            self.at_work -= 1
-        raise dg.Failure("that will do", allow_retries=False)
+EVENTS, NUMBERS = (
+    build_input_asset(InputTable(name=name, source=["data/*.csv"], format="csv", columns={"a": "long"}))
+    for name in ("events", "numbers")
+)
+ONE, TWO = (build_prediction_assets([a_task(name=name)])[1] for name in ("one", "two"))
 
 
 @pytest.fixture
@@ -41,53 +25,67 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield made
 
 
-def input_table(name: str) -> dg.AssetsDefinition:
-    return build_input_asset(InputTable(name=name, source=["data/*.csv"], format="csv", columns={"a": "long"}))
-
-
-def prediction(name: str) -> dg.AssetsDefinition:
-    return build_prediction_assets([a_task(name=name)])[1]
-
-
-def runs_at_once(
-    assets: list[dg.AssetsDefinition],
+def waits(
+    asset: dg.AssetsDefinition,
+    pool: str,
     instance: dg.DagsterInstance,
     resources: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
-) -> int:
-    """How many of these are at work at once when each is materialized by a run of its own."""
-    meeting = Meeting(len(assets))
-    monkeypatch.setattr("sparktorch_assets.spark.input_tables.materialize_input", meeting)
-    monkeypatch.setattr(prediction_asset, "_score", meeting)
+) -> bool:
+    """Whether a run of the asset waits while another run holds the pool's only slot. Two runs in threads of one process would
+    tell as well, but Dagster sets up logging for each, which locks them both up."""
+    began = threading.Event()
 
-    def run(asset: dg.AssetsDefinition) -> None:
-        dg.materialize([asset], resources=resources, instance=instance, raise_on_error=False)
+    def work(*_args: Any, **_given: Any) -> Any:
+        began.set()
+        raise dg.Failure("that will do", allow_retries=False)
 
-    with ThreadPoolExecutor(len(assets)) as pool:
-        list(pool.map(run, assets))
-    return meeting.most
+    def leave() -> None:
+        began_meanwhile.append(began.wait(4))
+        instance.event_log_storage.free_concurrency_slots_for_run("another run")
+
+    began_meanwhile: list[bool] = []
+    monkeypatch.setattr("sparktorch_assets.spark.input_tables.materialize_input", work)
+    monkeypatch.setattr(prediction_asset, "_score", work)
+    if pool:
+        instance.event_log_storage.set_concurrency_slots(pool, 1)
+        assert instance.event_log_storage.claim_concurrency_slot(pool, "another run", "step").is_claimed
+    leaving = threading.Thread(target=leave)
+    leaving.start()
+    dg.materialize([asset], resources=resources, instance=instance, raise_on_error=False)
+    leaving.join()
+    assert began.is_set()
+    return not began_meanwhile[0]
 
 
-@pytest.mark.parametrize("make", [lambda: input_table("events"), lambda: prediction("sample")])
+@pytest.mark.parametrize("asset", [EVENTS, ONE], ids=["input", "prediction"])
 def test_without_a_limit_nothing_waits(
-    make: Any, instance: dg.DagsterInstance, resources: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    asset: dg.AssetsDefinition,
+    instance: dg.DagsterInstance,
+    resources: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ):
-    assert runs_at_once([make(), make()], instance, resources, monkeypatch) == 2
+    assert not waits(asset, "", instance, resources, monkeypatch)
 
 
-def test_a_limit_of_an_inputs_pool_is_that_inputs(
-    instance: dg.DagsterInstance, resources: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("asset", "expected"), [(EVENTS, True), (NUMBERS, False), (ONE, False)])
+def test_an_inputs_pool_is_that_inputs(
+    asset: dg.AssetsDefinition,
+    expected: bool,
+    instance: dg.DagsterInstance,
+    resources: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ):
-    instance.event_log_storage.set_concurrency_slots("input_events", 1)
-    same, others = [input_table("events")] * 2, [input_table("events"), input_table("numbers")]
-    assert runs_at_once(same, instance, resources, monkeypatch) == 1
-    assert runs_at_once(others, instance, resources, monkeypatch) == 2
+    assert waits(asset, "input_events", instance, resources, monkeypatch) == expected
 
 
-def test_a_limit_of_the_predictions_pool_is_for_all_of_them(
-    instance: dg.DagsterInstance, resources: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("asset", "expected"), [(ONE, True), (TWO, True), (EVENTS, False)])
+def test_the_predictions_pool_is_for_all_of_them(
+    asset: dg.AssetsDefinition,
+    expected: bool,
+    instance: dg.DagsterInstance,
+    resources: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ):
     """As on one GPU."""
-    instance.event_log_storage.set_concurrency_slots("predictions", 1)
-    assert runs_at_once([prediction("one"), prediction("two")], instance, resources, monkeypatch) == 1
-    assert runs_at_once([prediction("one"), input_table("events")], instance, resources, monkeypatch) == 2
+    assert waits(asset, "predictions", instance, resources, monkeypatch) == expected
