@@ -1,4 +1,4 @@
-"""The names of things in Dagster's graph: asset keys, groups and tags, in one place."""
+"""The names of things in Dagster's graph: asset keys, groups, tags and pools, in one place."""
 
 import dagster as dg
 
@@ -14,6 +14,14 @@ REFRESH_TAG = "sparktorch/refresh"
 """On every prediction asset: `daily`, or `own` where the task names its own cron."""
 WATCH_TAG = "sparktorch/watch"
 """`yes` on every input and model asset: what looks at files, and so notices new ones."""
+
+PREDICTIONS_POOL = "predictions"
+"""The pool of all prediction assets: a limit on it says how many of them may compute at once, as on one GPU."""
+
+
+def input_pool(table: str) -> str:
+    """The pool of one input's asset: with the limit 1, a second run waits instead of reading the same files."""
+    return f"input_{table}"
 
 
 def input_key(table: str) -> dg.AssetKey:

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from sparktorch_assets.errors import RowsRejectedError, RowsVanishedError
-from sparktorch_assets.orchestration.asset_keys import INPUTS_GROUP, WATCH_TAG, input_key
+from sparktorch_assets.orchestration.asset_keys import INPUTS_GROUP, WATCH_TAG, input_key, input_pool
 from sparktorch_assets.orchestration.checks import (
     REJECTED_SHARE,
     ROWS_VANISHED,
@@ -41,6 +41,7 @@ def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
         ],
         check_specs=input_check_specs(key),
         required_resource_keys={"spark", "lake"},
+        pool=input_pool(table.name),
     )
     def read(context: dg.AssetExecutionContext) -> Iterator[Any]:
         from sparktorch_assets.lake.tables import preview, table_schema

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from sparktorch_assets.errors import TableError, TooManyFailedRowsError
-from sparktorch_assets.orchestration.asset_keys import PREDICTIONS_GROUP, input_key, model_key, prediction_key
+from sparktorch_assets.orchestration.asset_keys import (
+    PREDICTIONS_GROUP,
+    PREDICTIONS_POOL,
+    input_key,
+    model_key,
+    prediction_key,
+)
 from sparktorch_assets.orchestration.checks import failed_share_check, prediction_check_specs, prediction_checks
 from sparktorch_assets.orchestration.metadata import prediction_metadata
 from sparktorch_assets.orchestration.refresh import refresh_tags, staleness_condition
@@ -51,6 +57,7 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
         specs=[spec],
         check_specs=prediction_check_specs(key),
         required_resource_keys=RESOURCE_KEYS,
+        pool=PREDICTIONS_POOL,
     )
     def predict(context: dg.AssetExecutionContext) -> Iterator[Any]:
         yield from _predict(context, task)

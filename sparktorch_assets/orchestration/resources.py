@@ -7,7 +7,7 @@ Importing this imports pyspark's Python package, since dagster-pyspark does; it 
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
@@ -62,6 +62,23 @@ class StrictResource(dg.ConfigurableResource[Any]):
             yield name, without_secrets(value) if isinstance(value, str) else value
 
 
+class ProjectResource(StrictResource):
+    """A resource whose relative paths start at the project's root."""
+
+    project_root: str = ""
+    """`find_project_root` says what an empty one stands for."""
+
+    def in_project(self, root: str) -> Self:
+        """This resource with `root` as its project's root, unless it names one. All else is as it was: fields that are an
+        `EnvVar` stay one, and a subclass stays what it is."""
+        if self.project_root:
+            return self
+        # Built anew, since Dagster fixes a resource's configuration when it is made: in a model_copy, the root would be
+        # the one of before again when a run starts.
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return type(self)(**{**given, "project_root": root})
+
+
 class SparkSessionResource(StrictResource, LazyPySparkResource):
     """The Spark session of a run, started when it is first asked for: classic, or on a Spark Connect server.
 
@@ -112,7 +129,7 @@ class SparkSessionResource(StrictResource, LazyPySparkResource):
         return {setting: os.environ[variable] for setting, variable in self.config_from_environment.items()}
 
 
-class ModelLoaderResource(StrictResource):
+class ModelLoaderResource(ProjectResource):
     """Which models there are, and what they run on. Holds settings alone: workers load the models."""
 
     models_root: str = "data/models"
@@ -127,7 +144,6 @@ class ModelLoaderResource(StrictResource):
     """Rows a forward pass, for tasks that do not say."""
     loader: str = "sparktorch_assets.predict.loader:ModelLoader"
     """Import path of a ModelLoader or a subclass of it."""
-    project_root: str = ""
 
     def build(self, tasks: Iterable[MlTask]) -> "ModelLoader":
         """The loader, knowing `tasks`.
@@ -162,12 +178,11 @@ class ModelLoaderResource(StrictResource):
         )
 
 
-class LakeResource(StrictResource):
+class LakeResource(ProjectResource):
     """Where tables lie: asset key `predictions/x` is the table `<root>/predictions/x`."""
 
     root: str = "data/lake"
     """A folder, or a URI such as `s3://bucket/lake`."""
-    project_root: str = ""
 
     @property
     def project_path(self) -> Path:

@@ -26,7 +26,8 @@ def runtime_definitions(
     run share a session, and Spark does the parallel part.
 
     Args:
-        project_root: the folder that relative paths start at.
+        project_root: the folder that relative paths start at, also those of `model_loader` and `lake`, unless they name a
+            `project_root` of their own.
         spark: in place of `SparkSessionResource()`; any resource with a `spark_session`.
         model_loader: in place of `ModelLoaderResource()`.
         lake: in place of `LakeResource()`.
@@ -36,15 +37,15 @@ def runtime_definitions(
             leaves it to those.
         automation: whether the automation sensor is on from the start, or waits to be switched on in the UI.
     """
-    root = str(project_root)
+    root = str(Path(project_root).expanduser().absolute())
     schedules = [daily_schedule(daily_cron, timezone)]
     if watch_cron is not None:
         schedules.append(watch_schedule(watch_cron, timezone))
     return dg.Definitions(
         resources={
             "spark": spark or SparkSessionResource(),
-            "model_loader": model_loader or ModelLoaderResource(project_root=root),
-            "lake": lake or LakeResource(project_root=root),
+            "model_loader": (model_loader or ModelLoaderResource()).in_project(root),
+            "lake": (lake or LakeResource()).in_project(root),
         },
         executor=dg.in_process_executor,
         schedules=schedules,

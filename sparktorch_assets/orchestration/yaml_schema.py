@@ -23,10 +23,10 @@ from pydantic import (
     create_model,
     model_validator,
 )
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticOmit, core_schema
+from pydantic_core import ErrorDetails, InitErrorDetails, core_schema
 
 from sparktorch_assets.errors import TaskError
+from sparktorch_assets.orchestration.json_schema import YamlJsonSchema
 from sparktorch_assets.orchestration.templates import TemplateError, Templates, is_template
 from sparktorch_assets.orchestration.yaml_file import check_yaml_file
 from sparktorch_assets.tasks import Feature
@@ -46,13 +46,6 @@ _IN_YAML: Mapping[str, Any] = {"features": Sequence[Annotated[Feature, Field(dis
 """Types that say more than the dataclass's own: pydantic then checks a feature against the kind it names, not all."""
 
 
-class _WithoutFunctions(GenerateJsonSchema):
-    """A JSON schema leaves out what YAML cannot hold: hooks given as Python functions."""
-
-    def callable_schema(self, schema: core_schema.CallableSchema) -> JsonSchemaValue:  # noqa: ARG002  (overridden)
-        raise PydanticOmit
-
-
 class Attributes(dg.Model):
     """Base of the derived models: refuses unknown keys, and so do the dataclasses inside."""
 
@@ -62,7 +55,7 @@ class Attributes(dg.Model):
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The schema for editors and `dg check yaml`."""
-        return super().model_json_schema(*args, **{"schema_generator": _WithoutFunctions, **kwargs})
+        return super().model_json_schema(*args, **{"schema_generator": YamlJsonSchema, **kwargs})
 
     @model_validator(mode="wrap")
     @classmethod

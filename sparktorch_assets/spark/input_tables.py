@@ -10,6 +10,7 @@ a crash between the two commits leaves a source that is read again, never one wh
 commit keeps how many malformed rows each source has, so that a loss in the first table is noticed, too.
 """
 
+import functools
 import time
 import uuid
 from collections import Counter
@@ -38,6 +39,11 @@ from sparktorch_assets.tasks.input_table import InputTable
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+_MOST_CONFLICTS = 3
+"""So often a refresh is overtaken by others before it gives up."""
+_BETWEEN_COMMITS_S = 5.0
+_LOOK_AGAIN_S = 0.1
 
 _REJECTED_SCHEMA = pa.schema([pa.field("source", pa.string()), pa.field("record", pa.string())])
 
@@ -79,6 +85,8 @@ def materialize_input(
 ) -> InputReport:
     """Bring the Delta table at `table_uri` up to date with its source files, in at most one commit.
 
+    A run that another one overtakes looks again: what the other has read stays, and what is still missing is read.
+
     Args:
         spark: a session, or what returns one: called only when there is a file to read.
         table: the declaration.
@@ -91,25 +99,26 @@ def materialize_input(
         RowsRejectedError: more rows are malformed than `max_rejected_share` allows. Nothing was committed.
         RowsVanishedError: more of the table's rows would leave it than `max_vanished_share`. Nothing was committed.
         InputSchemaError: a file's columns are not the declared ones. Nothing was committed.
-        CommitConflictError: another run refreshed the table at the same time.
+        CommitConflictError: other runs refreshed the table at the same time, again and again.
     """
     started = time.perf_counter()
     rejected_uri = f"{table_uri.rstrip('/')}__rejected"
-    state = read_state(table, Path(project_root), table_uri, rejected_uri)
-    main, rejected, changed = state.main, state.rejected, False
-    if state.is_stale:
-        check_sources(table, state.new)
+    look = functools.partial(read_state, table, Path(project_root), table_uri, rejected_uri)
+    state = now = look()
+    version, conflicts = None, 0
+    while now.is_stale and version is None:
+        check_sources(table, now.new)
         try:
-            version = _Refresh(table, state, table_uri, rejected_uri, run_id).run(spark)
+            version = _Refresh(table, now, table_uri, rejected_uri, run_id).run(spark)
         except CommitConflictError:
-            # Two schedules at one minute: the run that was quicker may have read the very same files.
-            if read_state(table, Path(project_root), table_uri, rejected_uri).is_stale:
+            # Two schedules at one minute: the run that was quicker may have read the very same files, or not all of them.
+            conflicts += 1
+            if conflicts == _MOST_CONFLICTS:
                 raise
-            main = read_snapshot(table_uri)
-        else:
-            changed = version != main.version
-            main = read_snapshot(table_uri, version)
-        rejected = read_snapshot(rejected_uri)
+            now = _after_the_other_run(look, now)
+    changed = version not in (None, now.main.version)
+    main = now.main if version is None else read_snapshot(table_uri, version)
+    rejected = now.rejected if version is None else read_snapshot(rejected_uri)
     assert main.version is not None
     return InputReport(
         table=table.name,
@@ -126,6 +135,18 @@ def materialize_input(
         seconds=time.perf_counter() - started,
         data_version=data_version_of(main.parts, main.schema),
     )
+
+
+def _after_the_other_run(look: Callable[[], InputState], planned: InputState) -> InputState:
+    """What is there once the run that was quicker has made its second commit, a moment after the first. One that was killed
+    in between never makes it."""
+    until = time.monotonic() + _BETWEEN_COMMITS_S
+    while True:
+        found = look()
+        begun = found.is_stale and found.main.version == planned.main.version
+        if not begun or time.monotonic() > until:
+            return found
+        time.sleep(_LOOK_AGAIN_S)
 
 
 class _Refresh:

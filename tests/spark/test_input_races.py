@@ -2,9 +2,14 @@
 when it is read with other sources, as Spark does."""
 
 import contextlib
+import multiprocessing
 import os
+import random
 import shutil
 import tempfile
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
@@ -269,3 +274,99 @@ def test_a_source_that_changes_while_it_is_read_ends_the_run(tmp_path, what):
         refresh(tmp_path)
     assert not (tmp_path / "numbers" / "_delta_log").exists()
     assert not list((tmp_path / "numbers").glob("*"))
+
+
+ROUNDS = 10
+
+
+def refresh_at(root, at, seed):
+    """One materialization that begins at a given time and dawdles at every step; it may be called in another process."""
+    drawn = random.Random(seed)
+    time.sleep(max(0.0, at - time.time()))
+    return refresh(root, lambda: time.sleep(drawn.choice([0.0, 0.0, 0.01, 0.05])))
+
+
+def check_whole(root):
+    """Nothing doubled or lost, in both tables, and a vacuum leaves what the tables list and nothing else."""
+    assert rows_of(root) == expected(root)
+    assert rows_of(root, "numbers__rejected", "record") == expected(root, malformed)
+    for table in ("numbers", "numbers__rejected"):
+        listed = {Path(path).name for path in DeltaTable(str(root / table)).file_uris()}
+        vacuum(str(root / table), retention_hours=0)
+        left = {path.name for path in (root / table).rglob("*") if path.is_file() and "_delta_log" not in path.parts}
+        assert left == listed
+
+
+@pytest.mark.timeout(300)
+def test_two_processes_at_once_both_succeed(tmp_path):
+    """With new files and malformed rows in each round, and another interleaving."""
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(abs, range(4)))  # both are up
+        for number in range(ROUNDS):
+            write_source(tmp_path, f"{number}", [str(number), "bad", "1", "2", f"worse{number}"])
+            if number % 3 == 2:  # rows leave as well
+                write_source(tmp_path, f"{number - 1}", ["7", "bad"])
+            at = time.time() + 0.05
+            runs = [pool.submit(refresh_at, tmp_path, at, 2 * number + run) for run in range(2)]
+            reports = [run.result(timeout=60) for run in runs]
+            assert {(report.rows, report.rejected_rows) for report in reports} == {
+                (len(expected(tmp_path)), len(expected(tmp_path, malformed)))
+            }
+            check_whole(tmp_path)
+
+
+def test_a_run_that_was_overtaken_reads_what_is_still_missing(tmp_path):
+    """The winner has seen one file less."""
+    write_source(tmp_path, "a", ["1", "bad"])
+    refresh(tmp_path)
+    write_source(tmp_path, "b", ["2", "worse"])
+    list_files, calls = input_state.find_sources, iter(range(100))
+
+    def list_late(*args):
+        if next(calls) == 0:
+            refresh(tmp_path)
+            write_source(tmp_path, "c", ["3", "bad"])
+        return list_files(*args)
+
+    with mock.patch.object(input_state, "find_sources", list_late):
+        report = refresh(tmp_path)
+    assert (report.changed, report.rows, report.rejected_rows) == (True, 3, 3)
+    check_whole(tmp_path)
+
+
+def test_a_run_that_is_overtaken_again_and_again_gives_up(tmp_path):
+    numbers = iter(range(100))
+
+    def overtaken(*args, **kwargs):
+        with mock.patch.object(input_tables, "commit_parts", COMMIT):
+            refresh(tmp_path)
+            write_source(tmp_path, f"{next(numbers)}", ["1"])
+        return COMMIT(*args, **kwargs)
+
+    write_source(tmp_path, "a", ["1"])
+    with (
+        mock.patch.object(input_tables, "open_sources", lambda *args: contextlib.nullcontext(ReadByHand(*args))),
+        mock.patch.object(input_tables, "commit_parts", overtaken),
+        pytest.raises(CommitConflictError),
+    ):
+        materialize_input(object(), NUMBERS, project_root=tmp_path, table_uri=str(tmp_path / "numbers"))
+    assert next(numbers) == 3
+
+
+@pytest.mark.timeout(300)
+def test_two_runs_at_once_on_sparks_own_reader_both_succeed(spark, tmp_path):
+    """Threads of one session; each round lets one of them begin a little later."""
+    begin = threading.Barrier(2)
+
+    def run(wait_s):
+        begin.wait()
+        time.sleep(wait_s)
+        return materialize_input(spark, NUMBERS, project_root=tmp_path, table_uri=str(tmp_path / "numbers"))
+
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(ROUNDS):
+            (tmp_path / "source").mkdir(exist_ok=True)
+            (tmp_path / "source" / f"{number}.csv").write_text(f"{number}\nbad\n1\n2\nworse{number}\n")
+            reports = list(pool.map(run, (0.0, number * 0.1)))
+            assert {(report.rows, report.rejected_rows) for report in reports} == {(3 * (number + 1), 2 * (number + 1))}
+            check_whole(tmp_path)
