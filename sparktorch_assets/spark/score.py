@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 import pyarrow as pa
 
 from sparktorch_assets.errors import TaskError
+from sparktorch_assets.lake.commit import last_commit_metadata
 from sparktorch_assets.lake.delta_types import readable_schema, storage_schema
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.partition import read_partition
@@ -97,6 +98,7 @@ def score_table(
             task, plan, digest, seconds, tally=tally_now(plan, plan.snapshot), scoring=last_scoring(output_table)
         )
     keep_resumed(plan)
+    _warn_of_another_task(task, plan)
     run, used_slots, balance = RunResult(), 0, None
     if plan.new:
         from sparktorch_assets.spark.slot_count import find_slots
@@ -235,6 +237,19 @@ def _plan(
         code=code,
         read_schema=pa.schema([columns.field(name) for name in task.read_columns(columns.names)]),
     )
+
+
+def _warn_of_another_task(task: MlTask, plan: Plan) -> None:
+    """Two tasks with one output would replace each other's rows at every run."""
+    made_by = last_commit_metadata(plan.output_table).get("task", task.name)
+    if plan.obsolete and made_by != task.name:
+        _LOG.warning(
+            "%s was last made by task %r, and task %r replaces %d of its parts now; give each task a table of its own",
+            plan.output_table,
+            made_by,
+            task.name,
+            len(plan.obsolete),
+        )
 
 
 def _lies_in(inner: str, outer: str) -> bool:

@@ -307,6 +307,17 @@ def test_a_wrong_input_stops_before_any_session(lake):
     assert lake.sessions_asked == 0
 
 
+def test_two_tasks_with_one_output_are_named(lake, caplog):
+    """They replace each other's rows at every run."""
+    lake.write("one", 20)
+    lake.score()
+    other = dataclasses.replace(TASK, name="other")
+    lake.score(other)  # the same but for its name: there is nothing to replace
+    assert "was last made by" not in caplog.text
+    lake.score(dataclasses.replace(other, output_prefix="o_"))
+    assert f"was last made by task {TASK.name!r}, and task 'other' replaces" in caplog.text
+
+
 @pytest.mark.promise("T79")
 def test_an_output_inside_its_input_is_refused(lake, tmp_path):
     """Unless the input's log tells which files are its rows."""
