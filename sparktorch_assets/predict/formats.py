@@ -182,9 +182,26 @@ def _read_torchscript(spec: ModelSpec, path: Path) -> Any:
 def _read_export(spec: ModelSpec, path: Path) -> Any:
     program = _program(spec, path)
     try:
-        return torch.export.load(program).module()
+        exported = torch.export.load(program)
+        trains = next(filter(_trains, exported.graph.nodes), None)
+        module = exported.module()
     except Exception as error:
         raise ModelError(f"{path} cannot be read as a torch.export program: {error}") from error
+    if trains is not None:
+        raise ModelError(
+            f"{path} was exported in training mode ({trains.target}), so that its answers are random or depend on the other "
+            f"rows of a batch; call model.eval() before torch.export.export"
+        )
+    return module
+
+
+def _trains(node: torch.fx.Node) -> bool:
+    """Whether an operator of an exported graph works as in training: drops values, or normalises by the batch."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return False
+    given = {argument.name: value for argument, value in zip(schema.arguments, node.args, strict=False)} | node.kwargs
+    return given.get("train") is True or given.get("training") is True or bool(given.get("dropout_p", 0))
 
 
 def _read_pickle(spec: ModelSpec, path: Path) -> Any:

@@ -246,6 +246,22 @@ def test_torchscript_gives_the_networks_own_answers(files, net):
     assert row["predicted_class"] == "xyz"[int(net(torch.tensor([[1.0, 2.0]])).argmax())]
 
 
+@pytest.mark.promise("M2")
+@pytest.mark.parametrize(
+    "layer", [torch.nn.Dropout(0.5), torch.nn.AlphaDropout(0.5), torch.nn.BatchNorm1d(3), torch.nn.RReLU()]
+)
+def test_a_program_that_was_exported_in_training_mode_is_refused(layer, tmp_path, net):
+    """Nothing can switch its dropout off any more."""
+    model = torch.nn.Sequential(net, layer)
+    for mode in (True, False):
+        program = torch.export.export(model.train(mode), (torch.randn(4, 2),))
+        torch.export.save(program, tmp_path / f"{mode}.pt2")
+    loader = ModelLoader(tmp_path)
+    with pytest.raises(ModelError, match=r"exported in training mode \(aten\..*call model.eval\(\)"):
+        loader.bring_up_model(make(weights="True.pt2", trust_code=True), gpu=False)
+    loader.bring_up_model(make(weights="False.pt2", trust_code=True), gpu=False)
+
+
 def test_full_pickle_is_refused_and_its_code_does_not_run(tmp_path):
     """A state-dict task never runs code from its weights file."""
     torch.save(RunsCode(tmp_path / "ran"), tmp_path / "m.pth")
