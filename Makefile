@@ -1,5 +1,6 @@
 # make run   build .venv, materialize every sample asset, print what came of it
 # make test  all tests
+# make test-fast   those that start no JVM: what to run while working
 # make dev   Dagster's UI on this machine: http://127.0.0.1:3000
 # make lint  ruff, mypy, import-linter
 # make fuzz  drawn tables, tasks and histories against a reference: MINUTES=30, or SEED=7 for one round again
@@ -8,7 +9,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test fuzz dev lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu
+.PHONY: run test test-fast fuzz dev lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu
 
 PORT ?= 3000
 MINUTES ?= 30
@@ -21,6 +22,9 @@ run: $(READY)
 
 test: $(READY)
 	@$(BIN)/python -m pytest
+
+test-fast: $(READY)
+	@$(BIN)/python -m pytest -q -m "not jvm"
 
 fuzz: $(READY)
 	@$(BIN)/python tests/reference/fuzz.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
