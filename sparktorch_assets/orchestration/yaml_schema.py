@@ -76,7 +76,7 @@ class Attributes(dg.Model):
                 error.title, [_plain_error(item, templates) for item in error.errors()]
             ) from None
         if info.context is not _RENDERED:
-            converted = list(_conversions(value, validated))
+            converted = [*_conversions(value, validated), *_empty(value, validated)]
             if converted:
                 raise ValidationError.from_exception_data(cls.__name__, converted)
         validated._given = value  # noqa: SLF001  (our own)
@@ -145,6 +145,28 @@ def _conversions(given: Any, found: Any, *loc: str | int) -> Iterator[InitErrorD
         and (type(given), type(found)) not in _SAME
     ):
         yield InitErrorDetails(type=_PLAIN[type(found)], loc=loc, input=given)
+
+
+def _empty(given: Any, found: Any, *loc: str | int) -> Iterator[InitErrorDetails]:
+    """An error for each field that is written and has no value, where leaving it out would mean the same: `sha256:` is a line
+    that somebody meant to fill in, and checks nothing. `max_failed_share: null` says something: there is no limit."""
+    if isinstance(given, Mapping):
+        for key, item in given.items():
+            if item is None and _defaults(found).get(key, ...) is None:
+                error = ValueError(f"{key} has no value, as if it were left out; give it one, or take the line away")
+                yield InitErrorDetails(type="value_error", loc=(*loc, key), input=None, ctx={"error": error})
+            yield from _empty(item, getattr(found, key, None), *loc, key)
+    elif isinstance(given, list) and isinstance(found, list | tuple) and len(given) == len(found):
+        for place, (item, became) in enumerate(zip(given, found, strict=True)):
+            yield from _empty(item, became, *loc, place)
+
+
+def _defaults(found: Any) -> Mapping[str, Any]:
+    if dataclasses.is_dataclass(found):
+        return {field.name: field.default for field in dataclasses.fields(found)}
+    if isinstance(found, BaseModel):
+        return {name: field.default for name, field in type(found).model_fields.items()}
+    return {}
 
 
 def _plain_error(error: ErrorDetails, templates: Templates) -> InitErrorDetails:

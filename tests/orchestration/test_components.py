@@ -188,13 +188,13 @@ def test_no_nested_text_is_rendered_twice(
 
 PLAIN = ["yes", "5", '"5"', "1.0", "1.5", '"1.5"', "text", "0x10", "null"]
 EXACT = {
-    "max_failed_rows": {"5": 5, "0x10": 16, "null": None},
+    "max_failed_rows": {"5": 5, "0x10": 16},
     "preview_rows": {"5": 5, "0x10": 16},
     "max_failed_share": {"1.0": 1.0},
     "output_prefix": {'"5"': "5", "text": "text", '"1.5"': "1.5"},
     "model.trust_code": {"yes": True},
-    "batch.batch_size": {"5": 5, "0x10": 16, "null": None},
-    "batch.batch_timeout_s": {"5": 5.0, "0x10": 16.0, "1.0": 1.0, "1.5": 1.5, "null": None},
+    "batch.batch_size": {"5": 5, "0x10": 16},
+    "batch.batch_timeout_s": {"5": 5.0, "0x10": 16.0, "1.0": 1.0, "1.5": 1.5},
     "batch.deduplicate": {"yes": True},
 }
 """Field -> what may be written there, and what it then is."""
@@ -236,6 +236,19 @@ def test_the_environment_holds_text_and_may_stand_for_numbers(
     found = getattr(load(sandbox, _templated(TASK, field, written)), field)
     found = {"batch": lambda: found.batch_size, "model": lambda: found.trust_code}.get(field, lambda: found)()
     assert (type(found), found) == (type(expected), expected)
+
+
+@pytest.mark.parametrize("nothing", ["", "null", "~"])
+@pytest.mark.parametrize("field", ["sha256", "keep_columns", "max_failed_rows", "cron", "fill", "name"])
+def test_a_line_without_a_value_is_an_error(sandbox: DefsFolderSandbox, field: str, nothing: str):
+    """It would be taken for one that was left out: no weights are compared, all columns are kept, no limit holds."""
+    text = {
+        "sha256": TASK.replace("    arguments:", f"    sha256: {nothing}\n    arguments:"),
+        "fill": TASK.replace("      columns: [a, b]", f"      columns: [a, b]\n      fill: {nothing}"),
+    }.get(field, TASK + f"  {field}: {nothing}\n")
+    found = problem(sandbox, text)
+    assert f"{field} has no value, as if it were left out" in found
+    assert re.search(r"at .*defs\.yaml:\d+", found)
 
 
 @pytest.mark.parametrize(
