@@ -115,6 +115,7 @@ def test_new_reading_options_read_everything_again(spark, folder, refresh):
     )
 
 
+@pytest.mark.promise("T97")
 def test_malformed_rows_go_to_a_table_of_their_own(spark, folder, refresh):
     """Wrong types, too few and too many fields: kept as they stand with their file, counted, and gone with their file."""
     bad = ["x1,n,1,2024-01-01T00:00:00Z", "5,n", "6,n,1,2024-01-01T00:00:00Z,extra", "7,n,abc,NA"]
