@@ -15,7 +15,7 @@ from sparktorch_assets.errors import HostError, TableError
 from sparktorch_assets.spark.column_types import spark_ddl
 from sparktorch_assets.spark.input_quotes import ends_open, is_cut_first
 from sparktorch_assets.spark.input_sources import SourceFile, reader_options
-from sparktorch_assets.spark.input_times import judged_columns, types_to_read, whole_time
+from sparktorch_assets.spark.input_values import judge, judged_columns, types_to_read
 from sparktorch_assets.spark.own_session import own_session
 from sparktorch_assets.spark.stoppable import run_stoppable
 from sparktorch_assets.spark.worker_python import explain_worker_failure
@@ -117,22 +117,32 @@ class SourceReader:
         return self._judged(data) if judged_columns(table) else data
 
     def _judged(self, data: "DataFrame") -> "DataFrame":
-        """The rows with their dates and times, where those that are not whole make a row malformed."""
+        """The rows with the values of judged columns, where one that does not pass makes its row malformed."""
         from pyspark.sql import functions
 
         table, judged = self._table, judged_columns(self._table)
         columns, malformed = [], functions.lit(False)
         for (name, kind), column in zip(table.typed_columns, self._columns(), strict=True):
             if name in judged:
-                value, is_malformed = whole_time(column, kind, table.format)
+                value, is_malformed = judge(column, kind, table.format)
                 columns.append(value.alias(name))
                 malformed |= is_malformed
             else:
                 columns.append(column)
-        write = functions.to_csv if table.format == "csv" else functions.to_json
         # Spark keeps a record's text only where it finds the record malformed itself.
-        record = functions.when(malformed, write(functions.struct(*self._columns()), self._options))
+        record = functions.when(malformed, self._written_anew())
         return data.select(_SOURCE, *columns, functions.coalesce(functions.col(_RECORD), record).alias(_RECORD))
+
+    def _written_anew(self) -> "Column":
+        """A record's text, made from its columns as they were read."""
+        from pyspark.sql import functions
+
+        if self._table.format == "json":
+            return functions.to_json(functions.struct(*self._columns()), self._options)
+        kinds = [kind for _, kind in self._table.typed_columns]
+        # to_csv shows bytes as numbers.
+        columns = [c.cast("string") if kind == "binary" else c for kind, c in zip(kinds, self._columns(), strict=True)]
+        return functions.to_csv(functions.struct(*columns), self._options)
 
     def _source_folders(self, sources: Sequence[SourceFile]) -> dict[str, SourceFile]:
         # Spark's own spelling of the paths is hashed on both sides, so that no two ideas of URL encoding can differ; but

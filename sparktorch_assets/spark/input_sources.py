@@ -8,7 +8,7 @@ from typing import Any
 
 from sparktorch_assets.errors import TableError, TaskError
 from sparktorch_assets.spark.input_paths import source_paths
-from sparktorch_assets.spark.input_times import judged_columns
+from sparktorch_assets.spark.input_values import judged_columns
 from sparktorch_assets.tasks.digest import digest_of
 from sparktorch_assets.tasks.file_identity import FileIdentity, file_identity
 from sparktorch_assets.tasks.input_table import InputTable, Option
@@ -54,8 +54,9 @@ def find_sources(table: InputTable, project_root: Path) -> list[SourceFile]:
         "format": table.format,
         "options": sorted(_options(table)),
     }
-    if judged_columns(table):
-        reading["times"] = "whole"
+    judged = judged_columns(table)
+    if judged:
+        reading["judged"] = sorted(judged)
     found = {}
     for path in source_paths(table, root):
         name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()

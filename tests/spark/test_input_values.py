@@ -1,4 +1,4 @@
-"""Dates and times of CSV and JSON sources: whole ones come as Spark's own parser reads them, all others are malformed."""
+"""Dates and times of CSV and JSON sources: those with a whole date come as Spark's own parser reads them, all others are malformed."""
 
 import csv
 import itertools
@@ -148,7 +148,7 @@ def test_a_record_is_rejected_once_and_whole(spark, tmp_path):
     """Two bad values of one record, quotes, separators and nulls beside them: one rejected record that reads the same."""
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.csv").write_text('1;10:00;2013;"say ""x""; y";;1.5\n2;2013-01-01;2013-01-01;a;b;c\n')
-    columns = {"id": "int", "at": "timestamp", "on": "date", "a": "string", "b": "string", "x": "double"}
+    columns = {"id": "int", "at": "timestamp", "on": "date", "a": "binary", "b": "string", "x": "double"}
     _, rejected = read(spark, tmp_path, things("", columns=columns, options={"sep": ";"}))
     rows = {tuple(row) for row in csv.reader(rejected, delimiter=";")}
     assert rows == {("1", "10:00", "2013", 'say "x"; y', "", "1.5"), ("2", "2013-01-01", "2013-01-01", "a", "b", "c")}

@@ -1,8 +1,8 @@
-"""Dates and times in CSV and JSON files: a value counts as one only if it holds a whole date.
+"""Values of CSV and JSON files that Spark's readers would change instead of finding them malformed.
 
-Spark's parser is lenient where no format is declared: `10:00` is that time of the day on which the file happens to be read,
-`2013` is 1 January, and a `date` column loses what follows the date. Such columns are therefore read as they stand, judged
-here, and then cast, which gives the values that Spark's reader would have given.
+Where no format is declared for dates and times, `10:00` is that time of the day on which the file happens to be read, `2013`
+is 1 January, and a `date` column loses what follows the date. In a `byte` column of JSON, 255 is -1. Such columns are therefore
+read as they stand, judged here, and then cast, which gives the values that Spark's reader gives for all others.
 """
 
 from typing import TYPE_CHECKING
@@ -23,34 +23,38 @@ _MAX_EPOCH_SECONDS = (2**63 - 1) // 1_000_000
 
 
 def judged_columns(table: InputTable) -> frozenset[str]:
-    """The columns whose dates and times are judged here: those of text files for which no format is declared."""
+    """The columns that are judged here: dates and times for which no format is declared, and bytes of JSON."""
     if table.format == "parquet":
         return frozenset()
     declared = {key.lower() for key, _ in table.typed_options}
-    return frozenset(
-        name for name, kind in table.typed_columns if kind in _FORMAT_OPTIONS and _FORMAT_OPTIONS[kind] not in declared
-    )
+    kinds = {kind for kind, option in _FORMAT_OPTIONS.items() if option not in declared}
+    kinds |= {"byte"} if table.format == "json" else set()
+    return frozenset(name for name, kind in table.typed_columns if kind in kinds)
 
 
 def types_to_read(table: InputTable) -> list[tuple[str, str]]:
     """The table's columns with the types to read them as: judged ones as they stand.
 
-    In JSON that is a variant, which tells the text `"2013"` from the number 2013.
+    For a time in JSON that is a variant, which tells the text `"2013"` from the number 2013.
     """
-    raw, judged = "variant" if table.format == "json" else "string", judged_columns(table)
-    return [(name, raw if name in judged else kind) for name, kind in table.typed_columns]
+    judged, time = judged_columns(table), "variant" if table.format == "json" else "string"
+    as_they_stand = {"byte": "short", "date": time, "timestamp": time}
+    return [(name, as_they_stand[kind] if name in judged else kind) for name, kind in table.typed_columns]
 
 
-def whole_time(raw: "Column", kind: str, file_format: str) -> "tuple[Column, Column]":
+def judge(raw: "Column", kind: str, file_format: str) -> "tuple[Column, Column]":
     """A judged column's value, null where it is malformed; and whether it is malformed, never null.
 
     Args:
         raw: the column, read as `types_to_read` says.
-        kind: `date` or `timestamp`.
+        kind: `date`, `timestamp` or `byte`.
         file_format: `csv` or `json`.
     """
     from pyspark.sql import functions
 
+    if kind == "byte":
+        value = functions.when(raw.between(-128, 127), raw.cast("byte"))
+        return value, raw.isNotNull() & value.isNull()
     if file_format == "csv":
         value = _from_text(raw, kind)
         return value, raw.isNotNull() & value.isNull()
