@@ -29,7 +29,7 @@ def check_sources(table: InputTable, sources: Iterable[SourceFile]) -> None:
         InputSchemaError: a file has other columns or types; the message names the file, and both.
         TableError: a file cannot be read.
     """
-    options = {key.lower(): value for key, value in reader_options(table).items()}
+    options = reader_options(table)
     if table.format == "parquet":
         check: Callable[[SourceFile], None] = lambda source: _check_footer(table, source)  # noqa: E731
     elif table.format == "csv" and options.get("header") == "true":
@@ -45,10 +45,12 @@ def _check_header(table: InputTable, source: SourceFile, options: Mapping[str, s
     if len(separator) != 1 or source.path.suffix in (".zst", ".snappy", ".lz4", ".deflate"):
         return  # Python's csv module cannot read these; Spark then matches columns by place
     encoding = options.get("encoding", options.get("charset", "utf-8"))
-    quote = options.get("quote", '"')[:1]
+    quote, escape = options.get("quote", '"')[:1], options.get("escape", "")[:1]
     reading: dict[str, Any] = (
         {"delimiter": separator, "quotechar": quote} if quote else {"delimiter": separator, "quoting": csv.QUOTE_NONE}
     )
+    if quote and escape not in ("", quote):
+        reading |= {"doublequote": False, "escapechar": escape}
     opener = _OPENERS.get(source.path.suffix, open)
     try:
         with opener(

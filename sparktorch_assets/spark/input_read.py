@@ -13,14 +13,16 @@ from urllib.parse import unquote
 
 from sparktorch_assets.errors import HostError, TableError
 from sparktorch_assets.spark.column_types import spark_ddl
+from sparktorch_assets.spark.input_quotes import ends_open, is_cut_first
 from sparktorch_assets.spark.input_sources import SourceFile, reader_options
+from sparktorch_assets.spark.input_values import judge, judged_columns, types_to_read
 from sparktorch_assets.spark.own_session import own_session
 from sparktorch_assets.spark.stoppable import run_stoppable
 from sparktorch_assets.spark.worker_python import explain_worker_failure
 from sparktorch_assets.tasks.input_table import InputTable
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 GROUP_BYTES = 16 << 20
 GROUP_ROWS = 131_072
@@ -59,8 +61,9 @@ class SourceReader:
     """Reads source files on a session that has `_SETTINGS`; see `open_sources`."""
 
     def __init__(self, spark: "SparkSession", table: InputTable, sources: Sequence[SourceFile]) -> None:
-        self._spark, self._table = spark, table
-        self._data = self._open(sources)
+        self._spark, self._table, self._options = spark, table, reader_options(table)
+        self._paths = [f"file://{_escape_pattern(str(source.path))}" for source in sources]
+        self._data = self._open()
         self.folders = self._source_folders(sources)
         """Name of the folder that a source's rows are written to -> source."""
 
@@ -68,10 +71,11 @@ class SourceReader:
         """Write the well-formed rows under `staging`, one folder a source; return the number of malformed rows.
 
         Raises:
-            TableError: a file cannot be read.
+            TableError: a file cannot be read, or has quoted texts with line breaks while no `multiLine` is declared.
         """
         from pyspark.sql import Observation, functions
 
+        self._check_quotes()
         data, observed = self._data, None
         if self._table.format != "parquet":
             observed = Observation()
@@ -98,19 +102,47 @@ class SourceReader:
             counts = run_stoppable(self._spark, rows.collect)
         return [(self.folders[f"{_SOURCE}={row[0]}"], int(row[1])) for row in counts]
 
-    def _open(self, sources: Sequence[SourceFile]) -> "DataFrame":
-        from pyspark.sql import functions
-
+    def _open(self) -> "DataFrame":
         table = self._table
-        ddl = spark_ddl(table.typed_columns)
-        reader = self._spark.read.options(**reader_options(table))
+        ddl = spark_ddl(types_to_read(table))
+        reader = self._spark.read.options(**self._options)
         if table.format != "parquet":
             ddl += f", `{_RECORD}` string"
             reader = reader.options(mode="PERMISSIVE", columnNameOfCorruptRecord=_RECORD)
-        paths = [f"file://{_escape_pattern(str(source.path))}" for source in sources]
         with self._reading():
-            data = reader.schema(ddl).format(table.format).load(paths)
-        return data.withColumn(_SOURCE, functions.md5(functions.col("_metadata.file_path")))
+            if "timezone" in self._options:  # judged columns are cast, and casts go by the session
+                self._spark.conf.set("spark.sql.session.timeZone", self._options["timezone"])
+            data = reader.schema(ddl).format(table.format).load(self._paths)
+        data = data.withColumn(_SOURCE, _source_key())
+        return self._judged(data) if judged_columns(table) else data
+
+    def _judged(self, data: "DataFrame") -> "DataFrame":
+        """The rows with the values of judged columns, where one that does not pass makes its row malformed."""
+        from pyspark.sql import functions
+
+        table, judged = self._table, judged_columns(self._table)
+        columns, malformed = [], functions.lit(False)
+        for (name, kind), column in zip(table.typed_columns, self._columns(), strict=True):
+            if name in judged:
+                value, is_malformed = judge(column, kind, table.format)
+                columns.append(value.alias(name))
+                malformed |= is_malformed
+            else:
+                columns.append(column)
+        # Spark keeps a record's text only where it finds the record malformed itself.
+        record = functions.when(malformed, self._written_anew())
+        return data.select(_SOURCE, *columns, functions.coalesce(functions.col(_RECORD), record).alias(_RECORD))
+
+    def _written_anew(self) -> "Column":
+        """A record's text, made from its columns as they were read."""
+        from pyspark.sql import functions
+
+        if self._table.format == "json":
+            return functions.to_json(functions.struct(*self._columns()), self._options)
+        kinds = [kind for _, kind in self._table.typed_columns]
+        # to_csv shows bytes as numbers.
+        columns = [c.cast("string") if kind == "binary" else c for kind, c in zip(kinds, self._columns(), strict=True)]
+        return functions.to_csv(functions.struct(*columns), self._options)
 
     def _source_folders(self, sources: Sequence[SourceFile]) -> dict[str, SourceFile]:
         # Spark's own spelling of the paths is hashed on both sides, so that no two ideas of URL encoding can differ; but
@@ -130,6 +162,27 @@ class SourceReader:
                 f"an option such as pathGlobFilter or modifiedBefore may leave it out"
             )
         return folders
+
+    def _check_quotes(self) -> None:
+        """Refuse CSV files whose records go over several lines, unless the table says how to take them."""
+        from pyspark.sql import functions
+
+        if not is_cut_first(self._table, self._options):
+            return
+        given = {"lineSep": self._options["linesep"]} if "linesep" in self._options else {}
+        with self._reading():
+            lines = self._spark.read.options(**given).text(self._paths)
+            open_lines = lines.where(ends_open(functions.col("value"), self._options))
+            counted = open_lines.groupBy(_source_key().alias(_SOURCE)).count()
+            found = run_stoppable(self._spark, counted.orderBy(functions.desc("count")).limit(5).collect)
+        if found:
+            worst = "; ".join(f"{row[1]:,} in {self.folders[f'{_SOURCE}={row[0]}'].name}" for row in found)
+            raise TableError(
+                f"InputTable {self._table.name!r}: lines end within a quoted text ({worst}), and Spark takes each line for "
+                f"a record. If texts hold line breaks, set the option multiLine: true; if quotes mean nothing, quote: ''; "
+                f"if each line is a record and these lines are broken, mend them, or set multiLine: false to take them as "
+                f"they are. Nothing was committed"
+            )
 
     def _columns(self) -> list[Any]:
         from pyspark.sql import functions
@@ -171,6 +224,12 @@ class SourceReader:
                 f"{reason[0] if reason else text.splitlines()[0]} Nothing was committed; mend or "
                 f"remove the file, or correct the declared format and options"
             ) from error
+
+
+def _source_key() -> "Column":
+    from pyspark.sql import functions
+
+    return functions.md5(functions.col("_metadata.file_path"))
 
 
 def _escape_pattern(path: str) -> str:

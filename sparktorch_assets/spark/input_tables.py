@@ -32,7 +32,7 @@ from sparktorch_assets.lake.staging import staging_folder
 from sparktorch_assets.spark.column_types import arrow_schema
 from sparktorch_assets.spark.input_check import check_sources
 from sparktorch_assets.spark.input_read import SourceReader, open_sources
-from sparktorch_assets.spark.input_sources import SourceFile, reader_options
+from sparktorch_assets.spark.input_sources import SourceFile
 from sparktorch_assets.spark.input_state import InputState, input_metadata, read_state, source_of
 from sparktorch_assets.spark.spark_path import spark_path
 from sparktorch_assets.tasks.input_table import InputTable
@@ -310,5 +310,5 @@ class _Refresh:
         )
 
     def _shown_options(self) -> str:
-        names = sorted(reader_options(self._table))
+        names = sorted(name for name, _ in self._table.typed_options)
         return ", ".join(names) or "none are set"

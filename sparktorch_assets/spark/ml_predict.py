@@ -15,6 +15,7 @@ from pyspark.sql.types import StructField, StructType
 from sparktorch_assets.errors import InputSchemaError, TaskError
 from sparktorch_assets.spark.slot_count import count_slots, is_connect, slots_on_a_worker
 from sparktorch_assets.spark.task_place import task_place
+from sparktorch_assets.spark.utc_batches import in_utc
 from sparktorch_assets.spark.worker_pool import workers_for
 from sparktorch_assets.spark.worker_python import check_session_python, check_worker, driver_version
 from sparktorch_assets.tasks.imported_code import check_code
@@ -145,7 +146,7 @@ class PredictPartition:
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The predictions of one partition's record batches."""
-        filled = (batch.rename_columns(self._columns) for batch in batches if batch.num_rows)
+        filled = (in_utc(batch.rename_columns(self._columns)) for batch in batches if batch.num_rows)
         first = next(filled, None)
         if first is None:
             return  # an empty partition needs no model

@@ -30,7 +30,8 @@ class InputTable:
     columns: Mapping[str, str] | tuple[tuple[str, str], ...]
     """Column -> type, in the table's order. Lists (`list<float>`, `list<long>`, `list<string>`) stand in JSON and Parquet."""
     options: Mapping[str, Option] | Sequence[tuple[str, Option]] = field(default=(), repr=False)
-    """Spark's reader options, for instance `{header: true, nullValue: NA}`. They may hold a secret, and are not shown."""
+    """Spark's reader options, for instance `{header: true, nullValue: NA}`. They may hold a secret, and are not shown. In CSV, a
+    quote within a quoted text is doubled (RFC 4180), unless `escape` says otherwise."""
     max_rejected_share: float = 0.01
     """Above this share of malformed rows the table is not refreshed. Malformed rows go to a table of their own."""
     max_vanished_share: float = 0.5
@@ -75,3 +76,9 @@ class InputTable:
         """`columns` in their frozen form: pairs of name and type."""
         assert isinstance(self.columns, tuple)
         return self.columns
+
+    @property
+    def typed_options(self) -> tuple[tuple[str, Option], ...]:
+        """`options` in their frozen form: pairs of name and value."""
+        assert isinstance(self.options, tuple)
+        return self.options

@@ -115,6 +115,7 @@ def test_new_reading_options_read_everything_again(spark, folder, refresh):
     )
 
 
+@pytest.mark.promise("T97")
 def test_malformed_rows_go_to_a_table_of_their_own(spark, folder, refresh):
     """Wrong types, too few and too many fields: kept as they stand with their file, counted, and gone with their file."""
     bad = ["x1,n,1,2024-01-01T00:00:00Z", "5,n", "6,n,1,2024-01-01T00:00:00Z,extra", "7,n,abc,NA"]
@@ -241,6 +242,35 @@ def test_parquet(spark, folder, refresh):
     assert max(groups) <= 131_072
     assert pq.read_table(path, columns=["id"]).column("id").to_pylist() == list(range(rows))
     assert refresh(never, table).changed is False
+
+
+@pytest.mark.promise("T98")
+@pytest.mark.parametrize("file_format", ["csv", "json"])
+def test_numbers_beyond_their_range(spark, folder, refresh, file_format):
+    """Infinite where the type has infinity, malformed where it has none."""
+    values = {"f": "1e39", "d": "-1e400", "b": "128", "i": str(2**31), "l": str(2**63)}
+    columns = {"f": "float", "d": "double", "b": "byte", "i": "int", "l": "long"}
+    with (folder / "in" / f"a.{file_format}").open("w") as file:
+        for name, given in values.items():
+            row = [value if name == column else "" for column, value in values.items()]
+            file.write((",".join(row) if file_format == "csv" else f'{{"{name}": {given}}}') + "\n")
+    table = csv_table(source="in", format=file_format, options=(), columns=columns, max_rejected_share=1)
+    report = refresh(spark, table)
+    found = DeltaTable(report.uri).to_pyarrow_table().to_pylist()
+    assert [(row["f"], row["d"]) for row in found] == [(float("inf"), None), (None, float("-inf"))]
+    assert report.rejected_rows == 3
+
+
+@pytest.mark.promise("T98")
+def test_bytes_of_json_keep_their_sign(spark, folder, refresh):
+    """Jackson takes 255 for a byte, -1."""
+    given = [-129, -128, 0, 127, 128, 255, 256]
+    (folder / "in" / "a.json").write_text("".join(f'{{"b": {value}}}\n' for value in [*given, "null"]))
+    report = refresh(
+        spark, csv_table(source="in", format="json", options=(), columns={"b": "byte"}, max_rejected_share=1)
+    )
+    assert DeltaTable(report.uri).to_pyarrow_table()["b"].to_pylist() == [-128, 0, 127, None]
+    assert report.rejected_rows == 4
 
 
 LISTS = {"id": "int", "v": "list<float>", "n": "list<long>", "s": "list<string>"}

@@ -4,16 +4,22 @@ import datetime as dt
 import decimal
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from deltalake import DeltaTable
+from pyspark import SparkFiles
 from pyspark.sql import functions as F  # noqa: N812  (its usual name)
 
 from sparktorch_assets.errors import InputSchemaError, ModelError, TaskError, UnknownTaskError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.spark.ml_predict import PredictPartition, spark_ml_predict
+from sparktorch_assets.spark.score import score_table
+from sparktorch_assets.spark.score_dataframe import score_dataframe
 from sparktorch_assets.tasks import Hooks, MlTask, ModelSpec, NumericFeature, RowFilter, SlotPolicy
 
 SLOTS = SlotPolicy(device="cpu")
@@ -316,3 +322,49 @@ def test_the_worker_function_runs_without_spark(tmp_path):
     (found,) = worker(iter([batch.slice(0, 0), batch]))
     assert found.schema == schema
     assert list(worker(iter([]))) == []
+
+
+HOURS = """
+def add(row):
+    times = [row["at"], *row["times"], row["place"]["at"], row["place"]["no"]["at"], *dict(row["by"]).values()]
+    return {**row, "hours": " ".join(str(time.hour) for time in times)}
+"""
+
+
+@pytest.mark.promise("T96")
+def test_hooks_see_the_same_hour_by_all_verbs(spark, tmp_path):
+    """In UTC, in nested columns too, whatever the session's time zone; kept columns stay the same instants."""
+    at = dt.datetime(2013, 7, 1, 2, 30, tzinfo=dt.UTC)
+    instant = pa.timestamp("us", "UTC")
+    columns = {
+        "id": pa.array([1]),
+        "x": pa.array([1.0]),
+        "at": pa.array([at], instant),
+        "times": pa.array([[at]], pa.list_(instant)),
+        "place": pa.array([{"at": at, "no": {"at": at}}], pa.struct([("at", instant), ("no", pa.struct([("at", instant)]))])),
+        "by": pa.array([[("k", at)]], pa.map_(pa.string(), instant)),
+    }  # fmt: skip
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.table(columns), tmp_path / "in" / "a.parquet")
+    task = make_task(hooks=Hooks(row_postprocessor="hours_hook:add"), extra_columns={"hours": "string"})
+    (Path(SparkFiles.getRootDirectory()) / "hours_hook.py").write_text(HOURS)  # where workers import from, too
+    loader, lake = ModelLoader(tmp_path), {}
+    spark.conf.set("spark.sql.session.timeZone", "America/New_York")
+    try:
+        data = spark.read.parquet(str(tmp_path / "in" / "a.parquet"))
+        predicted = spark_ml_predict(spark, data, task, model_loader=loader, slots=SLOTS)
+        by_verb = {"spark_ml_predict": [row["hours"] for row in predicted.select("hours").collect()]}
+        kept = predicted.select(
+            F.unix_micros("at"), F.unix_micros("place.no.at"), F.unix_micros(F.col("times")[0])
+        ).collect()
+        for verb in ("score_dataframe", "score_table"):
+            lake[verb] = str(tmp_path / verb)
+        score_dataframe(spark, task, data, output_table=lake["score_dataframe"], model_loader=loader)
+        score_table(
+            spark, task, input_table=str(tmp_path / "in"), output_table=lake["score_table"], model_loader=loader
+        )
+    finally:
+        spark.conf.set("spark.sql.session.timeZone", "UTC")
+    by_verb |= {verb: DeltaTable(uri).to_pyarrow_table()["hours"].to_pylist() for verb, uri in lake.items()}
+    assert by_verb == {verb: ["2 2 2 2 2"] for verb in ("spark_ml_predict", *lake)}
+    assert [tuple(row) for row in kept] == [(int(at.timestamp()) * 1_000_000,) * 3]

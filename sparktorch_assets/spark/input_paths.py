@@ -1,0 +1,157 @@
+"""Which files the patterns of an input table name. Nothing that may hold its rows is left out in silence.
+
+A folder stands for the files of the table's format in it and below. Files without an ending that Spark, Hadoop and Hive give
+to their output count as well. What looks like rows but cannot be read as such is refused, and any other visible file is named
+in a warning: folders hold a README or a table's other format often enough, and refusing those would be no help.
+"""
+
+import glob
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sparktorch_assets.errors import TableError
+from sparktorch_assets.tasks.input_table import InputTable
+
+_LOG = logging.getLogger(__name__)
+
+_ENDINGS = {
+    "csv": (".csv", ".tsv", ".txt"),
+    "json": (".json", ".jsonl", ".ndjson"),
+    "parquet": (".parquet", ".parq", ".pq"),
+}
+_COMPRESSED = (".gz", ".bz2", ".zst", ".snappy", ".lz4", ".deflate")
+"""What Spark decompresses, by these very letters: it would read `a.csv.GZ` as text."""
+_NOT_DECOMPRESSED = (".xz", ".zip", ".7z", ".rar", ".z", ".lzma", ".lzo", ".br", ".tar", ".tgz")
+_UNCLEAR = (".dat", ".data")
+_OUTPUT_NAME = re.compile(r"part-[^.]*|[0-9]+_[0-9]+(_copy_[0-9]+)?")
+"""Names without an ending that Spark and Hadoop (`part-00000`) and Hive (`000000_0`) give to the files of a table."""
+_SHOWN = 5
+
+
+def source_paths(table: InputTable, root: Path) -> list[Path]:
+    """The files that the table's patterns match, each once, whatever number of patterns, spellings and links lead to it.
+
+    Args:
+        table: the declaration.
+        root: absolute; where relative patterns start.
+
+    Raises:
+        TableError: a pattern matches nothing, or files that may be meant but cannot be read.
+    """
+    by_file: dict[str, list[Path]] = {}
+    for pattern in table.patterns:
+        for path in _matches(table, pattern, root):
+            by_file.setdefault(os.path.realpath(path), []).append(path)
+    real_root = Path(os.path.realpath(root))
+    return [min(paths, key=lambda path: _indirectness(path, root, real_root)) for paths in by_file.values()]
+
+
+def _indirectness(path: Path, root: Path, real_root: Path) -> tuple[bool, bool, str]:
+    """Orders the paths of one file: its own name first, so that a link that appears later changes nothing."""
+    below_root = real_root / path.relative_to(root) if path.is_relative_to(root) else path
+    return str(below_root) != os.path.realpath(path), ".." in path.parts, str(path)
+
+
+def _matches(table: InputTable, pattern: str, root: Path) -> Iterator[Path]:
+    where = f"InputTable {table.name!r}: source {pattern!r}"
+    if "://" in pattern:
+        raise TableError(
+            f"{where} is a URI; sources are read from paths that the driver and the workers share (a mounted folder). Copy "
+            f"or mount it, or read it with spark.read and spark_ml_predict"
+        )
+    full = root / pattern  # an absolute pattern stays as it is
+    if full.is_dir():
+        yield from _in_folder(table, full, where)
+        return
+    if full.is_file():  # a name may hold what looks like a pattern
+        paths = [full]
+    elif Path(pattern).is_absolute():
+        paths = [Path(path) for path in glob.glob(pattern, recursive=True)]  # noqa: PTH207  (pathlib globs no absolute patterns)
+    else:  # so that the root's own name is no pattern
+        paths = [root / path for path in glob.glob(pattern, root_dir=root, recursive=True)]  # noqa: PTH207
+    files = sorted(path for path in paths if path.is_file() and _visible(path.name))
+    if not files:
+        raise TableError(
+            f"{where} matches no file: looked for {full}. Correct the path (relative ones start at {root}), or put the files "
+            f"there; names that begin with _ or . do not count"
+        )
+    compressed = [path for path in files if _is_opaque(path)]
+    if compressed:
+        raise TableError(f"{where} matches {_listed(compressed)}, {_HOW_TO_DECOMPRESS}, or write a narrower pattern")
+    yield from files
+
+
+def _in_folder(table: InputTable, folder: Path, where: str) -> list[Path]:
+    files = sorted(_walk(folder))
+    matching = [path for path in files if _holds_rows(path, table.format)]
+    others = [path for path in files if path not in set(matching)]
+    opaque = [
+        path for path in (*matching, *others) if _is_opaque(path) and _stem(path).endswith(_ENDINGS[table.format])
+    ]
+    if opaque:
+        raise TableError(f"{where} is the folder {folder}, which holds {_listed(opaque)}, {_HOW_TO_DECOMPRESS}")
+    if not matching:
+        found = f"; it holds {', '.join(path.name for path in files[:_SHOWN])}" if files else ", and it is empty"
+        raise TableError(
+            f"{where} is the folder {folder}, where no file ends in {' or '.join(_ENDINGS[table.format])} (or one of them "
+            f"and {_COMPRESSED[0]}){found}. Name the files by a glob pattern, or correct the format"
+        )
+    unclear = [path for path in others if _stem(path).endswith(_UNCLEAR)]
+    if unclear:
+        raise TableError(
+            f"{where} is the folder {folder}, which also holds {_listed(unclear)}: the ending does not say whether that is "
+            f"{table.format}. Name the files to read by glob patterns, or move these out of the folder"
+        )
+    if others:
+        _LOG.warning(
+            "%s is the folder %s, which also holds %s: not read, since files of the format %s end in %s. If their rows are "
+            "meant as well, name them by a glob pattern",
+            where, folder, _listed(others), table.format, " or ".join(_ENDINGS[table.format]),
+        )  # fmt: skip
+    return matching
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """The visible files in a folder and below, symbolic links followed, each folder once."""
+    seen = {os.path.realpath(folder)}
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        fresh = {name: os.path.realpath(Path(parent, name)) for name in sorted(folders) if _visible(name)}
+        folders[:] = [name for name, real in fresh.items() if real not in seen]
+        seen.update(fresh.values())
+        yield from (path for path in (Path(parent, name) for name in names) if _visible(path.name) and path.is_file())
+
+
+_HOW_TO_DECOMPRESS = f"compressed as Spark cannot read it: it knows {', '.join(_COMPRESSED)}, in lower case. Rename or decompress such files"
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    names = ", ".join(path.name for path in paths[:_SHOWN])
+    return names if len(paths) <= _SHOWN else f"{names} and {len(paths) - _SHOWN:,} more"
+
+
+def _visible(name: str) -> bool:
+    # Spark leaves the others out by itself, even when named.
+    return not name.startswith(".") and (not name.startswith("_") or "=" in name)
+
+
+def _holds_rows(path: Path, file_format: str) -> bool:
+    name = _stem(path)
+    return name.endswith(_ENDINGS[file_format]) or _OUTPUT_NAME.fullmatch(name) is not None
+
+
+def _is_opaque(path: Path) -> bool:
+    suffix = path.suffix
+    if suffix in _COMPRESSED:
+        return path.stem.lower().endswith(".tar")
+    return suffix.lower() in (*_COMPRESSED, *_NOT_DECOMPRESSED)
+
+
+def _stem(path: Path) -> str:
+    """The name in lower case, without what says how the file is compressed."""
+    name = path.name.lower()
+    for ending in (*_COMPRESSED, *_NOT_DECOMPRESSED):
+        name = name.removesuffix(ending)
+    return name
