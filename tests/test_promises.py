@@ -32,6 +32,7 @@ PROMISES_NOTHING = (
     "| file | in `model:` |",
     "| `kind` | from | `forward` gets |",
     "| --- |",
+    "Code is read and not run, so what only running it would tell is not seen",
 )
 """Beginnings of rows and paragraphs that promise nothing."""
 

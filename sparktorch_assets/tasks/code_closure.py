@@ -1,13 +1,15 @@
 """The code behind a module: which modules it reaches by its imports, and a digest of each. Nothing is imported or run.
 
 The user's own code counts module by module: everything outside the standard library and outside installed packages,
-followed through every kind of static import; so do the data files beside it that it names. An installed package counts as a whole, and only if the name itself lies in
-it; what other code merely imports from installed packages does not count.
+followed through every kind of static import; so do the data files beside it that it names, and whole packages where only
+running the code would tell what it imports. An installed package counts as a whole, and only if the name itself lies in it;
+what other code merely imports from installed packages does not count.
 """
 
 import hashlib
 import importlib.util
-from collections.abc import Iterable, Iterator
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from importlib.resources.abc import Traversable
@@ -15,8 +17,22 @@ from pathlib import Path
 
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.file_identity import FileIdentity, file_identity
-from sparktorch_assets.tasks.module_data import data_digest, file_digest, open_folder
-from sparktorch_assets.tasks.module_finder import OWN_PACKAGE, ModuleFinder, folders_of, with_parents
+from sparktorch_assets.tasks.module_data import (
+    data_digest,
+    file_digest,
+    folders_around,
+    is_named,
+    named_digest,
+    named_files,
+)
+from sparktorch_assets.tasks.module_finder import (
+    OWN_PACKAGE,
+    ModuleFinder,
+    folders_of,
+    has_code,
+    open_folder,
+    with_parents,
+)
 from sparktorch_assets.tasks.module_source import ModuleSource, read_source
 
 WHOLE = ".*"
@@ -25,16 +41,23 @@ WHOLE = ".*"
 FILES = ":files"
 """Ends the name of the data files that a module names: see `module_data`."""
 
+TOGETHER = ":together"
+"""Ends the name of what only all the modules that a module reaches name together: one the folder, another the file."""
+
 
 def code_closure(module: str) -> dict[str, str]:
     """The pieces of code that importing `module` may run, each with its digest, in the order of their names.
 
-    A piece is a module (`pkg.hooks`), the data files beside it that it names (`pkg.hooks:files`, see `module_data`), or an
-    installed package as a whole (`pkg.*`). Sources count by their syntax tree, so that neither comments nor layout matter;
-    compiled modules count by their bytes. Parent packages, re-exports, relative and star imports, imports inside functions
-    or conditions, and `import_module("literal")` are followed. A module that imports by a computed name counts with all
-    modules of its package. This library's own modules, the standard library and names that cannot be found are not
-    followed.
+    A piece is a module (`pkg.hooks`), the data files beside it that it names (`pkg.hooks:files`, see `module_data`), what
+    the modules that are reached name only together (`pkg.hooks:together`), or an installed package as a whole (`pkg.*`).
+    Sources count by their syntax tree, so that neither comments nor layout matter; compiled modules count by their bytes.
+    Parent packages, re-exports, relative and star imports, imports inside functions or conditions, and
+    `import_module("literal")` are followed. This library's own modules, the standard library and names that cannot be found
+    are not followed.
+
+    A module that imports by a computed name counts with all modules of its package (or, where it lies in none, with those
+    beside it) and of the packages that it imports. Then the modules and packages that strings name count, too, in whatever
+    reached module they stand. What counts as an import by a computed name, `dynamic_imports` says.
 
     Raises:
         ModuleNotFoundError: there is no such module, or it is `__main__`, which workers cannot import.
@@ -50,7 +73,7 @@ def code_closure(module: str) -> dict[str, str]:
         package = finder.outermost(module)
         names = [package + WHOLE if folders_of(finder.find(package)) else package]
     elif finder.is_users(module):
-        names = _reached_from(module, finder)
+        names = _pieces_of(module, finder)
     pieces = {name: piece_digest(name, finder) for name in sorted(names)}
     return {name: digest for name, digest in pieces.items() if digest is not None}
 
@@ -68,17 +91,35 @@ def piece_digest(piece: str, finder: ModuleFinder) -> str | None:
     source = None if spec is None else _source(spec)
     if source is None:
         return None
+    if piece.endswith(TOGETHER):
+        return _together_digest(_reached_from(module, finder), finder)
     return data_digest(module, source.words, finder) if piece.endswith(FILES) else source.digest
 
 
 def module_of(piece: str) -> str:
     """The module or package that a piece of code belongs to."""
-    return piece.removesuffix(WHOLE).removesuffix(FILES)
+    return piece.removesuffix(WHOLE).removesuffix(FILES).removesuffix(TOGETHER)
 
 
-def _reached_from(module: str, finder: ModuleFinder) -> set[str]:
+def _pieces_of(module: str, finder: ModuleFinder) -> set[str]:
+    reached = _reached_from(module, finder)
+    places = _places(reached)
+    return {*reached, *(name + FILES for name in reached if _top(name) in places), module + TOGETHER}
+
+
+def _reached_from(module: str, finder: ModuleFinder) -> dict[str, ModuleSource | None]:
+    """The modules that importing a module may import, itself included, with their sources."""
     reached: dict[str, ModuleSource | None] = {}
-    waiting = [module]
+    waiting = {module}
+    while waiting:
+        _follow(waiting, reached, finder)
+        waiting = {name for name in _computed(reached, finder) if finder.is_users(name)} - reached.keys()
+    return reached
+
+
+def _follow(modules: Iterable[str], reached: dict[str, ModuleSource | None], finder: ModuleFinder) -> None:
+    """Add the modules to those that are reached, and what they import by names that stand in them."""
+    waiting = list(modules)
     while waiting:
         for name in with_parents(waiting.pop()):
             spec = finder.find(name)
@@ -86,19 +127,103 @@ def _reached_from(module: str, finder: ModuleFinder) -> set[str]:
                 continue
             reached[name] = source = _source(spec)
             if source is not None:
-                waiting += [found for found in _imported(name, spec, source, finder) if finder.is_users(found)]
-    # One module may tell where the code lies (`HERE = Path(__file__).parent`), and others name the files.
-    places = {_top(name) for name, source in reached.items() if source is not None and source.finds_its_place}
-    return {*reached, *(name + FILES for name in reached if _top(name) in places)}
+                waiting += [found for found in _imported(name, source, finder) if finder.is_users(found)]
+
+
+def _places(reached: Mapping[str, ModuleSource | None]) -> set[str]:
+    """The packages that know where their code lies: one module may tell (`HERE = Path(__file__).parent`), and others name
+    the files."""
+    return {_top(name) for name, source in reached.items() if source is not None and source.finds_its_place}
+
+
+def _computed(reached: Mapping[str, ModuleSource | None], finder: ModuleFinder) -> Iterator[str]:
+    """The modules that code may import by computed names, and those that it may run as files."""
+    with_code = {name: source for name, source in reached.items() if source is not None}
+    computing = [name for name, source in with_code.items() if source.computes_imports]
+    computing += [name for name in _running_files(reached) if name not in computing]
+    for name in computing:
+        package = _package(name, finder)
+        yield from finder.modules_below(package) if package else finder.modules_beside(name)
+        for imported in _imported(name, with_code[name], finder):
+            if imported not in with_parents(name) and finder.is_users(imported):
+                yield from finder.modules_below(imported)
+    if computing:
+        for name, source in with_code.items():
+            yield from _named_modules(name, source, finder)
+
+
+def _running_files(reached: Mapping[str, ModuleSource | None]) -> list[str]:
+    """The modules that run files as code. Text that is run may come from a file where a module knows where it lies."""
+    knows_places = bool(_places(reached))
+    return [
+        name
+        for name, source in reached.items()
+        if source is not None and (source.runs_files or (source.runs_text and knows_places))
+    ]
+
+
+def _named_modules(name: str, source: ModuleSource, finder: ModuleFinder) -> Iterator[str]:
+    """The modules that strings of a module name, absolutely or below a package that it lies in; of packages all of them."""
+    packages = [above for above in with_parents(name) if folders_of(finder.find(above))]
+    for text in source.named:
+        written = text.strip(".")
+        if not written:
+            above = packages[: len(packages) + 1 - len(text)]  # `f"..{name}"`
+            yield from finder.modules_below(above[-1]) if above else ()
+            continue
+        for candidate in (written, *(f"{package}.{written}" for package in packages)):
+            found = [part for part in with_parents(candidate) if finder.find(part) is not None]
+            if found and finder.is_users(found[-1]) and found[-1] not in packages:
+                yield from _with_modules(found[-1], finder)
+
+
+def _with_modules(module: str, finder: ModuleFinder) -> Iterator[str]:
+    """A module and, if it is a package, all below. A folder without modules is most likely not meant: it may be of data."""
+    below = folders_of(finder.find(module))
+    if has_code(finder.find(module)) or any(pkgutil.iter_modules(below)):
+        yield module
+        yield from finder.modules_below(module)
+
+
+def _together_digest(reached: Mapping[str, ModuleSource | None], finder: ModuleFinder) -> str | None:
+    """The digest of the data files that no reached module names by itself around its own place, and of all reached modules
+    where some run under other names than theirs, under which no process could know them again."""
+    lines = set(_lines_of_files(reached, finder))
+    if _running_files(reached):
+        lines |= {f"{name}\0{source.digest}" for name, source in reached.items() if source is not None}
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest() if lines else None
+
+
+def _lines_of_files(reached: Mapping[str, ModuleSource | None], finder: ModuleFinder) -> Iterator[str]:
+    places = _places(reached)
+    with_code = {name: source for name, source in reached.items() if source is not None}
+    if not places:
+        return
+    words = frozenset[str]().union(*(source.words for source in with_code.values()))
+    around: dict[tuple[str, str], list[frozenset[str]]] = {}
+    for name, source in with_code.items():
+        for folder in folders_around(name, finder):
+            around.setdefault(folder, []).extend([source.words] if _top(name) in places else [])
+    for folder, own in around.items():
+        for path, file in named_files(*folder, words):
+            if not any(is_named(folder[0], path, few) for few in own):
+                yield f"{path}\0{named_digest(file, words)}"
 
 
 def _top(module: str) -> str:
     return module.partition(".")[0]
 
 
-def _imported(name: str, spec: ModuleSpec, source: ModuleSource, finder: ModuleFinder) -> Iterator[str]:
+def _package(module: str, finder: ModuleFinder) -> str:
+    """The package that relative imports in the module start from; empty where it lies in none."""
+    spec = finder.find(module)
+    is_package = spec is not None and spec.submodule_search_locations is not None
+    return module if is_package else module.rpartition(".")[0]
+
+
+def _imported(name: str, source: ModuleSource, finder: ModuleFinder) -> Iterator[str]:
     """The names in a module's imports that may be modules; some are mere attributes, which no finder will find."""
-    package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
+    package = _package(name, finder)
     for written, taken in source.imports:
         try:
             base = importlib.util.resolve_name(written, package)
@@ -108,8 +233,6 @@ def _imported(name: str, spec: ModuleSpec, source: ModuleSource, finder: ModuleF
         if not taken or not finder.is_users(base):
             continue
         yield from (f"{base}.{item}" for item in (_exports(base, finder) if "*" in taken else taken))
-    if source.computes_imports and package:
-        yield from finder.modules_below(package)
 
 
 def _exports(package: str, finder: ModuleFinder) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 
 from sparktorch_assets.errors import HostError
-from sparktorch_assets.tasks.code_closure import FILES, module_of, piece_digest
+from sparktorch_assets.tasks.code_closure import FILES, TOGETHER, module_of, piece_digest
 from sparktorch_assets.tasks.module_finder import ModuleFinder
 from sparktorch_assets.tasks.stale_bytecode import drop_stale_bytecode
 
@@ -47,7 +47,7 @@ def check_code(code: Mapping[str, str]) -> None:
         is_known = module is not None and known is not None and module.__spec__ is spec
         if is_known and known != digest:
             raise _outdated(f"another version of {_called(piece)}")
-        if not is_known or piece.endswith(FILES):
+        if not is_known or piece.endswith((FILES, TOGETHER)):
             unknown.append(piece)
     finder = ModuleFinder() if unknown else None
     for piece in unknown:
@@ -66,6 +66,8 @@ def check_code(code: Mapping[str, str]) -> None:
 
 def _called(piece: str) -> str:
     module = repr(module_of(piece))
+    if piece.endswith(TOGETHER):
+        return f"the files that module {module} and the modules that it imports name or run"
     return f"the data files that module {module} names" if piece.endswith(FILES) else f"module {module}"
 
 

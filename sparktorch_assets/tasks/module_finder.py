@@ -3,9 +3,11 @@
 import os
 import pkgutil
 import sys
+import zipfile
 import zipimport
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec, PathFinder
+from importlib.resources.abc import Traversable
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -55,12 +57,24 @@ class ModuleFinder:
         namespace.submodule_search_locations = portions
         return namespace
 
-    def modules_below(self, package: str) -> Iterator[str]:
-        """All modules of a package, at any depth."""
-        for found in pkgutil.iter_modules(folders_of(self.find(package)), f"{package}."):
-            yield found.name
-            if found.ispkg:
-                yield from self.modules_below(found.name)
+    def modules_below(self, package: str, _above: tuple[str, ...] = ()) -> Iterator[str]:
+        """All modules of a package, at any depth, those of namespace packages in it included."""
+        folders = folders_of(self.find(package))
+        real = tuple(os.path.realpath(folder) for folder in folders)
+        if not folders or not set(real).isdisjoint(_above):  # a link to a folder above
+            return
+        names = {found.name for found in pkgutil.iter_modules(folders)}
+        names |= {name for folder in folders for name in _plain_folders(folder)}
+        for name in sorted(names):
+            yield f"{package}.{name}"
+            yield from self.modules_below(f"{package}.{name}", (*_above, *real))
+
+    def modules_beside(self, module: str) -> Iterator[str]:
+        """The modules in the folder of a module that lies in no package; packages there are left out."""
+        spec = self.find(module)
+        if spec is not None and spec.origin is not None and has_code(spec) and not folders_of(spec):
+            folder = os.path.dirname(spec.origin)  # noqa: PTH120  (compared as text, with what finders give)
+            yield from (found.name for found in pkgutil.iter_modules([folder]) if not found.ispkg)
 
     def outermost(self, module: str) -> str:
         """The outermost regular package that the module lies in, or the module itself."""
@@ -112,6 +126,25 @@ def _forget_listings() -> None:
 def folders_of(spec: ModuleSpec | None) -> list[str]:
     """Where a package's modules lie; empty for what is no package."""
     return [] if spec is None else list(spec.submodule_search_locations or ())
+
+
+def _plain_folders(folder: str) -> Iterator[str]:
+    """The folders in a folder, or in one of an archive, that may be namespace packages."""
+    opened = open_folder(folder)
+    if opened is not None:
+        names = (item.name for item in opened.iterdir() if item.name.isidentifier() and item.is_dir())
+        yield from (name for name in names if name != "__pycache__")
+
+
+def open_folder(path: str) -> Traversable | None:
+    """The folder, which may lie in a zip archive (`code.zip/package`); `None` where there is none."""
+    if Path(path).is_dir():
+        return Path(path)
+    archive = next((above for above in Path(path).parents if above.is_file()), Path(path))
+    if not zipfile.is_zipfile(archive):
+        return None
+    inner = Path(path).relative_to(archive).as_posix()
+    return zipfile.Path(archive, "" if inner == "." else f"{inner}/")
 
 
 def has_code(spec: ModuleSpec | None) -> bool:

@@ -1,5 +1,5 @@
 """What matters of a module's text: a digest that is blind to comments and layout, the imports in it, and its strings that
-may name files."""
+may name files or modules."""
 
 import ast
 import hashlib
@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-_IMPORTERS = ("import_module", "__import__")
+from sparktorch_assets.tasks.dynamic_imports import dynamic_imports, module_names
+
 _PLACES = frozenset(
     [
         *["__file__", "__path__", "__spec__", "__loader__", "get_data", "getfile", "getsourcefile"],
@@ -16,6 +17,7 @@ _PLACES = frozenset(
     ]
 )
 """Names through which code finds the files that lie beside it."""
+_DUNDERS = ("__file__", "__path__", "__spec__", "__loader__")
 _PYC_HEADER_BYTES = 16
 _LONGEST_FILE_NAME = 255
 
@@ -31,10 +33,16 @@ class ModuleSource:
     """The strings in `__all__`: a star import of a package imports the sub-modules among them."""
     computes_imports: bool = False
     """Whether a module is imported whose name only running the code would tell."""
+    runs_files: bool = False
+    """Whether files are run as code under other names than theirs, or imports are looked for in other places."""
+    runs_text: bool = False
+    """Whether text is run as code that does not stand in the module."""
     finds_its_place: bool = False
     """Whether the code asks where it lies, as it must to open the files beside it."""
     words: frozenset[str] = frozenset()
     """Its strings' parts that may be names of files and folders; of a pattern (`*.json`, `{language}.json`) the ending."""
+    named: frozenset[str] = frozenset()
+    """Its strings that may be names of modules, or their beginnings: see `module_names`."""
 
 
 def read_source(origin: str, content: bytes) -> ModuleSource:
@@ -53,29 +61,33 @@ def read_source(origin: str, content: bytes) -> ModuleSource:
     imports: list[tuple[str, tuple[str, ...]]] = []
     exports: list[str] = []
     words: set[str] = set()
-    computes = finds_its_place = False
+    named: set[str] = set()
+    finds_its_place = False
     for node in ast.walk(tree):
         finds_its_place |= not _PLACES.isdisjoint(_names_in(node))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            words.update(_words(node.value))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
+            text = node.value if isinstance(node.value, str) else node.value.decode(errors="replace")
+            words.update(_words(text))
+            named.update(module_names(text))
         elif isinstance(node, ast.Import):
             imports += [(alias.name, ()) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             imports.append(("." * node.level + (node.module or ""), tuple(alias.name for alias in node.names)))
-        elif isinstance(node, ast.Call) and _name_of(node.func) in _IMPORTERS:
-            literal = _module_literal(node)
-            imports += [(literal, ())] if literal else []
-            computes |= literal is None
-        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and "__all__" in _targets(node):
+        elif "__all__" in _targets(node):
             constants = [item.value for item in ast.walk(node) if isinstance(item, ast.Constant)]
             exports += [value for value in constants if isinstance(value, str) and value.isidentifier()]
+    dynamic = dynamic_imports(tree)
+    imports += [(module, ()) for module in dynamic.modules]
     return ModuleSource(
         digest=_tree_digest(tree),
         imports=tuple(imports),
         exports=tuple(exports),
-        computes_imports=computes,
+        computes_imports=dynamic.by_name,
+        runs_files=dynamic.by_file,
+        runs_text=dynamic.by_text,
         finds_its_place=finds_its_place,
         words=frozenset(words),
+        named=frozenset(named),
     )
 
 
@@ -84,6 +96,8 @@ def _names_in(node: ast.AST) -> tuple[str, ...]:
         return (node.id,)
     if isinstance(node, ast.Attribute):
         return (node.attr,)
+    if isinstance(node, ast.Constant):  # `globals()["__file__"]`
+        return (node.value,) if node.value in _DUNDERS else ()
     if isinstance(node, ast.Import | ast.ImportFrom):
         return (getattr(node, "module", None) or "", *(alias.name for alias in node.names))
     return ()
@@ -101,20 +115,16 @@ def _words(text: str) -> Iterator[str]:
                 yield from part.split(".")  # `importlib.resources.files("package.folder")`
 
 
-def _name_of(function: ast.expr) -> str:
-    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-
-
-def _module_literal(call: ast.Call) -> str | None:
-    given = call.args[0] if call.args else None
-    if not isinstance(given, ast.Constant) or not isinstance(given.value, str):
-        return None
-    parts = given.value.lstrip(".").split(".")
-    return given.value if all(part.isidentifier() for part in parts) else None
-
-
-def _targets(node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> list[str]:
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+def _targets(node: ast.AST) -> list[str]:
+    """The variables that a statement sets, or extends (`__all__.append("name")`)."""
+    if isinstance(node, ast.Assign):
+        targets = node.targets
+    elif isinstance(node, ast.AnnAssign | ast.AugAssign):
+        targets = [node.target]
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        targets = [node.func.value]
+    else:
+        return []
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 

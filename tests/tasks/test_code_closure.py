@@ -184,6 +184,116 @@ def test_data_files_that_code_names_count(reads, file, zipped, tmp_path, monkeyp
     assert code_closure("pkg.sub.hooks") == changed, "a file that nobody names counts"
 
 
+HERE = "from pathlib import Path\nHERE = Path(__file__).parent\n"
+REACHES_PLUG = {
+    "import_module under another name": "from importlib import import_module as load\nload('pkg.plug')",
+    "import_module in a variable": "import importlib\nload = importlib.import_module\nload('pkg.plug')",
+    "import_module by getattr": "import importlib\ngetattr(importlib, 'import_module')('pkg.plug')",
+    "import_module as a default": "import importlib\ndef load(name, by=importlib.import_module):\n    return by(name)",
+    "import_module by map": "from importlib import import_module\nlist(map(import_module, ['pkg.plug']))",
+    "import_module by keyword": "from importlib import import_module\nimport_module(name='.plug', package='pkg')",
+    "import_module of another's package": "from importlib import import_module\nimport_module('.plug', 'pkg')",
+    "import_module of an argument": "from importlib import import_module\ndef load(name):\n    return import_module(name)",
+    "__import__ in a variable": "load = __import__\nload('pkg.plug')",
+    "__import__ with a list": "__import__('pkg', globals(), locals(), ['plug'])",
+    "resolve_name": "import pkgutil\npkgutil.resolve_name('pkg.plug:VALUE')",
+    "run_module": "import runpy\nrunpy.run_module('pkg.plug')",
+    "run_path": HERE + "import runpy\nrunpy.run_path(str(HERE / 'plug.py'))",
+    "run_path by a part": HERE + "import runpy\ndef run(name):\n    runpy.run_path(f'{HERE}/{name}.py')",
+    "spec_from_file_location": HERE + "from importlib import util\nutil.spec_from_file_location('x', HERE / 'plug.py')",
+    "a loader": HERE + "from importlib.machinery import SourceFileLoader as Load\nLoad('x', str(HERE.joinpath(NAME)))",
+    "exec": HERE + "exec((HERE / 'plug.py').read_text())",
+    "exec by a part": HERE + "def run(name):\n    exec((HERE / name).read_text())",
+    "compile": HERE + "import builtins\nCODE = builtins.compile((HERE / NAME).read_text(), NAME, 'exec')",
+    "iter_modules": "import pkgutil, pkg\nfor m in pkgutil.iter_modules(pkg.__path__):\n    m.module_finder.find_spec(m.name).loader.load_module()",
+    "sys.path": HERE + "import sys\nsys.path.insert(0, str(HERE))\nimport plug",
+    "path of sys": HERE + "from sys import path\npath.append(str(HERE))\nimport plug",
+    "addsitedir": HERE + "import site\nsite.addsitedir(HERE)\nimport plug",
+    "star import": "from pkg import *",
+}  # fmt: skip
+"""Each way to run `pkg/plug.py` from `pkg/hooks.py`, without a statement that names it."""
+
+
+@pytest.mark.promise("M70", "M71", "M15")
+@pytest.mark.parametrize("way", REACHES_PLUG)
+@pytest.mark.parametrize("zipped", [False, True])
+def test_code_that_is_found_at_run_time_counts(way, zipped, tmp_path, monkeypatch):
+    """An edit of it changes the digest, and a comment in it does not, unless a string spells out the file's name."""
+    files = {
+        "pkg/__init__.py": "__all__ = []\n__all__.append('plug')",
+        "pkg/hooks.py": REACHES_PLUG[way],
+        "pkg/plug.py": "VALUE = 1",
+    }
+    monkeypatch.syspath_prepend(write(tmp_path, files, zipped))
+    first = code_closure("pkg.hooks")
+    write(tmp_path, files | {"pkg/plug.py": "VALUE = 1  # a comment"}, zipped)
+    assert (code_closure("pkg.hooks") != first) == ("plug.py" in REACHES_PLUG[way])
+    write(tmp_path, files | {"pkg/plug.py": "VALUE = 2"}, zipped)
+    assert code_closure("pkg.hooks") != first
+    assert "pkg" not in sys.modules
+
+
+@pytest.mark.promise("M70")
+@pytest.mark.parametrize(
+    ("files", "edited"),
+    [
+        ({"hooks.py": "import settings, importlib\nfor name in settings.NAMES: importlib.import_module(name)",
+          "settings.py": "NAMES = ['plugs.one']", "plugs/one.py": ""}, "plugs/one.py"),
+        ({"hooks.py": "import importlib\ndef load(name): return importlib.import_module(f'plugs.{name}')", "plugs/one.py": ""}, "plugs/one.py"),
+        ({"hooks.py": "import importlib\ndef load(name): return importlib.import_module(f'plug_{name}')", "plug_one.py": ""}, "plug_one.py"),
+        ({"hooks.py": "import pkgutil, plugs\nNAMES = list(pkgutil.walk_packages(plugs.__path__))",
+          "plugs/__init__.py": "", "plugs/group/one.py": ""}, "plugs/group/one.py"),
+        ({"hooks.py": "from pathlib import Path\nfrom settings import NAME\nopen(Path(__file__).parent / 'data' / NAME)",
+          "settings/__init__.py": "NAME = 'words.txt'", "data/words.txt": ""}, "data/words.txt"),
+        ({"hooks.py": "from settings import HERE\nopen(HERE / 'words.txt')",
+          "settings/__init__.py": "from pathlib import Path\nHERE = Path(__file__).parent", "settings/words.txt": ""}, "settings/words.txt"),
+        ({"hooks.py": "from pathlib import Path\nopen(Path(__file__).with_name('.words'))", ".words": ""}, ".words"),
+        ({"hooks.py": "from pathlib import Path\nfrom ctypes import CDLL\nCDLL(Path(__file__).with_name('fast.so'))", "fast.so": ""}, "fast.so"),
+        ({"hooks.py": "import os\nopen(os.path.join(os.path.dirname(os.fsencode(__file__)), b'words.txt'))", "words.txt": ""}, "words.txt"),
+        ({"hooks.py": "import os\nopen(os.path.dirname(globals()['__file__']) + '/words.txt')", "words.txt": ""}, "words.txt"),
+        ({"hooks.py": "import sys\nfrom pathlib import Path\nsys.path.insert(0, str(Path(__file__).parent / 'lib.zip'))\nimport v", "lib.zip": ""}, "lib.zip"),
+        ({"hooks.py": "import sys\nfrom pathlib import Path\nsys.path.insert(0, str(Path(__file__).parent / 'lib'))\nimport v", "lib/v.py": "import u", "lib/u.py": ""}, "lib/u.py"),
+    ],
+)  # fmt: skip
+def test_what_modules_name_only_together_counts(files, edited, tmp_path, monkeypatch):
+    """One module holds the name, another imports or opens what it names."""
+    monkeypatch.syspath_prepend(write(tmp_path, files, zipped=False))
+    first = code_closure("hooks")
+    (tmp_path / edited).write_text("X = 2")
+    assert code_closure("hooks") != first
+    assert code_closure("hooks") == code_closure("hooks")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import re\nre.compile(NAME)", "from re import compile\ncompile(NAME)", "model.eval()", "eval('1 + 1')", "exec(NAME)",
+        "import importlib\nimportlib.import_module('json')", "from importlib import import_module\nimport_module('json')",
+        "import os\nos.path.join(NAME)", "import sys\nsys.modules[NAME]", "import importlib\nimportlib.reload(NAME)",
+        "from pathlib import Path\nHERE = Path(__file__)\nfrom re import compile\ncompile(NAME)",
+    ],
+)  # fmt: skip
+def test_code_that_imports_nothing_more_does_not_count_its_neighbours(code, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    write(
+        tmp_path, {"pkg/__init__.py": "", "pkg/hooks.py": code, "pkg/other.py": "", "pkg/words.txt": ""}, zipped=False
+    )
+    assert list(code_closure("pkg.hooks")) == ["pkg", "pkg.hooks"]
+
+
+def test_digests_of_code_without_such_idioms_stay_as_they_are(tmp_path, monkeypatch):
+    """Tables that exist are not scored again by an upgrade of this library."""
+    monkeypatch.syspath_prepend(tmp_path)
+    files = {
+        "golden/__init__.py": "from .helper import LIMIT", "golden/words.txt": "one\n",
+        "golden/helper.py": "from pathlib import Path\nLIMIT = 3\nWORDS = Path(__file__).with_name('words.txt').read_text()",
+    }  # fmt: skip
+    write(tmp_path, files, zipped=False)
+    assert {piece: digest[:12] for piece, digest in code_closure("golden.helper").items()} == {
+        "golden": "291db0a464bb", "golden.helper": "b9c5e50e6f3c", "golden.helper:files": "4bfc9a9f8c7d",
+    }  # fmt: skip
+
+
 def test_files_beside_code_that_never_asks_where_it_lies_do_not_count(tmp_path, monkeypatch):
     """`data.csv` in a message, or as a path that starts elsewhere, is no file of the code's."""
     monkeypatch.syspath_prepend(tmp_path)

@@ -111,3 +111,31 @@ def test_data_files_are_compared_each_time(tmp_path, monkeypatch):
     with pytest.raises(HostError, match=r"already imported another version of the data files .* start a new session"):
         check_code(code_closure("checked_reader"))
     sys.modules.pop("checked_reader")
+
+
+@pytest.mark.promise("M70")
+@pytest.mark.parametrize("edited", ["checked_lib/v.py", "checked_words.txt"])
+def test_files_that_run_as_code_are_compared_each_time(edited, tmp_path, monkeypatch):
+    """They are imported under names by which the process cannot know them again, or under none."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "checked_lib").mkdir()
+    (tmp_path / "checked_lib" / "v.py").write_text("VALUE = 1")
+    (tmp_path / "checked_words.txt").write_text("one")
+    (tmp_path / "checked_settings.py").write_text("NAME = 'checked_words.txt'")
+    (tmp_path / "checked_runner.py").write_text(
+        "import runpy\nfrom pathlib import Path\nfrom checked_settings import NAME\nHERE = Path(__file__).parent\n"
+        "WORDS = (HERE / NAME).read_text()\n"
+        "VALUE = runpy.run_path(str(HERE / 'checked_lib' / ('v' + '.py')))['VALUE']\n"
+    )
+    old = code_closure("checked_runner")
+    check_code(old)
+    importlib.import_module("checked_runner")
+    check_code(old)
+    (tmp_path / edited).write_text("VALUE = 2")
+    with pytest.raises(
+        HostError, match="already imported another version of the files that module 'checked_runner' and"
+    ):
+        check_code(
+            {piece: digest for piece, digest in code_closure("checked_runner").items() if piece.endswith("together")}
+        )
+    sys.modules.pop("checked_runner"), sys.modules.pop("checked_settings")
