@@ -13,6 +13,7 @@ from pyspark.sql.pandas.types import from_arrow_type, to_arrow_type
 from pyspark.sql.types import StructField, StructType
 
 from sparktorch_assets.errors import InputSchemaError, TaskError
+from sparktorch_assets.spark.score_failure import as_sent
 from sparktorch_assets.spark.slot_count import count_slots, is_connect, slots_on_a_worker
 from sparktorch_assets.spark.task_place import task_place
 from sparktorch_assets.spark.utc_batches import in_utc
@@ -146,6 +147,15 @@ class PredictPartition:
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The predictions of one partition's record batches."""
+        try:
+            yield from self._predict(batches)
+        except Exception as error:
+            sendable = as_sent(error)
+            if sendable is error:
+                raise
+            raise sendable from None
+
+    def _predict(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         filled = (in_utc(batch.rename_columns(self._columns)) for batch in batches if batch.num_rows)
         first = next(filled, None)
         if first is None:

@@ -74,6 +74,21 @@ def marked(error: BaseException, doing: str) -> RuntimeError:
     return RuntimeError(f"<<sparktorch-assets {line} sparktorch-assets>>")
 
 
+def as_sent(error: Exception) -> Exception:
+    """`error` if Spark's worker can send its traceback, else one that says the same in text that UTF-8 can hold: a worker that
+    fails while it tells of a failure (of a file whose name cannot be decoded) lets the job hang."""
+    try:
+        "".join(traceback.format_exception(error)).encode()
+    except UnicodeEncodeError:
+        text = _text_of(error).encode("utf-8", "backslashreplace").decode()
+        return (
+            type(error)(text)
+            if type(error).__module__ == errors.__name__
+            else SparktorchError(f"{type(error).__name__}: {text}")
+        )
+    return error
+
+
 def find_marked(text: str) -> tuple[Exception, WorkerTracebackError] | None:
     """The error that a worker marked, and where it happened there; `None` where there is no mark in the text.
 

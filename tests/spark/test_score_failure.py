@@ -12,9 +12,9 @@ from pyspark.errors import PySparkException
 from score_nets import FAILURES, fails
 
 from sparktorch_assets import errors
-from sparktorch_assets.errors import SparktorchError
+from sparktorch_assets.errors import ModelError, SparktorchError
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.ml_predict import spark_ml_predict
+from sparktorch_assets.spark.ml_predict import PredictPartition, spark_ml_predict
 from sparktorch_assets.spark.score import score_table
 from sparktorch_assets.spark.score_dataframe import score_dataframe
 from sparktorch_assets.spark.score_failure import find_marked, is_lost_worker, marked, own_error, reason_of
@@ -178,3 +178,39 @@ def test_what_a_worker_raises_can_be_sent(tmp_path, monkeypatch):
     sent = caught.value.__context__
     assert "<<sparktorch-assets" in str(sent)
     assert "<<sparktorch-assets" in "".join(traceback.format_exception(sent)).encode().decode()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        (ValueError("broken \udcff text"), SparktorchError, r"ValueError: broken \\udcff text"),
+        (ModelError("broken \udcff text"), ModelError, r"broken \\udcff text"),
+        (ValueError("fine"), ValueError, "fine"),
+    ],
+)
+def test_what_a_lazy_verbs_worker_raises_can_be_sent(error, kind, text, tmp_path):
+    """Without a JVM; what is raised is what Spark's worker formats and encodes."""
+
+    class Fails(ModelLoader):
+        def load_module(self, _task, _device):
+            raise error
+
+    worker = PredictPartition(
+        task=MlTask(
+            name="t",
+            input="i",
+            model=ModelSpec(factory="score_nets:linear"),
+            features=[NumericFeature(columns=["x"])],
+            labels=["0", "1"],
+        ),
+        loader=Fails(tmp_path),
+        policy=SlotPolicy(slots=1),
+        columns=["x"],
+        schema=pa.schema([("x", pa.float64())]),
+        batch_size=None,
+        concurrent_slots=1,
+        code={},
+    )
+    with pytest.raises(kind, match=text) as caught:
+        list(worker(iter([pa.record_batch({"c0": [1.0]})])))
+    assert "".join(traceback.format_exception(caught.value)).encode()
