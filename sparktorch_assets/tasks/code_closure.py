@@ -190,7 +190,8 @@ def _together_digest(reached: Mapping[str, ModuleSource | None], finder: ModuleF
     where some run under other names than theirs, under which no process could know them again."""
     lines = set(_lines_of_files(reached, finder))
     if _running_files(reached):
-        lines |= {f"{name}\0{source.digest}" for name, source in reached.items() if source is not None}
+        # Without names: once `sys.path` was changed, one file may have two.
+        lines |= {source.digest for source in reached.values() if source is not None}
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest() if lines else None
 
 

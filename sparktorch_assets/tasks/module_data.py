@@ -96,10 +96,16 @@ def _matching(
             continue  # where imports start, a project's hidden files lie, such as `.gitlab-ci.yml`
         takes_all = all_data and _is_plain(item.name)
         if item.is_dir():
-            if takes_all or item.name in words:
+            if (takes_all or item.name in words) and not _leads_up(item, folder):
                 yield from _matching(item, path, words, in_package=in_package, all_data=in_package)
         elif takes_all or _names(words, item.name):
             yield path, item
+
+
+def _leads_up(item: Traversable, folder: Traversable) -> bool:
+    """Whether a folder is a link to one above, so that following it would never end."""
+    is_link = isinstance(item, Path) and isinstance(folder, Path) and item.is_symlink()
+    return is_link and Path(str(folder)).resolve().is_relative_to(Path(str(item)).resolve())
 
 
 def _is_plain(name: str) -> bool:

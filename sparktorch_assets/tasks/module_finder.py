@@ -57,17 +57,17 @@ class ModuleFinder:
         namespace.submodule_search_locations = portions
         return namespace
 
-    def modules_below(self, package: str, _above: tuple[str, ...] = ()) -> Iterator[str]:
+    def modules_below(self, package: str) -> Iterator[str]:
         """All modules of a package, at any depth, those of namespace packages in it included."""
         folders = folders_of(self.find(package))
-        real = tuple(os.path.realpath(folder) for folder in folders)
-        if not folders or not set(real).isdisjoint(_above):  # a link to a folder above
-            return
         names = {found.name for found in pkgutil.iter_modules(folders)}
         names |= {name for folder in folders for name in _plain_folders(folder)}
+        above = {os.path.realpath(folder) for name in with_parents(package) for folder in folders_of(self.find(name))}
         for name in sorted(names):
-            yield f"{package}.{name}"
-            yield from self.modules_below(f"{package}.{name}", (*_above, *real))
+            module = f"{package}.{name}"
+            if above.isdisjoint(os.path.realpath(folder) for folder in folders_of(self.find(module))):
+                yield module
+                yield from self.modules_below(module)
 
     def modules_beside(self, module: str) -> Iterator[str]:
         """The modules in the folder of a module that lies in no package; packages there are left out."""

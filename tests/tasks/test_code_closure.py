@@ -294,6 +294,16 @@ def test_digests_of_code_without_such_idioms_stay_as_they_are(tmp_path, monkeypa
     }  # fmt: skip
 
 
+def test_links_to_folders_above_have_an_end(tmp_path, monkeypatch):
+    """In a folder of data that is read, and in a package whose modules all count."""
+    monkeypatch.syspath_prepend(tmp_path)
+    code = f"{HERE}import importlib\nDATA = HERE / 'data'\ndef load(name):\n    return importlib.import_module(name)"
+    write(tmp_path, {"pkg/__init__.py": "", "pkg/hooks.py": code, "pkg/data/words.txt": ""}, zipped=False)
+    (tmp_path / "pkg" / "data" / "again").symlink_to(tmp_path / "pkg")
+    (tmp_path / "pkg" / "data" / "here").symlink_to(tmp_path / "pkg" / "data")
+    assert {"pkg", "pkg.hooks", "pkg.hooks:files"} <= code_closure("pkg.hooks").keys()
+
+
 def test_files_beside_code_that_never_asks_where_it_lies_do_not_count(tmp_path, monkeypatch):
     """`data.csv` in a message, or as a path that starts elsewhere, is no file of the code's."""
     monkeypatch.syspath_prepend(tmp_path)
