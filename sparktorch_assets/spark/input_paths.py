@@ -9,7 +9,7 @@ import glob
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sparktorch_assets.errors import TableError
@@ -39,14 +39,26 @@ def source_paths(table: InputTable, root: Path) -> list[Path]:
         root: absolute; where relative patterns start.
 
     Raises:
-        TableError: a pattern matches nothing, or files that may be meant but cannot be read.
+        TableError: a pattern matches nothing, files that may be meant but cannot be read, or files of a Delta table.
     """
     by_file: dict[str, list[Path]] = {}
     for pattern in table.patterns:
         for path in _matches(table, pattern, root):
             by_file.setdefault(os.path.realpath(path), []).append(path)
+    _refuse_delta_tables(table, by_file)
     real_root = Path(os.path.realpath(root))
     return [min(paths, key=lambda path: _indirectness(path, root, real_root)) for paths in by_file.values()]
+
+
+def _refuse_delta_tables(table: InputTable, files: Iterable[str]) -> None:
+    """The files of a Delta table do not tell its rows; and if the table is this one, or was made from it, each refresh would
+    read what the last one wrote."""
+    for folder in {parent for file in files for parent in Path(file).parents}:
+        if (folder / "_delta_log").exists():
+            raise TableError(
+                f"InputTable {table.name!r}: its sources are files of the Delta table {folder} as well, of which the table's log "
+                f"alone tells the rows. Keep sources and tables in folders of their own, or name the sources more closely"
+            )
 
 
 def _indirectness(path: Path, root: Path, real_root: Path) -> tuple[bool, bool, str]:

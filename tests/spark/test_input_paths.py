@@ -1,11 +1,15 @@
 """What an input table's patterns match: all files that may hold rows, each once; or an error, or a warning, that names them."""
 
+import dataclasses
 import logging
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 from sparktorch_assets.errors import TableError
+from sparktorch_assets.spark.input_paths import source_paths
 from sparktorch_assets.spark.input_sources import find_sources
 from sparktorch_assets.tasks import InputTable
 
@@ -83,3 +87,21 @@ def test_a_file_is_read_once(root):
     link = root.parent / f"{root.name}-link"
     link.symlink_to(root)
     assert names(link, ["s", "s/a.csv"]) == ["s/a.csv"]
+
+
+@pytest.mark.promise("T94")
+def test_files_of_delta_tables_are_no_sources(tmp_path):
+    """The lake may lie below the folder: each refresh would read what the last one wrote."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.parquet").touch()
+    table = InputTable(name="t", source="data", format="parquet", columns={"id": "long"})
+    assert len(source_paths(table, tmp_path)) == 1
+    write_deltalake(tmp_path / "data" / "lake" / "predictions" / "x", pa.table({"id": [1]}))
+    with pytest.raises(
+        TableError, match="files of the Delta table .*/data/lake/predictions/x as well.*folders of their own"
+    ):
+        source_paths(table, tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "data" / "lake" / "predictions" / "x")
+    with pytest.raises(TableError, match="files of the Delta table"):
+        source_paths(dataclasses.replace(table, source="link/*.parquet"), tmp_path)
+    assert len(source_paths(dataclasses.replace(table, source="data/*.parquet"), tmp_path)) == 1
