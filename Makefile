@@ -18,7 +18,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 run: $(READY)
-	@$(BIN)/python -m sparktorch_assets.orchestration.run sparktorch_assets.definitions
+	@$(BIN)/python -m sparktorch_assets.orchestration.commands.run sparktorch_assets.definitions
 
 test: $(READY)
 	@$(BIN)/python -m pytest
@@ -30,7 +30,7 @@ fuzz: $(READY)
 	@$(BIN)/python tests/reference/fuzz.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 dev: $(READY)
-	@$(BIN)/python -m sparktorch_assets.orchestration.dev --port $(PORT)
+	@$(BIN)/python -m sparktorch_assets.orchestration.commands.dev --port $(PORT)
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -24,8 +24,8 @@ from bench_score import TASK, make_source
 
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.score import _plan
-from sparktorch_assets.spark.score_worker import ScoreJob, pack, score_pack
+from sparktorch_assets.spark.score.table import _plan
+from sparktorch_assets.spark.score.worker import ScoreJob, pack, score_pack
 from sparktorch_assets.tasks import SlotPolicy
 
 WAYS: dict[str, tuple[bool, bool, bool]] = {

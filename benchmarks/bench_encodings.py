@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparktorch_assets.lake.encodings import dictionary_columns
+from sparktorch_assets.lake.parquet.encodings import dictionary_columns
 
 ROWS = 250_000
 IMAGES = 5_000

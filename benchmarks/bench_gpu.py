@@ -63,8 +63,8 @@ def model_only(model: Any, batch: Any) -> float:
     import numpy as np
     import torch
 
+    from sparktorch_assets.predict.batches.packing import pack
     from sparktorch_assets.predict.failures import Quarantine
-    from sparktorch_assets.predict.packing import pack
     from sparktorch_assets.tally import Tally
 
     window = batch.slice(0, model.window_rows)

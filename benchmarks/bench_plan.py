@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparktorch_assets.lake.commit import commit_parts
-from sparktorch_assets.lake.part_file import PartFile
+from sparktorch_assets.lake.log.commit import commit_parts
+from sparktorch_assets.lake.parts.file import PartFile
 from sparktorch_assets.lake.plan import make_plan
 
 COLUMNS = [f"f{number}" for number in range(16)]

@@ -28,10 +28,10 @@ import torch
 from networks import BUILDERS, build
 from PIL import Image
 
-from sparktorch_assets.predict.batch_sizer import BatchSizer
+from sparktorch_assets.predict.batches.packing import pack
+from sparktorch_assets.predict.batches.sizer import BatchSizer
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.local import LocalPredictor
-from sparktorch_assets.predict.packing import pack
 from sparktorch_assets.predict.partition import predict_batches
 from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.tally import Tally
@@ -239,7 +239,7 @@ def on_spark(rows: int) -> Iterator[tuple[str, float]]:
     from text_on_spark import map_in_arrow, predict_batch_udf
 
     from sparktorch_assets.spark.ml_predict import spark_ml_predict
-    from sparktorch_assets.spark.session import start_session
+    from sparktorch_assets.spark.session.start import start_session
 
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     cores = os.cpu_count() or 1

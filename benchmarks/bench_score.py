@@ -25,8 +25,8 @@ import pyarrow.parquet as pq
 from networks import build
 
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.score import score_table
-from sparktorch_assets.spark.session import start_session
+from sparktorch_assets.spark.score.table import score_table
+from sparktorch_assets.spark.session.start import start_session
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature, SlotPolicy
 
 FEATURES = [f"f{number}" for number in range(16)]

@@ -33,8 +33,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from sparktorch_assets.predict.encode import make_encoder
-from sparktorch_assets.predict.encoded import EncodedFeature
+from sparktorch_assets.predict.encode.encoded import EncodedFeature
+from sparktorch_assets.predict.encode.encoders import make_encoder
 from sparktorch_assets.samples.digits import DigitNet
 from sparktorch_assets.samples.flights import FlightNet
 from sparktorch_assets.samples.messages import MessageNet

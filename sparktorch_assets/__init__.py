@@ -23,20 +23,20 @@ _HOME = {
     "ModelLoader": "predict.loader",
     "LocalPredictor": "predict.local",
     "predict_map": "predict.partition",
-    "start_session": "spark.session",
+    "start_session": "spark.session.start",
     "spark_ml_predict": "spark.ml_predict",
-    "plan_table": "spark.score",
-    "score_dataframe": "spark.score_dataframe",
-    "score_table": "spark.score",
+    "plan_table": "spark.score.table",
+    "score_dataframe": "spark.score.dataframe",
+    "score_table": "spark.score.table",
     "InputTable": "tasks.input_table",
-    "InputTableComponent": "orchestration.components",
-    "MlTaskComponent": "orchestration.components",
+    "InputTableComponent": "orchestration.components.declared",
+    "MlTaskComponent": "orchestration.components.declared",
     "ModelLoaderResource": "orchestration.resources",
     "LakeResource": "orchestration.resources",
     "SparkSessionResource": "orchestration.resources",
-    "build_input_asset": "orchestration.factory",
-    "build_prediction_assets": "orchestration.factory",
-    "build_prediction_definitions": "orchestration.factory",
+    "build_input_asset": "orchestration.assets.factory",
+    "build_prediction_assets": "orchestration.assets.factory",
+    "build_prediction_definitions": "orchestration.assets.factory",
     "runtime_definitions": "orchestration.runtime",
 }
 
@@ -52,4 +52,4 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     # Dagster looks at every listed name of a registered package to find its components. Listing those alone spares
     # every project that has this package installed the import of torch and pyspark.
-    return [*globals(), *(name for name, home in _HOME.items() if home == "orchestration.components")]
+    return [*globals(), *(name for name, home in _HOME.items() if home == "orchestration.components.declared")]

@@ -10,7 +10,7 @@ settings.load_profile("default")
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory):
-    from sparktorch_assets.spark.session import start_session
+    from sparktorch_assets.spark.session.start import start_session
 
     session = start_session(
         master="local[2]",

@@ -11,9 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sparktorch_assets.errors import InputSchemaError
-from sparktorch_assets.lake.delta_types import cast_column, storage_schema
-from sparktorch_assets.lake.group_filter import GroupFilter
-from sparktorch_assets.predict.row_filter import BatchFilter
+from sparktorch_assets.lake.parquet.group_filter import GroupFilter
+from sparktorch_assets.lake.parquet.types import cast_column, storage_schema
+from sparktorch_assets.predict.rows.filter import BatchFilter
 from sparktorch_assets.tasks import RowFilter
 from sparktorch_assets.tasks.row_test import row_tests
 

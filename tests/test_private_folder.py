@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from sparktorch_assets.errors import HostError
-from sparktorch_assets.predict import device
-from sparktorch_assets.predict.memory import SharedCeilings
+from sparktorch_assets.predict.batches.out_of_memory import SharedCeilings
+from sparktorch_assets.predict.model import device
 from sparktorch_assets.private_folder import PrivateFolder, _warn_once, require_private
-from sparktorch_assets.spark import java, session
-from sparktorch_assets.spark.session_config import temporary_folder
+from sparktorch_assets.spark.session import java
+from sparktorch_assets.spark.session import start as session
+from sparktorch_assets.spark.session.config import temporary_folder
 
 NOBODY = 65533
 

@@ -13,8 +13,9 @@ HEAVY = ("dagster", "deltalake", "numpy", "pandas", "pyarrow", "pydantic", "pysp
 
 
 def modules_of(room: str) -> list[str]:
-    folder = PACKAGE / room
-    return [f"sparktorch_assets.{room}", *(f"sparktorch_assets.{room}.{path.stem}" for path in folder.glob("[!_]*.py"))]
+    paths = (PACKAGE / room).rglob("*.py")
+    names = [path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in paths]
+    return sorted(name.removesuffix(".__init__") for name in names)
 
 
 def loaded_after(statement: str) -> set[str]:

@@ -16,12 +16,12 @@ from sparktorch_assets.errors import HostError, InputSchemaError, SparktorchErro
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.tables import has_table
 from sparktorch_assets.masking import has_password, without_secrets
-from sparktorch_assets.orchestration.input_asset import build_input_asset
+from sparktorch_assets.orchestration.assets.input import build_input_asset
 from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource, SparkSessionResource
 from sparktorch_assets.orchestration.runtime import runtime_definitions
-from sparktorch_assets.spark import session
-from sparktorch_assets.spark.input_sources import find_sources
-from sparktorch_assets.spark.input_tables import _Refresh, materialize_input
+from sparktorch_assets.spark.inputs.materialize import _Refresh, materialize_input
+from sparktorch_assets.spark.inputs.sources import find_sources
+from sparktorch_assets.spark.session import start as session
 from sparktorch_assets.tasks import InputTable
 
 CANARY = "c4n4ry"
@@ -106,7 +106,7 @@ def test_a_secret_from_the_environment_reaches_spark_and_not_dagster(monkeypatch
     spark = SparkSessionResource(config={"a": "1"}, config_from_environment={"spark.secret": "SECRET"})
     repository = runtime_definitions(".", spark=spark).get_repository_def()
     started: dict[str, Any] = {}
-    monkeypatch.setattr("sparktorch_assets.spark.session.start_session", started.update)
+    monkeypatch.setattr("sparktorch_assets.spark.session.start.start_session", started.update)
     with pytest.raises(HostError, match="takes spark.secret from the environment variable 'SECRET', which is not set"):
         spark._init_session()
     monkeypatch.setenv("SECRET", CANARY)

@@ -9,10 +9,10 @@ from deltalake import DeltaTable
 
 from sparktorch_assets.lake.derived import write_if_changed
 from sparktorch_assets.lake.tables import data_version, table_version
-from sparktorch_assets.orchestration.asset_keys import REFRESH_TAG
-from sparktorch_assets.orchestration.markdown import preview_table
-from sparktorch_assets.orchestration.metadata import table_metadata
-from sparktorch_assets.orchestration.refresh import staleness_condition
+from sparktorch_assets.orchestration.assets.keys import REFRESH_TAG
+from sparktorch_assets.orchestration.assets.markdown import preview_table
+from sparktorch_assets.orchestration.assets.metadata import table_metadata
+from sparktorch_assets.orchestration.automation.schedules import staleness_condition
 from sparktorch_assets.orchestration.resources import LakeResource
 from sparktorch_assets.tasks.digest import digest_of
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.column_mapping import ColumnMapping, column_mapping
 from sparktorch_assets.lake.folder import Folder, FolderEntry
-from sparktorch_assets.lake.logged_files import logged_files
-from sparktorch_assets.lake.partition import Partition, path_partition
-from sparktorch_assets.lake.snapshot import open_delta
+from sparktorch_assets.lake.log.column_mapping import ColumnMapping, column_mapping
+from sparktorch_assets.lake.log.logged_files import logged_files
+from sparktorch_assets.lake.log.snapshot import open_delta
+from sparktorch_assets.lake.partition_values import Partition, path_partition
 from sparktorch_assets.tasks.row_test import RowTest
 
 _LOG = logging.getLogger(__name__)

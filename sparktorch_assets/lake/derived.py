@@ -7,14 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import CommitConflictError, TableError
-from sparktorch_assets.lake.commit import METADATA_PREFIX, commit_parts
-from sparktorch_assets.lake.delta_types import cast_column, storage_schema
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.history import commit_infos
-from sparktorch_assets.lake.lost_parts import lost_parts
-from sparktorch_assets.lake.nan_columns import columns_with_nan
-from sparktorch_assets.lake.part_file import PartFile, publish_by_content
-from sparktorch_assets.lake.snapshot import check_root, read_snapshot
+from sparktorch_assets.lake.log.commit import METADATA_PREFIX, commit_parts
+from sparktorch_assets.lake.log.history import commit_infos
+from sparktorch_assets.lake.log.snapshot import check_root, read_snapshot
+from sparktorch_assets.lake.parquet.nan_columns import columns_with_nan
+from sparktorch_assets.lake.parquet.types import cast_column, storage_schema
+from sparktorch_assets.lake.parts.file import PartFile, publish_by_content
+from sparktorch_assets.lake.parts.lost import lost_parts
 
 _MADE_FROM = "made_from"
 _GROUP_ROWS = 131_072

@@ -18,7 +18,7 @@ from pyarrow import fs
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.masking import has_password, without_secrets
-from sparktorch_assets.tasks.file_identity import FileIdentity, file_identity
+from sparktorch_assets.tasks.files.file_identity import FileIdentity, file_identity
 
 _CHUNK_BYTES = 8 << 20
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)

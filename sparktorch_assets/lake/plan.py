@@ -6,16 +6,16 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.commit import last_commit_metadata
 from sparktorch_assets.lake.data_files import list_data_files
 from sparktorch_assets.lake.folder import Folder, FolderEntry
-from sparktorch_assets.lake.footers import read_footers
-from sparktorch_assets.lake.part_file import PART_NAME, PartFile, verify_parts
-from sparktorch_assets.lake.partition import Partition, in_partition, partition_folder
-from sparktorch_assets.lake.receipt import Receipt
+from sparktorch_assets.lake.log.commit import last_commit_metadata
+from sparktorch_assets.lake.log.snapshot import Snapshot, SnapshotPart, check_writable, read_snapshot, same_columns
+from sparktorch_assets.lake.log.table_tally import TALLY_KEY
+from sparktorch_assets.lake.parquet.footers import read_footers
+from sparktorch_assets.lake.partition_values import Partition, in_partition, partition_folder
+from sparktorch_assets.lake.parts.file import PART_NAME, PartFile, verify_parts
+from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.lake.shards import TARGET_BYTES, TARGET_ROWS, Shard, make_shards
-from sparktorch_assets.lake.snapshot import Snapshot, SnapshotPart, check_writable, read_snapshot, same_columns
-from sparktorch_assets.lake.table_tally import TALLY_KEY
 from sparktorch_assets.tasks.row_test import RowTest
 
 

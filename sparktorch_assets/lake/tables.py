@@ -7,14 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import InputSchemaError
-from sparktorch_assets.lake.damage import damaged_file
 from sparktorch_assets.lake.data_files import DataFile, list_data_files
-from sparktorch_assets.lake.deletions import KeptRows, unpack_rows
-from sparktorch_assets.lake.delta_types import check_names, comparable, holds_all
-from sparktorch_assets.lake.file_columns import FileColumns
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.footers import read_footers
-from sparktorch_assets.lake.snapshot import data_version_of, open_delta, read_snapshot
+from sparktorch_assets.lake.log.deletions import KeptRows, unpack_rows
+from sparktorch_assets.lake.log.snapshot import data_version_of, open_delta, read_snapshot
+from sparktorch_assets.lake.parquet.damage import damaged_file
+from sparktorch_assets.lake.parquet.file_columns import FileColumns
+from sparktorch_assets.lake.parquet.footers import read_footers
+from sparktorch_assets.lake.parquet.types import check_names, comparable, holds_all
 
 
 def table_schema(table: str) -> pa.Schema:

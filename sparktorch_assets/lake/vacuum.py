@@ -17,9 +17,9 @@ from urllib.parse import unquote
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.folder import Folder, FolderEntry
-from sparktorch_assets.lake.part_file import NUMBERED_PART_NAME, PART_NAME
-from sparktorch_assets.lake.snapshot import read_snapshot
-from sparktorch_assets.lake.staging import STAGING_NAME, taken_over
+from sparktorch_assets.lake.log.snapshot import read_snapshot
+from sparktorch_assets.lake.parts.file import NUMBERED_PART_NAME, PART_NAME
+from sparktorch_assets.lake.parts.staging import STAGING_NAME, taken_over
 
 RETENTION_HOURS = 7 * 24.0
 _TEMPORARY = re.compile(r"(?:.*/)?\.(?:part-.*|[0-9a-f]{32})\.tmp")

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from sparktorch_assets.errors import HostError, TaskError, nearest
 from sparktorch_assets.masking import without_secrets
 from sparktorch_assets.tasks import MlTask, SlotPolicy
-from sparktorch_assets.tasks.import_path import load_import_path
+from sparktorch_assets.tasks.code.import_path import load_import_path
 from sparktorch_assets.tasks.slot_policy import DevicePolicy
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class SparkSessionResource(StrictResource, LazyPySparkResource):
 
     def _init_session(self) -> None:
         if self._spark_session is None:
-            from sparktorch_assets.spark.session import start_session
+            from sparktorch_assets.spark.session.start import start_session
 
             self._spark_session = start_session(
                 master=self.master,

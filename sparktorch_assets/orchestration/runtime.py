@@ -5,7 +5,12 @@ from typing import Any
 
 import dagster as dg
 
-from sparktorch_assets.orchestration.refresh import DAILY_CRON, automation_sensor, daily_schedule, watch_schedule
+from sparktorch_assets.orchestration.automation.schedules import (
+    DAILY_CRON,
+    automation_sensor,
+    daily_schedule,
+    watch_schedule,
+)
 from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource, SparkSessionResource
 
 

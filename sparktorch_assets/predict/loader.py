@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparktorch_assets.errors import DeviceError, TaskError, UnknownTaskError, nearest
-from sparktorch_assets.predict.opened_files import opened_files
+from sparktorch_assets.predict.model.opened_files import opened_files
 from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
+from sparktorch_assets.tasks.code.import_path import import_path_code, load_import_path
+from sparktorch_assets.tasks.code.imported_code import DECLARED, check_code
 from sparktorch_assets.tasks.digest import code_of, digest_of, model_code, model_digest, task_code
-from sparktorch_assets.tasks.import_path import import_path_code, load_import_path
-from sparktorch_assets.tasks.imported_code import DECLARED, check_code
+from sparktorch_assets.tasks.files.model_files import FilesInUse, check_file, file_sha256, model_files
+from sparktorch_assets.tasks.files.model_trust import check_weights
 from sparktorch_assets.tasks.ml_task import MlTask
-from sparktorch_assets.tasks.model_files import FilesInUse, check_file, file_sha256, model_files
-from sparktorch_assets.tasks.model_trust import check_weights
 from sparktorch_assets.tasks.plain_state import classes_in, plain_state
 from sparktorch_assets.tasks.slot_policy import DevicePolicy, check_device
 
@@ -94,8 +94,8 @@ class ModelLoader:
         """
         import torch
 
-        from sparktorch_assets.predict.memory import SharedCeilings
-        from sparktorch_assets.predict.torch_model import TorchModel
+        from sparktorch_assets.predict.batches.out_of_memory import SharedCeilings
+        from sparktorch_assets.predict.model.torch_model import TorchModel
 
         task = self.find_task(ml_task)
         files = FilesInUse(task, self.models_root)
@@ -124,7 +124,7 @@ class ModelLoader:
         """
         import torch
 
-        from sparktorch_assets.predict.formats import load_module
+        from sparktorch_assets.predict.model.weights import load_module
 
         spec = task.model
         path = self.models_root / spec.weights if spec.weights else None
@@ -266,7 +266,7 @@ class ModelLoader:
     def _takes_gpu(self, gpu: bool, gpu_device: int) -> bool:
         if not gpu or self.device == "cpu":
             return False
-        from sparktorch_assets.predict.device import gpus_visible
+        from sparktorch_assets.predict.model.device import gpus_visible
 
         gpus = gpus_visible()
         if gpu_device < gpus:

@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sparktorch_assets.errors import HostError, TaskError
-from sparktorch_assets.predict.device import choose_gpu, gpus_visible
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.predict.model_cache import cached_model
-from sparktorch_assets.predict.rows_model import UserModel
-from sparktorch_assets.predict.torch_model import TorchModel
+from sparktorch_assets.predict.model.cache import cached_model
+from sparktorch_assets.predict.model.device import choose_gpu, gpus_visible
+from sparktorch_assets.predict.model.torch_model import TorchModel
+from sparktorch_assets.predict.model.user_model import UserModel
 from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
+from sparktorch_assets.tasks.code.imported_code import check_code
 from sparktorch_assets.tasks.digest import model_code
 from sparktorch_assets.tasks.features import BYTES_TOKENIZER
-from sparktorch_assets.tasks.imported_code import check_code
+from sparktorch_assets.tasks.files.model_files import FilesInUse
 from sparktorch_assets.tasks.ml_task import MlTask
-from sparktorch_assets.tasks.model_files import FilesInUse
 from sparktorch_assets.tasks.slot_policy import SlotPolicy, settle_device
 
 

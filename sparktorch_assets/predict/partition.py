@@ -9,7 +9,7 @@ import pyarrow as pa
 from sparktorch_assets.errors import InputSchemaError
 from sparktorch_assets.predict.local import LocalPredictor
 from sparktorch_assets.predict.pipeline import Pipeline
-from sparktorch_assets.predict.rows import rows_to_batch
+from sparktorch_assets.predict.rows.convert import rows_to_batch
 from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.tally import Tally
 

@@ -14,16 +14,16 @@ import numpy as np
 import pyarrow as pa
 
 from sparktorch_assets.errors import HookError
-from sparktorch_assets.predict.apply_hooks import HookedRows, apply_batch_hook, apply_row_hook
+from sparktorch_assets.predict.batches.duplicates import distinct_rows
+from sparktorch_assets.predict.batches.prefetch import ahead
+from sparktorch_assets.predict.batches.row_queue import RowQueue
 from sparktorch_assets.predict.count import count_predictions
-from sparktorch_assets.predict.duplicates import distinct_rows
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
 from sparktorch_assets.predict.local import LocalPredictor
-from sparktorch_assets.predict.overlap import ahead
-from sparktorch_assets.predict.predictions import mark_failed, prediction_batch, without_dictionaries
-from sparktorch_assets.predict.row_filter import BatchFilter
-from sparktorch_assets.predict.row_queue import RowQueue
-from sparktorch_assets.predict.rows import conform_rows, settle_types
+from sparktorch_assets.predict.model.predictions import mark_failed, prediction_batch, without_dictionaries
+from sparktorch_assets.predict.rows.convert import conform_rows, settle_types
+from sparktorch_assets.predict.rows.filter import BatchFilter
+from sparktorch_assets.predict.rows.hooks import HookedRows, apply_batch_hook, apply_row_hook
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.features import has_lengths
 

@@ -13,16 +13,16 @@ from pyspark.sql.pandas.types import from_arrow_type, to_arrow_type
 from pyspark.sql.types import StructField, StructType
 
 from sparktorch_assets.errors import InputSchemaError, TaskError
-from sparktorch_assets.spark.score_failure import as_sent
-from sparktorch_assets.spark.slot_count import count_slots, is_connect, slots_on_a_worker
+from sparktorch_assets.spark.session.slot_count import count_slots, is_connect, slots_on_a_worker
+from sparktorch_assets.spark.session.worker_pool import workers_for
+from sparktorch_assets.spark.session.worker_python import check_session_python, check_worker, driver_version
 from sparktorch_assets.spark.task_place import task_place
 from sparktorch_assets.spark.utc_batches import in_utc
-from sparktorch_assets.spark.worker_pool import workers_for
-from sparktorch_assets.spark.worker_python import check_session_python, check_worker, driver_version
-from sparktorch_assets.tasks.imported_code import check_code
+from sparktorch_assets.spark.worker_errors import as_sent
+from sparktorch_assets.tasks.code.imported_code import check_code
+from sparktorch_assets.tasks.files.model_files import check_file
+from sparktorch_assets.tasks.files.model_trust import check_trust
 from sparktorch_assets.tasks.ml_task import MlTask
-from sparktorch_assets.tasks.model_files import check_file
-from sparktorch_assets.tasks.model_trust import check_trust
 from sparktorch_assets.tasks.slot_policy import SlotPolicy, settle_device
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sparktorch_assets.tasks.field_types import check_fields
-from sparktorch_assets.tasks.plain import positive
+from sparktorch_assets.tasks.validation import positive
 
 DEFAULT_BATCH_SIZE = 1024
 """Rows a batch for model objects whose best size is not searched for (a user's own)."""

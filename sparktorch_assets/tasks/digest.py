@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from sparktorch_assets.errors import TaskError
-from sparktorch_assets.tasks.code_closure import code_closure
-from sparktorch_assets.tasks.function_code import modules_behind
+from sparktorch_assets.tasks.code.closure import code_closure
+from sparktorch_assets.tasks.code.function_code import modules_behind
+from sparktorch_assets.tasks.code.import_path import import_path_code, named_module
+from sparktorch_assets.tasks.code.module_finder import ModuleFinder
+from sparktorch_assets.tasks.files.model_files import file_sha256, model_files
+from sparktorch_assets.tasks.files.model_trust import check_weights
 from sparktorch_assets.tasks.hooks import HOOKS, Hook
-from sparktorch_assets.tasks.import_path import import_path_code, named_module
 from sparktorch_assets.tasks.ml_task import MlTask
-from sparktorch_assets.tasks.model_files import file_sha256, model_files
-from sparktorch_assets.tasks.model_trust import check_weights
-from sparktorch_assets.tasks.module_finder import ModuleFinder
 from sparktorch_assets.tasks.plain_state import classes_in, plain_state
 
 

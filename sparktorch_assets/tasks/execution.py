@@ -5,7 +5,7 @@ from typing import Literal
 
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.field_types import check_fields
-from sparktorch_assets.tasks.plain import share
+from sparktorch_assets.tasks.validation import share
 
 Precision = Literal["fp32", "bf16", "fp16", "int8-dynamic"]
 Compile = Literal["none", "torch.compile"]

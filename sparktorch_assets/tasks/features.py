@@ -14,9 +14,9 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from sparktorch_assets.errors import TaskError
+from sparktorch_assets.tasks.code.import_path import check_import_path
 from sparktorch_assets.tasks.field_types import check_fields
-from sparktorch_assets.tasks.import_path import check_import_path
-from sparktorch_assets.tasks.plain import freeze, names, positive, share
+from sparktorch_assets.tasks.validation import freeze, names, positive, share
 
 BYTES_TOKENIZER = "bytes"
 

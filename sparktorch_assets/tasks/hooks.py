@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparktorch_assets.errors import TaskError
+from sparktorch_assets.tasks.code.import_path import check_import_path, load_import_path
 from sparktorch_assets.tasks.field_types import check_fields
-from sparktorch_assets.tasks.import_path import check_import_path, load_import_path
 
 Hook = str | Callable[..., Any]
 HOOKS = ("row_preprocessor", "batch_preprocessor", "row_postprocessor", "batch_postprocessor")

@@ -10,7 +10,7 @@ from sparktorch_assets.errors import TaskError, nearest
 from sparktorch_assets.tasks.column_names import clash, describe
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.ml_task import COLUMN_TYPES
-from sparktorch_assets.tasks.plain import ASSET_NAME, freeze, names, share
+from sparktorch_assets.tasks.validation import ASSET_NAME, freeze, names, share
 
 SOURCE_TYPES = (*COLUMN_TYPES, "list<long>", "list<string>", "short", "byte", "date", "timestamp")
 

@@ -18,9 +18,9 @@ from sparktorch_assets.tasks.features import Feature, feature_files
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.hooks import Hooks
 from sparktorch_assets.tasks.model_spec import ModelSpec
-from sparktorch_assets.tasks.plain import ASSET_NAME, freeze, names, share, texts
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.row_test import row_tests
+from sparktorch_assets.tasks.validation import ASSET_NAME, freeze, names, share, texts
 
 Extra = Literal["scores", "embedding"]
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.field_types import check_fields
-from sparktorch_assets.tasks.plain import names
+from sparktorch_assets.tasks.validation import names
 
 Operator = Literal["==", "!=", "<", "<=", ">", ">=", "in", "not in"]
 

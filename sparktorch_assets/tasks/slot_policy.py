@@ -5,7 +5,7 @@ from typing import Literal
 
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.field_types import check_fields
-from sparktorch_assets.tasks.plain import positive
+from sparktorch_assets.tasks.validation import positive
 
 DevicePolicy = Literal["auto", "cpu", "cuda"]
 

@@ -9,15 +9,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
+from sparktorch_assets.lake.commit_plan import Committed, commit_plan
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.part_file import PartFile
-from sparktorch_assets.lake.part_writer import PartWriter
+from sparktorch_assets.lake.log.table_tally import TALLY_KEY, tally_after
+from sparktorch_assets.lake.parts.file import PartFile
+from sparktorch_assets.lake.parts.receipt import Receipt
+from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.plan import Plan, make_plan
-from sparktorch_assets.lake.receipt import Receipt
-from sparktorch_assets.lake.refresh import Committed, commit_plan
 from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.lake.shards import Shard
-from sparktorch_assets.lake.table_tally import TALLY_KEY, tally_after
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.row_test import row_tests
 

@@ -15,10 +15,10 @@ import pytest
 from lake_scorer import expected_rows, plan_of, refresh, rows_of, write_file
 
 from sparktorch_assets.errors import CommitConflictError, DiskFullError, TableError
-from sparktorch_assets.lake import commit
-from sparktorch_assets.lake.commit import commit_parts, last_commit_metadata
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.part_file import PartFile, describe_part
+from sparktorch_assets.lake.log import commit
+from sparktorch_assets.lake.log.commit import commit_parts, last_commit_metadata
+from sparktorch_assets.lake.parts.file import PartFile, describe_part
 from sparktorch_assets.lake.tables import table_version
 from sparktorch_assets.lake.vacuum import vacuum
 

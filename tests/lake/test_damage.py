@@ -8,11 +8,11 @@ import pytest
 from lake_scorer import INPUT, expected_rows, plan_of, refresh, rows_of, write_file
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake import damage as module
-from sparktorch_assets.lake.damage import damaged_file
 from sparktorch_assets.lake.derived import write_if_changed
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.part_file import publish_by_content
+from sparktorch_assets.lake.parquet import damage as module
+from sparktorch_assets.lake.parquet.damage import damaged_file
+from sparktorch_assets.lake.parts.file import publish_by_content
 from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.lake.tables import preview
 from sparktorch_assets.lake.vacuum import vacuum

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lake_scorer import plan_of
 
 from sparktorch_assets.errors import InputSchemaError, TableError
-from sparktorch_assets.lake.delta_types import readable_schema, storage_schema
+from sparktorch_assets.lake.parquet.types import readable_schema, storage_schema
 from sparktorch_assets.lake.plan import make_plan
 from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.lake.tables import preview, row_count, table_schema

@@ -5,9 +5,9 @@ import pyarrow.parquet as pq
 import pytest
 from lake_scorer import INPUT, conditions, write_file
 
-from sparktorch_assets.lake import footers
 from sparktorch_assets.lake.data_files import list_data_files
-from sparktorch_assets.lake.footer_memory import FooterMemory
+from sparktorch_assets.lake.parquet import footers
+from sparktorch_assets.lake.parquet.footer_memory import FooterMemory
 from sparktorch_assets.lake.plan import make_plan
 from sparktorch_assets.tasks import RowFilter
 

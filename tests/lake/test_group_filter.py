@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from lake_scorer import INPUT, conditions, plan_of, write_file
 
-from sparktorch_assets.lake.group_filter import GroupFilter
+from sparktorch_assets.lake.parquet.group_filter import GroupFilter
 from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.tasks import RowFilter
 

@@ -16,17 +16,17 @@ from deltalake import DeltaTable, write_deltalake
 from lake_scorer import INPUT, OUTPUT, carry_out, expected_rows, plan_of, refresh, rows_of, write_file
 
 from sparktorch_assets.errors import CommitConflictError, TableError
-from sparktorch_assets.lake.commit import commit_parts
 from sparktorch_assets.lake.data_files import DataFile, list_data_files
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.footers import Footer, RowGroup, footer_bytes, footer_digest
-from sparktorch_assets.lake.part_file import describe_part
+from sparktorch_assets.lake.log.commit import commit_parts
+from sparktorch_assets.lake.log.snapshot import data_version_of, read_snapshot
+from sparktorch_assets.lake.parquet.footers import Footer, RowGroup, footer_bytes, footer_digest
+from sparktorch_assets.lake.parts.file import describe_part
 from sparktorch_assets.lake.plan import make_plan, plan_shards
 from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.lake.shards import make_shards
-from sparktorch_assets.lake.snapshot import data_version_of, read_snapshot
 from sparktorch_assets.lake.tables import data_version, preview, row_count, table_schema, table_version
-from sparktorch_assets.tasks.file_identity import FileIdentity
+from sparktorch_assets.tasks.files.file_identity import FileIdentity
 
 SEEN = FileIdentity(host="h", device=1, inode=1, changed_ns=1, size_bytes=1, modified_ns=1)
 

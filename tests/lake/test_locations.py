@@ -11,11 +11,11 @@ from deltalake import DeltaTable
 from lake_scorer import INPUT, carry_out, expected_rows, plan_of, refresh, rows_of, write_file
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.commit import last_commit_metadata
 from sparktorch_assets.lake.data_files import list_data_files
 from sparktorch_assets.lake.derived import write_if_changed
+from sparktorch_assets.lake.log.commit import last_commit_metadata
+from sparktorch_assets.lake.log.table_tally import TALLY_KEY
 from sparktorch_assets.lake.shard_reader import ShardReader
-from sparktorch_assets.lake.table_tally import TALLY_KEY
 from sparktorch_assets.lake.tables import preview, row_count, table_version
 from sparktorch_assets.lake.vacuum import vacuum
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparktorch_assets.lake.derived import write_if_changed
-from sparktorch_assets.lake.nan_columns import columns_with_nan
+from sparktorch_assets.lake.parquet.nan_columns import columns_with_nan
 
 VALUES = st.none() | st.floats(width=32) | st.sampled_from([math.nan, math.inf, -math.inf, -0.0])
 

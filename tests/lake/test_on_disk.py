@@ -14,9 +14,9 @@ from deltalake import DeltaTable
 from lake_scorer import expected_rows, rows_of, write_file
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake import commit
 from sparktorch_assets.lake.derived import write_if_changed
 from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.log import commit
 from sparktorch_assets.lake.tables import table_version
 from sparktorch_assets.lake.vacuum import vacuum
 

@@ -16,11 +16,11 @@ from deltalake import DeltaTable, QueryBuilder, write_deltalake
 from lake_scorer import conditions, rows_of
 
 from sparktorch_assets.errors import CommitConflictError, InputSchemaError, TableError, TaskError
+from sparktorch_assets.lake.commit_plan import commit_plan
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.part_writer import PartWriter
-from sparktorch_assets.lake.partition import read_partition
+from sparktorch_assets.lake.partition_values import read_partition
+from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.plan import make_plan
-from sparktorch_assets.lake.refresh import commit_plan
 from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.lake.tables import preview, row_count, table_schema, table_version
 from sparktorch_assets.lake.vacuum import vacuum

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparktorch_assets.errors import DiskFullError, InputSchemaError, TableError
-from sparktorch_assets.lake.delta_types import cast_column, storage_schema
-from sparktorch_assets.lake.encodings import dictionary_columns
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.part_file import describe_part, part_path, verify_parts
-from sparktorch_assets.lake.part_writer import PartWriter
-from sparktorch_assets.lake.stats import delta_stats
+from sparktorch_assets.lake.parquet.encodings import dictionary_columns
+from sparktorch_assets.lake.parquet.stats import delta_stats
+from sparktorch_assets.lake.parquet.types import cast_column, storage_schema
+from sparktorch_assets.lake.parts.file import describe_part, part_path, verify_parts
+from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.tally import Tally
 
 NAME = "0123456789abcdef" * 2

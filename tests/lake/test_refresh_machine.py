@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from lake_scorer import expected_rows, plan_of, refresh, rows_of, write_file
 
-from sparktorch_assets.lake.snapshot import read_snapshot
-from sparktorch_assets.lake.table_tally import table_tally
+from sparktorch_assets.lake.log.snapshot import read_snapshot
+from sparktorch_assets.lake.log.table_tally import table_tally
 from sparktorch_assets.lake.vacuum import vacuum
 
 VALUES = st.lists(st.integers(-1000, 1000), max_size=9)

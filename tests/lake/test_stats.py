@@ -17,11 +17,11 @@ from deltalake import DeltaTable, QueryBuilder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparktorch_assets.lake.commit import commit_parts
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.part_file import describe_part
-from sparktorch_assets.lake.part_writer import PartWriter
-from sparktorch_assets.lake.stats import delta_stats
+from sparktorch_assets.lake.log.commit import commit_parts
+from sparktorch_assets.lake.parquet.stats import delta_stats
+from sparktorch_assets.lake.parts.file import describe_part
+from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.tally import Tally
 
 LAST = "\U0010ffff"

@@ -16,9 +16,9 @@ import pyarrow.dataset as ds
 import pytest
 from deltalake import DeltaTable, QueryBuilder
 
-from sparktorch_assets.lake.commit import commit_parts
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.part_writer import PartWriter
+from sparktorch_assets.lake.log.commit import commit_parts
+from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.tally import Tally
 
 LAST = "\U0010ffff"
@@ -204,7 +204,7 @@ def test_a_wide_partitioned_table_whose_columns_change_places(tmp_path):
 def test_no_bounds_in_a_footer_hide_a_nan(tmp_path, kind, values, monkeypatch):
     """DataFusion and DuckDB sort it above every number, and skip groups of rows by the bounds in the footers. It may come in a
     later group than the first, when the file has been begun."""
-    monkeypatch.setattr("sparktorch_assets.lake.part_writer._GROUP_ROWS", 3)
+    monkeypatch.setattr("sparktorch_assets.lake.parts.writer._GROUP_ROWS", 3)
     write_table(tmp_path, [(pa.schema([("x", kind)]), [[{"x": value} for value in values]], "")], bare=False)
     query = QueryBuilder().register("t", DeltaTable(str(tmp_path))).execute("select x from t where x > 1.0")
     (file,) = tmp_path.glob("part-*.parquet")

@@ -12,12 +12,12 @@ from lake_scorer import carry_out, expected_rows, plan_of, refresh, rows_of, wri
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake import vacuum as module
-from sparktorch_assets.lake.commit import commit_parts
+from sparktorch_assets.lake.commit_plan import keep_resumed
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.part_file import describe_part
-from sparktorch_assets.lake.refresh import keep_resumed
-from sparktorch_assets.lake.snapshot import read_snapshot
-from sparktorch_assets.lake.table_tally import table_tally
+from sparktorch_assets.lake.log.commit import commit_parts
+from sparktorch_assets.lake.log.snapshot import read_snapshot
+from sparktorch_assets.lake.log.table_tally import table_tally
+from sparktorch_assets.lake.parts.file import describe_part
 from sparktorch_assets.lake.vacuum import vacuum
 
 

@@ -8,8 +8,8 @@ from deltalake import DeltaTable
 from lake_scorer import OUTPUT, expected_rows, plan_of, refresh, rows_of, write_file
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.commit import commit_parts
-from sparktorch_assets.lake.snapshot import same_columns
+from sparktorch_assets.lake.log.commit import commit_parts
+from sparktorch_assets.lake.log.snapshot import same_columns
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from sparktorch_assets.orchestration.refresh import staleness_condition
+from sparktorch_assets.orchestration.automation.schedules import staleness_condition
 
 E, M, P = dg.AssetKey("events"), dg.AssetKey(["models", "sample"]), dg.AssetKey(["predictions", "sample"])
 TICK = dt.timedelta(seconds=30)

@@ -35,5 +35,5 @@ def resources(project: Path) -> dict[str, Any]:
 @pytest.fixture
 def score(monkeypatch: pytest.MonkeyPatch) -> FakeScoreTable:
     fake = FakeScoreTable()
-    monkeypatch.setattr("sparktorch_assets.spark.score.score_table", fake)
+    monkeypatch.setattr("sparktorch_assets.spark.score.table.score_table", fake)
     return fake

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from sparktorch_assets.orchestration.factory import build_input_asset, build_prediction_definitions
+from sparktorch_assets.orchestration.assets.factory import build_input_asset, build_prediction_definitions
 from sparktorch_assets.orchestration.resources import ModelLoaderResource, SparkSessionResource
 from sparktorch_assets.orchestration.runtime import runtime_definitions
 from sparktorch_assets.tasks import InputTable, MlTask, ModelSpec, NumericFeature

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from sparktorch_assets.orchestration.staleness import WAITS
+from sparktorch_assets.orchestration.automation.staleness import WAITS
 
 VERSIONS = st.sampled_from("123")
 OUTCOMES = st.sampled_from(["ok", "ok", "ok", "fail", "cancel"])

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sparktorch_assets.orchestration.run import load_definitions
+from sparktorch_assets.orchestration.commands.run import load_definitions
 
 ROOT = Path(__file__).parents[2]
 GRAPH = {

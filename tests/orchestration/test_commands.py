@@ -13,10 +13,10 @@ import dagster as dg
 import pytest
 
 from sparktorch_assets.errors import HostError, TableError
-from sparktorch_assets.orchestration import dev, run
-from sparktorch_assets.orchestration.dagster_home import use_dagster_home
-from sparktorch_assets.orchestration.progress import progress_logger
-from sparktorch_assets.orchestration.summary import failures, render, summary_table
+from sparktorch_assets.orchestration.assets.progress import progress_logger
+from sparktorch_assets.orchestration.commands import dev, run
+from sparktorch_assets.orchestration.commands.dagster_home import use_dagster_home
+from sparktorch_assets.orchestration.commands.summary import failures, render, summary_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -178,7 +178,7 @@ def test_a_taken_port_is_told_with_the_way_out():
         port = taken.getsockname()[1]
         with pytest.raises(HostError, match=f"port {port} on 127.0.0.1 is taken.*make dev PORT={port + 1}"):
             dev.require_free_port(port)
-        command = [sys.executable, "-m", "sparktorch_assets.orchestration.dev", "--port", str(port)]
+        command = [sys.executable, "-m", "sparktorch_assets.orchestration.commands.dev", "--port", str(port)]
         done = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False, env={**os.environ}
         )

@@ -15,8 +15,8 @@ from dagster._utils.error import serializable_error_info_from_exc_info
 from dagster.components.testing import create_defs_folder_sandbox
 from dagster.components.testing.utils import DefsFolderSandbox
 
-from sparktorch_assets.orchestration.components import InputTableComponent, MlTaskComponent
-from sparktorch_assets.orchestration.factory import build_prediction_assets
+from sparktorch_assets.orchestration.assets.factory import build_prediction_assets
+from sparktorch_assets.orchestration.components.declared import InputTableComponent, MlTaskComponent
 from sparktorch_assets.tasks import CategoricalFeature, Hooks, InputTable, MlTask, ModelSpec, NumericFeature, RowFilter
 from sparktorch_assets.tasks.row_test import row_tests
 

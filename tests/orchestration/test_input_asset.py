@@ -9,8 +9,8 @@ import pytest
 from deltalake import write_deltalake
 
 from sparktorch_assets.errors import RowsRejectedError, RowsVanishedError, SparktorchError
-from sparktorch_assets.orchestration.input_asset import build_input_asset
-from sparktorch_assets.spark.input_tables import InputReport
+from sparktorch_assets.orchestration.assets.input import build_input_asset
+from sparktorch_assets.spark.inputs.materialize import InputReport
 from sparktorch_assets.tasks import InputTable
 
 TABLE = InputTable(
@@ -54,7 +54,7 @@ class FakeMaterializeInput:
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> FakeMaterializeInput:
     fake = FakeMaterializeInput()
-    monkeypatch.setattr("sparktorch_assets.spark.input_tables.materialize_input", fake)
+    monkeypatch.setattr("sparktorch_assets.spark.inputs.materialize.materialize_input", fake)
     return fake
 
 

@@ -10,9 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from sparktorch_assets.orchestration.markdown import escape, markdown_table, preview_table
-from sparktorch_assets.orchestration.metadata import class_table, seconds_table
-from sparktorch_assets.orchestration.plain_text import one_line
+from sparktorch_assets.orchestration.assets.markdown import escape, markdown_table, preview_table
+from sparktorch_assets.orchestration.assets.metadata import class_table, seconds_table
+from sparktorch_assets.orchestration.assets.plain_text import one_line
 from sparktorch_assets.tally import Tally
 
 ATTACKS = [

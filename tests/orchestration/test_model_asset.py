@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from orchestration_fakes import FakeLoader, a_task
 
-from sparktorch_assets.orchestration.model_asset import build_model_asset, card_metadata
+from sparktorch_assets.orchestration.assets.model import build_model_asset, card_metadata
 from sparktorch_assets.orchestration.resources import LakeResource
 
 

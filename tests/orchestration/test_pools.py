@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 from orchestration_fakes import a_task
 
-from sparktorch_assets.orchestration import prediction_asset
-from sparktorch_assets.orchestration.factory import build_input_asset, build_prediction_assets
+from sparktorch_assets.orchestration.assets import prediction as prediction_asset
+from sparktorch_assets.orchestration.assets.factory import build_input_asset, build_prediction_assets
 from sparktorch_assets.tasks import InputTable
 
 EVENTS, NUMBERS = (
@@ -45,7 +45,7 @@ def waits(
         instance.event_log_storage.free_concurrency_slots_for_run("another run")
 
     began_meanwhile: list[bool] = []
-    monkeypatch.setattr("sparktorch_assets.spark.input_tables.materialize_input", work)
+    monkeypatch.setattr("sparktorch_assets.spark.inputs.materialize.materialize_input", work)
     monkeypatch.setattr(prediction_asset, "_score", work)
     if pool:
         instance.event_log_storage.set_concurrency_slots(pool, 1)

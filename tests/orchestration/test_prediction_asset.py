@@ -12,12 +12,12 @@ import pytest
 from orchestration_fakes import FakeScoreTable, a_task
 
 from sparktorch_assets.errors import TableError, TooManyFailedRowsError
-from sparktorch_assets.lake.commit import commit_parts
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.part_writer import PartWriter
-from sparktorch_assets.lake.snapshot import read_snapshot
-from sparktorch_assets.orchestration.factory import build_prediction_assets
-from sparktorch_assets.orchestration.prediction_asset import build_prediction_asset
+from sparktorch_assets.lake.log.commit import commit_parts
+from sparktorch_assets.lake.log.snapshot import read_snapshot
+from sparktorch_assets.lake.parts.writer import PartWriter
+from sparktorch_assets.orchestration.assets.factory import build_prediction_assets
+from sparktorch_assets.orchestration.assets.prediction import build_prediction_asset
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import BatchPolicy, SlotPolicy
 
@@ -114,7 +114,7 @@ def test_a_view_without_files_is_scored_by_spark(
         calls.append(dataframe)
         return replace(score(spark, task, on_progress=lambda _: None, **given), path="spark_ml_predict")
 
-    monkeypatch.setattr("sparktorch_assets.spark.score_dataframe.score_dataframe", score_dataframe)
+    monkeypatch.setattr("sparktorch_assets.spark.score.dataframe.score_dataframe", score_dataframe)
     values = shown(run(resources | {"spark": ViewSpark()}, a_task(input="orders")))
     assert calls == ["the rows of orders"]
     assert values["path"].value == "spark_ml_predict"
@@ -124,7 +124,7 @@ def test_a_view_without_files_is_scored_by_spark(
 def test_no_view_replaces_predictions_that_were_made_from_files(
     resources: dict[str, Any], score: FakeScoreTable, project: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("sparktorch_assets.spark.score_dataframe.score_dataframe", None)  # never called
+    monkeypatch.setattr("sparktorch_assets.spark.score.dataframe.score_dataframe", None)  # never called
     table = f"{project}/data/lake/predictions/sample"
     rows = pa.RecordBatch.from_pydict({"id": [1, 2]})
     with PartWriter(Folder(table), "0" * 32, rows.schema) as writer:

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from orchestration_fakes import FakeScoreTable, a_task
 
 from sparktorch_assets.errors import TaskError
-from sparktorch_assets.orchestration.factory import (
+from sparktorch_assets.orchestration.assets.factory import (
     build_input_asset,
     build_prediction_assets,
     build_prediction_definitions,
 )
-from sparktorch_assets.orchestration.refresh import (
+from sparktorch_assets.orchestration.automation.schedules import (
     daily_schedule,
     own_schedules,
     staleness_condition,

@@ -9,9 +9,13 @@ import pytest
 from automation_world import E, M, P, World
 
 from sparktorch_assets.errors import TaskError
-from sparktorch_assets.orchestration.refresh import AUTOMATION_SENSOR, automation_sensor, staleness_condition
+from sparktorch_assets.orchestration.automation.schedules import (
+    AUTOMATION_SENSOR,
+    automation_sensor,
+    staleness_condition,
+)
+from sparktorch_assets.orchestration.automation.staleness import WAITS
 from sparktorch_assets.orchestration.runtime import runtime_definitions
-from sparktorch_assets.orchestration.staleness import WAITS
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # Dagster's own evaluate_automation_conditions
 

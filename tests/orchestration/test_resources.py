@@ -69,7 +69,7 @@ def test_the_session_starts_once_and_only_when_asked_for(monkeypatch: pytest.Mon
         calls.append(given)
         return object()
 
-    monkeypatch.setattr("sparktorch_assets.spark.session.start_session", start)
+    monkeypatch.setattr("sparktorch_assets.spark.session.start.start_session", start)
     resource = SparkSessionResource(master="local[2]", spark_config={"a": 1, "b": 1}, config={"b": 2})
     assert isinstance(resource, LazyPySparkResource)
     assert not calls

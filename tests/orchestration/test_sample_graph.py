@@ -12,8 +12,8 @@ from dagster_pyspark import LazyPySparkResource
 from deltalake import DeltaTable
 from orchestration_fakes import NoSpark
 
+from sparktorch_assets.orchestration.commands.run import load_definitions
 from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource
-from sparktorch_assets.orchestration.run import load_definitions
 
 pytestmark = [pytest.mark.jvm, pytest.mark.timeout(300)]
 

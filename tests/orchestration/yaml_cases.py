@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from dagster.components.component.component import Component
 
-from sparktorch_assets.orchestration.components import InputTableComponent, MlTaskComponent
+from sparktorch_assets.orchestration.components.declared import InputTableComponent, MlTaskComponent
 
 Place = tuple[str | int, ...]
 """Keys and indices that lead to a value."""

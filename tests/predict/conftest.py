@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.predict.model_cache import forget_models
+from sparktorch_assets.predict.model.cache import forget_models
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature
 
 

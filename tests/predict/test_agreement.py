@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.local import LocalPredictor
-from sparktorch_assets.predict.model_cache import _weight_bytes
+from sparktorch_assets.predict.model.cache import _weight_bytes
+from sparktorch_assets.predict.model.precision import COMPARED_ROWS, Comparison
 from sparktorch_assets.predict.partition import predict_keyed, predict_map
-from sparktorch_assets.predict.precision import COMPARED_ROWS, Comparison
 from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import BatchPolicy, Execution, MlTask, ModelSpec, NumericFeature

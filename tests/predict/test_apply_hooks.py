@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sparktorch_assets.errors import HookError
-from sparktorch_assets.predict.apply_hooks import apply_batch_hook, apply_row_hook
 from sparktorch_assets.predict.failures import Quarantine
 from sparktorch_assets.predict.partition import predict_map
+from sparktorch_assets.predict.rows.hooks import apply_batch_hook, apply_row_hook
 from sparktorch_assets.tasks import Hooks
 
 WHOLE = st.integers(-(2**63), 2**63 - 1)

@@ -17,16 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparktorch_assets.errors import ModelError, TaskError
-from sparktorch_assets.predict.batch_sizer import FIRST_ROWS, GROWTH, TOKEN_BYTES, BatchSizer
-from sparktorch_assets.predict.duplicates import distinct_rows
+from sparktorch_assets.predict.batches.duplicates import distinct_rows
+from sparktorch_assets.predict.batches.out_of_memory import SharedCeilings, is_out_of_memory
+from sparktorch_assets.predict.batches.prefetch import ahead
+from sparktorch_assets.predict.batches.sizer import FIRST_ROWS, GROWTH, TOKEN_BYTES, BatchSizer
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.local import LocalPredictor
-from sparktorch_assets.predict.memory import SharedCeilings, is_out_of_memory
-from sparktorch_assets.predict.model_cache import cached_model
-from sparktorch_assets.predict.overlap import ahead
+from sparktorch_assets.predict.model.cache import cached_model
+from sparktorch_assets.predict.model.torch_model import TorchModel
 from sparktorch_assets.predict.partition import predict_batches, predict_map
 from sparktorch_assets.predict.schema import output_schema
-from sparktorch_assets.predict.torch_model import TorchModel
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import (
     BatchPolicy,
@@ -216,7 +216,7 @@ def test_out_of_memory_costs_splits_but_no_row(fits, batch_size, rows):
 @pytest.mark.promise("M46")
 def test_a_safe_size_is_remembered_by_the_host(tmp_path):
     """Once halved, a model's next process on the host starts at the size that fitted."""
-    from sparktorch_assets.predict.model_cache import forget_models
+    from sparktorch_assets.predict.model.cache import forget_models
 
     task = _task("OutOfMemoryAbove", rows=4)
     batch = pa.record_batch({"id": pa.array(range(32)), "x": pa.array([1.0] * 32)})
@@ -594,7 +594,7 @@ def test_one_thread_alone_asks_and_teaches_the_sizer(policy, monkeypatch):
             threads.add(threading.current_thread())
             super().__setattr__(name, value)
 
-    monkeypatch.setattr("sparktorch_assets.predict.torch_model.BatchSizer", Watched)
+    monkeypatch.setattr("sparktorch_assets.predict.model.torch_model.BatchSizer", Watched)
     task = _text_task(
         model=ModelSpec(factory=f"{__name__}:short_of_memory"),
         features=[SequenceFeature(column="s", dtype="int64")],

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparktorch_assets.predict.batch_sizer import BatchSizer
-from sparktorch_assets.predict.ceilings import CLOSE, FIRST_WAIT, Ceilings
+from sparktorch_assets.predict.batches.ceilings import CLOSE, FIRST_WAIT, Ceilings
+from sparktorch_assets.predict.batches.sizer import BatchSizer
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.predict.model_cache import forget_models
+from sparktorch_assets.predict.model.cache import forget_models
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import BatchPolicy, MlTask, ModelSpec, NumericFeature

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from sparktorch_assets.errors import DeviceError
-from sparktorch_assets.predict import device
+from sparktorch_assets.predict.model import device
 
 
 @pytest.mark.promise("M66")
@@ -46,7 +46,7 @@ def test_cuda_without_a_gpu_names_the_way_out():
 
 
 LEASE = (
-    "import sys, time\nfrom pathlib import Path\nfrom sparktorch_assets.predict.device import choose_gpu\n"
+    "import sys, time\nfrom pathlib import Path\nfrom sparktorch_assets.predict.model.device import choose_gpu\n"
     "print(choose_gpu('auto', gpus=2, models_per_gpu=2, partition_index=1, leases=Path(sys.argv[1])), flush=True)\n"
     "time.sleep(60)\n"
 )

@@ -10,8 +10,8 @@ from sparktorch_assets.predict import local
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.spark.ml_predict import spark_ml_predict
-from sparktorch_assets.spark.score import score_table
-from sparktorch_assets.spark.score_dataframe import score_dataframe
+from sparktorch_assets.spark.score.dataframe import score_dataframe
+from sparktorch_assets.spark.score.table import score_table
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import SlotPolicy
 from sparktorch_assets.tasks.slot_policy import settle_device

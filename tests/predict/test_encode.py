@@ -21,8 +21,8 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from sparktorch_assets.errors import HookError, InputSchemaError, ModelError
-from sparktorch_assets.predict.encode import make_encoder
-from sparktorch_assets.predict.encode_image import ImageEncoder
+from sparktorch_assets.predict.encode.encoders import make_encoder
+from sparktorch_assets.predict.encode.image import ImageEncoder
 from sparktorch_assets.predict.local import LocalPredictor
 from sparktorch_assets.predict.partition import predict_keyed, predict_map
 from sparktorch_assets.predict.schema import output_schema
@@ -516,7 +516,7 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch):
             at_work.discard(threading.get_ident())
 
     monkeypatch.setattr(ImageEncoder, "_pixels", watched)
-    monkeypatch.setattr("sparktorch_assets.predict.encode_image.LARGE_PIXELS", 8)
+    monkeypatch.setattr("sparktorch_assets.predict.encode.image.LARGE_PIXELS", 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     feature = ImageFeature(column="i", height=2, width=2, channels=1)
     for side, expected in ((3, 1), (2, 2)):

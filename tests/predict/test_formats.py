@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file, save_model
 from sparktorch_assets.errors import DeviceError, ModelError, TaskError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature
-from sparktorch_assets.tasks.model_files import file_sha256
+from sparktorch_assets.tasks.files.model_files import file_sha256
 
 LINEAR = {"architecture": "torch.nn:Linear", "arguments": {"in_features": 2, "out_features": 3}}
 

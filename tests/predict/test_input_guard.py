@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.predict.input_guard import InputGuard
 from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.predict.model.input_guard import InputGuard
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.tasks import BatchPolicy, Execution, MlTask, ModelSpec, NumericFeature
 

@@ -10,9 +10,9 @@ import torch
 
 from sparktorch_assets.errors import HostError, TaskError
 from sparktorch_assets.predict import loader as loader_module
-from sparktorch_assets.predict import model_cache
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.local import LocalPredictor
+from sparktorch_assets.predict.model import cache as model_cache
 from sparktorch_assets.predict.partition import predict_batches
 from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.tasks import BatchPolicy, Hooks, MlTask, ModelSpec, NumericFeature, RowFilter

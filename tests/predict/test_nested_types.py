@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sparktorch_assets.lake.delta_types import storage_schema
+from sparktorch_assets.lake.parquet.types import storage_schema
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.partition import predict_map
-from sparktorch_assets.predict.rows import column_of_values, conform_rows
+from sparktorch_assets.predict.rows.convert import column_of_values, conform_rows
 from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.tasks import BatchPolicy, MlTask, ModelSpec, NumericFeature, RowFilter
 

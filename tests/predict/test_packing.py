@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparktorch_assets.predict.batch_sizer import BatchSizer
-from sparktorch_assets.predict.packing import pack
+from sparktorch_assets.predict.batches.packing import pack
+from sparktorch_assets.predict.batches.sizer import BatchSizer
 from sparktorch_assets.tasks import BatchPolicy
 
 

@@ -14,8 +14,8 @@ from sparktorch_assets.errors import InputSchemaError
 from sparktorch_assets.predict import partition
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.partition import predict_map
-from sparktorch_assets.predict.python_values import array_of
-from sparktorch_assets.predict.rows import MISFIT
+from sparktorch_assets.predict.rows.convert import MISFIT
+from sparktorch_assets.predict.rows.python_values import array_of
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature
 
 DAY, NAIVE = dt.date(2013, 1, 1), dt.datetime(2013, 1, 1, 10)  # noqa: DTZ001

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from sparktorch_assets.predict import transfer
 from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.predict.model import transfer
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.tasks import BatchPolicy
 

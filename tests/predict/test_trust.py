@@ -19,13 +19,13 @@ import safetensors.torch
 import torch
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.predict.formats import load_module
 from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.predict.model.weights import load_module
 from sparktorch_assets.predict.partition import predict_map
-from sparktorch_assets.spark.score import plan_table
+from sparktorch_assets.spark.score.table import plan_table
 from sparktorch_assets.tasks import CustomFeature, MlTask, ModelSpec, NumericFeature, SlotPolicy
 from sparktorch_assets.tasks.digest import model_digest
-from sparktorch_assets.tasks.model_files import file_sha256
+from sparktorch_assets.tasks.files.model_files import file_sha256
 
 LINEAR = {"architecture": "torch.nn:Linear", "arguments": {"in_features": 2, "out_features": 3}}
 

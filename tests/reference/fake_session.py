@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pyarrow as pa
 from pyspark import cloudpickle
 
-from sparktorch_assets.predict.model_cache import forget_models
-from sparktorch_assets.tasks import imported_code
+from sparktorch_assets.predict.model.cache import forget_models
+from sparktorch_assets.tasks.code import imported_code
 
 
 class FakeSession:

@@ -73,7 +73,7 @@ def main() -> int:
 
 def _session() -> object | None:
     from sparktorch_assets.errors import HostError
-    from sparktorch_assets.spark.session import start_session
+    from sparktorch_assets.spark.session.start import start_session
 
     try:
         return start_session(

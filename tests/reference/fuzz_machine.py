@@ -47,13 +47,13 @@ from sparktorch_assets.errors import (
     TooManyDroppedRowsError,
     TooManyFailedRowsError,
 )
-from sparktorch_assets.lake.part_file import PART_NAME
+from sparktorch_assets.lake.parts.file import PART_NAME
 from sparktorch_assets.lake.plan import Plan, make_plan
 from sparktorch_assets.lake.tables import data_version, table_version
 from sparktorch_assets.lake.vacuum import vacuum
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark import score as score_module
-from sparktorch_assets.spark.score import plan_table, score_table
+from sparktorch_assets.spark.score import table as score_module
+from sparktorch_assets.spark.score.table import plan_table, score_table
 from sparktorch_assets.tasks import BatchPolicy, MlTask, SlotPolicy
 
 FILES = st.sampled_from(["a.parquet", "b c.parquet", "sub/ü.parquet", "100%.parquet", "%20.parquet", "sub dir/f.parq"])

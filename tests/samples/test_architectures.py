@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
-from sparktorch_assets.predict.encode import make_encoder
+from sparktorch_assets.predict.encode.encoders import make_encoder
 from sparktorch_assets.samples.digits import DigitNet
 from sparktorch_assets.samples.flights import FlightNet
 from sparktorch_assets.samples.messages import MessageNet

@@ -8,12 +8,12 @@ from pathlib import Path
 from pyspark.sql import functions as F  # noqa: N812  (its usual name)
 
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.input_tables import materialize_input
+from sparktorch_assets.spark.inputs.materialize import materialize_input
 from sparktorch_assets.spark.ml_predict import spark_ml_predict
-from sparktorch_assets.spark.score import score_table
-from sparktorch_assets.spark.score_dataframe import score_dataframe
-from sparktorch_assets.spark.session import start_session
-from sparktorch_assets.spark.slot_count import count_slots
+from sparktorch_assets.spark.score.dataframe import score_dataframe
+from sparktorch_assets.spark.score.table import score_table
+from sparktorch_assets.spark.session.slot_count import count_slots
+from sparktorch_assets.spark.session.start import start_session
 from sparktorch_assets.tasks import InputTable, MlTask, ModelSpec, NumericFeature, SlotPolicy
 
 

@@ -10,8 +10,8 @@ from pyspark.sql import functions as F  # noqa: N812  (its usual name)
 
 from sparktorch_assets.errors import InputSchemaError
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark import input_count
-from sparktorch_assets.spark.score_dataframe import score_dataframe
+from sparktorch_assets.spark.score import input_count
+from sparktorch_assets.spark.score.dataframe import score_dataframe
 from sparktorch_assets.tasks import Hooks, MlTask, ModelSpec, NumericFeature, RowFilter
 from sparktorch_assets.tasks.row_test import row_tests
 

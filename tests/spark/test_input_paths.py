@@ -9,8 +9,8 @@ import pytest
 from deltalake import write_deltalake
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.spark.input_paths import source_paths
-from sparktorch_assets.spark.input_sources import find_sources
+from sparktorch_assets.spark.inputs.paths import source_paths
+from sparktorch_assets.spark.inputs.sources import find_sources
 from sparktorch_assets.tasks import InputTable
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.spark.input_quotes import open_line_pattern
-from sparktorch_assets.spark.input_tables import materialize_input
+from sparktorch_assets.spark.inputs.materialize import materialize_input
+from sparktorch_assets.spark.inputs.quotes import open_line_pattern
 from sparktorch_assets.tasks import InputTable
 
 TEXTS = [

@@ -24,8 +24,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sparktorch_assets.errors import CommitConflictError, TableError
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.vacuum import vacuum
-from sparktorch_assets.spark import input_state, input_tables
-from sparktorch_assets.spark.input_tables import materialize_input
+from sparktorch_assets.spark.inputs import materialize as input_tables
+from sparktorch_assets.spark.inputs import state as input_state
+from sparktorch_assets.spark.inputs.materialize import materialize_input
 from sparktorch_assets.tasks import InputTable
 
 NUMBERS = InputTable(

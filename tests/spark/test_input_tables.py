@@ -13,7 +13,7 @@ import pytest
 from deltalake import DeltaTable
 
 from sparktorch_assets.errors import InputSchemaError, RowsVanishedError, TableError, TaskError
-from sparktorch_assets.spark.input_tables import materialize_input
+from sparktorch_assets.spark.inputs.materialize import materialize_input
 from sparktorch_assets.tasks import InputTable
 
 COLUMNS = {"id": "int", "name": "string", "x": "double", "at": "timestamp"}
@@ -153,7 +153,7 @@ def test_too_many_malformed_rows_change_nothing(spark, folder, refresh):
 
 def test_a_crash_between_the_two_commits_is_mended(spark, folder, refresh, monkeypatch):
     """The rejected table is committed first; the next run reads the file again and ends with the same rows, once."""
-    from sparktorch_assets.spark import input_tables
+    from sparktorch_assets.spark.inputs import materialize as input_tables
 
     (folder / "in" / "a.csv").write_text(HEADER + csv_rows(0, 5) + "bad\n")
     table, real = csv_table(max_rejected_share=0.5), input_tables.commit_parts

@@ -9,8 +9,8 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import functions as F  # noqa: N812  (its usual name)
 
-from sparktorch_assets.spark.input_sources import find_sources
-from sparktorch_assets.spark.input_tables import materialize_input
+from sparktorch_assets.spark.inputs.materialize import materialize_input
+from sparktorch_assets.spark.inputs.sources import find_sources
 from sparktorch_assets.tasks import InputTable
 
 DATES = ["2013-01-02", "2013-1-2", "2013-01-2", "1500-03-01", "0001-01-01", "+2013-01-02", "-0044-03-15", "12013-01-02"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sparktorch_assets.errors import HostError
-from sparktorch_assets.spark import java
+from sparktorch_assets.spark.session import java
 
 
 def fake_java(home: Path, output: str, code: int = 0) -> Path:
@@ -133,7 +133,7 @@ def test_the_wrapper_goes_where_it_can_be_written(wheel, tmp_path, monkeypatch):
 
 STARTS_SPARK = """
 import json, os
-from sparktorch_assets.spark.session import find_java, start_session
+from sparktorch_assets.spark.session.start import find_java, start_session
 source = find_java().source
 spark = start_session(master="local[1]", config={"spark.driver.memory": "512m"})
 rows = spark.range(3).mapInArrow(lambda batches: batches, "id long").count()

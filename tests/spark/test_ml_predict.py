@@ -18,8 +18,8 @@ from sparktorch_assets.errors import InputSchemaError, ModelError, TaskError, Un
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.spark.ml_predict import PredictPartition, spark_ml_predict
-from sparktorch_assets.spark.score import score_table
-from sparktorch_assets.spark.score_dataframe import score_dataframe
+from sparktorch_assets.spark.score.dataframe import score_dataframe
+from sparktorch_assets.spark.score.table import score_table
 from sparktorch_assets.tasks import Hooks, MlTask, ModelSpec, NumericFeature, RowFilter, SlotPolicy
 
 SLOTS = SlotPolicy(device="cpu")

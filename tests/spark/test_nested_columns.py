@@ -8,8 +8,8 @@ from deltalake import DeltaTable
 from sparktorch_assets.errors import InputSchemaError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.ml_predict import spark_ml_predict
-from sparktorch_assets.spark.score import score_table
-from sparktorch_assets.spark.score_dataframe import score_dataframe
+from sparktorch_assets.spark.score.dataframe import score_dataframe
+from sparktorch_assets.spark.score.table import score_table
 from sparktorch_assets.tasks import Hooks, MlTask, ModelSpec, NumericFeature, SlotPolicy
 
 

@@ -13,7 +13,7 @@ from pyspark.sql import Row
 from sparktorch_assets.errors import InputSchemaError
 from sparktorch_assets.lake.tables import preview
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.score import plan_table, score_table
+from sparktorch_assets.spark.score.table import plan_table, score_table
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature
 
 

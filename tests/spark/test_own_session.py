@@ -12,11 +12,11 @@ import pytest
 from deltalake import DeltaTable
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.spark.input_read import open_sources
-from sparktorch_assets.spark.input_sources import find_sources
-from sparktorch_assets.spark.input_tables import materialize_input
-from sparktorch_assets.spark.own_session import _KEPT, own_session
-from sparktorch_assets.spark.session_settings import session_settings
+from sparktorch_assets.spark.inputs.materialize import materialize_input
+from sparktorch_assets.spark.inputs.read import open_sources
+from sparktorch_assets.spark.inputs.sources import find_sources
+from sparktorch_assets.spark.session.own_session import _KEPT, own_session
+from sparktorch_assets.spark.session.settings import session_settings
 from sparktorch_assets.tasks import InputTable
 
 COLUMNS = {"id": "int", "name": "string", "x": "double", "at": "timestamp", "day": "date"}

@@ -18,11 +18,11 @@ from sparktorch_assets.errors import (
     TooManyDroppedRowsError,
     TooManyFailedRowsError,
 )
-from sparktorch_assets.lake.commit import last_commit_metadata
+from sparktorch_assets.lake.log.commit import last_commit_metadata
 from sparktorch_assets.lake.tables import data_version, preview, table_schema, table_version
 from sparktorch_assets.lake.vacuum import vacuum
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.score import plan_table, score_table
+from sparktorch_assets.spark.score.table import plan_table, score_table
 from sparktorch_assets.tasks import Hooks, MlTask, ModelSpec, NumericFeature, RowFilter
 
 TASK = MlTask(
@@ -339,7 +339,9 @@ def test_an_output_inside_its_input_is_refused(lake, tmp_path):
 def test_planning_loads_neither_torch_nor_pyspark(tmp_path):
     import subprocess
 
-    code = "import sys, sparktorch_assets.spark.score; assert not {'torch', 'pyspark'} & set(sys.modules), 'loaded'"
+    code = (
+        "import sys, sparktorch_assets.spark.score.table; assert not {'torch', 'pyspark'} & set(sys.modules), 'loaded'"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -11,13 +11,13 @@ from pyspark import SparkFiles
 from test_score import TASK, Lake, lake, session  # noqa: F401  (fixtures)
 
 from sparktorch_assets.errors import CommitConflictError
-from sparktorch_assets.lake.commit import last_commit_metadata
+from sparktorch_assets.lake.log.commit import last_commit_metadata
 from sparktorch_assets.lake.tables import data_version
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark import score as score_module
-from sparktorch_assets.spark.input_tables import materialize_input
-from sparktorch_assets.spark.score import score_table
-from sparktorch_assets.spark.score_commit import known_ceilings
+from sparktorch_assets.spark.inputs.materialize import materialize_input
+from sparktorch_assets.spark.score import table as score_module
+from sparktorch_assets.spark.score.commit import known_ceilings
+from sparktorch_assets.spark.score.table import score_table
 from sparktorch_assets.tasks import Hooks, InputTable, ModelSpec, RowFilter
 
 

@@ -9,14 +9,14 @@ from deltalake import DeltaTable
 from pyspark.sql import functions as F  # noqa: N812  (its usual name)
 
 from sparktorch_assets.errors import ModelError, TableError, TaskError, TooManyFailedRowsError
-from sparktorch_assets.lake.commit import last_commit_metadata
-from sparktorch_assets.lake.damage import damaged_file
-from sparktorch_assets.lake.snapshot import read_snapshot
-from sparktorch_assets.lake.table_tally import table_tally
+from sparktorch_assets.lake.log.commit import last_commit_metadata
+from sparktorch_assets.lake.log.snapshot import read_snapshot
+from sparktorch_assets.lake.log.table_tally import table_tally
+from sparktorch_assets.lake.parquet.damage import damaged_file
 from sparktorch_assets.lake.tables import data_version, row_count, table_schema, table_version
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.score import score_table
-from sparktorch_assets.spark.score_dataframe import score_dataframe
+from sparktorch_assets.spark.score.dataframe import score_dataframe
+from sparktorch_assets.spark.score.table import score_table
 from sparktorch_assets.tasks import Hooks, MlTask, ModelSpec, NumericFeature, RowFilter
 
 TASK = MlTask(
@@ -166,7 +166,7 @@ def test_errors_come_under_their_own_type_and_change_nothing(spark, score, tmp_p
 
 
 def test_rows_that_nobody_can_account_for_stop_the_commit(spark, score, monkeypatch):
-    from sparktorch_assets.spark import score_dataframe as module
+    from sparktorch_assets.spark.score import dataframe as module
 
     real = module.read_written
     monkeypatch.setattr(module, "read_written", lambda *given: real(*given)[1:])

@@ -15,9 +15,9 @@ from sparktorch_assets import errors
 from sparktorch_assets.errors import ModelError, SparktorchError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.ml_predict import PredictPartition, spark_ml_predict
-from sparktorch_assets.spark.score import score_table
-from sparktorch_assets.spark.score_dataframe import score_dataframe
-from sparktorch_assets.spark.score_failure import find_marked, is_lost_worker, marked, own_error, reason_of
+from sparktorch_assets.spark.score.dataframe import score_dataframe
+from sparktorch_assets.spark.score.table import score_table
+from sparktorch_assets.spark.worker_errors import find_marked, is_lost_worker, marked, own_error, reason_of
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature, SlotPolicy
 
 SAYS = {

@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 PROGRAM = """
 import dataclasses, os, signal, sys
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark import score
+from sparktorch_assets.spark.score import table as score
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature
 
 task = MlTask(name="t", input="source", model=ModelSpec(factory="score_nets:linear"),
@@ -27,7 +27,7 @@ root, how = sys.argv[1:]
 
 def session():
     assert "pyspark" not in sys.modules
-    from sparktorch_assets.spark.session import start_session
+    from sparktorch_assets.spark.session.start import start_session
     config = {"spark.driver.memory": "1g"}
     if how == "cluster":
         config |= {"spark.executor.memory": "1g", "spark.executorEnv.PYTHONPATH": os.environ["PYTHONPATH"]}

@@ -13,14 +13,14 @@ import pytest
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.vacuum import vacuum
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark import rows_hint
-from sparktorch_assets.spark.progress_bar import ProgressBar
-from sparktorch_assets.spark.rows_hint import RowsHint, read_hint
-from sparktorch_assets.spark.score import _plan
-from sparktorch_assets.spark.score_commit import commit_scored
-from sparktorch_assets.spark.score_progress import ProgressWatch
-from sparktorch_assets.spark.score_report import Progress
-from sparktorch_assets.spark.score_worker import ScoreJob, pack, score_pack
+from sparktorch_assets.spark.score import rows_hint
+from sparktorch_assets.spark.score.commit import commit_scored
+from sparktorch_assets.spark.score.progress import ProgressWatch
+from sparktorch_assets.spark.score.progress_bar import ProgressBar
+from sparktorch_assets.spark.score.report import Progress
+from sparktorch_assets.spark.score.rows_hint import RowsHint, read_hint
+from sparktorch_assets.spark.score.table import _plan
+from sparktorch_assets.spark.score.worker import ScoreJob, pack, score_pack
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature, SlotPolicy
 
 TASK = MlTask(

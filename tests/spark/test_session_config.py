@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from sparktorch_assets.errors import HostError
-from sparktorch_assets.spark import session
-from sparktorch_assets.spark.session_config import check_session_config, default_config
-from sparktorch_assets.spark.worker_python import check_local_python, check_worker, explain_worker_failure
+from sparktorch_assets.spark.session import start as session
+from sparktorch_assets.spark.session.config import check_session_config, default_config
+from sparktorch_assets.spark.session.worker_python import check_local_python, check_worker, explain_worker_failure
 
 TASK, EXECUTOR, CORES = "spark.task.resource.gpu.amount", "spark.executor.resource.gpu.amount", "spark.executor.cores"
 

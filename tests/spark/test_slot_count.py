@@ -13,12 +13,12 @@ import pytest
 from jobs_here import JobsHere
 
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark import cluster_size as module
-from sparktorch_assets.spark import slot_count
-from sparktorch_assets.spark.cluster_size import cluster_size
-from sparktorch_assets.spark.score import score_table
-from sparktorch_assets.spark.score_packs import deal
-from sparktorch_assets.spark.slot_count import count_local_gpus, count_slots, find_slots, slots_on_a_worker
+from sparktorch_assets.spark.score.packs import deal
+from sparktorch_assets.spark.score.table import score_table
+from sparktorch_assets.spark.session import cluster_size as module
+from sparktorch_assets.spark.session import slot_count
+from sparktorch_assets.spark.session.cluster_size import cluster_size
+from sparktorch_assets.spark.session.slot_count import count_local_gpus, count_slots, find_slots, slots_on_a_worker
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature, SlotPolicy
 
 
@@ -197,8 +197,8 @@ def test_a_run_says_once_what_its_slots_were_counted_from(tmp_path, caplog):
 REAL = """
 import os, sys
 from types import SimpleNamespace
-from sparktorch_assets.spark.cluster_size import cluster_size
-from sparktorch_assets.spark.session import start_session
+from sparktorch_assets.spark.session.cluster_size import cluster_size
+from sparktorch_assets.spark.session.start import start_session
 config = {"spark.driver.memory": "1g", "spark.executor.memory": "1g", "spark.default.parallelism": "64",
           "spark.executorEnv.PYTHONPATH": os.environ["PYTHONPATH"]}
 spark = start_session(master=sys.argv[1], config=config)

@@ -11,10 +11,10 @@ import pytest
 from deltalake import DeltaTable
 
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.input_tables import materialize_input
-from sparktorch_assets.spark.score import score_table
-from sparktorch_assets.spark.score_dataframe import score_dataframe
-from sparktorch_assets.spark.stoppable import run_stoppable
+from sparktorch_assets.spark.inputs.materialize import materialize_input
+from sparktorch_assets.spark.score.dataframe import score_dataframe
+from sparktorch_assets.spark.score.table import score_table
+from sparktorch_assets.spark.session.stoppable import run_stoppable
 from sparktorch_assets.tasks import BatchPolicy, InputTable, MlTask, ModelSpec, NumericFeature, SlotPolicy
 
 PATIENCE_S = 20

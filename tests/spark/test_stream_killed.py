@@ -17,7 +17,7 @@ PROGRAM = """
 import sys
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.ml_predict import spark_ml_predict
-from sparktorch_assets.spark.session import start_session
+from sparktorch_assets.spark.session.start import start_session
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature
 
 root = sys.argv[1]

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from sparktorch_assets.errors import HostError
-from sparktorch_assets.spark.worker_memory import explain_memory, load_torch, memory_hint
+from sparktorch_assets.spark.session.worker_memory import explain_memory, load_torch, memory_hint
 
 WAY_OUT = r"spark\.executor\.pyspark\.memory bounds it to 400m .*Raise it, or leave it out"
 
@@ -58,9 +58,9 @@ import sys
 import pyarrow as pa, pyarrow.parquet as pq
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.ml_predict import spark_ml_predict
-from sparktorch_assets.spark.score import score_table
-from sparktorch_assets.spark.score_dataframe import score_dataframe
-from sparktorch_assets.spark.session import start_session
+from sparktorch_assets.spark.score.table import score_table
+from sparktorch_assets.spark.score.dataframe import score_dataframe
+from sparktorch_assets.spark.session.start import start_session
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature, SlotPolicy
 root = sys.argv[1]
 pq.write_table(pa.table({"x": [1.0, 2.0]}), f"{root}/in.parquet")

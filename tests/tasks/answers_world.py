@@ -16,10 +16,10 @@ from PIL import Image
 
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.local import LocalPredictor
-from sparktorch_assets.predict.model_cache import forget_models
+from sparktorch_assets.predict.model.cache import forget_models
 from sparktorch_assets.predict.partition import predict_batches
 from sparktorch_assets.predict.schema import output_schema
-from sparktorch_assets.spark.score import plan_table
+from sparktorch_assets.spark.score.table import plan_table
 from sparktorch_assets.tasks import (
     CategoricalFeature,
     CustomFeature,

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sparktorch_assets.errors import TaskError
-from sparktorch_assets.tasks.code_closure import FILES, WHOLE, code_closure, piece_digest
-from sparktorch_assets.tasks.import_path import import_path_code, named_module
-from sparktorch_assets.tasks.module_finder import ModuleFinder
+from sparktorch_assets.tasks.code.closure import FILES, WHOLE, code_closure, piece_digest
+from sparktorch_assets.tasks.code.import_path import import_path_code, named_module
+from sparktorch_assets.tasks.code.module_finder import ModuleFinder
 
 # Each way to import {target} from a module of the same package; {name} is its last part, {level} the dots to the top.
 WAYS = (
@@ -376,7 +376,7 @@ def test_the_same_code_has_one_digest_in_every_process_and_place(tmp_path):
         folder = tmp_path / seed
         folder.mkdir()
         program = (
-            f"{early}\nfrom sparktorch_assets.tasks.code_closure import code_closure\nprint(code_closure('pkg.hooks'))"
+            f"{early}\nfrom sparktorch_assets.tasks.code.closure import code_closure\nprint(code_closure('pkg.hooks'))"
         )
         environment = os.environ | {
             "PYTHONHASHSEED": seed,

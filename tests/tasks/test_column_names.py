@@ -14,7 +14,7 @@ from sparktorch_assets.lake.tables import table_schema
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.predict.schema import output_schema
-from sparktorch_assets.spark.score import plan_table
+from sparktorch_assets.spark.score.table import plan_table
 from sparktorch_assets.tasks import Hooks, InputTable, MlTask, ModelSpec, NumericFeature
 from sparktorch_assets.tasks.column_names import clash
 

@@ -25,8 +25,8 @@ from sparktorch_assets.tasks import (
     RowFilter,
 )
 from sparktorch_assets.tasks.digest import digest_of, model_digest, task_digest
+from sparktorch_assets.tasks.files.model_files import file_sha256
 from sparktorch_assets.tasks.hooks import HOOKS
-from sparktorch_assets.tasks.model_files import file_sha256
 
 TASK = MlTask(
     name="t",

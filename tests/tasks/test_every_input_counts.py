@@ -18,8 +18,8 @@ from answers_world import FILES, TABLE, TASK, World, replaced, tokenizer
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.lake import shards
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.input_sources import find_sources
-from sparktorch_assets.spark.score import plan_table
+from sparktorch_assets.spark.inputs.sources import find_sources
+from sparktorch_assets.spark.score.table import plan_table
 from sparktorch_assets.tasks import (
     BatchPolicy,
     CategoricalFeature,

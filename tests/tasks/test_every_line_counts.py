@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from answers_world import CODE, TASK, World
 
-from sparktorch_assets.tasks.code_closure import code_closure
-from sparktorch_assets.tasks.module_source import read_source
+from sparktorch_assets.tasks.code.closure import code_closure
+from sparktorch_assets.tasks.code.module_source import read_source
 
 MODULES = [name for name in CODE if name.endswith(".py")]
 
@@ -159,7 +159,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from answers_world import TASK, World
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.score import plan_table
+from sparktorch_assets.spark.score.table import plan_table
 
 class Scaled(ModelLoader):
     pass
@@ -208,7 +208,7 @@ def test_planning_needs_no_torch_so_that_its_version_cannot_count(tmp_path):
     program = (
         "import sys\n"
         "from sparktorch_assets.predict.loader import ModelLoader\n"
-        "from sparktorch_assets.spark.score import plan_table\n"
+        "from sparktorch_assets.spark.score.table import plan_table\n"
         "from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature\n"
         "task = MlTask(name='t', input='i', labels=['no', 'yes'], features=[NumericFeature(columns=['x'])],\n"
         "    model=ModelSpec(weights='start.txt', factory='answers_code.model:build', trust_code=True))\n"

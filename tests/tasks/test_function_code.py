@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from sparktorch_assets.tasks.function_code import modules_behind
+from sparktorch_assets.tasks.code.function_code import modules_behind
 
 HELPER = json
 

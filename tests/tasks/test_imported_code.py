@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from sparktorch_assets.errors import HostError
-from sparktorch_assets.tasks.code_closure import code_closure
-from sparktorch_assets.tasks.imported_code import check_code
+from sparktorch_assets.tasks.code.closure import code_closure
+from sparktorch_assets.tasks.code.imported_code import check_code
 
 
 @pytest.fixture

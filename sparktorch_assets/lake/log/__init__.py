@@ -1,0 +1,1 @@
+"""Delta logs: what a version lists, and the commit of the next one."""

@@ -1,0 +1,75 @@
+"""Delta's column mapping: files keep the names, or the numbers, that columns had when they were created, and the table's
+schema says which of them is which column today. Renaming a column, or dropping one, then rewrites no file.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from sparktorch_assets.lake.log.protocol import MAPPING_MODE
+from sparktorch_assets.tasks.row_test import RowTest
+
+_PHYSICAL, _ID, _PARQUET_ID = b"delta.columnMapping.physicalName", b"delta.columnMapping.id", b"PARQUET:field_id"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ColumnMapping:
+    """How to find a table's columns in its files. The same for all files of a version."""
+
+    mode: str
+    """`name` or `id`."""
+    schema: pa.Schema
+    """The table's columns; the fields' metadata hold the names and numbers that files have."""
+
+    def logical(self, stored: pa.Schema) -> list[pa.Field | None]:
+        """Each of the file's columns under the table's name, fields of structs included; `None` where the table has no
+        such column (any more)."""
+        known: dict[str | None, pa.Field] = {self._key(field): field for field in self.schema}
+        return [self._renamed(field, known.get(self._stored_key(field))) for field in stored]
+
+    def stored_tests(self, tests: Sequence[RowTest]) -> tuple[RowTest, ...]:
+        """Tests on the table's columns as tests on the file's. Where these cannot be named without looking into the file,
+        there is none, so that nothing is left out."""
+        if self.mode == "id":
+            return ()
+        return tuple(replace(test, column=self._key(self.schema.field(test.column))) for test in tests)
+
+    def _key(self, field: pa.Field) -> str:
+        metadata = field.metadata or {}
+        return str(metadata.get(_ID if self.mode == "id" else _PHYSICAL, field.name.encode()), "utf-8")
+
+    def _stored_key(self, field: pa.Field) -> str | None:
+        if self.mode == "name":
+            return str(field.name)
+        found = (field.metadata or {}).get(_PARQUET_ID)
+        return None if found is None else found.decode()
+
+    def _renamed(self, stored: pa.Field, table: pa.Field | None) -> pa.Field | None:
+        return None if table is None else pa.field(table.name, self._renamed_type(stored.type, table.type))
+
+    def _renamed_type(self, stored: pa.DataType, table: pa.DataType) -> pa.DataType:
+        if pa.types.is_struct(stored) and pa.types.is_struct(table):
+            known: dict[str | None, pa.Field] = {self._key(field): field for field in table}
+            # Fields that the table has no more get names that it cannot have, so that nothing takes them for its own.
+            return pa.struct(
+                [
+                    self._renamed(field, known.get(self._stored_key(field))) or field.with_name(f"\0{number}")
+                    for number, field in enumerate(stored)
+                ]
+            )
+        if pa.types.is_map(stored) and pa.types.is_map(table):
+            return pa.map_(
+                self._renamed_type(stored.key_type, table.key_type),
+                stored.item_field.with_type(self._renamed_type(stored.item_type, table.item_type)),
+            )
+        if pa.types.is_list(stored) and pa.types.is_list(table):
+            return pa.list_(stored.value_field.with_type(self._renamed_type(stored.value_type, table.value_type)))
+        return stored
+
+
+def column_mapping(delta: DeltaTable) -> ColumnMapping | None:
+    """The table's mapping; `None` where files have the table's own names."""
+    mode = delta.metadata().configuration.get(MAPPING_MODE, "none")
+    return None if mode == "none" else ColumnMapping(mode=mode, schema=pa.schema(delta.schema().to_arrow()))

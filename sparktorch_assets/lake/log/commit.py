@@ -1,0 +1,241 @@
+"""One Delta transaction: parts that lie in place become rows, others stop being rows, or nothing happens.
+
+delta-rs merges concurrent appends by itself (measured with 1.6.6: an overwrite with a stale handle keeps what another
+writer appended meanwhile, and two writers that add the same path both succeed). A refresh is exact only against the
+version that it was planned on, so its retries are switched off: a commit is a compare-and-swap on the version number.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import pyarrow as pa
+from deltalake import DeltaTable, Schema
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.transaction import AddAction, CommitProperties, RemoveAction, create_table_with_add_actions
+
+from sparktorch_assets.errors import CommitConflictError, TableError
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.log.history import commit_infos
+from sparktorch_assets.lake.log.on_disk import sync_commit, sync_names
+from sparktorch_assets.lake.log.snapshot import (
+    Snapshot,
+    check_root,
+    check_writable,
+    open_delta,
+    same_columns,
+    snapshot_of,
+)
+from sparktorch_assets.lake.partition_values import Partition
+from sparktorch_assets.lake.parts.file import PartFile
+
+__all__ = ["METADATA_PREFIX", "PartFile", "commit_parts", "last_commit_metadata"]
+
+METADATA_PREFIX = "sparktorch_assets."
+"""Stands before our keys in a commit's metadata, which Delta's own share."""
+_KEPT_IN_PATHS = "/=~!$&'()+,;:@"
+"""What delta-rs leaves as it is when it encodes the paths of actions (measured with 1.6.6), beside letters, digits and
+`_.-`."""
+_FEW = 50
+"""Above so many parts, listing the folder once costs less than asking for each."""
+
+
+def commit_parts(
+    table: str,
+    schema: pa.Schema,
+    *,
+    add: Sequence[PartFile],
+    remove: Sequence[str],
+    metadata: Mapping[str, str],
+    read_version: int | None,
+    description: str = "",
+    partition: Partition = (),
+) -> int:
+    """Add and remove parts in one transaction; the first one creates the table.
+
+    Args:
+        table: the table's folder, as a path or URI.
+        schema: the table's columns. Another schema than the table's replaces it, which needs every old part removed.
+        add: parts that already lie in the folder.
+        remove: paths, relative to the folder, of parts that readers no longer see; their files stay until vacuumed.
+        metadata: strings kept with the commit; `last_commit_metadata` gives them back.
+        read_version: the version that `add` and `remove` were decided on; `None` when there was no table.
+        description: the table's description, where it is created.
+        partition: the one partition that all of this is about; the table is, or becomes, partitioned by its columns.
+
+    Returns:
+        The new version.
+
+    Raises:
+        CommitConflictError: the table is no longer at `read_version`. Nothing was committed.
+        TableError: the commit makes no sense (parts that are not there, a new schema for a part of the table).
+    """
+    _check_in_place(table, add)
+    sync_names(Folder(table), [part.path for part in add])
+    properties = CommitProperties(
+        custom_metadata={METADATA_PREFIX + key: value for key, value in metadata.items()}, max_commit_retries=0
+    )
+    partition_by = [name for name, _ in partition]
+    adds = [
+        AddAction(
+            part.path,
+            part.size_bytes,
+            dict(part.partition),
+            part.modified_ms,
+            True,
+            part.stats,
+        )
+        for part in add
+    ]
+    if read_version is None:
+        _create(table, schema, adds, properties, description, partition_by)
+        return _finished(table, add, 0)
+    delta = open_delta(table)
+    if delta is None or delta.version() != read_version:
+        raise _conflict(table, read_version, delta)
+    current = snapshot_of(table, delta)
+    check_writable(table, current.write_obstacles)
+    changes_schema = not same_columns(current.schema, schema)
+    try:
+        if changes_schema:
+            _check_new_columns(table, delta, current, schema, remove, partition)
+            delta.create_write_transaction(
+                list(adds),
+                "overwrite",
+                schema,
+                partition_by,
+                partition_filters=[(name, "=", value) for name, value in partition] or None,
+                commit_properties=properties,
+            )
+        else:
+            removes = _removes(table, current, remove)
+            delta.create_write_transaction(
+                [*adds, *removes], "append", schema, partition_by, commit_properties=properties
+            )
+    except CommitFailedError as error:
+        raise _conflict(table, read_version, open_delta(table)) from error
+    except (DeltaError, OSError) as error:
+        raise TableError(f"cannot commit to {table!r}: {error}. Readers still see version {read_version}") from error
+    return _finished(table, add, read_version + 1)
+
+
+def _removes(table: str, current: Snapshot, remove: Sequence[str]) -> list[RemoveAction]:
+    now_ms = int(time.time() * 1000)
+    actions = []
+    for path in remove:
+        part = current.parts.get(path)
+        if part is None:
+            raise TableError(f"cannot remove {path!r}: {table!r} at version {current.version} has no such part")
+        if quote(path, safe=_KEPT_IN_PATHS) != part.logged_path:
+            raise TableError(
+                f"cannot remove {path!r} from {table!r}: another writer spelled it {part.logged_path!r} in the log, which "
+                f"delta-rs would not repeat. Delete these rows with that writer, then run again"
+            )
+        actions.append(RemoveAction(path, True, now_ms, part.size_bytes, dict(part.partition)))
+    return actions
+
+
+def _finished(table: str, add: Sequence[PartFile], version: int) -> int:
+    sync_commit(Folder(table), version)
+    # Nothing keeps a file from being deleted between the first look and the commit.
+    _check_in_place(table, add, f"Version {version} lists it; run again, which makes it anew")
+    return version
+
+
+def _check_in_place(table: str, add: Sequence[PartFile], way_out: str = "Nothing was committed; run again") -> None:
+    """A commit of a file that is not there would break every reader."""
+    folder = Folder(table)
+    if len(add) < _FEW:
+        sizes = {part.path: entry.size_bytes for part in add if (entry := folder.info(part.path)) is not None}
+    else:
+        sizes = {entry.path: entry.size_bytes for entry in folder.files()}
+    for part in add:
+        if sizes.get(part.path) != part.size_bytes:
+            found = f"has {sizes[part.path]:,} bytes" if part.path in sizes else "is not there"
+            raise TableError(
+                f"{folder.full(part.path)} is part of this commit: it should have {part.size_bytes:,} bytes and {found}; "
+                f"did a vacuum with too short a retention run meanwhile? {way_out}"
+            )
+
+
+def _create(
+    table: str,
+    schema: pa.Schema,
+    adds: list[AddAction],
+    properties: CommitProperties,
+    description: str,
+    partition_by: list[str],
+) -> None:
+    check_root(table)
+    Folder(table).create()
+    try:
+        create_table_with_add_actions(
+            table,
+            Schema.from_arrow(schema),
+            adds,
+            mode="error",
+            partition_by=partition_by,
+            description=description or None,
+            commit_properties=properties,
+        )
+    except (DeltaError, OSError) as error:
+        found = open_delta(table)
+        if found is not None:
+            raise _conflict(table, None, found) from error
+        raise TableError(f"cannot create the Delta table {table!r}: {error}") from error
+
+
+def _check_new_columns(
+    table: str,
+    delta: DeltaTable,
+    current: Snapshot,
+    schema: pa.Schema,
+    remove: Sequence[str],
+    partition: Partition,
+) -> None:
+    """New columns need every part of the table, or of the partition, to be replaced. Other partitions can only be given
+    more columns, which are null there until they are refreshed, too."""
+    old, new = (json.loads(columns.to_json())["fields"] for columns in (delta.schema(), Schema.from_arrow(schema)))
+    if partition and not all(_bare(column) in map(_bare, new) for column in old):
+        raise TableError(
+            f"the columns of {table!r} change from {', '.join(column['name'] for column in old)} to "
+            f"{', '.join(schema.names)}, and its other partitions have the old ones: one partition at a time can only add "
+            f"columns. Give the predictions a new table"
+        )
+    kept = current.within(partition).keys() - set(remove)
+    if kept:
+        raise TableError(
+            f"the columns of {table!r} change, but {len(kept):,} of its parts would stay as they are (first: "
+            f"{min(kept)!r}); refresh the whole table"
+        )
+
+
+def _bare(column: dict[str, Any]) -> tuple[str, str]:
+    return column["name"], json.dumps(column["type"])
+
+
+def _conflict(table: str, read_version: int | None, found: DeltaTable | None) -> CommitConflictError:
+    planned = "there was no table" if read_version is None else f"it was at version {read_version}"
+    now = "there is no table now" if found is None else f"it is at version {found.version()} now"
+    return CommitConflictError(
+        f"another writer changed {table!r} while this run worked: when it was planned, {planned}; {now}. Nothing of this "
+        f"run was committed; run it again, and what it computed will be found and used"
+    )
+
+
+def last_commit_metadata(table: str) -> dict[str, str]:
+    """The metadata that the latest of our commits carries; empty where there is none.
+
+    Commits of others (OPTIMIZE, a user's DELETE) may stand after it: compare the version's parts before trusting it.
+    """
+    for commit in commit_infos(table):  # nearly always it is the last one
+        ours = {
+            key.removeprefix(METADATA_PREFIX): str(value)
+            for key, value in commit.items()
+            if key.startswith(METADATA_PREFIX)
+        }
+        if ours:
+            return ours
+    return {}

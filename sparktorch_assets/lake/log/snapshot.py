@@ -1,0 +1,164 @@
+"""What a Delta table holds at one version: the parts that its readers see."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+from deltalake import DeltaTable, Schema
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from sparktorch_assets.errors import TableError
+from sparktorch_assets.lake.folder import Folder, local_path
+from sparktorch_assets.lake.log.logged_files import logged_files
+from sparktorch_assets.lake.log.protocol import check_readable
+from sparktorch_assets.lake.log.writable import write_obstacles
+from sparktorch_assets.lake.partition_values import Partition
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SnapshotPart:
+    """One file of a snapshot."""
+
+    path: str
+    """Relative to the table's root."""
+    size_bytes: int
+    rows: int
+    partition: Partition = ()
+    logged_path: str = ""
+    """The path as the log spells it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """One version of a table."""
+
+    version: int | None
+    """`None`: there is no table yet."""
+    parts: dict[str, SnapshotPart]
+    """Path -> part."""
+    schema: pa.Schema | None
+    partition_by: tuple[str, ...] = ()
+    """The table's partition columns."""
+    write_obstacles: tuple[str, ...] = ()
+    """Why no refresh may write this table; see `lake/log/writable.py`."""
+
+    @property
+    def rows(self) -> int:
+        """Rows that readers see."""
+        return sum(part.rows for part in self.parts.values())
+
+    def within(self, partition: Partition) -> dict[str, SnapshotPart]:
+        """Path -> part, of one partition; all of them for `()`."""
+        wanted = set(partition)
+        return {path: part for path, part in self.parts.items() if wanted <= set(part.partition)}
+
+
+def open_delta(table: str, version: int | None = None) -> DeltaTable | None:
+    """The Delta table at that path or URI; `None` where there is none.
+
+    Raises:
+        TableError: the table uses features under which its files alone do not tell its rows.
+    """
+    path = local_path(table)
+    if path is not None and _misread(path):
+        if Folder(table).is_folder("_delta_log"):
+            check_root(table)
+        return None
+    try:
+        delta = DeltaTable(table, version=version)
+    except TableNotFoundError:
+        return None
+    except (DeltaError, OSError) as error:
+        if Folder(table).info() is not None:  # a single file: delta-rs looks for a folder of that name
+            return None
+        raise TableError(f"cannot read the Delta table {table!r}: {error}") from error
+    check_readable(table, delta)
+    return delta
+
+
+def check_root(table: str) -> None:
+    """Raise TableError where delta-rs would look for the table in another folder: it decodes a local path once too often,
+    however the path is given."""
+    path = local_path(table)
+    if path is not None and _misread(path):
+        raise TableError(
+            f"{table!r}: delta-rs, which reads and writes the tables' logs, takes {unquote(path)!r} for this path. Choose a "
+            f"path without a backslash and without a percent sign before two hexadecimal digits"
+        )
+
+
+def _misread(path: str) -> bool:
+    return unquote(path, errors="surrogateescape") != path or "\\" in path
+
+
+def read_snapshot(table: str, version: int | None = None) -> Snapshot:
+    """The table's parts at `version`, or at the latest one; an empty snapshot where there is no table."""
+    delta = open_delta(table, version)
+    if delta is None:
+        check_root(table)
+        return Snapshot(version=None, parts={}, schema=None)
+    return snapshot_of(table, delta)
+
+
+def snapshot_of(table: str, delta: DeltaTable) -> Snapshot:
+    """The table's parts at the version that is open already."""
+    files = logged_files(table, delta)
+    return Snapshot(
+        version=delta.version(),
+        parts={
+            file.path: SnapshotPart(
+                path=file.path,
+                logged_path=file.logged_path,
+                size_bytes=file.size_bytes,
+                rows=file.rows or 0,
+                partition=file.partition,
+            )
+            for file in files
+        },
+        schema=pa.schema(delta.schema().to_arrow()),
+        partition_by=tuple(delta.metadata().partition_columns),
+        write_obstacles=write_obstacles(table, delta, files),
+    )
+
+
+def same_columns(one: pa.Schema | None, other: pa.Schema) -> bool:
+    """Whether two schemas have the same column names and Delta types, in the same order.
+
+    Comments and other metadata that somebody set on a column do not count. No schema (no table) is like no other.
+    """
+    return one is not None and _columns(one) == _columns(other)
+
+
+def _columns(schema: pa.Schema) -> Any:
+    return _without_metadata(json.loads(Schema.from_arrow(schema).to_json())["fields"])
+
+
+def _without_metadata(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_without_metadata(item) for item in node]
+    if isinstance(node, dict):
+        return {key: _without_metadata(item) for key, item in node.items() if key not in ("metadata", "nullable")}
+    return node
+
+
+def check_writable(table: str, obstacles: Sequence[str]) -> None:
+    """Raise TableError where a table has rules that a refresh could break; see `lake/log/writable.py`."""
+    if obstacles:
+        raise TableError(
+            f"{table!r} has {'; '.join(obstacles)}. A refresh adds and removes whole files, which would break such a rule "
+            f"without anyone noticing. Drop the rule, or give these rows a table of their own"
+        )
+
+
+def data_version_of(paths: Iterable[str], schema: pa.Schema | None) -> str:
+    """A hash of a snapshot's part names and schema. Parts are named by what they hold, so it names the rows too."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        digest.update(path.encode() + b"\0")
+    for column in schema or ():
+        digest.update(f"{column.name}:{column.type}\0".encode())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,94 @@
+"""What keeps a refresh from writing a Delta table that exists: rules that others declared for its rows or files.
+
+delta-rs checks such rules when it writes rows itself. A refresh adds and removes finished files, which nobody checks
+again, so a table with rules that files could break is refused before anything is computed.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deltalake import DeltaTable
+
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.log.logged_files import LoggedFile
+from sparktorch_assets.lake.parquet.stats import LEADING_COLUMNS
+
+_HARMLESS_FEATURES = frozenset(
+    {
+        # Features that are listed whether or not they are used; their use is looked up in properties and columns below.
+        "appendOnly",
+        "checkConstraints",
+        "columnMapping",
+        "deletionVectors",
+        "generatedColumns",
+        "identityColumns",
+        "invariants",
+        # Features that ask nothing of a writer which adds and removes whole files.
+        "changeDataFeed",
+        "domainMetadata",
+        "timestampNtz",
+        "v2Checkpoint",
+        "v2Checkpoint-preview",
+        "variantType",
+        "vacuumProtocolCheck",
+    }
+)
+_COLUMN_RULES = {
+    "delta.invariants": "an invariant",
+    "delta.generationExpression": "a generation expression",
+    "delta.identity.start": "an identity sequence",
+}
+
+
+def write_obstacles(table: str, delta: DeltaTable, files: Sequence[LoggedFile]) -> tuple[str, ...]:
+    """Why parts must not be added to or removed from this table, one phrase per reason; empty when they may be.
+
+    Args:
+        table: its path or URI.
+        delta: the table at the version in question.
+        files: that version's files.
+    """
+    properties = delta.metadata().configuration
+    found = [
+        f"the constraint {key.removeprefix('delta.constraints.')!r} ({rule})"
+        for key, rule in sorted(properties.items())
+        if key.startswith("delta.constraints.")
+    ]
+    if _is_on(properties.get("delta.appendOnly")):
+        found.append("the property delta.appendOnly, under which no part may be removed")
+    if properties.get("delta.columnMapping.mode", "none") != "none":
+        found.append("column mapping, under which files hold other column names than the table")
+    if any(file.deleted for file in files):
+        # delta-rs cannot name the vector in a remove action, and a file is removed only together with its vector.
+        found.append(
+            "deletion vectors, which somebody's DELETE, UPDATE or MERGE left (REORG TABLE ... APPLY (PURGE) applies them)"
+        )
+    version = delta.version()
+    if Folder(table).info(f"_delta_log/{version:020}.json") is None:
+        found.append(
+            f"a log without the JSON file of its version {version}, in place of which there is a checkpoint alone: delta-rs "
+            f"cannot commit on it (any commit of another writer, such as Spark, mends that)"
+        )
+    if "delta.dataSkippingStatsColumns" in properties or not 0 <= _indexed_columns(properties) <= LEADING_COLUMNS:
+        found.append(
+            "a property delta.dataSkipping..., for columns of which our files have no bounds (delta-rs would leave out rows)"
+        )
+    fields: list[dict[str, Any]] = json.loads(delta.schema().to_json())["fields"]
+    for column in fields:
+        found += [
+            f"{rule} on column {column['name']!r}" for key, rule in _COLUMN_RULES.items() if key in column["metadata"]
+        ]
+        if not column["nullable"]:
+            found.append(f"NOT NULL on column {column['name']!r}")
+    unknown = sorted(set(delta.protocol().writer_features or ()) - _HARMLESS_FEATURES)
+    return (*found, *(f"the writer feature {name!r}" for name in unknown))
+
+
+def _indexed_columns(properties: Mapping[str, str]) -> int:
+    text = properties.get("delta.dataSkippingNumIndexedCols", "0")
+    return int(text) if text.lstrip("-").isdigit() else -1
+
+
+def _is_on(value: str | None) -> bool:
+    return value is not None and value.strip().lower() == "true"

@@ -1,0 +1,1 @@
+"""Parquet files: footers, statistics, types and columns."""

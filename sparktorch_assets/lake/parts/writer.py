@@ -1,0 +1,223 @@
+"""Writes one part: under a temporary name in its table's folder, with its receipt in the footer, then renamed.
+
+The last step waits for the disk and for nothing else, so that it can be left to another thread.
+
+Memory is bounded by one row group (`_GROUP_ROWS` rows or `_GROUP_BYTES`), whatever the part's size.
+"""
+
+import contextlib
+import errno
+import os
+import time
+import uuid
+from collections.abc import Collection
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sparktorch_assets.errors import DiskFullError, TableError
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.parquet.encodings import dictionary_columns, no_statistics_columns
+from sparktorch_assets.lake.parquet.nan_columns import columns_with_nan
+from sparktorch_assets.lake.parquet.stats import delta_stats
+from sparktorch_assets.lake.partition_values import Partition
+from sparktorch_assets.lake.parts.file import PartFile, part_path, verify_part
+from sparktorch_assets.lake.parts.receipt import RECEIPT_KEY, Receipt
+from sparktorch_assets.tally import Tally
+
+_GROUP_ROWS = 1 << 20
+_GROUP_BYTES = 64 << 20
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+class PartWriter:
+    """One part in the making. Use it as a context: leaving it without `finish` deletes the temporary file."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        fingerprint: str,
+        schema: pa.Schema,
+        *,
+        source: pq.FileMetaData | None = None,
+        added: Collection[str] = (),
+        partition: Partition = (),
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            folder: the table's folder.
+            fingerprint: what the part will be named after.
+            schema: the columns of the batches to come.
+            source: the footer of the file that the kept columns come from: it tells which encodings pay.
+            added: columns that the source lacks.
+            partition: the part's partition values.
+        """
+        self.path = part_path(fingerprint, partition)
+        head, _, name = self.path.rpartition("/")
+        # Unique per attempt: speculative copies of a task write the same part at the same time. The dot hides it.
+        self._temporary = f"{head}/" * bool(head) + f".{name}.{os.getpid()}-{uuid.uuid4().hex[:12]}.tmp"
+        self._folder, self._fingerprint, self._schema = folder, fingerprint, schema
+        self._source, self._added, self._partition = source, added, partition
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_rows = self._waiting_bytes = 0
+        self._nan_columns: set[str] = set()
+        self._writer: pq.ParquetWriter | None = None
+        self._sink: Any = None
+        self._footer: pq.FileMetaData | None = None
+        self._receipt: Receipt | None = None
+        self.rows = 0
+        self.seconds = 0.0
+        """Seconds spent here."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abort()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append the batch's rows.
+
+        Raises:
+            DiskFullError: no room; the temporary file is gone.
+        """
+        start = time.perf_counter()
+        self.rows += batch.num_rows
+        self._waiting.append(batch)
+        self._waiting_rows += batch.num_rows
+        self._waiting_bytes += batch.nbytes
+        if self._waiting_rows >= _GROUP_ROWS or self._waiting_bytes >= _GROUP_BYTES:
+            self._flush(is_last=False)
+        self.seconds += time.perf_counter() - start
+
+    def finish(self, tally: Tally) -> tuple[PartFile, Receipt]:
+        """`close` and `publish`, where there is nothing to do meanwhile."""
+        self.close(tally)
+        return self.publish()
+
+    def close(self, tally: Tally) -> None:
+        """Write what waits, and the footer with the receipt.
+
+        Raises:
+            DiskFullError: no room; the temporary file is gone.
+        """
+        start = time.perf_counter()
+        self._flush(is_last=True)
+        assert self._writer is not None
+        tally.spend("write", self.seconds + time.perf_counter() - start)
+        self._receipt = Receipt(
+            fingerprint=self._fingerprint, rows=self.rows, tally=tally, nan_columns=tuple(sorted(self._nan_columns))
+        )
+        with self._guard():
+            self._writer.add_key_value_metadata({RECEIPT_KEY: self._receipt.to_json().encode()})
+            self._writer.close()
+            self._footer = self._writer.writer.metadata
+            self._writer = None
+
+    def publish(self) -> tuple[PartFile, Receipt]:
+        """Bring the closed file to disk, and give it its name.
+
+        A part of this name that somebody else finished meanwhile stays, and is what is returned: its size may already be
+        in a commit. One that is not whole gives way.
+
+        Raises:
+            DiskFullError: no room; the temporary file is gone.
+            TableError: somebody deleted the file meanwhile.
+        """
+        assert self._footer is not None
+        assert self._receipt is not None
+        with self._guard():
+            self._sink.close()
+            self._sink = None
+            if not self._folder.publish(self._temporary, self.path):
+                taken = self._folder.info(self.path)
+                whole = None if taken is None else verify_part(self._folder, taken)
+                if whole is not None:
+                    self.abort()
+                    return whole
+                self._folder.replace(self._temporary, self.path)
+            entry = self._folder.info(self.path)
+        if entry is None:
+            raise TableError(
+                f"{self._folder.full(self.path)} was deleted right after it was written; did a vacuum with too short a "
+                f"retention run meanwhile? Nothing of it was committed; run again"
+            )
+        part = PartFile(
+            path=self.path,
+            size_bytes=entry.size_bytes,
+            modified_ms=entry.modified_ms,
+            rows=self.rows,
+            stats=delta_stats(
+                self._footer, self._schema, self._receipt.nan_columns, may_gain_columns=bool(self._partition)
+            ),
+            partition=self._partition,
+        )
+        return part, self._receipt
+
+    def abort(self) -> None:
+        """Delete the temporary file, if there is one."""
+        for opened in (self._writer, self._sink):
+            if opened is not None:
+                with contextlib.suppress(Exception):
+                    opened.close()
+        self._writer = self._sink = None
+        self._waiting.clear()
+        with contextlib.suppress(OSError):
+            self._folder.delete(self._temporary)
+
+    def _flush(self, *, is_last: bool) -> None:
+        if not self._waiting and not (is_last and self._writer is None):
+            return
+        batches = self._waiting or [pa.RecordBatch.from_pylist([], schema=self._schema)]
+        table = pa.Table.from_batches(batches, schema=self._schema)
+        self._nan_columns |= columns_with_nan(table)
+        with self._guard():
+            if self._writer is None:
+                self._open(batches[0], is_only_group=is_last)
+            assert self._writer is not None
+            self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
+        self._waiting.clear()
+        self._waiting_rows = self._waiting_bytes = 0
+
+    def _open(self, sample: pa.RecordBatch, *, is_only_group: bool) -> None:
+        if self._partition or not self._folder.is_local:
+            self._folder.create(self._temporary.rpartition("/")[0])
+        # Parquet's bounds leave NaN out, which DataFusion sorts above all numbers: it would skip groups that hold one. Where
+        # further groups come, any column of floats may still get one.
+        with_nan = (
+            self._nan_columns if is_only_group else [c.name for c in self._schema if pa.types.is_floating(c.type)]
+        )
+        bare = {*no_statistics_columns(self._schema), *with_nan}
+        self._sink = self._folder.open_output(self._temporary)
+        self._writer = pq.ParquetWriter(
+            self._sink,
+            self._schema,
+            use_dictionary=dictionary_columns(sample, self._source, self._added),
+            write_statistics=[name for name in self._schema.names if name not in bare],
+            compression="snappy",
+            write_page_checksum=True,
+        )
+
+    @contextlib.contextmanager
+    def _guard(self) -> Any:
+        """Delete the temporary file on any error, and tell a full disk from the rest."""
+        try:
+            yield
+        except OSError as error:
+            self.abort()
+            if error.errno in _NO_SPACE or "No space left" in str(error):
+                free = self._folder.free_bytes()
+                raise DiskFullError(
+                    f"no room to write {self._folder.full(self.path)}: "
+                    f"{'unknown' if free is None else f'{free:,}'} bytes free. Nothing was committed; free some space (or "
+                    f"vacuum old parts) and run again: finished parts are kept and not computed again"
+                ) from error
+            raise
+        except BaseException:
+            self.abort()
+            raise

@@ -1,0 +1,1 @@
+"""What a declaration becomes in Dagster: assets, checks, metadata."""

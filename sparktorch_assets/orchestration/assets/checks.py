@@ -1,0 +1,156 @@
+"""Asset checks, computed inside the prediction run from its receipts and the table's own log: no second pass.
+
+Each compares two independent counts, or counts with a declaration, and so can fail.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from sparktorch_assets.tasks import InputTable, MlTask
+
+if TYPE_CHECKING:
+    from sparktorch_assets.spark.inputs.materialize import InputReport
+    from sparktorch_assets.spark.score.report import ScoreReport
+
+NO_ROW_LOST = "no_row_lost"
+CONFIDENCE_IN_RANGE = "confidence_in_range"
+CLASSES_WITHIN_LABELS = "classes_within_labels"
+FAILED_SHARE = "failed_share"
+REJECTED_SHARE = "rejected_share"
+ROWS_VANISHED = "rows_vanished"
+
+
+def prediction_check_specs(asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """The checks of a prediction asset. Only `failed_share` keeps downstream assets from running."""
+    return [
+        dg.AssetCheckSpec(NO_ROW_LOST, asset=asset, description="in = filtered out + predicted + dropped + failed"),
+        dg.AssetCheckSpec(CONFIDENCE_IN_RANGE, asset=asset, description="Every confidence lies in [0, 1]"),
+        dg.AssetCheckSpec(CLASSES_WITHIN_LABELS, asset=asset, description="Every class is one of the task's labels"),
+        dg.AssetCheckSpec(
+            FAILED_SHARE, asset=asset, blocking=True, description="No more failed rows than the task allows"
+        ),
+    ]
+
+
+def prediction_checks(task: MlTask, report: "ScoreReport", table_rows: int) -> Iterator[dg.AssetCheckResult]:
+    """The checks' results for one run.
+
+    Args:
+        task: the task that was scored.
+        report: what `score_table` says: rows of the input, and the receipts' sum over the whole table.
+        table_rows: rows in the table by its Delta log, counted apart from the report.
+    """
+    tally = report.tally
+    accounted = tally.filtered + tally.predicted + tally.dropped + tally.failed
+    yield dg.AssetCheckResult(
+        check_name=NO_ROW_LOST,
+        passed=report.rows_in == accounted and table_rows == tally.predicted + tally.failed,
+        metadata={
+            "rows in": report.rows_in,
+            "filtered out": tally.filtered,
+            "predicted": tally.predicted,
+            "dropped": tally.dropped,
+            "failed": tally.failed,
+            "rows in the table": table_rows,
+        },
+    )
+    # The histogram covers [0, 1] alone, so what it misses lies outside, or is no number.
+    outside = tally.predicted - sum(tally.confidence_histogram)
+    yield dg.AssetCheckResult(
+        check_name=CONFIDENCE_IN_RANGE, passed=outside == 0, metadata={"rows outside [0, 1]": outside}
+    )
+    unknown = {name: rows for name, rows in tally.classes.items() if name not in set(task.labels)}
+    yield dg.AssetCheckResult(
+        check_name=CLASSES_WITHIN_LABELS,
+        passed=not unknown and sum(tally.classes.values()) == tally.predicted,
+        metadata={
+            "rows with a class outside the labels": sum(unknown.values()),
+            "unknown classes": dg.MetadataValue.text(", ".join(sorted(unknown)[:20]) or "none"),
+            "rows without a class": tally.predicted - sum(tally.classes.values()),
+        },
+    )
+    yield failed_share_check(task, task.check_failures(tally.failed, tally.rows, tally.reasons), tally.failed)
+
+
+def failed_share_check(task: MlTask, problem: str | None, failed: int) -> dg.AssetCheckResult:
+    """The blocking check, also for a run that was refused before its commit.
+
+    Args:
+        task: the task that was scored.
+        problem: why there are too many failed rows; `None` when there are not.
+        failed: failed rows in the table.
+    """
+    return dg.AssetCheckResult(
+        check_name=FAILED_SHARE,
+        asset_key=dg.AssetKey(["predictions", task.name]),
+        passed=problem is None,
+        description=problem,
+        metadata={"failed rows": failed, "limit (share)": float(task.max_failed_share)},
+    )
+
+
+def input_check_specs(asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """The checks of an input asset. Both keep downstream assets from running."""
+    return [
+        dg.AssetCheckSpec(
+            REJECTED_SHARE, asset=asset, blocking=True, description="No more malformed rows than the table allows"
+        ),
+        dg.AssetCheckSpec(
+            ROWS_VANISHED,
+            asset=asset,
+            blocking=True,
+            description="No more rows left the table than it allows since the version before",
+        ),
+    ]
+
+
+def rejected_check(table: InputTable, report: "InputReport") -> dg.AssetCheckResult:
+    """Whether the share of malformed source rows is within the table's limit."""
+    read = report.rows + report.rejected_rows
+    share = report.rejected_rows / read if read else 0.0
+    return dg.AssetCheckResult(
+        check_name=REJECTED_SHARE,
+        passed=share <= table.max_rejected_share,
+        metadata={
+            "rejected rows": report.rejected_rows,
+            "rejected share": float(share),
+            "limit (share)": float(table.max_rejected_share),
+        },
+    )
+
+
+def vanished_check(table: InputTable, report: "InputReport") -> dg.AssetCheckResult:
+    """Whether the share of rows that left the table is within its limit."""
+    vanished = max(0, report.rows_before - report.rows)
+    share = vanished / report.rows_before if report.rows_before else 0.0
+    return dg.AssetCheckResult(
+        check_name=ROWS_VANISHED,
+        passed=share <= table.max_vanished_share,
+        metadata={
+            "rows before": report.rows_before,
+            "rows now": report.rows,
+            "vanished share": float(share),
+            "limit (share)": float(table.max_vanished_share),
+        },
+    )
+
+
+def refused_check(asset: dg.AssetKey, check_name: str, limit: float, problem: str) -> dg.AssetCheckResult:
+    """The failed check of a refresh of an input that was refused before its commit: a check that is only evaluated after
+    it would stay green.
+
+    Args:
+        asset: the input.
+        check_name: which of its checks.
+        limit: the share that was passed.
+        problem: why the refresh was refused.
+    """
+    return dg.AssetCheckResult(
+        check_name=check_name,
+        asset_key=asset,
+        passed=False,
+        description=problem,
+        metadata={"limit (share)": float(limit)},
+    )

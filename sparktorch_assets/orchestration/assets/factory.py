@@ -1,0 +1,64 @@
+"""From declarations to assets: the one place where YAML components and Python code meet."""
+
+from collections.abc import Iterable
+
+import dagster as dg
+
+from sparktorch_assets.errors import TaskError
+from sparktorch_assets.orchestration.assets.input import build_input_asset
+from sparktorch_assets.orchestration.assets.model import build_model_asset
+from sparktorch_assets.orchestration.assets.prediction import build_prediction_asset
+from sparktorch_assets.orchestration.automation.schedules import own_schedules
+from sparktorch_assets.tasks import MlTask
+
+__all__ = ["build_input_asset", "build_prediction_assets", "build_prediction_definitions"]
+
+
+def build_prediction_definitions(tasks: Iterable[MlTask]) -> dg.Definitions:
+    """The tasks' assets and checks, and a schedule for each task that names a `cron`, in that task's time zone.
+
+    Merge the result with `runtime_definitions`, which brings the resources, the daily schedule of the other tasks and the
+    sensor that evaluates the assets' automation condition.
+
+    Args:
+        tasks: the tasks, each under a name of its own.
+
+    Raises:
+        TaskError: two tasks have the same name, or a hook's module cannot be found.
+    """
+    declared = list(tasks)
+    return dg.Definitions(assets=_assets(declared), schedules=own_schedules(declared))
+
+
+def build_prediction_assets(tasks: Iterable[MlTask]) -> list[dg.AssetsDefinition]:
+    """Two assets per task: `models/<name>`, and `predictions/<name>`, which depends on it and on the task's input.
+
+    The daily schedule of `runtime_definitions` refreshes them. A task with a `cron` needs a schedule of its own, which a
+    list of assets cannot hold: `build_prediction_definitions` gives both.
+
+    They need the resources of `runtime_definitions`, or others under the same keys: `spark` (any dagster-pyspark
+    resource), `model_loader`, `lake`.
+
+    Raises:
+        TaskError: two tasks have the same name, a task names a `cron`, or a hook's module cannot be found.
+    """
+    declared = list(tasks)
+    for task in declared:
+        if task.cron:
+            raise TaskError(
+                f"MlTask {task.name!r}: cron={task.cron!r} needs a schedule, and assets alone bring none, so that nothing "
+                f"would refresh it. Call build_prediction_definitions, which gives assets and schedules, and merge the "
+                f"result into your Definitions (dg.Definitions.merge)"
+            )
+    return _assets(declared)
+
+
+def _assets(tasks: Iterable[MlTask]) -> list[dg.AssetsDefinition]:
+    assets: list[dg.AssetsDefinition] = []
+    seen: set[str] = set()
+    for task in tasks:
+        if task.name in seen:
+            raise TaskError(f"two tasks are named {task.name!r}; each becomes predictions/{task.name}: rename one")
+        seen.add(task.name)
+        assets += [build_model_asset(task), build_prediction_asset(task)]
+    return assets

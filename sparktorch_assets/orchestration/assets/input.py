@@ -1,0 +1,77 @@
+"""The asset of one input table: Spark reads the sources into a Delta table with declared types."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from sparktorch_assets.errors import RowsRejectedError, RowsVanishedError
+from sparktorch_assets.orchestration.assets.checks import (
+    REJECTED_SHARE,
+    ROWS_VANISHED,
+    input_check_specs,
+    refused_check,
+    rejected_check,
+    vanished_check,
+)
+from sparktorch_assets.orchestration.assets.keys import INPUTS_GROUP, WATCH_TAG, input_key, input_pool
+from sparktorch_assets.orchestration.assets.metadata import input_metadata
+from sparktorch_assets.tasks import InputTable
+from sparktorch_assets.tasks.digest import digest_of
+
+PREVIEW_ROWS = 10
+_SHORT_DIGEST = 12
+
+
+def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
+    """The asset named like the table, with its checks."""
+    key = input_key(table.name)
+
+    @dg.multi_asset(
+        name=f"read_{table.name}",
+        specs=[
+            dg.AssetSpec(
+                key,
+                description=table.description or f"{table.name}, read from {', '.join(table.patterns)}.",
+                group_name=INPUTS_GROUP,
+                kinds={"pyspark", "delta", table.format},
+                code_version=digest_of([table.columns, table.options, table.format, table.source])[:_SHORT_DIGEST],
+                tags={WATCH_TAG: "yes"},
+            )
+        ],
+        check_specs=input_check_specs(key),
+        required_resource_keys={"spark", "lake"},
+        pool=input_pool(table.name),
+    )
+    def read(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        from sparktorch_assets.lake.tables import preview, table_schema
+        from sparktorch_assets.spark.inputs.materialize import materialize_input
+
+        resources = context.resources
+        try:
+            report = materialize_input(
+                lambda: resources.spark.spark_session,
+                table,
+                project_root=resources.lake.project_path,
+                table_uri=resources.lake.table_uri(key),
+                run_id=context.run.run_id,
+            )
+        except RowsRejectedError as error:
+            yield refused_check(key, REJECTED_SHARE, table.max_rejected_share, str(error))
+            raise
+        except RowsVanishedError as error:
+            yield refused_check(key, ROWS_VANISHED, table.max_vanished_share, str(error))
+            raise
+        summary = (
+            f"{report.rows:,} rows: {report.files_new} files new, {report.files_unchanged} unchanged, "
+            f"{report.files_removed} removed; {report.rejected_rows:,} malformed rows put aside"
+        )
+        context.log.info(summary)
+        yield dg.MaterializeResult(
+            asset_key=key,
+            data_version=dg.DataVersion(report.data_version),
+            metadata=input_metadata(table, report, table_schema(report.uri), preview(report.uri, PREVIEW_ROWS)),
+            check_results=[rejected_check(table, report), vanished_check(table, report)],
+        )
+
+    return read

@@ -1,0 +1,185 @@
+"""What an asset shows of itself: numbers that Dagster plots over time, the table's columns and lineage, a preview.
+
+Dagster refuses numpy scalars, hence the plain `int` and `float` everywhere. Row contents appear only in the preview;
+a task with `preview_rows: 0` shows none.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from sparktorch_assets.orchestration.assets.keys import input_key
+from sparktorch_assets.orchestration.assets.markdown import markdown_table, preview_table
+from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
+from sparktorch_assets.tasks import InputTable, MlTask
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from sparktorch_assets.spark.inputs.materialize import InputReport
+    from sparktorch_assets.spark.score.report import ScoreReport
+
+Metadata = dict[str, Any]
+
+_TOP_CLASSES = 20
+_BAR_CELLS = 40
+
+
+def prediction_metadata(
+    task: MlTask, report: "ScoreReport", *, schema: "pa.Schema", table_rows: int, preview: Sequence[Mapping[str, Any]]
+) -> Metadata:
+    """Everything a prediction asset shows after a run, also after one that found nothing to do."""
+    tally = report.tally
+    described = {
+        task.class_column: "One of the task's labels; null where the row failed",
+        task.confidence_column: "Softmax probability of that class, in [0, 1]",
+        task.error_column: "Why the row failed; null where it did not",
+    }
+    shown: Metadata = {
+        **table_metadata(report.table, table_rows, schema, report.version, described),
+        "dagster/column_lineage": column_lineage(task, schema.names),
+        "failed_rows": int(tally.failed),
+        "dropped_rows": int(tally.dropped),
+        "filtered_rows": int(tally.filtered),
+        "rows_scored_this_run": int(report.rows_new),
+        "classes": dg.MetadataValue.md(class_table(tally)),
+        "class_shares": dg.MetadataValue.json({name: count / tally.predicted for name, count in _most(tally.classes)}),
+        "seconds_total": float(report.seconds.get("total", 0.0)),
+        **scoring_metadata(report),
+        "device": ", ".join(sorted(tally.devices)) or "none",
+        "shards": dg.MetadataValue.json(
+            {
+                "new": int(report.shards_new),
+                "unchanged": int(report.shards_unchanged),
+                "removed": int(report.shards_removed),
+                "resumed": int(report.shards_resumed),
+            }
+        ),
+        "changed": bool(report.changed),
+        "path": report.path,
+        "model_digest": report.model_digest,
+    }
+    if tally.truncated:
+        shown["truncated_rows"] = int(tally.truncated)
+    if tally.confidence_mean is not None:
+        shown["confidence_mean"] = float(tally.confidence_mean)
+        shown["confidence_histogram"] = dg.MetadataValue.md(histogram(tally.confidence_histogram))
+        shown["confidence_bins"] = dg.MetadataValue.text(
+            json.dumps([int(count) for count in tally.confidence_histogram])
+        )
+    if tally.batch_sizes:
+        shown["batch_sizes"] = dg.MetadataValue.md(
+            markdown_table(("rows a batch", "batches"), _most(tally.batch_sizes))
+        )
+    if tally.splits:
+        shown["out_of_memory_splits"] = int(tally.splits)
+        shown["rows_that_fit"] = dg.MetadataValue.json(dict(tally.ceilings))
+    if tally.agreement is not None and tally.confidence_difference is not None:
+        shown["agreement_with_fp32"] = float(tally.agreement)
+        shown["confidence_difference_to_fp32"] = float(tally.confidence_difference)
+    if tally.reasons:
+        shown["failure_reasons"] = dg.MetadataValue.md(markdown_table(("reason", "rows"), _most(tally.reasons)))
+    if preview:
+        shown["preview"] = dg.MetadataValue.md(preview_table(preview))
+    return shown
+
+
+def scoring_metadata(report: "ScoreReport") -> Metadata:
+    """Speed, slots and seconds of the run that last scored rows: this one, or an earlier one where nothing changed."""
+    scoring = report.scoring
+    if scoring is None:
+        return {}
+    shown: Metadata = {
+        "last_scored": dg.MetadataValue.timestamp(float(scoring.at)),
+        "last_scored_rows": int(scoring.rows),
+        "seconds_by_phase": dg.MetadataValue.md(
+            seconds_table(report.seconds if report.rows_new else scoring.seconds, scoring.worker_seconds)
+        ),
+        "rows_per_second": float(scoring.rows_per_s),
+        "slots": int(scoring.slots),
+    }
+    if scoring.run_id:
+        shown["last_scored_by"] = dg.MetadataValue.dagster_run(scoring.run_id)
+    if scoring.balance is not None:
+        shown["balance"] = float(scoring.balance)
+    return shown
+
+
+def input_metadata(
+    table: InputTable, report: "InputReport", schema: "pa.Schema", preview: Sequence[Mapping[str, Any]]
+) -> Metadata:
+    """Everything an input asset shows."""
+    shown: Metadata = {
+        **table_metadata(report.uri, report.rows, schema, report.version, {}),
+        "rejected_rows": int(report.rejected_rows),
+        "files_new": int(report.files_new),
+        "files_unchanged": int(report.files_unchanged),
+        "files_removed": int(report.files_removed),
+        "changed": bool(report.changed),
+        "seconds_total": float(report.seconds),
+        "source": ", ".join(table.patterns),
+    }
+    if report.rejected_table and report.rejected_rows:
+        shown["rejected_table"] = dg.MetadataValue.path(report.rejected_table)
+    if preview:
+        shown["preview"] = dg.MetadataValue.md(preview_table(preview))
+    return shown
+
+
+def table_metadata(
+    uri: str, rows: int, schema: "pa.Schema", version: int | None, described: Mapping[str, str]
+) -> Metadata:
+    """What Dagster knows how to show of any table: rows, columns, where it lies."""
+    columns = [dg.TableColumn(field.name, str(field.type), description=described.get(field.name)) for field in schema]
+    shown: Metadata = {
+        "dagster/row_count": int(rows),
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+        "dagster/uri": uri,
+        "dagster/table_name": "/".join(uri.rstrip("/").split("/")[-2:]),
+    }
+    return shown if version is None else {**shown, "delta_version": int(version)}
+
+
+def column_lineage(task: MlTask, columns: Sequence[str]) -> dg.TableColumnLineage:
+    """Kept columns come from the input's column of the same name, added ones from all feature columns."""
+    source = input_key(task.input)
+    added = {column.name for column in task.output_columns}
+    return dg.TableColumnLineage(
+        deps_by_column={
+            column: [
+                dg.TableColumnDep(asset_key=source, column_name=name)
+                for name in (task.feature_columns if column in added else (column,))
+            ]
+            for column in columns
+        }
+    )
+
+
+def class_table(tally: Tally) -> str:
+    """The classes by share of the predicted rows, most frequent first."""
+    rows = [(name, f"{count:,}", f"{count / tally.predicted:.2%}") for name, count in _most(tally.classes)]
+    more = len(tally.classes) - len(rows)
+    return markdown_table(("class", "rows", "share"), rows) + (f"\n\n… and {more} more classes" if more > 0 else "")
+
+
+def histogram(counts: Sequence[int]) -> str:
+    """Confidences as a bar chart in text, one line a bin; numbers of rows at the end."""
+    highest = max(counts, default=0) or 1
+    lines = [
+        f"{index / CONFIDENCE_BINS:4.2f} {'█' * round(_BAR_CELLS * count / highest):<{_BAR_CELLS}} {count:,}"
+        for index, count in enumerate(counts)
+    ]
+    return "```\n" + "\n".join(lines) + "\n```"
+
+
+def seconds_table(run: Mapping[str, float], workers: Mapping[str, float]) -> str:
+    """Wall seconds of the run's phases, and the workers' seconds, which add up over slots."""
+    rows = [(phase, f"{seconds:.2f}", "run, wall clock") for phase, seconds in run.items()]
+    rows += [(phase, f"{seconds:.2f}", "workers, summed over slots") for phase, seconds in workers.items()]
+    return markdown_table(("phase", "seconds", "of"), rows)
+
+
+def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_TOP_CLASSES]

@@ -1,0 +1,131 @@
+"""The asset that stands for a task's model: its data version changes when the model does, and predictions follow."""
+
+import json
+import math
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from sparktorch_assets.orchestration.assets.keys import MODELS_GROUP, WATCH_TAG, model_key
+from sparktorch_assets.orchestration.assets.plain_text import one_line
+from sparktorch_assets.tasks import MlTask
+from sparktorch_assets.tasks.digest import digest_of, model_digest
+
+if TYPE_CHECKING:
+    from sparktorch_assets.predict.loader import ModelLoader
+
+CARD = "card.json"
+"""Beside the weights: what is known of the model's quality, above all `held_out_accuracy` beside
+`majority_class_accuracy`. Each entry is shown as `card_<key>`: it never takes the place of what was computed."""
+_LARGEST_CARD_BYTES = 1 << 20
+_CARD_TEXTS = ("split", "trained_on", "note")
+_CARD_KEY = re.compile(r"[A-Za-z0-9_]{1,64}")
+_SHORT_DIGEST = 12
+
+
+def build_model_asset(task: MlTask) -> dg.AssetsDefinition:
+    """The asset `models/<task>`."""
+
+    @dg.asset(
+        key=model_key(task),
+        description=f"The model of {task.name}: {task.model.weights or task.model.factory}.",
+        group_name=MODELS_GROUP,
+        kinds={"pytorch"},
+        code_version=digest_of([asdict(task.model), task.files])[:_SHORT_DIGEST],
+        tags={WATCH_TAG: "yes"},
+        required_resource_keys={"model_loader", "lake"},
+    )
+    def describe(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+        loader = context.resources.model_loader.build([task])
+        models_root = Path(loader.models_root)
+        digest = model_digest(task, models_root)
+        described = _described(task, loader, context.resources.lake.folder("_models"), digest)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(digest),
+            metadata={
+                **_without_none(described),
+                "model_digest": digest,
+                **card_metadata(task, models_root, context.log.warning),
+            },
+        )
+
+    return describe
+
+
+def card_metadata(task: MlTask, models_root: Path, warn: Callable[[str], None]) -> dict[str, Any]:
+    """What the card beside the weights tells: held-out accuracy, and the majority class's beside it.
+
+    Args:
+        task: the task whose weights the card describes.
+        models_root: where the weights' path starts.
+        warn: is told of a card that cannot be read. A card is decoration: predictions go on without it.
+    """
+    if task.model.weights is None:
+        return {}
+    path = (models_root / task.model.weights).parent / CARD
+    if not path.is_file():
+        return {}
+    try:
+        card = _read_card(path)
+    except (OSError, ValueError, RecursionError) as error:
+        warn(f"{path} is not shown: {error}")
+        return {}
+    numbers = {f"card_{key}": value for key, value in card.items() if _is_number(value) and _CARD_KEY.fullmatch(key)}
+    texts = {f"card_{key}": dg.MetadataValue.text(one_line(str(card[key]))) for key in _CARD_TEXTS if card.get(key)}
+    return {**numbers, **texts}
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > _LARGEST_CARD_BYTES:
+        raise ValueError(f"it has more than {_LARGEST_CARD_BYTES:,} bytes")
+    card = json.loads(path.read_bytes())
+    if not isinstance(card, dict):
+        raise ValueError(f"it holds a {type(card).__name__}, not an object with names and values")  # noqa: TRY004
+    return card
+
+
+def _is_number(value: Any) -> bool:
+    # Dagster keeps metadata in JSON and in 64 bits: NaN, infinities and larger integers do not fit.
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < 2**63 if isinstance(value, int) else math.isfinite(value)
+
+
+def _described(task: MlTask, loader: "ModelLoader", known: str, digest: str) -> dict[str, Any]:
+    """The model's description; computed once a digest, since counting parameters loads torch and the weights.
+
+    Args:
+        task: the task.
+        loader: its loader.
+        known: the folder, on whatever file system the lake lies, where descriptions are kept.
+        digest: the model's.
+    """
+    from sparktorch_assets.lake.folder import Folder
+
+    folder, name = Folder(known), f"{digest}.json"
+    if folder.info(name) is not None:
+        with folder.open_input(name) as file:
+            found: dict[str, Any] = json.loads(file.read())
+        return found
+    description = loader.describe(task)
+    plain = {
+        "weights_sha256": description.digest,
+        "format": description.format,
+        "parameters": description.parameters,
+        "file_bytes": description.file_bytes,
+    }
+    folder.create()
+    temporary = f".{name}.{uuid.uuid4().hex[:12]}.tmp"
+    with folder.open_output(temporary) as file:
+        file.write(json.dumps(plain).encode())
+    folder.replace(temporary, name)  # whole or not at all, also with two runs at once
+    return plain
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}

@@ -1,0 +1,156 @@
+"""The prediction asset of one task: runs `score_table` and says what came of it."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from sparktorch_assets.errors import TableError, TooManyFailedRowsError
+from sparktorch_assets.orchestration.assets.checks import failed_share_check, prediction_check_specs, prediction_checks
+from sparktorch_assets.orchestration.assets.keys import (
+    PREDICTIONS_GROUP,
+    PREDICTIONS_POOL,
+    input_key,
+    model_key,
+    prediction_key,
+)
+from sparktorch_assets.orchestration.assets.metadata import prediction_metadata
+from sparktorch_assets.orchestration.automation.schedules import refresh_tags, staleness_condition
+from sparktorch_assets.tasks import MlTask
+from sparktorch_assets.tasks.digest import task_digest
+
+if TYPE_CHECKING:
+    from sparktorch_assets.spark.score.report import Progress, ScoreReport
+
+RESOURCE_KEYS = {"spark", "model_loader", "lake"}
+_SECONDS_BETWEEN_MESSAGES = 3.0
+_SHORT_DIGEST = 12
+
+
+def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
+    """The asset `predictions/<task>`, with its checks.
+
+    Raises:
+        TaskError: a hook's module cannot be found.
+    """
+    key = prediction_key(task)
+    spec = dg.AssetSpec(
+        key,
+        deps=[input_key(task.input), model_key(task)],
+        description=task.description or f"Predictions of {task.name} over {task.input}.",
+        group_name=PREDICTIONS_GROUP,
+        kinds={"pytorch", "pyspark", "delta"},
+        code_version=task_digest(task)[:_SHORT_DIGEST],
+        automation_condition=staleness_condition(),
+        tags=refresh_tags(task),
+        metadata={
+            "labels": dg.MetadataValue.text(", ".join(task.labels)),
+            "features": dg.MetadataValue.text(", ".join(task.feature_columns)),
+        },
+    )
+
+    # No retry policy: Spark retries its own tasks, most other failures would only repeat, and a second run takes up
+    # the finished shards of the first.
+    @dg.multi_asset(
+        name=f"predict_{task.name}",
+        specs=[spec],
+        check_specs=prediction_check_specs(key),
+        required_resource_keys=RESOURCE_KEYS,
+        pool=PREDICTIONS_POOL,
+    )
+    def predict(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        yield from _predict(context, task)
+
+    return predict
+
+
+def _predict(context: dg.AssetExecutionContext, task: MlTask) -> Iterator[Any]:
+    from sparktorch_assets.lake.tables import preview, row_count, table_schema
+
+    try:
+        report = _score(context, task)
+    except TooManyFailedRowsError as error:
+        yield failed_share_check(task, str(error), failed=-1)
+        raise
+    rows = row_count(report.table)
+    scored = f"{rows:,} rows in the table: {report.run_tally.rows:,} scored now, {report.tally.failed:,} failed"
+    if report.tally.filtered:
+        scored += f", {report.tally.filtered:,} rows of the input left out by `where`"
+    if report.tally.dropped:
+        scored += f", {report.tally.dropped:,} dropped by hooks"
+    context.log.info(scored if report.changed else f"nothing changed: {rows:,} rows stay as they are")
+    yield dg.MaterializeResult(
+        asset_key=prediction_key(task),
+        data_version=dg.DataVersion(report.data_version),
+        metadata=prediction_metadata(
+            task,
+            report,
+            schema=table_schema(report.table),
+            table_rows=rows,
+            preview=preview(report.table, task.preview_rows),
+        ),
+        check_results=list(prediction_checks(task, report, rows)),
+    )
+
+
+def _score(context: dg.AssetExecutionContext, task: MlTask) -> "ScoreReport":
+    """From the input's files; where it never had any, from the view or table of that name in the Spark session."""
+    from sparktorch_assets.lake.tables import has_table
+    from sparktorch_assets.spark.score.dataframe import score_dataframe
+    from sparktorch_assets.spark.score.table import score_table
+
+    resources = context.resources
+    loader_resource, lake = resources.model_loader, resources.lake
+    source = lake.table_uri(input_key(task.input))
+    settings: dict[str, Any] = {
+        "output_table": lake.table_uri(prediction_key(task)),
+        "model_loader": loader_resource.build([task]),
+        "slots": loader_resource.slot_policy(),
+        "batch_size": None if task.batch.pinned else loader_resource.batch_size,
+        "run_id": context.run.run_id,
+    }
+    if has_table(source):
+        return score_table(
+            lambda: resources.spark.spark_session,  # started only where there is something to score
+            task,
+            input_table=source,
+            on_progress=_report_to(context),
+            **settings,
+        )
+    session, view = resources.spark.spark_session, ".".join(input_key(task.input).path)
+    if not session.catalog.tableExists(view):
+        raise TableError(
+            f"task {task.name!r}: its input has no table at {source}, and the Spark session knows no view or table "
+            f"{view!r}; materialize {task.input!r} first"
+        )
+    _require_no_scored_files(task, settings["output_table"], source, view)
+    context.log.info("%r has no files to read: Spark reads it, and all of it is scored", view)
+    return score_dataframe(session, task, session.table(view), **settings)
+
+
+def _require_no_scored_files(task: MlTask, output_table: str, source: str, view: str) -> None:
+    """A folder that went missing must not let a view, which happens to have its name, replace what was made of its files."""
+    from sparktorch_assets.lake.log.snapshot import read_snapshot
+    from sparktorch_assets.lake.parts.file import PART_NAME
+
+    if any(PART_NAME.fullmatch(path) for path in read_snapshot(output_table).parts):
+        raise TableError(
+            f"task {task.name!r}: its predictions were made from files, and there is no table at {source} any more. The "
+            f"Spark session knows a view or table {view!r}, but scoring that would replace all of them. Bring the files "
+            f"back; or, if {view!r} is the input from now on, delete {output_table} first"
+        )
+
+
+def _report_to(context: dg.AssetExecutionContext) -> Callable[["Progress"], None]:
+    """Progress as log messages: every few seconds at first, then more rarely, since Dagster keeps each of them."""
+    began = last = time.monotonic()
+
+    def report(progress: "Progress") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= max(_SECONDS_BETWEEN_MESSAGES, (now - began) / 20):
+            last = now
+            context.log.info(str(progress))
+
+    return report

@@ -1,0 +1,109 @@
+"""When predictions are made again: on schedules, and on Dagster's automation where that is switched on.
+
+A refresh is cheap where nothing changed: files and digests are compared, and no Spark session starts. Schedules
+therefore take the whole way upstream: the inputs and models notice what is new, the predictions score only that.
+"""
+
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import dagster as dg
+
+from sparktorch_assets.orchestration.assets.keys import REFRESH_TAG, WATCH_TAG, prediction_key
+from sparktorch_assets.orchestration.automation.staleness import AttemptDue, Stale
+from sparktorch_assets.orchestration.automation.upstream import UpToOtherTasks
+from sparktorch_assets.tasks import MlTask
+
+DAILY_SCHEDULE = "daily_predictions"
+DAILY_CRON = "0 3 * * *"
+WATCH_SCHEDULE = "watch_inputs_and_models"
+AUTOMATION_SENSOR = "refresh_what_is_stale"
+
+
+def staleness_condition() -> dg.AutomationCondition[dg.AssetKey]:
+    """Refresh what was made from other versions of code or upstream data than are there now.
+
+    Nothing is requested while the asset or an upstream one is in progress, while an upstream one is missing, or while a
+    blocking check of an upstream one has not passed. A refresh that fails is requested again a few times.
+
+    Only a sensor that is evaluated in the code location knows this condition: the one of `runtime_definitions`, or your
+    own `dg.AutomationConditionSensorDefinition(..., use_user_code_server=True)`. The asset may have no partitions.
+    """
+    condition: Any = dg.AutomationCondition  # its types do not allow what its documentation combines
+    return (  # type: ignore[no-any-return]
+        (~condition.in_progress()).with_label("not_in_progress")
+        & (~condition.any_deps_in_progress()).with_label("no_deps_in_progress")
+        & condition.all_deps_blocking_checks_passed()
+        & Stale()
+        & AttemptDue()
+    ).with_label("stale_and_ready")
+
+
+def automation_sensor(*, running: bool) -> dg.AutomationConditionSensorDefinition:
+    """Evaluates all automation conditions of the code location, those of its own assets included.
+
+    Args:
+        running: whether it is on from the start, or waits to be switched on in Dagster's UI.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # use_user_code_server; Dagster has no other way
+        return dg.AutomationConditionSensorDefinition(
+            name=AUTOMATION_SENSOR,
+            target=dg.AssetSelection.all(),
+            use_user_code_server=True,
+            default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
+            description="Refresh predictions that were made from other data, models or code than are there now.",
+        )
+
+
+def refresh_tags(task: MlTask) -> dict[str, str]:
+    """The tag by which the daily schedule finds its tasks."""
+    return {REFRESH_TAG: "own" if task.cron else "daily"}
+
+
+def daily_schedule(cron: str = DAILY_CRON, timezone: str = "UTC") -> dg.ScheduleDefinition:
+    """Refreshes every task without a cron of its own, and what those depend on.
+
+    It is on from the start: a schedule that waits for somebody's switch refreshes nothing.
+    """
+    daily, own = dg.AssetSelection.tag(REFRESH_TAG, "daily"), dg.AssetSelection.tag(REFRESH_TAG, "own")
+    return dg.ScheduleDefinition(
+        name=DAILY_SCHEDULE,
+        target=daily.upstream() - own,
+        cron_schedule=cron,
+        execution_timezone=timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Refresh all predictions (but those with a schedule of their own), with their inputs and models.",
+    )
+
+
+def watch_schedule(cron: str, timezone: str = "UTC") -> dg.ScheduleDefinition:
+    """Looks for new files of inputs and new weights of models, and for nothing else; it is on from the start."""
+    return dg.ScheduleDefinition(
+        name=WATCH_SCHEDULE,
+        target=dg.AssetSelection.tag(WATCH_TAG, "yes"),
+        cron_schedule=cron,
+        execution_timezone=timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Look for new input files and new weights.",
+    )
+
+
+def own_schedules(tasks: Iterable[MlTask]) -> list[dg.ScheduleDefinition]:
+    """One schedule for each task that names a cron, told in the task's time zone.
+
+    It takes the task and everything upstream, up to other tasks' predictions, which it leaves alone.
+    """
+    return [
+        dg.ScheduleDefinition(
+            name=f"refresh_{task.name}",
+            target=UpToOtherTasks(prediction_key(task)),
+            cron_schedule=task.cron,
+            execution_timezone=task.timezone,
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+            description=f"Refresh predictions/{task.name} with its input and model.",
+        )
+        for task in tasks
+        if task.cron
+    ]

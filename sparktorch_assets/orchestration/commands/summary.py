@@ -1,0 +1,97 @@
+"""What a run materialized, as a table for the terminal."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
+
+from sparktorch_assets.orchestration.assets.plain_text import one_line, plain_lines
+
+_SHOWN_CLASSES = 3
+_HEADER = ("asset", "rows", "failed", "classes", "seconds", "rows/s", "table")
+_RIGHT = (False, True, True, False, True, True, False)
+
+
+def summary_table(result: dg.ExecuteInProcessResult) -> str:
+    """One line an asset: rows, failed rows, the three most frequent classes, seconds, rows a second, where it lies."""
+    seconds = {
+        event.step_key: event.step_success_data.duration_ms / 1000
+        for event in result.all_events
+        if event.event_type == dg.DagsterEventType.STEP_SUCCESS
+    }
+    lines = [
+        _line(event.asset_key, event.materialization.metadata, seconds.get(event.step_key))
+        for event in result.get_asset_materialization_events()
+        if event.asset_key is not None
+    ]
+    return render([_HEADER, *sorted(lines)])
+
+
+def failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """What failed, with the first cause's message."""
+    return {
+        str(event.step_key): _cause(event.step_failure_data.error)
+        for event in result.all_events
+        if event.event_type == dg.DagsterEventType.STEP_FAILURE
+    }
+
+
+def failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
+    """The checks that failed (not those that only warn), each with its asset, what it checks, and what it found."""
+    lines = []
+    for evaluation in result.get_asset_check_evaluations():
+        if not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
+            found = ", ".join(f"{name}: {getattr(entry, 'value', '')}" for name, entry in evaluation.metadata.items())
+            text = ". ".join(part for part in (evaluation.description, found) if part)
+            lines.append(one_line(f"{evaluation.asset_key.to_user_string()} {evaluation.check_name}: {text}"))
+    return lines
+
+
+def render(rows: Sequence[Sequence[str]]) -> str:
+    """Rows in aligned columns; numbers to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, _RIGHT, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def _line(key: dg.AssetKey, metadata: Any, seconds: float | None) -> tuple[str, ...]:
+    value = {name: getattr(entry, "value", None) for name, entry in metadata.items()}
+    shares: dict[str, float] = value.get("class_shares") or {}
+    top = sorted(shares.items(), key=lambda item: -item[1])[:_SHOWN_CLASSES]
+    classes = ", ".join(f"{one_line(name)} {share:.1%}" for name, share in top)
+    failed = value.get("failed_rows", value.get("rejected_rows"))
+    rate = value.get("rows_per_second")
+    return (
+        key.to_user_string(),
+        _count(value.get("dagster/row_count")),
+        _count(failed),
+        classes,
+        "" if seconds is None else f"{seconds:.1f}",
+        f"{rate:,.0f}" if rate else "",
+        _short_path(value.get("dagster/uri") or ""),
+    )
+
+
+def _count(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _short_path(uri: str) -> str:
+    if "://" in uri or not uri:
+        return uri
+    relative = os.path.relpath(uri)
+    return uri if relative.startswith("..") else relative
+
+
+def _cause(error: SerializableErrorInfo | None) -> str:
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return "unknown reason" if error is None else plain_lines(error.message).strip()

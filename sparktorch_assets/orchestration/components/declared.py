@@ -1,0 +1,75 @@
+"""The components behind `defs.yaml`: one task, one input table.
+
+Importing this loads neither torch nor pyspark: `dg` imports every registered component just to list it.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import dagster as dg
+from dagster.components.component.component import ComponentTypeSpec
+from pydantic import BaseModel
+
+from sparktorch_assets.orchestration.assets.factory import build_input_asset, build_prediction_definitions
+from sparktorch_assets.orchestration.components.scaffolders import InputTableScaffolder, MlTaskScaffolder
+from sparktorch_assets.orchestration.components.yaml_schema import attributes_model, declare
+from sparktorch_assets.tasks import InputTable, MlTask
+
+_TaskAttributes = attributes_model(MlTask)
+_TableAttributes = attributes_model(InputTable)
+
+
+@dg.scaffold_with(MlTaskScaffolder)
+@dataclass
+class MlTaskComponent(dg.Component):
+    """One ml_task: a PyTorch model run over a table by Spark, as a prediction asset with checks and a model asset."""
+
+    task: MlTask
+
+    @classmethod
+    def get_spec(cls) -> ComponentTypeSpec:
+        """What `dg list components` says of it."""
+        return ComponentTypeSpec(description=(cls.__doc__ or "").strip(), tags=["pytorch", "pyspark"])
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        """The schema of `attributes`."""
+        return _TaskAttributes
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
+        """The component that a defs.yaml declares."""
+        assert attributes is not None
+        return cls(task=declare(MlTask, attributes, context))
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002  (Dagster's signature)
+        """The task's assets, checks and, where it names a cron, its schedule."""
+        return build_prediction_definitions([self.task])
+
+
+@dg.scaffold_with(InputTableScaffolder)
+@dataclass
+class InputTableComponent(dg.Component):
+    """One input table: CSV, JSON or Parquet files that Spark reads into a Delta table with declared types."""
+
+    table: InputTable
+
+    @classmethod
+    def get_spec(cls) -> ComponentTypeSpec:
+        """What `dg list components` says of it."""
+        return ComponentTypeSpec(description=(cls.__doc__ or "").strip(), tags=["pyspark", "delta"])
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        """The schema of `attributes`."""
+        return _TableAttributes
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
+        """The component that a defs.yaml declares."""
+        assert attributes is not None
+        return cls(table=declare(InputTable, attributes, context))
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002  (Dagster's signature)
+        """The table's asset and its check."""
+        return dg.Definitions(assets=[build_input_asset(self.table)])

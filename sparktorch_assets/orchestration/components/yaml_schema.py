@@ -1,0 +1,192 @@
+"""The YAML form of a declaration, derived from its dataclass: one source for fields, defaults, checks and messages.
+
+Pydantic validates the dataclasses of `tasks/` as they are, so that a wrong value anywhere carries the dataclass's own
+message and the line of the file. This module adds what YAML needs: feature groups told apart by `kind`, a name that
+defaults to the folder's, and templates: of the environment (`{{ env.WEIGHTS }}`) for any value, others for text.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar, get_args, get_type_hints
+
+import dagster as dg
+from dagster.components.resolved.context import ResolutionContext
+from pydantic import (
+    BaseModel,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails, core_schema
+
+from sparktorch_assets.errors import TaskError
+from sparktorch_assets.orchestration.components.json_schema import YamlJsonSchema
+from sparktorch_assets.orchestration.components.templates import TemplateError, Templates, is_template
+from sparktorch_assets.orchestration.components.yaml_file import check_yaml_file
+from sparktorch_assets.tasks import Feature
+
+Declaration = TypeVar("Declaration")
+
+_RENDERED: Mapping[str, Any] = {"rendered": True}
+"""The validation context of values whose templates are rendered already."""
+_KNOWN_ERRORS = frozenset(get_args(core_schema.ErrorType))
+
+_PLAIN: Mapping[type, Any] = {bool: "bool_type", int: "int_type", float: "float_type", str: "string_type"}
+"""Plain types, and pydantic's name of the error that a value is of another."""
+_SAME = frozenset([*((kind, kind) for kind in _PLAIN), (int, float)])
+"""What was written and what it may become."""
+
+_IN_YAML: Mapping[str, Any] = {"features": Sequence[Annotated[Feature, Field(discriminator="kind")]]}
+"""Types that say more than the dataclass's own: pydantic then checks a feature against the kind it names, not all."""
+
+
+class Attributes(dg.Model):
+    """Base of the derived models: refuses unknown keys, and so do the dataclasses inside."""
+
+    _given: Any = PrivateAttr(default=None)
+    """What the file says, with its templates: `declare` renders these, and not what validation made of them."""
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The schema for editors and `dg check yaml`."""
+        return super().model_json_schema(*args, **{"schema_generator": YamlJsonSchema, **kwargs})
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _validate(cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        templates = Templates(ResolutionContext.default())
+        try:
+            # The environment is known here, so that a template of it may stand for any value, not for text alone.
+            rendered = value if info.context is _RENDERED else templates.render(value, environment_only=True)
+            validated = handler(rendered)
+        except TemplateError as error:
+            raise ValidationError.from_exception_data(
+                cls.__name__,
+                [InitErrorDetails(type="value_error", loc=error.path, input=error.template, ctx={"error": error})],
+            ) from None
+        except ValidationError as error:
+            # Dagster repeats each error with its line, and stumbles over types of error that pydantic made up later.
+            raise ValidationError.from_exception_data(
+                error.title, [_plain_error(item, templates) for item in error.errors()]
+            ) from None
+        if info.context is not _RENDERED:
+            converted = [*_conversions(value, validated), *_empty(value, validated)]
+            if converted:
+                raise ValidationError.from_exception_data(cls.__name__, converted)
+        validated._given = value  # noqa: SLF001  (our own)
+        return validated
+
+
+def attributes_model(declaration: type) -> type[BaseModel]:
+    """The pydantic model of a component's `attributes`: the dataclass's fields, with `name` optional.
+
+    Args:
+        declaration: a dataclass with a field `name`.
+    """
+    hints = get_type_hints(declaration, include_extras=True)
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(declaration):
+        kind = _IN_YAML.get(field.name, hints[field.name])
+        if field.name == "name":
+            fields["name"] = (str | None, Field(default=None, description="The folder's name where it is left out"))
+        elif field.default_factory is not dataclasses.MISSING:
+            fields[field.name] = (kind, Field(default_factory=field.default_factory))
+        else:
+            fields[field.name] = (kind, ... if field.default is dataclasses.MISSING else field.default)
+    return create_model(f"{declaration.__name__}Attributes", __base__=Attributes, **fields)
+
+
+def declare(declaration: type[Declaration], attributes: BaseModel, context: dg.ComponentLoadContext) -> Declaration:
+    """The declaration that validated attributes stand for.
+
+    Raises:
+        dg.DagsterInvalidDefinitionError: its fields do not fit together; the message begins with the file and line.
+        TaskError: the file says something that its parser swallowed; see `check_yaml_file`.
+    """
+    resolution = context.resolution_context.at_path("attributes")
+    assert isinstance(attributes, Attributes)
+    tree = context.resolution_context.source_position_tree
+    if tree is not None:
+        check_yaml_file(Path(tree.position.filename))
+    templates = Templates(resolution)
+    try:
+        given = attributes._given  # noqa: SLF001  (our own)
+        rendered = type(attributes).model_validate(templates.render(given), context=_RENDERED)
+        values = {name: getattr(rendered, name) for name in type(attributes).model_fields}
+        values["name"] = values["name"] or context.path.name
+        return declaration(**values)
+    except TemplateError as error:
+        raise dg.DagsterInvalidDefinitionError(str(error)) from None  # Dagster has put file and line before it
+    except (TaskError, ValidationError) as error:
+        message = templates.hide(str(error))
+        # Without the error itself: its message and its input show what templates gave.
+        raise dg.DagsterInvalidDefinitionError(f"{_position(message, attributes, context)}: {message}") from None
+
+
+def _conversions(given: Any, found: Any, *loc: str | int) -> Iterator[InitErrorDetails]:
+    """An error for each value that pydantic made another type of: `yes` where a number is meant is 1 to it, and `"5"` is 5. What
+    a template gives may be converted, since the environment holds text alone."""
+    if isinstance(given, Mapping):
+        for key, item in given.items():
+            yield from _conversions(item, getattr(found, key, None), *loc, key)
+    elif isinstance(given, list) and isinstance(found, list | tuple) and len(given) == len(found):
+        for place, (item, became) in enumerate(zip(given, found, strict=True)):
+            yield from _conversions(item, became, *loc, place)
+    elif (
+        type(given) in _PLAIN
+        and type(found) in _PLAIN
+        and not is_template(given)
+        and (type(given), type(found)) not in _SAME
+    ):
+        yield InitErrorDetails(type=_PLAIN[type(found)], loc=loc, input=given)
+
+
+def _empty(given: Any, found: Any, *loc: str | int) -> Iterator[InitErrorDetails]:
+    """An error for each field that is written and has no value, where leaving it out would mean the same: `sha256:` is a line
+    that somebody meant to fill in, and checks nothing. `max_failed_share: null` says something: there is no limit."""
+    if isinstance(given, Mapping):
+        for key, item in given.items():
+            if item is None and _defaults(found).get(key, ...) is None:
+                error = ValueError(f"{key} has no value, as if it were left out; give it one, or take the line away")
+                yield InitErrorDetails(type="value_error", loc=(*loc, key), input=None, ctx={"error": error})
+            yield from _empty(item, getattr(found, key, None), *loc, key)
+    elif isinstance(given, list) and isinstance(found, list | tuple) and len(given) == len(found):
+        for place, (item, became) in enumerate(zip(given, found, strict=True)):
+            yield from _empty(item, became, *loc, place)
+
+
+def _defaults(found: Any) -> Mapping[str, Any]:
+    if dataclasses.is_dataclass(found):
+        return {field.name: field.default for field in dataclasses.fields(found)}
+    if isinstance(found, BaseModel):
+        return {name: field.default for name, field in type(found).model_fields.items()}
+    return {}
+
+
+def _plain_error(error: ErrorDetails, templates: Templates) -> InitErrorDetails:
+    known, context, loc = error["type"] in _KNOWN_ERRORS, error.get("ctx", {}), error["loc"]
+    context = {name: templates.hide(value) for name, value in context.items()}
+    if not known or isinstance(context.get("error"), Exception):
+        context = {"error": ValueError(templates.hide(str(context.get("error", error["msg"]))))}
+    if len(loc) > 2 and loc[0] == "features":
+        loc = (*loc[:2], *loc[3:])  # pydantic puts the feature's kind in between, which is no place in the file
+    return InitErrorDetails(
+        type=error["type"] if known else "value_error", loc=loc, input=templates.hide(error["input"]), ctx=context
+    )
+
+
+def _position(message: str, attributes: BaseModel, context: dg.ComponentLoadContext) -> str:
+    """`file:line` of the field that the message names first, else of the attributes; the folder where there is no
+    file."""
+    tree = context.resolution_context.source_position_tree
+    if tree is None:
+        return str(context.path)
+    named = [field for field in re.findall(r"\w+", message) if field in type(attributes).model_fields]
+    position, _ = tree.lookup_closest_and_path(["attributes", *named[:1]], None)
+    return str(position)

@@ -1,0 +1,233 @@
+"""Feature groups become encoders; an encoder turns the columns of a window of rows into an EncodedFeature.
+
+Shapes: N rows of the window, F numeric columns, K categorical columns.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from sparktorch_assets.errors import HookError, InputSchemaError, ModelError, nearest
+from sparktorch_assets.predict.encode.columns import column_of, null_failures
+from sparktorch_assets.predict.encode.encoded import DenseFeature, EncodedFeature
+from sparktorch_assets.predict.encode.image import ImageEncoder
+from sparktorch_assets.predict.encode.sequence import SequenceEncoder, ragged
+from sparktorch_assets.predict.encode.text import TextEncoder
+from sparktorch_assets.predict.failures import RowFailure
+from sparktorch_assets.predict.model.file_bounds import MAX_VOCABULARY_BYTES, read_json
+from sparktorch_assets.predict.rows.convert import own_memory
+from sparktorch_assets.tasks.code.import_path import load_import_path
+from sparktorch_assets.tasks.features import (
+    CategoricalFeature,
+    CustomFeature,
+    Feature,
+    NumericFeature,
+    SequenceFeature,
+    TextFeature,
+)
+from sparktorch_assets.tasks.validation import Scalar
+
+
+class Encoder(Protocol):
+    """Columns of a window in, one feature group out."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The columns it reads."""
+        ...
+
+    @property
+    def row_bytes(self) -> int | None:
+        """Bytes of one row's tensors; `None` where rows differ or only encoding shows it."""
+        ...
+
+    def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
+        """Encode all rows of `batch`, which holds at least `columns`; rows that cannot be are named in `failures`."""
+        ...
+
+
+def make_encoder(feature: Feature, models_root: Path) -> Encoder:
+    """The encoder of a declared feature group; its files are read here, once.
+
+    Raises:
+        ModelError: a vocabulary or tokenizer file is missing or malformed.
+        HookError: a custom encoder's factory did not return a callable.
+    """
+    if isinstance(feature, NumericFeature):
+        return NumericEncoder(feature)
+    if isinstance(feature, CategoricalFeature):
+        return CategoricalEncoder(feature, models_root)
+    if isinstance(feature, CustomFeature):
+        return CustomEncoder(feature)
+    if isinstance(feature, TextFeature):
+        return TextEncoder(feature, models_root)
+    if isinstance(feature, SequenceFeature):
+        return SequenceEncoder(feature)
+    return ImageEncoder(feature)
+
+
+class NumericEncoder:
+    """`x_NF` float32."""
+
+    def __init__(self, feature: NumericFeature) -> None:
+        self.columns = tuple(feature.columns)
+        self.row_bytes = 4 * len(self.columns)
+        self._fill = feature.fill
+
+    def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
+        """Each column cast to float32 and put beside the others."""
+        x_NF = np.empty((batch.num_rows, len(self.columns)), dtype=np.float32)
+        failures: dict[int, RowFailure] = {}
+        for f, name in enumerate(self.columns):
+            column = column_of(batch, name)
+            if self._fill is None:
+                failures |= null_failures(column, f"column {name!r}")
+            x_N = column if column.type == pa.float32() else column.cast(pa.float32(), safe=False)
+            if x_N.null_count:
+                x_N = x_N.fill_null(0.0 if self._fill is None else self._fill)
+            x_NF[:, f] = x_N.to_numpy(zero_copy_only=False)
+        return DenseFeature((torch.from_numpy(x_NF),), failures)
+
+
+class CategoricalEncoder:
+    """`c_NK` int64: 0 for what the vocabulary lacks, entry i as i + 1.
+
+    Values of any type are looked up in their text form, Arrow's cast to string. Vocabulary entries are brought to the
+    column's type first, so that `True`, "True" and "true" all stand for a boolean column's true, and 1, 1.0 and "1.0" for a
+    number.
+    """
+
+    def __init__(self, feature: CategoricalFeature, models_root: Path) -> None:
+        self.columns = tuple(feature.columns)
+        self.row_bytes = 8 * len(self.columns)
+        self._fill = feature.fill
+        vocabulary = feature.vocabulary
+        known: dict[str, Any]
+        if isinstance(vocabulary, str):
+            known = _read_vocabulary(models_root / vocabulary)
+        else:
+            known = dict(cast(Sequence[tuple[str, Any]], vocabulary))  # frozen by the feature to pairs
+        missing = [column for column in self.columns if column not in known]
+        if missing:
+            raise ModelError(
+                f"vocabulary {vocabulary!r} has no values for {missing[0]!r}; {nearest(missing[0], known)}"
+            )
+        self._entries = {column: list(known[column]) for column in self.columns}
+        self._texts: dict[tuple[str, pa.DataType], tuple[pa.Array, str | None]] = {}
+
+    def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
+        """Each column's index in its vocabulary, beside the others."""
+        c_NK = np.empty((batch.num_rows, len(self.columns)), dtype=np.int64)
+        failures: dict[int, RowFailure] = {}
+        for k, name in enumerate(self.columns):
+            column = column_of(batch, name)
+            values, fill = self._known(name, column.type)
+            if self._fill is None:
+                failures |= null_failures(column, f"column {name!r}")
+            text = _text_of(column)
+            if fill is not None:
+                text = text.fill_null(fill)
+            index = pc.index_in(text, value_set=values, skip_nulls=True).fill_null(-1)
+            c_NK[:, k] = index.to_numpy(zero_copy_only=False)
+        return DenseFeature((torch.from_numpy(c_NK) + 1,), failures)
+
+    def _known(self, name: str, kind: pa.DataType) -> tuple[pa.Array, str | None]:
+        """The text forms of a column's vocabulary and of the fill, for a column of this type."""
+        if (name, kind) not in self._texts:
+            value_kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+            if pa.types.is_nested(value_kind):
+                raise InputSchemaError(f"categorical feature {name!r} has type {kind}, whose values have no text form")
+            entries = self._entries[name]
+            texts = [text_form(entry, value_kind) for entry in entries]
+            if entries and not pa.types.is_null(value_kind) and all(text is None for text in texts):
+                raise InputSchemaError(
+                    f"column {name!r} has type {kind}, and no entry of its vocabulary ({entries[0]!r} ...) is a value of "
+                    f"that type: every row would be unknown. Give the vocabulary values of the column's type"
+                )
+            taken: dict[str, int] = {}
+            for place, (entry, text) in enumerate(zip(entries, texts, strict=True)):
+                if text is not None and (text not in taken or (entry == text and entries[taken[text]] != text)):
+                    taken[text] = place  # "1" goes before "01", which means the same number
+            values = [text if text is not None and taken[text] == place else None for place, text in enumerate(texts)]
+            fill = None if self._fill is None else text_form(self._fill, value_kind) or self._fill
+            self._texts[name, kind] = pa.array(values, pa.string()), fill
+        return self._texts[name, kind]
+
+
+def text_form(value: Any, kind: pa.DataType) -> str | None:
+    """How a value reads once it is in a column of type `kind`, and that is cast to string; `None` where it cannot be in it.
+
+    >>> text_form("True", pa.bool_()), text_form(1.0, pa.int64()), text_form("1.0", pa.int64()), text_form("x", pa.int64())
+    ('true', '1', '1', None)
+    """
+    if value is None:
+        return None
+    try:
+        alone = pa.array([str(value) if pa.types.is_decimal(kind) else value])
+        if pa.types.is_null(kind):
+            kind = pa.string()
+        if pa.types.is_integer(kind) and pa.types.is_string(alone.type):
+            alone = pa.array([int(value)] if value.lstrip("+-").isdecimal() else [float(value)])
+        elif pa.types.is_boolean(kind) and not pa.types.is_string(alone.type) and value not in (0, 1):
+            return None
+        text = _text_of(alone.cast(kind))[0].as_py()
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return None
+    return None if text is None else str(text)
+
+
+def _text_of(column: pa.Array) -> pa.Array:
+    """Values as text, the same for equal ones: -0.0 is 0."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    text = column.cast(pa.string())
+    return pc.if_else(pc.equal(text, "-0"), "0", text) if pa.types.is_floating(column.type) else text
+
+
+class CustomEncoder:
+    """A user's encoder, held to its contract: one tensor or a tuple of tensors with one entry a row, or lists."""
+
+    def __init__(self, feature: CustomFeature) -> None:
+        self.columns = tuple(feature.columns)
+        self.row_bytes = None
+        self._sequences = feature.sequences
+        self._path = feature.encoder
+        self._encoder: Any = load_import_path(feature.encoder, "CustomFeature.encoder")(**dict(feature.arguments))
+        if not callable(self._encoder):
+            raise HookError(f"encoder {self._path!r} gave a {type(self._encoder).__name__}, which cannot be called")
+
+    def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
+        """What the user's encoder makes of the columns."""
+        found = self._encoder(batch.select(list(self.columns)))  # perhaps in a buffer that it fills again next time
+        if self._sequences:
+            if not isinstance(found, pa.Array) or len(found) != batch.num_rows:
+                gave = f"{len(found)} lists" if isinstance(found, pa.Array) else type(found).__name__
+                raise HookError(
+                    f"encoder {self._path!r} gave {gave} for {batch.num_rows} rows; a pyarrow.ListArray with one list a "
+                    f"row is due, as it declares sequences"
+                )
+            return ragged(own_memory(found), f"what encoder {self._path!r} gave")
+        tensors = found if isinstance(found, tuple) else (found,)
+        for tensor in tensors:
+            if not isinstance(tensor, torch.Tensor) or tensor.ndim == 0 or len(tensor) != batch.num_rows:
+                shape = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
+                raise HookError(
+                    f"encoder {self._path!r} gave {shape} for {batch.num_rows} rows; one entry a row is due"
+                )
+        return DenseFeature(tuple(tensor.clone() for tensor in tensors))
+
+
+def _read_vocabulary(path: Path) -> dict[str, list[str]]:
+    known = read_json(path, "vocabulary", MAX_VOCABULARY_BYTES)
+    if not isinstance(known, dict) or not all(isinstance(values, list) for values in known.values()):
+        raise ModelError(f"vocabulary file {path} must hold one object: column -> list of known values")
+    for column, values in known.items():
+        for value in values:
+            if not isinstance(value, Scalar):
+                raise ModelError(f"vocabulary file {path}: {column!r} holds a {type(value).__name__}; values are plain")
+    return known

@@ -1,0 +1,143 @@
+"""Encoded images as pixels: decoded by Pillow, resized, scaled to [0, 1] and normalised."""
+
+import contextlib
+import functools
+import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from PIL import Image
+
+from sparktorch_assets.predict.encode.columns import column_of, null_failures
+from sparktorch_assets.predict.encode.encoded import DenseFeature, EncodedFeature
+from sparktorch_assets.predict.failures import RowFailure, is_about_the_row
+from sparktorch_assets.tasks.features import ImageFeature
+
+_RESAMPLE = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+MAX_PIXELS = 1 << 26
+"""Pixels of the largest image that is decoded, 8,192 x 8,192: Pillow holds four bytes of each. A file of 20 KB may ask for
+hundreds of times as many."""
+
+LARGE_PIXELS = 1 << 24
+"""Images above this many pixels, 4,096 x 4,096, are decoded one at a time in a process, so that threads do not multiply their
+memory."""
+
+FORMATS = (
+    *("AVIF", "BMP", "DDS", "DIB", "GIF", "JPEG", "JPEG2000", "MPO"),
+    *("PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP"),
+)
+"""The formats that are decoded, by Pillow's names. In each of them the size in the header is the size that is decoded. Others
+start another program (EPS), or are containers of images whose own size is not known beforehand (ICO, ICNS, BLP)."""
+
+_decodes_large = threading.Lock()
+
+_WHITE_16 = 257
+"""65535 / 255: what makes 16 bits of a pixel 8 bits and a fraction."""
+
+
+class ImageEncoder:
+    """`x_NCHW` float32."""
+
+    def __init__(self, feature: ImageFeature) -> None:
+        self.columns = feature.columns
+        self.row_bytes = 4 * feature.channels * feature.height * feature.width
+        self._feature = feature
+        self._mode = "L" if feature.channels == 1 else "RGB"
+        self._size = (feature.width, feature.height)
+        self._resample = _RESAMPLE[feature.resample]
+        self._mean_C11 = np.array(feature.mean, dtype=np.float32).reshape(-1, 1, 1)
+        self._std_C11 = np.array(feature.std, dtype=np.float32).reshape(-1, 1, 1)
+
+    def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
+        """Decode every row; one that Pillow cannot read fails alone."""
+        feature = self._feature
+        column = column_of(batch, feature.column)
+        failures = null_failures(column, f"column {feature.column!r}") if feature.fill is None else {}
+        x_NCHW = np.empty((len(column), feature.channels, feature.height, feature.width), dtype=np.float32)
+
+        # With numpy and row by row: a row stays in its core's cache, and torch would start threads in each thread.
+        def fill_row(row: int) -> None:
+            encoded, x_CHW = column[row].as_py(), x_NCHW[row]
+            try:
+                if encoded is None:
+                    x_CHW[:] = feature.fill or 0.0
+                else:
+                    np.divide(self._decode(encoded).transpose(2, 0, 1), 255, out=x_CHW, dtype=np.float32)
+            except BaseException as error:  # Pillow raises many kinds for broken files
+                if not is_about_the_row(error):
+                    raise
+                failures[row] = RowFailure.of("encode", error)
+                return
+            if self._mean_C11.any():
+                x_CHW -= self._mean_C11
+            if (self._std_C11 != 1).any():
+                x_CHW /= self._std_C11
+
+        threads = torch.get_num_threads()
+        if threads == 1:
+            for row in range(len(column)):
+                fill_row(row)
+        else:  # Pillow decodes and resizes without holding the interpreter's lock
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(fill_row, range(len(column))))
+        return DenseFeature((torch.from_numpy(x_NCHW),), failures)
+
+    def _decode(self, encoded: bytes) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+        """Pixels (H, W, C) from 0 to 255; fractions of them where the image has 16 bits."""
+        with Image.open(io.BytesIO(encoded), formats=_formats()) as image:
+            pixels = image.width * image.height
+            if pixels > MAX_PIXELS:  # before a pixel is decoded
+                raise ValueError(
+                    f"the image has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are decoded"
+                )
+            with _decodes_large if pixels > LARGE_PIXELS else contextlib.nullcontext():
+                return self._pixels(image)
+
+    def _pixels(self, image: Image.Image) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+        # Pillow gives PGM files of more than 8 bits in 32 bits, brought to the range of 16.
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+            return self._decode_16_bits(image)
+        if image.mode in ("I", "F"):
+            self._check_range(image)
+        pixels = image.convert(self._mode)
+        if pixels.size != self._size:
+            pixels = pixels.resize(self._size, self._resample)
+        return np.array(pixels, dtype=np.uint8).reshape(self._feature.height, self._feature.width, -1)
+
+    def _decode_16_bits(self, image: Image.Image) -> npt.NDArray[np.float32]:
+        grey = Image.fromarray(np.asarray(image).astype(np.float32) / _WHITE_16)
+        if grey.size != self._size:
+            grey = grey.resize(self._size, self._resample)
+        grey_HW1 = np.asarray(grey, dtype=np.float32).clip(0, 255)[:, :, None]
+        return np.repeat(grey_HW1, self._feature.channels, axis=2)
+
+    @staticmethod
+    def _check_range(image: Image.Image) -> None:
+        low, high = image.getextrema()
+        if isinstance(low, int | float) and isinstance(high, int | float) and 0 <= low <= high <= 255:
+            known = image.mode == "I" or not 0 < high <= 1  # fractions up to 1 are likely to be shares of white
+        else:
+            known = False
+        if not known:
+            raise ValueError(
+                f"pixels of 32 bits (Pillow's mode {image.mode}) from {low} to {high} have no known white; convert the image "
+                f"to 8 or 16 bits"
+            )
+
+
+@functools.cache
+def _formats() -> list[str]:
+    """Those of `FORMATS` that this Pillow has."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]

@@ -1,0 +1,85 @@
+"""Lists of numbers, of any length, straight from Arrow's buffers."""
+
+import numpy as np
+import pyarrow as pa
+
+from sparktorch_assets.errors import InputSchemaError
+from sparktorch_assets.predict.encode.columns import column_of, null_failures
+from sparktorch_assets.predict.encode.encoded import EncodedFeature, RaggedFeature
+from sparktorch_assets.predict.failures import RowFailure
+from sparktorch_assets.tasks.features import SequenceFeature
+
+
+class SequenceEncoder:
+    """Values and lengths of each row's list; 0 is padding."""
+
+    def __init__(self, feature: SequenceFeature) -> None:
+        self.columns = feature.columns
+        self.row_bytes = None
+        self._max_length = feature.max_length
+        self._fill = feature.fill
+        self._kind = pa.int64() if feature.dtype == "int64" else pa.float32()
+
+    def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
+        """Values of all rows end to end, with their offsets."""
+        (name,) = self.columns
+        return ragged(column_of(batch, name), f"column {name!r}", self._kind, self._fill, self._max_length)
+
+
+def ragged(
+    lists_N: pa.Array,
+    what: str,
+    kind: pa.DataType | None = None,
+    fill: float | None = None,
+    max_length: int | None = None,
+) -> RaggedFeature:
+    """Lists of numbers as values of `kind`, or int64 of whole numbers and else float32; a null fails its row unless there
+    is a fill.
+
+    Raises:
+        InputSchemaError: `lists_N`, which the message calls `what`, does not hold lists of numbers.
+        pyarrow.ArrowInvalid: a value is not whole, though `kind` is.
+    """
+    if pa.types.is_fixed_size_list(lists_N.type):
+        lists_N = lists_N.cast(pa.list_(lists_N.type.value_type))
+    if pa.types.is_null(lists_N.type):
+        lists_N = lists_N.cast(pa.list_(pa.null()))
+    is_list = pa.types.is_list(lists_N.type) or pa.types.is_large_list(lists_N.type)
+    if not is_list or not _is_number(lists_N.type.value_type):
+        raise InputSchemaError(f"{what} has type {lists_N.type}; a sequence must be a list of numbers")
+    failures = null_failures(lists_N, what) if fill is None else {}
+    offsets_N1 = lists_N.offsets.to_numpy().astype(np.int64)
+    first, last = (int(offsets_N1[0]), int(offsets_N1[-1])) if len(lists_N) else (0, 0)
+    values = lists_N.values.slice(first, last - first)
+    offsets_N1 = offsets_N1 - first
+    lengths_N = np.diff(offsets_N1)
+    if lists_N.null_count:  # a null may hide values
+        lengths_N[lists_N.is_null().to_numpy(zero_copy_only=False)] = 0
+    truncated_N = None
+    if max_length is not None:
+        truncated_N = lengths_N > max_length
+        lengths_N = np.minimum(lengths_N, max_length)
+    if values.null_count and fill is None:
+        nulls_before = np.concatenate(([0], np.cumsum(values.is_null().to_numpy(zero_copy_only=False))))
+        ends_N = offsets_N1[:-1] + lengths_N
+        for row in np.flatnonzero(nulls_before[ends_N] > nulls_before[offsets_N1[:-1]]):
+            message = f"{what} has a null among its values and its feature declares no fill"
+            failures[int(row)] = RowFailure("encode", "Null", message)
+    if kind is None:
+        whole = not pa.types.is_floating(values.type) and not pa.types.is_decimal(values.type)
+        kind = pa.int64() if whole else pa.float32()
+    values = values.cast(kind, safe=kind == pa.int64())
+    if values.null_count:
+        values = values.fill_null(pa.scalar(fill or 0.0).cast(kind, safe=False))
+    return RaggedFeature(values.to_numpy(zero_copy_only=False), offsets_N1, lengths_N, failures, truncated_N)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    tests = (
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_boolean,
+        pa.types.is_decimal,
+        pa.types.is_null,  # what lists from dicts are called where all are empty
+    )
+    return any(test(kind) for test in tests)

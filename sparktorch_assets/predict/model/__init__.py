@@ -1,0 +1,1 @@
+"""Networks and model objects: weights, devices, forward passes."""

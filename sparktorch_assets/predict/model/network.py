@@ -1,0 +1,187 @@
+"""A network on its device: batches of encoded rows in, classes and confidences out.
+
+Shapes: B rows of a batch, C classes, E embedding width.
+"""
+
+import copy
+from typing import Any
+
+import torch
+
+from sparktorch_assets.errors import ModelError
+from sparktorch_assets.predict.batches.sizer import length_bucket
+from sparktorch_assets.predict.encode.encoded import EncodedFeature
+from sparktorch_assets.predict.failures import Rows
+from sparktorch_assets.predict.model.input_guard import InputGuard
+from sparktorch_assets.predict.model.precision import COMPARED_ROWS, Comparison, convert, input_dtype
+from sparktorch_assets.predict.model.transfer import OnTheWay, Transfer
+from sparktorch_assets.tasks.ml_task import ONE_LABEL, MlTask
+
+
+class Network:
+    """Runs forward passes and makes answers of logits."""
+
+    def __init__(self, task: MlTask, module: torch.nn.Module, device: torch.device) -> None:
+        self.task = task
+        self.transfer = Transfer(device)
+        self.module = convert(module, task.execution, device)
+        self._reference = module if task.execution.precision != "fp32" else None
+        self.comparison = None if self._reference is None else Comparison()
+        """With fp32, over the first rows; `None` for fp32 itself."""
+        self._guard = InputGuard(f"task {task.name!r}")
+        self._dtype = input_dtype(task.execution)
+        self._fixed_shapes = task.execution.compile != "none"
+
+    def for_run(self, task: MlTask) -> "Network":
+        """The same network for another run: its first rows are compared anew."""
+        run = copy.copy(self)
+        run.task = task
+        run.comparison = None if self._reference is None else Comparison()
+        run._guard = InputGuard(f"task {task.name!r}")  # noqa: SLF001  (a copy of its own class)
+        return run
+
+    @property
+    def weight_bytes(self) -> int:
+        """Memory that the parameters and buffers take, those of the fp32 network that is compared with included."""
+        networks = [self.module] if self._reference is None else [self.module, self._reference]
+        tensors = [tensor for one in networks for tensor in (*one.parameters(), *one.buffers())]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the first rows may still show that the run must not go on."""
+        return self.comparison is not None and self.comparison.open and self.task.execution.min_agreement is not None
+
+    def decide(self) -> None:
+        """Judge the network by the rows that were compared so far.
+
+        Raises:
+            ModelError: it agrees too little with fp32.
+        """
+        self._check_agreement(now=True)
+
+    @torch.inference_mode()
+    def run(self, features: list[EncodedFeature], positions: Rows, longest: int) -> OnTheWay:
+        """Start predicting rows of a window.
+
+        Args:
+            features: the window's feature groups, in the order of `forward`'s arguments.
+            positions: which rows.
+            longest: tokens of the longest of them; 0 without texts.
+
+        Returns:
+            `classes` int64 (B,), `confidence` float32 (B,), NaN where a logit is not finite, and where the task asks
+            for them `scores` (B, C) and `embedding` (B, E), both float32.
+
+        Raises:
+            ModelError: what the network gave does not fit the labels or the extras, or agrees too little with fp32.
+        """
+        if self.comparison is not None:
+            self._check_agreement()  # after a refusal nothing goes on
+        rows = len(positions)
+        arguments = self.transfer.to_device(self._collate(features, positions, longest))
+        compared: list[torch.Tensor] = []
+        if self.comparison is not None and self.comparison.open:  # the network may change its arguments in place
+            compared = [tensor[: COMPARED_ROWS - self.comparison.rows].clone() for tensor in arguments]
+        logits, embedding = _split(self._forward(arguments))
+        logits_BC = self._check_logits(logits, len(arguments[0]) if arguments else rows)[:rows]
+        if self.comparison is not None and self.comparison.open:
+            self._compare(self.comparison, compared, logits_BC)
+        highest_B, class_index_B = logits_BC.max(dim=1)
+        # The winner's softmax probability, without the others': with few classes, softmax itself is the slowest step.
+        confidence_B = (logits_BC - highest_B[:, None]).exp_().sum(dim=1).reciprocal_()
+        # A row's least and greatest logits are finite only where all are, and 0 x (NaN or infinity) is NaN: it marks the row.
+        confidence_B += (highest_B + logits_BC.amin(dim=1) * 0.0) * 0.0
+        found = {"classes": class_index_B, "confidence": confidence_B}
+        if "scores" in self.task.extras:
+            found["scores"] = torch.softmax(logits_BC, dim=1)
+        if "embedding" in self.task.extras:
+            found["embedding"] = self._check_embedding(embedding, rows)
+        return self.transfer.to_host(found)
+
+    def _forward(self, arguments: list[torch.Tensor]) -> Any:
+        if self.transfer.device.type != "cpu":  # what is on the device is a copy already
+            return self.module(*self._cast(arguments))
+        with self._guard.arguments(arguments) as guarded:
+            return self.module(*self._cast(guarded))
+
+    def _collate(self, features: list[EncodedFeature], positions: Rows, longest: int) -> list[torch.Tensor]:
+        if not self._fixed_shapes:
+            return [tensor for feature in features for tensor in feature.collate(positions)]
+        # A compiled network is compiled anew for every shape: rows and tokens are padded to powers of two.
+        width = length_bucket(longest)
+        surplus = length_bucket(len(positions)) - len(positions)
+        return [
+            torch.cat([tensor, tensor[-1:].expand(surplus, *tensor.shape[1:])]) if surplus else tensor
+            for feature in features
+            for tensor in feature.collate(positions, width)
+        ]
+
+    def _cast(self, arguments: list[torch.Tensor]) -> list[torch.Tensor]:
+        if self.task.execution.channels_last:
+            arguments = [
+                tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+                for tensor in arguments
+            ]
+        if self._dtype is None:
+            return arguments
+        return [tensor.to(self._dtype) if tensor.is_floating_point() else tensor for tensor in arguments]
+
+    def _compare(self, comparison: Comparison, arguments: list[torch.Tensor], logits_BC: torch.Tensor) -> None:
+        """Compare these rows with fp32, as far as more are due."""
+        assert self._reference is not None
+        rows = min(len(logits_BC), COMPARED_ROWS - comparison.rows)
+        self._move_reference(self.transfer.device)
+        reference, _ = _split(self._reference(*(tensor[:rows] for tensor in arguments)))
+        comparison.add(self._check_logits(reference, rows), logits_BC[:rows])
+        if not comparison.open:
+            self._move_reference(torch.device("cpu"))  # until the next run: a GPU's memory is for batches
+        self._check_agreement()
+
+    def _move_reference(self, device: torch.device) -> None:
+        if self._reference is not None and self.transfer.device.type != "cpu":
+            with torch.inference_mode(mode=False):  # parameters stay ordinary tensors
+                self._reference.to(device)
+
+    def _check_agreement(self, *, now: bool = False) -> None:
+        floor, comparison = self.task.execution.min_agreement, self.comparison
+        if comparison is not None and comparison.fails(floor, now=now):
+            raise ModelError(
+                f"task {self.task.name!r}: in {self.task.execution.precision}, {comparison.share:.4f} of the first "
+                f"{comparison.rows} rows get the class that fp32 gives, under min_agreement={floor:g}; use a higher precision"
+            )
+
+    def _check_logits(self, logits: Any, rows: int) -> torch.Tensor:
+        """Logits (B, C) in float32, checked against the labels."""
+        where, labels = f"task {self.task.name!r}", len(self.task.labels)
+        if labels == 1:
+            raise ModelError(f"{where}: labels={list(self.task.labels)!r} {ONE_LABEL}")
+        if not isinstance(logits, torch.Tensor):
+            raise ModelError(f"{where}: forward gave a {type(logits).__name__}; logits must be a tensor (B, C)")
+        logits_BC = logits.float()
+        if labels == 2 and logits_BC.shape in ((rows,), (rows, 1)):
+            logits_BC = torch.stack([torch.zeros_like(logits_BC.view(rows)), logits_BC.view(rows)], dim=1)
+        if logits_BC.shape != (rows, labels):
+            raise ModelError(
+                f"{where}: the model gave logits of shape {tuple(logits.shape)} for {rows} rows and {labels} labels; "
+                f"({rows}, {labels}) is due. Declare one label per logit, in the model's order"
+            )
+        return logits_BC
+
+    def _check_embedding(self, embedding: Any, rows: int) -> torch.Tensor:
+        if not isinstance(embedding, torch.Tensor) or embedding.ndim != 2 or len(embedding) < rows:
+            shape = tuple(embedding.shape) if isinstance(embedding, torch.Tensor) else type(embedding).__name__
+            raise ModelError(
+                f"task {self.task.name!r} asks for `embedding`, but forward gave {shape} beside its logits; return "
+                f"(logits, embedding) with an embedding of shape (B, E)"
+            )
+        return embedding[:rows].to(torch.float32, copy=True)  # it may be a buffer that the network fills again
+
+
+def _split(output: Any) -> tuple[Any, Any]:
+    """Logits and embedding of what `forward` returned."""
+    if isinstance(output, torch.Tensor):
+        return output, None
+    if isinstance(output, tuple | list) and output:
+        return output[0], output[1] if len(output) > 1 else None
+    return getattr(output, "logits", output), getattr(output, "embedding", None)

@@ -1,0 +1,394 @@
+"""The built-in model object: encoders, a network, and labels, in columns and in rows.
+
+Shapes: N rows of a window, B rows of a batch, C classes, E embedding width.
+"""
+
+import copy
+import itertools
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+from sparktorch_assets.errors import SparktorchError
+from sparktorch_assets.predict.batches.ceilings import NO_LIMIT
+from sparktorch_assets.predict.batches.out_of_memory import SharedCeilings, is_out_of_memory
+from sparktorch_assets.predict.batches.packing import pack
+from sparktorch_assets.predict.batches.sizer import MOST_ROWS, BatchSizer
+from sparktorch_assets.predict.encode.encoded import EncodedFeature, consecutive
+from sparktorch_assets.predict.encode.encoders import make_encoder
+from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows, is_about_the_row
+from sparktorch_assets.predict.model.network import Network
+from sparktorch_assets.predict.model.predictions import (
+    Predictions,
+    float_lists,
+    prediction_batch,
+    scatter,
+    without_dictionaries,
+)
+from sparktorch_assets.predict.model.transfer import OnTheWay
+from sparktorch_assets.predict.model.watchdog import ends_worker_after
+from sparktorch_assets.predict.rows.convert import rows_to_batch
+from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks.batch_policy import BatchPolicy
+from sparktorch_assets.tasks.features import has_lengths
+from sparktorch_assets.tasks.ml_task import MlTask
+
+NOT_FINITE = RowFailure("forward", "NotFinite", "the model gave NaN or infinite logits")
+
+
+@dataclass(kw_only=True, slots=True)
+class Encoded:
+    """A window of N rows, ready for the network."""
+
+    window_rows: int
+    rows: Rows
+    """For each position in the features, its row in the window: all rows, less those that broke an encoder."""
+    features: list[EncodedFeature]
+    failures: dict[int, RowFailure]
+    """By row of the window."""
+    truncated: npt.NDArray[np.bool_]
+    """Rows of the window of which the model sees the beginning alone."""
+
+    @property
+    def row_bytes(self) -> int | None:
+        """Bytes of a row's tensors, on average; `None` where no row was encoded."""
+        return sum(feature.nbytes for feature in self.features) // len(self.rows) if len(self.rows) else None
+
+
+Launched = tuple[Rows, OnTheWay]
+"""Positions in the encoded features, and their results on the way."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Started:
+    """A window whose batches are launched; on a GPU, some may still be computed."""
+
+    encoded: Encoded
+    launched: list[Launched]
+    failures: dict[int, RowFailure]
+    """By row of the window."""
+
+
+Outputs = tuple[Rows, dict[str, npt.NDArray[Any]]]
+"""Rows of the window, and their results by name, as `Network.run` names them."""
+
+
+class TorchModel:
+    """A `torch.nn.Module` as a model object.
+
+    `forward` gets the feature groups' tensors as positional arguments and returns logits (B, C), or
+    `(logits, embedding)`, or an object with `.logits` (and `.embedding`). With two labels, logits of shape (B,) or
+    (B, 1) are taken as the second label's, through a sigmoid.
+    """
+
+    def __init__(
+        self,
+        task: MlTask,
+        module: torch.nn.Module,
+        *,
+        models_root: Path,
+        device: torch.device,
+        batch_size: int | None = None,
+        ceilings: SharedCeilings | None = None,
+    ) -> None:
+        self.task = task
+        self.network = Network(task, module, device)
+        self.columns = task.feature_columns
+        self.has_lengths = any(has_lengths(feature) for feature in task.features)
+        self._encoders = [make_encoder(feature, models_root) for feature in task.features]
+        self._labels = pa.array(task.labels, pa.string())
+        self._shared_ceilings = ceilings
+        self._on_rows: Callable[[int], None] = _tell_nobody
+        self._numbers = itertools.count(1)
+        self._learnt: dict[tuple[BatchPolicy, int | None], BatchSizer] = {}
+        """What earlier runs learnt about sizes, by what they were told about them."""
+        self._begin(batch_size, {})
+
+    def for_run(
+        self, task: MlTask, batch_size: int | None, ceilings: Mapping[int, int], on_rows: Callable[[int], None]
+    ) -> "TorchModel":
+        """This model for one run over rows: with the same encoders and network, and with a state that no other run sees.
+
+        Args:
+            task: shares its digest with the one that the model was brought up for, and may differ in names, columns and
+                batch policy.
+            batch_size: rows of a batch; `None` takes what the task's policy says or, where it is silent, the size that is
+                found to be fastest. What earlier runs with the same policy learnt is where this one starts.
+            ceilings: what is known to fit, where this host knows nothing of its own.
+            on_rows: called with the rows of each batch that was predicted, from the thread that calls `start`.
+        """
+        run = copy.copy(self)
+        run.task, run.network = task, self.network.for_run(task)
+        run._on_rows = on_rows  # noqa: SLF001  (a copy of its own class)
+        run._begin(batch_size, ceilings)  # noqa: SLF001
+        return run
+
+    def _begin(self, batch_size: int | None, ceilings: Mapping[int, int]) -> None:
+        self._under_way: deque[OnTheWay] = deque()
+        self._batch_size = batch_size
+        self._told: dict[int, int] | None = self._shared_ceilings.read() if self._shared_ceilings else None
+        learnt = self._learnt.get((self.task.batch, batch_size))
+        self.sizer = copy.deepcopy(learnt) or self._new_sizer(ceilings if self._told is None else self._told)
+        self.window_rows = self._next_window_rows()
+        """Rows to encode at once: a whole number of batches; with lengths, enough to put like ones together. Another thread
+        may read it while this run's own one learns."""
+
+    def _new_sizer(self, ceilings: Mapping[int, int]) -> BatchSizer:
+        sizer = BatchSizer(self.task.batch, has_lengths=self.has_lengths, rows=self._batch_size, ceilings=ceilings)
+        row_bytes = [encoder.row_bytes for encoder in self._encoders]
+        if None not in row_bytes:
+            sizer.rows_take(sum(filter(None, row_bytes)))
+        return sizer
+
+    def _next_window_rows(self) -> int:
+        most = self.sizer.fitting_rows
+        if self.sizer.searching:
+            return min(most, MOST_ROWS)
+        rows = self.sizer.rows if self.has_lengths else self.sizer.most(0)
+        return most if rows >= NO_LIMIT else rows * max(1, most // rows)
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The network itself."""
+        return self.network.module
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.network.transfer.device
+
+    @property
+    def weight_bytes(self) -> int:
+        """Memory that the network takes."""
+        return self.network.weight_bytes
+
+    def predict(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Each row with `predicted_class`, `confidence` and the task's other output columns added, in order.
+
+        Rows that fail get `prediction_error` and a null class; nothing is raised for them.
+        """
+        pending = iter(rows)
+        while part := list(itertools.islice(pending, self.window_rows)):  # which changes as the model learns
+            added = self._predict_once(rows_to_batch(part, self.columns)).to_pylist()
+            for row, columns in zip(part, added, strict=True):
+                yield {**row, **columns}
+
+    def predict_batch(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """`batch` with the task's output columns added; rows that fail get `prediction_error` and a null class."""
+        added = self._predict_once(batch)
+        return pa.RecordBatch.from_arrays(
+            [*batch.columns, *added.columns], names=[*batch.schema.names, *added.schema.names]
+        )
+
+    def _predict_once(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        quarantine, tally = Quarantine(self.task.name), Tally()
+        predictions = self.finish(self.start(self.prepare(batch, quarantine, tally), quarantine, tally), tally)
+        self.network.decide()
+        return without_dictionaries(prediction_batch(self.task, predictions))
+
+    def prepare(self, batch: pa.RecordBatch, quarantine: Quarantine, tally: Tally) -> Encoded:
+        """Encode the N rows of a window; touches neither the network nor the device."""
+        started = time.perf_counter()
+        rows = np.arange(batch.num_rows)
+        failures: dict[int, RowFailure] = {}
+        features: list[EncodedFeature] = []
+        try:
+            if batch.num_rows:
+                features = [encoder.encode(batch) for encoder in self._encoders]
+        except SparktorchError:
+            raise
+        except BaseException as error:  # some row breaks an encoder: find it, and keep what was made of the others
+            if not is_about_the_row(error):
+                raise
+            pieces, failures = quarantine.run(
+                "encode", rows, lambda part: [encoder.encode(batch.take(pa.array(part))) for encoder in self._encoders]
+            )
+            rows, features, odd = _joined(pieces)
+            failures |= odd
+        truncated = np.zeros(batch.num_rows, dtype=bool)
+        for feature in features:
+            failures |= {int(rows[position]): failure for position, failure in feature.failures.items()}
+            if feature.truncated_N is not None:
+                truncated[rows[feature.truncated_N]] = True
+        tally.spend("encode", time.perf_counter() - started)
+        return Encoded(window_rows=batch.num_rows, rows=rows, features=features, failures=failures, truncated=truncated)
+
+    @property
+    def late(self) -> int:
+        """Batches, and windows, that are launched before an earlier one is waited for: a GPU never runs dry."""
+        return 1 if self.network.transfer.asynchronous else 0
+
+    def start(self, encoded: Encoded, quarantine: Quarantine, tally: Tally) -> Started:
+        """Launch the batches of an encoded window; adds seconds, splits and batch sizes to `tally`."""
+        began = time.perf_counter()
+        if encoded.row_bytes is not None:  # sequences, and what a user's encoder makes, show only now what a row takes
+            self.sizer.rows_take(encoded.row_bytes)
+        failures = dict(encoded.failures)
+        positions = np.arange(len(encoded.rows))
+        if failures:
+            positions = positions[~np.isin(encoded.rows, np.fromiter(failures, dtype=np.int64))]
+        lengths = [feature.lengths_N for feature in encoded.features if feature.lengths_N is not None]
+        lengths_N = np.sum(lengths, axis=0) if lengths else None
+        launched: list[Launched] = []
+        for part in pack(positions, lengths_N, self.sizer):
+            pieces, failed = quarantine.run(
+                "forward", part, lambda chosen: self._forward(encoded.features, chosen, lengths_N, tally)
+            )
+            self.sizer.failed(len(failed), _padded(part, _longest(part, lengths_N)))
+            failures |= {int(encoded.rows[position]): failure for position, failure in failed.items()}
+            now = [one for _, several in pieces for one in several]
+            launched += now
+            self._under_way += [on_the_way for _, on_the_way in now]
+            while len(self._under_way) > self.late:
+                self._under_way.popleft().fetch()
+        tally.spend("forward", time.perf_counter() - began)
+        if self.sizer.ceilings or tally.ceilings:
+            tally.fits_now(self.device.type, self.sizer.ceilings)
+        self.window_rows = self._next_window_rows()
+        self._tell_agreement(tally)
+        return Started(encoded=encoded, launched=launched, failures=failures)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it may yet turn out that none of the run's answers may be used."""
+        return self.network.undecided
+
+    def end(self, tally: Tally) -> None:
+        """Say that the run's last window was started: what was learnt stays for the next run.
+
+        Raises:
+            ModelError: the network agrees too little with fp32, going by all rows of a short run.
+        """
+        self._learnt[self.task.batch, self._batch_size] = self.sizer
+        if self._shared_ceilings and self.sizer.ceilings != (self._told or {}):
+            self._shared_ceilings.write(self.sizer.ceilings)
+        self.network.decide()
+        self._tell_agreement(tally, now=True)
+
+    def _tell_agreement(self, tally: Tally, *, now: bool = False) -> None:
+        comparison = self.network.comparison
+        if comparison is not None and comparison.rows and (now or not comparison.open):
+            tally.compared(comparison.share, comparison.confidence_difference)
+
+    def finish(self, started: Started, tally: Tally) -> Predictions:
+        """Predictions of a window, in its order, once they are there."""
+        began = time.perf_counter()
+        outputs = [_fetch(one, started.encoded.rows) for one in started.launched]
+        fetched = time.perf_counter()
+        predictions = self._decode(started.encoded.window_rows, outputs, started.failures)
+        tally.spend("forward", fetched - began)
+        tally.spend("decode", time.perf_counter() - fetched)
+        return predictions
+
+    def _forward(
+        self, features: list[EncodedFeature], positions: Rows, lengths_N: npt.NDArray[np.int64] | None, tally: Tally
+    ) -> list[Launched]:
+        """Start predicting rows; halves of them where they do not fit into memory, down to single rows."""
+        launched: list[Launched] = []
+        stack = [positions]
+        while stack:
+            part = stack.pop()
+            longest = _longest(part, lengths_N)
+            out_of_memory: str | None = None
+            started = time.perf_counter()
+            what = f"task {self.task.name!r}, batch {next(self._numbers)} of this worker, {len(part)} rows"
+            try:
+                with ends_worker_after(self.task.batch.batch_timeout_s, what):
+                    on_the_way = self.network.run(features, part, longest)
+                    if self.sizer.searching or self.task.batch.batch_timeout_s is not None:
+                        self.network.transfer.wait()
+            except Exception as error:
+                # One row that does not fit is a failed row; and nothing is tried again in here, where the traceback
+                # still holds the tensors that filled the memory.
+                if not is_out_of_memory(error) or len(part) == 1:
+                    raise
+                out_of_memory = type(error).__name__
+            if out_of_memory is not None:
+                self.network.transfer.free()
+                self.sizer.out_of_memory(len(part), longest)
+                tally.splits += 1
+                if self._shared_ceilings is not None:
+                    self._told = self.sizer.ceilings
+                    self._shared_ceilings.write(self._told)
+                middle = len(part) // 2
+                stack += [part[middle:], part[:middle]]
+                continue
+            self.sizer.measured(_padded(part, longest), time.perf_counter() - started)
+            self.sizer.went_through(len(part), longest)
+            tally.batch_sizes[str(len(part))] = tally.batch_sizes.get(str(len(part)), 0) + 1
+            launched.append((part, on_the_way))
+            self._on_rows(len(part))
+        return launched
+
+    def _decode(self, window_rows: int, outputs: list[Outputs], failures: dict[int, RowFailure]) -> Predictions:
+        index_N = np.zeros(window_rows, dtype=np.int32)
+        confidence_N = np.full(window_rows, np.nan, dtype=np.float32)
+        for rows, output in outputs:
+            place = consecutive(rows) or rows  # a slice is written ten times as fast as listed rows
+            index_N[place] = output["classes"]
+            confidence_N[place] = output["confidence"]
+        not_finite = np.isnan(confidence_N)
+        if not_finite.any():
+            for row in np.flatnonzero(not_finite):
+                failures.setdefault(int(row), NOT_FINITE)
+        columns = {}
+        for extra in self.task.extras:
+            columns[f"{self.task.output_prefix}{extra}"] = scatter(
+                [(rows, float_lists(output[extra])) for rows, output in outputs], window_rows, pa.list_(pa.float32())
+            )
+        return Predictions(
+            classes_N=pa.DictionaryArray.from_arrays(pa.array(index_N, pa.int32()), self._labels),
+            confidence_N=confidence_N,
+            columns=columns,
+            failures=failures,
+        )
+
+
+def _joined(
+    pieces: list[tuple[Rows, list[EncodedFeature]]],
+) -> tuple[Rows, list[EncodedFeature], dict[int, RowFailure]]:
+    """Pieces of a window that were encoded one by one, as one; rows of another shape than most have fail."""
+    sizes: Counter[tuple[object, ...]] = Counter()
+    for part, features in pieces:
+        sizes[tuple(feature.shape for feature in features)] += len(part)
+    if not sizes:
+        return np.arange(0), [], {}
+    shape = sizes.most_common(1)[0][0]
+    alike = [(part, features) for part, features in pieces if tuple(item.shape for item in features) == shape]
+    odd = RowFailure("encode", "OddShape", "the encoder made tensors of another shape of this row than of most others")
+    failures = {
+        int(row): odd
+        for part, features in pieces
+        if tuple(feature.shape for feature in features) != shape
+        for row in part
+    }
+    first, *others = [features for _, features in alike]
+    joined = [feature.joined([several[place] for several in others]) for place, feature in enumerate(first)]
+    return np.concatenate([part for part, _ in alike]), joined, failures
+
+
+def _tell_nobody(_rows: int) -> None:
+    pass
+
+
+def _fetch(launched: Launched, rows: Rows) -> Outputs:
+    positions, on_the_way = launched
+    return rows[consecutive(positions) or positions], on_the_way.fetch()
+
+
+def _longest(positions: Rows, lengths_N: npt.NDArray[np.int64] | None) -> int:
+    """Tokens of the longest of the rows; 0 where rows have no lengths."""
+    return 0 if lengths_N is None else int(lengths_N[positions].max(initial=0))
+
+
+def _padded(positions: Rows, longest: int) -> int:
+    """Tokens of the rows as one batch, padding included; their number where they have no lengths."""
+    return len(positions) * max(1, longest)

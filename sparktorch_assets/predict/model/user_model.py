@@ -1,0 +1,173 @@
+"""Model objects that users implement: `predict(rows)` alone, or `predict_batch(RecordBatch)`; both made to work in
+windows of columns.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sparktorch_assets.errors import ModelError
+from sparktorch_assets.predict.batches.failing_share import FailingShare
+from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
+from sparktorch_assets.predict.model.predictions import Predictions, scatter
+from sparktorch_assets.predict.rows.convert import own_memory, typed_batch
+from sparktorch_assets.predict.schema import ARROW_TYPES
+from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
+from sparktorch_assets.tasks.ml_task import MlTask
+
+
+class UserModel:
+    """Adapts a user's model object to windows; a row for which it raises fails alone.
+
+    `predict_batch(batch)` is preferred where it is there: it returns a record batch (or table) of as many rows, with
+    the output columns. `predict(rows)` yields as many dicts as it got, in order.
+    """
+
+    def __init__(self, task: MlTask, model: Any, batch_size: int | None, on_rows: Callable[[int], None]) -> None:
+        self.task = task
+        self._on_rows = on_rows
+        self._batch_size = batch_size
+        self._failing = FailingShare()
+        self.columns: tuple[str, ...] | None = None  # a user's code may look at any column
+        self._model = model
+        self._run = self._run_batch if callable(getattr(model, "predict_batch", None)) else self._run_rows
+        if self._run == self._run_rows and not callable(getattr(model, "predict", None)):
+            raise ModelError(
+                f"task {task.name!r}: the model object ({type(model).__name__}) has neither predict(rows) nor "
+                f"predict_batch(batch); return a torch.nn.Module or an object with one of them"
+            )
+        self._kinds = pa.schema(
+            [
+                (column.name, ARROW_TYPES[column.type])
+                for column in task.output_columns
+                if self._comes_from_model(column.name)
+            ]
+        )
+        self._shown = set(task.feature_columns)
+        hidden = {spelling for name in self._kinds.names for spelling in self._spellings(name)}
+        self._hidden = hidden - self._shown
+        ambiguous = sorted(self._shown & set(self._kinds.names))
+        if ambiguous:
+            raise ModelError(
+                f"task {task.name!r}: its features read {', '.join(map(repr, ambiguous))}, which its model object also "
+                f"adds; set output_prefix (for instance {task.name + '_'!r})"
+            )
+
+    def _comes_from_model(self, name: str) -> bool:
+        return name not in dict(self.task.typed_extra_columns)
+
+    def _spellings(self, name: str) -> list[str]:
+        """The names under which the model may give an output column: as in the table, and without the task's prefix where
+        the rows that it gets have no such column."""
+        plain = name.removeprefix(self.task.output_prefix)
+        return [name] if plain == name or plain in self._shown else [name, plain]
+
+    @property
+    def window_rows(self) -> int:
+        """Rows of a batch: as given; else DEFAULT_BATCH_SIZE, or less where rows keep failing."""
+        return self._batch_size or min(DEFAULT_BATCH_SIZE, self._failing.best_size() or DEFAULT_BATCH_SIZE)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Unknown for a user's object."""
+        return 0
+
+    def prepare(self, batch: pa.RecordBatch, _quarantine: Quarantine, _tally: Tally) -> pa.RecordBatch:
+        """A user's model sees the rows as they are, but for columns of the names that it adds, unless a feature reads them:
+        another task's predictions would be taken for its own."""
+        return batch.drop_columns([name for name in batch.schema.names if name in self._hidden])
+
+    late = 0
+    """A user's model gives its answers at once."""
+
+    undecided = False
+    """There is nothing to compare a user's model with."""
+
+    def end(self, _tally: Tally) -> None:
+        """Nothing is learnt for the next run."""
+
+    def finish(self, predictions: Predictions, _tally: Tally) -> Predictions:
+        """What `start` gave."""
+        return predictions
+
+    def start(self, batch: pa.RecordBatch, quarantine: Quarantine, tally: Tally) -> Predictions:
+        """Predictions of the window's rows, in its order."""
+        started = time.perf_counter()
+        pieces, failures = quarantine.run(
+            "forward", np.arange(batch.num_rows), lambda rows: self._run(_rows_of(batch, rows), tally)
+        )
+        self._failing.count(len(failures), batch.num_rows)
+        found = [(rows, columns) for rows, (columns, _) in pieces]
+        for rows, (_, inner) in pieces:
+            failures |= {int(rows[position]): failure for position, failure in inner.items()}
+        columns = {
+            field.name: scatter([(rows, part.column(field.name)) for rows, part in found], batch.num_rows, field.type)
+            for field in self._kinds
+        }
+        classes = columns.pop(self.task.class_column)
+        confidence = columns.pop(self.task.confidence_column)
+        errors = columns.pop(self.task.error_column)
+        for row in np.flatnonzero(errors.is_valid().to_numpy(zero_copy_only=False)):
+            failures.setdefault(int(row), RowFailure("forward", "ModelReported", str(errors[int(row)])))
+        for row in np.flatnonzero(classes.is_null().to_numpy(zero_copy_only=False)):
+            failures.setdefault(int(row), RowFailure("forward", "NoClass", "the model gave no predicted_class"))
+        confidence_N = confidence.to_numpy(zero_copy_only=False).astype(np.float32)
+        for row in np.flatnonzero(~((confidence_N >= 0) & (confidence_N <= 1))):
+            failures.setdefault(int(row), RowFailure("forward", "BadConfidence", "confidence is not in [0, 1]"))
+        tally.spend("forward", time.perf_counter() - started)
+        return Predictions(classes_N=classes, confidence_N=confidence_N, columns=columns, failures=failures)
+
+    def _run_rows(self, batch: pa.RecordBatch, tally: Tally) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:
+        rows = batch.to_pylist()
+        predicted = [dict(row) for row in self._model.predict(rows)]  # a generator may fill one dict again and again
+        self._check_count(len(predicted), len(rows), "predict(rows)")
+        self._count(len(rows), tally)
+        wanted = [(name, self._spellings(name)) for name in self._kinds.names]
+        named = [
+            {
+                name: next((row[spelling] for spelling in spellings if spelling in row), None)
+                for name, spellings in wanted
+            }
+            for row in predicted
+        ]
+        for row in named:
+            label = row[self.task.class_column]
+            row[self.task.class_column] = None if label is None else str(label)
+        return typed_batch(named, self._kinds, "forward")
+
+    def _run_batch(self, batch: pa.RecordBatch, tally: Tally) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:
+        predicted = self._model.predict_batch(batch)
+        self._check_count(predicted.num_rows, batch.num_rows, "predict_batch(batch)")
+        self._count(batch.num_rows, tally)
+        if isinstance(predicted, pa.Table):
+            predicted = predicted.combine_chunks()
+        found, there = {}, set(predicted.schema.names)
+        for field in self._kinds:
+            name = next((spelling for spelling in self._spellings(field.name) if spelling in there), None)
+            if name is not None:
+                column = predicted.column(name)
+                column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+                found[field.name] = own_memory(column.cast(field.type))
+            else:
+                found[field.name] = pa.nulls(batch.num_rows, field.type)
+        return pa.RecordBatch.from_arrays(list(found.values()), names=list(found)), {}
+
+    def _check_count(self, found: int, due: int, method: str) -> None:
+        if found != due:
+            raise ModelError(
+                f"task {self.task.name!r}: {type(self._model).__name__}.{method} gave {found} rows for {due}; it must give "
+                f"one a row, in order (drop rows in a postprocessor)"
+            )
+
+    def _count(self, rows: int, tally: Tally) -> None:
+        tally.batch_sizes[str(rows)] = tally.batch_sizes.get(str(rows), 0) + 1
+        self._on_rows(rows)
+
+
+def _rows_of(batch: pa.RecordBatch, rows: Rows) -> pa.RecordBatch:
+    """Consecutive rows of the batch, without a copy."""
+    return batch.slice(int(rows[0]), len(rows))

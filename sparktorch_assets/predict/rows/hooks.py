@@ -1,0 +1,249 @@
+"""A user's hooks around the model, on record batches: rows that a hook breaks on fail alone, rows that it leaves out
+are dropped, and what a hook does not change is passed on as it was.
+"""
+
+from collections.abc import Callable
+from itertools import compress
+from operator import is_not
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from sparktorch_assets.errors import HookError
+from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows, is_about_the_row
+from sparktorch_assets.predict.model.predictions import without_dictionaries
+from sparktorch_assets.predict.rows.convert import column_of_values, conform_rows, own_memory, settle_types
+from sparktorch_assets.predict.rows.pandas_columns import from_pandas, to_pandas
+
+_INDEX_NAME = "__row__"
+"""The name of the index that a batch hook gets. pandas keeps it as long as rows keep their labels: `reset_index` and a
+frame built anew lose it, and could otherwise hand one row's values to another."""
+
+
+class HookedRows:
+    """What a hook made of a record batch: the rows that stay, and why some of them failed."""
+
+    def __init__(self, batch: pa.RecordBatch, rows: Rows, failures: dict[int, RowFailure]) -> None:
+        self.batch = batch
+        """The rows that stay, in order; a failed row holds what it held before the hook."""
+        self.rows = rows
+        """For each of them, its row in the batch that the hook was given."""
+        self.failures = failures
+        """By row of `batch`."""
+
+
+def apply_row_hook(
+    hook: Callable[[dict[str, Any]], dict[str, Any] | None],
+    batch: pa.RecordBatch,
+    stage: str,
+    skip: dict[int, RowFailure],
+    types: pa.Schema,
+) -> HookedRows:
+    """Call `hook` with every row as a dict, except the rows in `skip`, which failed before and stay as they are.
+
+    Values that the hook leaves alone are not converted. A changed value that does not fit its column's type fails its
+    row; without a declared type, the column keeps its type if every value fits it, else it gets an inferred one.
+
+    Args:
+        types: the types of columns that the result must have.
+
+    Raises:
+        HookError: the hook returned something other than a dict or `None`.
+    """
+    batch = without_dictionaries(batch)
+    given, unreadable = _dicts(batch, stage)
+    skip = unreadable | skip
+    kept: list[int] = []
+    results: list[dict[str, Any] | None] = []  # None: the row failed, and stays as it was
+    names: dict[Any, Any] = {}
+    failures: dict[int, RowFailure] = {}
+    for row, values in enumerate(given):
+        if row in skip:
+            failures[len(kept)] = skip[row]
+            kept.append(row)
+            results.append(None)
+            continue
+        try:
+            result: Any = hook(dict(values))
+        except BaseException as error:
+            if not is_about_the_row(error):
+                raise
+            failures[len(kept)] = RowFailure.of(stage, error)
+            kept.append(row)
+            results.append(None)
+            continue
+        if result is None:
+            continue
+        if not isinstance(result, dict):
+            raise HookError(
+                f"{stage} gave a {type(result).__name__} for a row; return the row as a dict, or None to drop it"
+            )
+        names.update(result)
+        kept.append(row)
+        results.append(dict(result))  # a hook may fill one dict again and again
+    for name in [name for name in names if not isinstance(name, str)]:
+        del names[name]
+        for place, result in enumerate(results):
+            if result is not None and name in result:
+                message = f"the hook gave a column whose name is a {type(name).__name__}; names must be strings"
+                failures[place], results[place] = RowFailure(stage, "TypeError", message), None
+    rows = np.array(kept, dtype=np.int64)
+    stayed = batch if len(kept) == batch.num_rows else batch.take(pa.array(rows))
+    if not any(result is not None for result in results):
+        return HookedRows(stayed, rows, failures)
+    before = dict(zip(stayed.schema.names, stayed.columns, strict=True))
+    arrays, ordered = [], [name for name in before if name in names] + [name for name in names if name not in before]
+    for name in ordered:
+        kind = types.field(name).type if types.get_field_index(name) >= 0 else None
+        if name not in before:
+            new = [None if result is None else result.get(name) for result in results]
+            array, misfits = column_of_values(name, new, stage, kind=kind)
+        else:
+            array, misfits = _hooked_column(name, results, [given[row] for row in kept], before[name], kind, stage)
+        arrays.append(array)
+        failures = misfits | failures
+    return HookedRows(pa.RecordBatch.from_arrays(arrays, names=ordered), rows, failures)
+
+
+def _dicts(batch: pa.RecordBatch, stage: str) -> tuple[list[dict[str, Any]], dict[int, RowFailure]]:
+    """The rows as dicts; empty where a value has no counterpart in Python, such as a date beyond the year 9999."""
+    try:
+        return batch.to_pylist(), {}
+    except (pa.ArrowException, ValueError, OverflowError):
+        rows: list[dict[str, Any]] = []
+        failures: dict[int, RowFailure] = {}
+        for row in range(batch.num_rows):
+            try:
+                rows += batch.slice(row, 1).to_pylist()
+            except (pa.ArrowException, ValueError, OverflowError) as error:
+                failures[row] = RowFailure.of(stage, error)
+                rows.append({})
+        return rows, failures
+
+
+def _hooked_column(
+    name: str,
+    results: list[dict[str, Any] | None],
+    given: list[dict[str, Any]],
+    before: pa.Array,
+    kind: pa.DataType | None,
+    stage: str,
+) -> tuple[pa.Array, dict[int, RowFailure]]:
+    """A column that was there before the hook: only the values that it changed are converted."""
+    old = [row.get(name) for row in given]
+    new = [value if result is None else result.get(name) for value, result in zip(old, results, strict=True)]
+    changed = list(map(is_not, old, new))
+    if pa.types.is_nested(before.type):  # the hook may have changed a list or dict in place: compare with fresh ones
+        hooked = np.flatnonzero([result is not None for result in results])
+        for place, value in zip(hooked.tolist(), before.take(pa.array(hooked)).to_pylist(), strict=True):
+            changed[place] = _differ(value, new[place])
+    if not any(changed):
+        return (before, {}) if kind is None else conform_rows(before, kind, name, stage)
+    array, misfits = column_of_values(name, list(compress(new, changed)), stage, kind=kind, like=before.type)
+    places = np.flatnonzero(changed)
+    failures = {int(places[row]): failure for row, failure in misfits.items()}
+    if array.type != before.type:
+        if kind is None:  # the others' values in the new type, as far as there is one type for all
+            return column_of_values(name, new, stage)
+        before, unfit = conform_rows(before, kind, name, stage)
+        failures = {row: failure for row, failure in unfit.items() if not changed[row]} | failures
+    source = np.arange(len(old))
+    source[places] = len(old) + np.arange(len(places))
+    return pa.concat_arrays([before, array]).take(pa.array(source)), failures
+
+
+def _differ(old: Any, new: Any) -> bool:
+    """Whether a value was changed; where that cannot be told, it counts as changed, and is converted."""
+    try:
+        return type(old) is not type(new) or bool(old != new)
+    except Exception:  # noqa: BLE001  (a user's type may compare as it likes)
+        return True
+
+
+def apply_batch_hook(
+    hook: Callable[[pd.DataFrame], pd.DataFrame],
+    batch: pa.RecordBatch,
+    stage: str,
+    skip: dict[int, RowFailure],
+    types: pa.Schema,
+    quarantine: Quarantine,
+) -> HookedRows:
+    """Call `hook` with the rows as a DataFrame (index 0 ... n-1), without the rows in `skip`, which stay as they are.
+
+    Rows whose index label the result lacks are dropped. Integer and boolean columns with nulls come as pandas'
+    nullable types, and lists, structs and maps as Arrow-backed ones, so that no integer passes through a float. pandas
+    holds a null of a float column as NaN: a NaN that was there stays one, and one that the hook makes is a null.
+
+    Raises:
+        HookError: the result is no DataFrame, its index is not the one of the rows, or its columns have no proper names.
+    """
+    batch = without_dictionaries(batch)
+    rows = np.flatnonzero(~np.isin(np.arange(batch.num_rows), np.fromiter(skip, dtype=np.int64, count=len(skip))))
+    pieces, failed = quarantine.run(stage, rows, lambda part: _call(hook, batch, part, stage, types))
+    failed |= skip
+    held = []
+    known: dict[str, pa.DataType] = {}
+    for _, (stay, found, misfits) in pieces:
+        columns, unfit = settle_types(found, known, stage)
+        known = {field.name: field.type for field in columns.schema if not pa.types.is_null(field.type)} | known
+        held.append((stay, columns))
+        failed |= {int(stay[place]): failure for place, failure in {**unfit, **misfits}.items()}
+    broken = sorted(failed.keys() - {int(row) for stay, _ in held for row in stay})
+    if broken:  # they keep what they had before the hook, in their places
+        stay = np.array(broken, dtype=np.int64)
+        held.append((stay, settle_types(batch.take(pa.array(stay)), known, stage)[0]))
+    if not held:
+        return HookedRows(batch.slice(0, 0), rows[:0], {})
+    positions = np.concatenate([part for part, _ in held])
+    order = np.argsort(positions, kind="stable")
+    tables = [pa.Table.from_batches([columns]) for _, columns in held]
+    joined = pa.concat_tables(tables, promote_options="permissive")
+    if not (np.diff(positions) > 0).all():
+        joined = joined.take(pa.array(order))
+    joined = joined.combine_chunks()
+    result = joined.to_batches()[0] if joined.num_rows else batch.slice(0, 0)
+    where = {int(row): position for position, row in enumerate(positions[order])} if failed else {}
+    return HookedRows(result, positions[order], {where[row]: failure for row, failure in failed.items()})
+
+
+def _call(
+    hook: Callable[[pd.DataFrame], pd.DataFrame], batch: pa.RecordBatch, part: Rows, stage: str, types: pa.Schema
+) -> tuple[Rows, pa.RecordBatch, dict[int, RowFailure]]:
+    """The rows that stay, their columns, and the failures by place among them."""
+    given = batch if len(part) == batch.num_rows else batch.take(pa.array(part))
+    frame = pd.DataFrame(
+        {name: to_pandas(column) for name, column in zip(given.schema.names, given.columns, strict=True)}
+    )
+    frame.index = pd.RangeIndex(len(part), name=_INDEX_NAME)
+    result = hook(frame)
+    if not isinstance(result, pd.DataFrame):
+        raise HookError(f"{stage} gave a {type(result).__name__}; return a pandas DataFrame")
+    labels = _labels(result, len(part), stage)
+    if not result.columns.is_unique or not all(isinstance(name, str) for name in result.columns):
+        raise HookError(f"{stage} gave columns {list(result.columns)!r:.200}; names must be strings, each used once")
+    before = dict(zip(given.schema.names, given.columns, strict=True))
+    failures: dict[int, RowFailure] = {}
+    arrays = []
+    for name in map(str, result.columns):
+        kind = types.field(name).type if types.get_field_index(name) >= 0 else None
+        old = before[name].take(pa.array(labels)) if name in before else None
+        array, misfits = from_pandas(name, result[name], kind, old, stage)
+        arrays.append(own_memory(array))  # a hook may fill one frame again and again
+        failures = misfits | failures
+    return part[labels], pa.RecordBatch.from_arrays(arrays, names=list(result.columns)), failures
+
+
+def _labels(result: pd.DataFrame, rows: int, stage: str) -> Rows:
+    """For each row of the result, its place among the rows that were given."""
+    index = result.index
+    if not len(index):
+        return np.zeros(0, dtype=np.int64)
+    if index.name != _INDEX_NAME or not index.is_unique or not index.isin(range(rows)).all():
+        raise HookError(
+            f"{stage} gave a DataFrame with another index than the one it was given, so that it cannot be told which row "
+            f"is which; keep the index of the rows (no reset_index; pass index=frame.index to a new DataFrame), and leave "
+            f"a row out to drop it"
+        )
+    return index.to_numpy(dtype=np.int64)

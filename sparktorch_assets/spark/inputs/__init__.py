@@ -1,0 +1,1 @@
+"""Input tables: source files that Spark reads into a Delta table with declared types."""

@@ -1,0 +1,237 @@
+"""Spark's part in an input table: one job reads all new source files and writes their rows as Parquet, apart by source.
+
+A second job runs only where the first one counted malformed rows. Nothing here touches the table itself: everything is
+written into a staging folder.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from sparktorch_assets.errors import HostError, TableError
+from sparktorch_assets.spark.inputs.column_types import spark_ddl
+from sparktorch_assets.spark.inputs.quotes import ends_open, is_cut_first
+from sparktorch_assets.spark.inputs.sources import SourceFile, reader_options
+from sparktorch_assets.spark.inputs.values import judge, judged_columns, types_to_read
+from sparktorch_assets.spark.session.own_session import own_session
+from sparktorch_assets.spark.session.stoppable import run_stoppable
+from sparktorch_assets.spark.session.worker_python import explain_worker_failure
+from sparktorch_assets.tasks.input_table import InputTable
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+GROUP_BYTES = 16 << 20
+GROUP_ROWS = 131_072
+"""Row groups are what shards are cut by: small enough to balance, large enough to read fast."""
+
+_MAX_OPEN_FILES = 64
+_RECORD = "__sparktorch_record"
+_SOURCE = "__sparktorch_source"
+_SPARK_REASON = re.compile(r"\[[A-Z_.]+\] [^\n]*")
+_SETTINGS = {
+    # Without a sort on the source, rows keep the order in which a task read them.
+    "spark.sql.maxConcurrentOutputFileWriters": str(_MAX_OPEN_FILES),
+    # Spark's default, INT96, is deprecated in Parquet, and Delta knows microseconds alone.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.session.timeZone": "UTC",
+    # Hadoop's own: a shorter line length would drop longer lines without a word.
+    "mapreduce.input.linerecordreader.line.maxlength": str(2**31 - 1),
+    "parquet.page.write-checksum.enabled": "true",
+    "parquet.page.verify-checksum.enabled": "true",
+}
+"""Where we differ from Spark's defaults, whatever the user's session is set to."""
+
+
+@contextmanager
+def open_sources(spark: "SparkSession", table: InputTable, sources: Sequence[SourceFile]) -> "Iterator[SourceReader]":
+    """A reader of a table's new source files, at least one, on a session of its own beside `spark`.
+
+    Raises:
+        TableError: a file cannot be read.
+    """
+    with own_session(spark, _SETTINGS) as own:
+        yield SourceReader(own, table, sources)
+
+
+class SourceReader:
+    """Reads source files on a session that has `_SETTINGS`; see `open_sources`."""
+
+    def __init__(self, spark: "SparkSession", table: InputTable, sources: Sequence[SourceFile]) -> None:
+        self._spark, self._table, self._options = spark, table, reader_options(table)
+        self._paths = [f"file://{_escape_pattern(str(source.path))}" for source in sources]
+        self._data = self._open()
+        self.folders = self._source_folders(sources)
+        """Name of the folder that a source's rows are written to -> source."""
+
+    def write_rows(self, staging: str) -> int:
+        """Write the well-formed rows under `staging`, one folder a source; return the number of malformed rows.
+
+        Raises:
+            TableError: a file cannot be read, or has quoted texts with line breaks while no `multiLine` is declared.
+        """
+        from pyspark.sql import Observation, functions
+
+        self._check_quotes()
+        data, observed = self._data, None
+        if self._table.format != "parquet":
+            observed = Observation()
+            malformed = functions.count_if(functions.col(_RECORD).isNotNull())
+            data = data.observe(observed, malformed.alias("malformed"))
+            data = data.where(functions.col(_RECORD).isNull())
+        with self._reading():
+            self._write(data.select(_SOURCE, *self._columns()), staging)
+            return 0 if observed is None else int(observed.get["malformed"])
+
+    def write_malformed(self, staging: str) -> None:
+        """Write the malformed rows' text under `staging`, one folder a source, in a column `record`."""
+        from pyspark.sql import functions
+
+        with self._reading():
+            self._write(self._malformed().select(_SOURCE, functions.col(_RECORD).alias("record")), staging)
+
+    def count_malformed(self, files: int) -> list[tuple[SourceFile, int]]:
+        """The sources with most malformed rows, and how many."""
+        from pyspark.sql import functions
+
+        with self._reading():
+            rows = self._malformed().groupBy(_SOURCE).count().orderBy(functions.desc("count")).limit(files)
+            counts = run_stoppable(self._spark, rows.collect)
+        return [(self.folders[f"{_SOURCE}={row[0]}"], int(row[1])) for row in counts]
+
+    def _open(self) -> "DataFrame":
+        table = self._table
+        ddl = spark_ddl(types_to_read(table))
+        reader = self._spark.read.options(**self._options)
+        if table.format != "parquet":
+            ddl += f", `{_RECORD}` string"
+            reader = reader.options(mode="PERMISSIVE", columnNameOfCorruptRecord=_RECORD)
+        with self._reading():
+            if "timezone" in self._options:  # judged columns are cast, and casts go by the session
+                self._spark.conf.set("spark.sql.session.timeZone", self._options["timezone"])
+            data = reader.schema(ddl).format(table.format).load(self._paths)
+        data = data.withColumn(_SOURCE, _source_key())
+        return self._judged(data) if judged_columns(table) else data
+
+    def _judged(self, data: "DataFrame") -> "DataFrame":
+        """The rows with the values of judged columns, where one that does not pass makes its row malformed."""
+        from pyspark.sql import functions
+
+        table, judged = self._table, judged_columns(self._table)
+        columns, malformed = [], functions.lit(False)
+        for (name, kind), column in zip(table.typed_columns, self._columns(), strict=True):
+            if name in judged:
+                value, is_malformed = judge(column, kind, table.format)
+                columns.append(value.alias(name))
+                malformed |= is_malformed
+            else:
+                columns.append(column)
+        # Spark keeps a record's text only where it finds the record malformed itself.
+        record = functions.when(malformed, self._written_anew())
+        return data.select(_SOURCE, *columns, functions.coalesce(functions.col(_RECORD), record).alias(_RECORD))
+
+    def _written_anew(self) -> "Column":
+        """A record's text, made from its columns as they were read."""
+        from pyspark.sql import functions
+
+        if self._table.format == "json":
+            return functions.to_json(functions.struct(*self._columns()), self._options)
+        kinds = [kind for _, kind in self._table.typed_columns]
+        # to_csv shows bytes as numbers.
+        columns = [c.cast("string") if kind == "binary" else c for kind, c in zip(kinds, self._columns(), strict=True)]
+        return functions.to_csv(functions.struct(*columns), self._options)
+
+    def _source_folders(self, sources: Sequence[SourceFile]) -> dict[str, SourceFile]:
+        # Spark's own spelling of the paths is hashed on both sides, so that no two ideas of URL encoding can differ; but
+        # inputFiles() gives file:///x where a row's metadata says file:/x.
+        by_path = {str(source.path): source for source in sources}
+        folders: dict[str, SourceFile] = {}
+        for uri in self._data.inputFiles():
+            path = re.sub("^file:/+", "/", uri)
+            source = by_path.get(unquote(path))
+            for spelling in (uri, f"file:{path}"):
+                digest = hashlib.md5(spelling.encode(), usedforsecurity=False).hexdigest()
+                folders |= {} if source is None else {f"{_SOURCE}={digest}": source}
+        unread = {source.name for source in sources} - {source.name for source in folders.values()}
+        if unread:
+            raise TableError(
+                f"InputTable {self._table.name!r}: Spark does not read {min(unread)!r}, which matches the source patterns; "
+                f"an option such as pathGlobFilter or modifiedBefore may leave it out"
+            )
+        return folders
+
+    def _check_quotes(self) -> None:
+        """Refuse CSV files whose records go over several lines, unless the table says how to take them."""
+        from pyspark.sql import functions
+
+        if not is_cut_first(self._table, self._options):
+            return
+        given = {"lineSep": self._options["linesep"]} if "linesep" in self._options else {}
+        with self._reading():
+            lines = self._spark.read.options(**given).text(self._paths)
+            open_lines = lines.where(ends_open(functions.col("value"), self._options))
+            counted = open_lines.groupBy(_source_key().alias(_SOURCE)).count()
+            found = run_stoppable(self._spark, counted.orderBy(functions.desc("count")).limit(5).collect)
+        if found:
+            worst = "; ".join(f"{row[1]:,} in {self.folders[f'{_SOURCE}={row[0]}'].name}" for row in found)
+            raise TableError(
+                f"InputTable {self._table.name!r}: lines end within a quoted text ({worst}), and Spark takes each line for "
+                f"a record. If texts hold line breaks, set the option multiLine: true; if quotes mean nothing, quote: ''; "
+                f"if each line is a record and these lines are broken, mend them, or set multiLine: false to take them as "
+                f"they are. Nothing was committed"
+            )
+
+    def _columns(self) -> list[Any]:
+        from pyspark.sql import functions
+
+        return [functions.col(f"`{name.replace('`', '``')}`") for name, _ in self._table.typed_columns]
+
+    def _malformed(self) -> "DataFrame":
+        from pyspark.sql import functions
+
+        # Columns that nothing asks for are not parsed, and what is not parsed is not malformed. This condition always
+        # holds, and asks for all of them.
+        all_parsed = functions.hash(*self._columns()) % 1 == 0
+        return self._data.where(functions.col(_RECORD).isNotNull() & all_parsed)
+
+    def _write(self, data: "DataFrame", staging: str) -> None:
+        write = (
+            data.write.partitionBy(_SOURCE)
+            .option("parquet.block.size", GROUP_BYTES)
+            .option("parquet.block.row.count.limit", GROUP_ROWS)
+            .option("compression", "snappy")
+        )
+        run_stoppable(self._spark, lambda: write.parquet(staging))
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+        from pyspark.errors import PySparkException
+
+        try:
+            yield
+        except (PySparkException, Py4JJavaError) as error:  # pyspark leaves a failed write's Java exception as it is
+            host: HostError | None = explain_worker_failure(error)
+            if host is not None:
+                raise host from error
+            text = str(error).strip()
+            reason = _SPARK_REASON.search(text)
+            raise TableError(
+                f"InputTable {self._table.name!r}: Spark cannot read the source files: "
+                f"{reason[0] if reason else text.splitlines()[0]} Nothing was committed; mend or "
+                f"remove the file, or correct the declared format and options"
+            ) from error
+
+
+def _source_key() -> "Column":
+    from pyspark.sql import functions
+
+    return functions.md5(functions.col("_metadata.file_path"))
+
+
+def _escape_pattern(path: str) -> str:
+    """A path as Hadoop's pattern language spells it: it takes every path for a pattern."""
+    return re.sub(r"([\\\[\]{}*?])", r"\\\1", path)

@@ -1,0 +1,88 @@
+"""The files that an input table is read from, and what names each one's rows: path, size, modification time, and how it
+is read. Planning needs this and the table's list of parts, and no Spark.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparktorch_assets.errors import TableError, TaskError
+from sparktorch_assets.spark.inputs.paths import source_paths
+from sparktorch_assets.spark.inputs.values import judged_columns
+from sparktorch_assets.tasks.digest import digest_of
+from sparktorch_assets.tasks.files.file_identity import FileIdentity, file_identity
+from sparktorch_assets.tasks.input_table import InputTable, Option
+
+_OURS = ("mode", "columnnameofcorruptrecord", "path", "inferschema")
+"""Reader options that decide what happens to malformed rows, in lower case: not the user's to set."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceFile:
+    """One file to read."""
+
+    path: Path
+    """Absolute."""
+    name: str
+    """Relative to the project's root where it lies below it: a project that is moved keeps its parts."""
+    fingerprint: str
+    """32 hexadecimal digits; the parts that hold this file's rows are named by it."""
+    seen: FileIdentity
+    """The file as it was when it was found."""
+
+    def has_changed(self) -> bool:
+        """Whether it was rewritten, replaced or deleted since."""
+        return file_identity(self.path) != self.seen
+
+
+def find_sources(table: InputTable, project_root: Path) -> list[SourceFile]:
+    """The table's source files as they are now, sorted by name.
+
+    Raises:
+        TableError: a pattern matches nothing, or files that may be meant but cannot be read.
+        TaskError: the declaration sets an option that this library sets itself.
+    """
+    for key, _ in table.typed_options:
+        if key.lower() in _OURS:
+            raise TaskError(
+                f"InputTable {table.name!r}: option {key!r} cannot be set; malformed rows always go to the rejected "
+                f"table, up to max_rejected_share"
+            )
+    root = project_root.absolute()
+    reading: dict[str, Any] = {
+        "columns": table.typed_columns,
+        "format": table.format,
+        "options": sorted(_options(table)),
+    }
+    judged = judged_columns(table)
+    if judged:
+        reading["judged"] = sorted(judged)
+    found = {}
+    for path in source_paths(table, root):
+        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+        seen = file_identity(path)
+        if seen is None:  # deleted since it was listed
+            continue
+        identity = {"name": name, "size_bytes": seen.size_bytes, "modified_ns": seen.modified_ns, **reading}
+        found[name] = SourceFile(path=path, name=name, fingerprint=digest_of(identity)[:32], seen=seen)
+    if not found:
+        raise TableError(f"InputTable {table.name!r}: the source files were deleted while they were listed; run again")
+    return [found[name] for name in sorted(found)]
+
+
+def reader_options(table: InputTable) -> dict[str, str]:
+    """The options as Spark's reader takes them, their names in lower case: Spark tells none apart by case."""
+    return {
+        key.lower(): str(value).lower() if isinstance(value, bool) else str(value) for key, value in _options(table)
+    }
+
+
+def _options(table: InputTable) -> list[tuple[str, Option]]:
+    """The declared options, and those in which we differ from Spark's defaults."""
+    pairs = list(table.typed_options)
+    declared = {key.lower(): value for key, value in pairs}
+    quote = declared.get("quote", '"')
+    if table.format == "csv" and quote and "escape" not in declared:
+        # RFC 4180: what Python's csv, pandas and Excel write. Spark expects a backslash.
+        pairs.append(("escape", quote))
+    return pairs

@@ -1,0 +1,117 @@
+"""What an input table holds, and what its source files say now: the difference is what a refresh has to do."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from sparktorch_assets.errors import TableError
+from sparktorch_assets.lake.log.commit import last_commit_metadata
+from sparktorch_assets.lake.log.snapshot import Snapshot, read_snapshot
+from sparktorch_assets.lake.parts.file import NUMBERED_PART_NAME
+from sparktorch_assets.lake.parts.lost import lost_parts
+from sparktorch_assets.spark.inputs.sources import SourceFile, find_sources
+from sparktorch_assets.tasks.input_table import InputTable
+
+_OWNER = "input_table"
+"""The key in a commit's metadata that marks a table as ours."""
+_MALFORMED = "malformed"
+"""The key in a commit's metadata for the number of malformed rows of each source that has some, as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputState:
+    """Both tables and the source files, as they were found together."""
+
+    main: Snapshot
+    rejected: Snapshot
+    sources: list[SourceFile]
+    """Sorted by name."""
+    known: frozenset[str]
+    """Fingerprints of the sources whose rows, malformed ones included, are whole in the tables."""
+
+    @cached_property
+    def present(self) -> frozenset[str]:
+        """Fingerprints of the source files that are there."""
+        return frozenset(source.fingerprint for source in self.sources)
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """Fingerprints of the sources whose parts stay."""
+        return self.present & self.known
+
+    @property
+    def new(self) -> list[SourceFile]:
+        """The sources to read."""
+        return [source for source in self.sources if source.fingerprint not in self.known]
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether there is anything to do."""
+        # A run that lost a race after its first commit left malformed rows of a source that is no longer there.
+        paths = (*self.main.parts, *self.rejected.parts)
+        return bool(self.new) or self.main.version is None or any(source_of(path) not in self.present for path in paths)
+
+    def obsolete(self, snapshot: Snapshot) -> list[str]:
+        """The parts that hold rows of sources which are gone, or which are read anew."""
+        return [path for path in snapshot.parts if source_of(path) not in self.kept]
+
+
+def read_state(table: InputTable, project_root: Path, table_uri: str, rejected_uri: str) -> InputState:
+    """The state as it is now.
+
+    Raises:
+        TableError: a source matches no file, or a table of that name belongs to somebody else.
+    """
+    # In the opposite order to a refresh's commits, and the files last. Whoever commits after this was read is noticed
+    # at our own commit; whoever committed before has seen no file that we do not see.
+    rejected, _ = _our_snapshot(table, rejected_uri)
+    main, metadata = _our_snapshot(table, table_uri)
+    malformed = Counter[str | None]()
+    for path, part in rejected.parts.items():
+        malformed[source_of(path)] += part.rows
+    noted: dict[str, int] = json.loads(metadata.get(_MALFORMED, "{}"))
+    lost = {fingerprint for fingerprint, rows in noted.items() if malformed[fingerprint] != rows}
+    damaged = {source_of(path) for path in (*lost_parts(table_uri, main), *lost_parts(rejected_uri, rejected))}
+    known = {source_of(path) for path in main.parts} - damaged - lost
+    return InputState(
+        main=main,
+        rejected=rejected,
+        sources=find_sources(table, project_root),
+        known=frozenset(fingerprint for fingerprint in known if fingerprint is not None),
+    )
+
+
+def input_metadata(table: InputTable, run_id: str, malformed: Counter[str]) -> dict[str, str]:
+    """What is kept with each commit of an input table.
+
+    Args:
+        table: the declaration.
+        run_id: the run's.
+        malformed: how many malformed rows each source has, by its fingerprint.
+    """
+    noted = {fingerprint: rows for fingerprint, rows in sorted(malformed.items()) if rows}
+    return {_OWNER: table.name, "run_id": run_id, _MALFORMED: json.dumps(noted)}
+
+
+def source_of(path: str) -> str | None:
+    """The fingerprint of the source file whose rows a part holds; `None` for a file that is no such part."""
+    found = NUMBERED_PART_NAME.fullmatch(path)
+    return found[1] if found else None
+
+
+def _our_snapshot(table: InputTable, uri: str) -> tuple[Snapshot, dict[str, str]]:
+    """The table, and the metadata of our last commit to it."""
+    snapshot = read_snapshot(uri)
+    if snapshot.version is None:
+        return snapshot, {}
+    metadata = last_commit_metadata(uri)
+    owner = metadata.get(_OWNER)
+    if owner != table.name:
+        whose = f"belongs to input table {owner!r}" if owner else "was not written by this library"
+        raise TableError(
+            f"InputTable {table.name!r}: the Delta table at {uri} {whose}, and refreshing would replace its rows. Choose "
+            f"another name or lake root, or delete that table"
+        )
+    return snapshot, metadata

@@ -1,0 +1,1 @@
+"""Prediction tables: shards handed to workers, and one commit."""

@@ -1,0 +1,230 @@
+"""score_dataframe: predictions of a DataFrame (JDBC, a view, a join) become a prediction table, in one Delta commit.
+
+For sources without files that workers could read themselves. There is nothing to fingerprint in a DataFrame, so every run
+computes all of it and replaces the whole table; where a file can be read, `score_table` is exact, resumable and faster.
+Parts are named by their own content: a run that gives the very same rows in the same files writes no version.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from sparktorch_assets.errors import SparktorchError, TaskError, TooManyDroppedRowsError, TooManyFailedRowsError
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.log.commit import commit_parts
+from sparktorch_assets.lake.log.snapshot import Snapshot, data_version_of, read_snapshot, same_columns
+from sparktorch_assets.lake.log.table_tally import DATA_VERSION_KEY
+from sparktorch_assets.lake.parquet.types import storage_schema
+from sparktorch_assets.lake.parts.lost import lost_parts
+from sparktorch_assets.lake.parts.staging import staging_folder
+from sparktorch_assets.lake.plan import check_ours, check_partitioning
+from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.spark.score.commit import commit_metadata
+from sparktorch_assets.spark.score.input_count import InputCount
+from sparktorch_assets.spark.score.report import ScoreReport
+from sparktorch_assets.spark.score.scoring import Scoring
+from sparktorch_assets.spark.score.written_rows import WrittenPart, publish_parts, read_written
+from sparktorch_assets.spark.session.stoppable import run_stoppable
+from sparktorch_assets.spark.spark_path import spark_path
+from sparktorch_assets.spark.worker_errors import own_error, reason_of
+from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks import MlTask, SlotPolicy
+from sparktorch_assets.tasks.digest import model_digest
+from sparktorch_assets.tasks.files.model_files import FilesInUse
+from sparktorch_assets.tasks.slot_policy import settle_device
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+_LOG = logging.getLogger(__name__)
+
+_WHILE_WRITING = {
+    # Spark's default, INT96, has no statistics, and no zone that other readers agree on.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    # LEGACY would move dates before 1582 by days, and writeLegacyFormat gives lists names that Delta does not know.
+    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+    "spark.sql.parquet.writeLegacyFormat": "false",
+}
+"""Settings that change what a written row says. How rows are read is the DataFrame's own affair."""
+_WRITE_OPTIONS = {"compression": "snappy", "parquet.page.write-checksum.enabled": "true"}
+
+
+def score_dataframe(
+    spark: "SparkSession",
+    task: MlTask | str,
+    dataframe: "DataFrame",
+    *,
+    output_table: str,
+    model_loader: ModelLoader,
+    parallel: int | None = None,
+    slots: SlotPolicy | None = None,
+    batch_size: int | None = None,
+    run_id: str = "",
+) -> ScoreReport:
+    """Replace a prediction table by the predictions of a DataFrame. The model sees each row once.
+
+    Args:
+        spark: the DataFrame's session, classic or Connect.
+        task: what to do with each row, or the name of a task that `model_loader` knows.
+        dataframe: the rows.
+        output_table: path or URI of the prediction table's folder; created when missing. Workers write into it.
+        model_loader: brings the model up on the workers.
+        parallel: partitions to predict in; see `spark_ml_predict`.
+        slots: model instances at work at once; by default GPUs where there are some, else cores.
+        batch_size: rows a forward pass; `None` takes the task's.
+        run_id: kept with the commit.
+
+    Returns:
+        The report, with `path="spark_ml_predict"`. Its counts are read from the written parts, its input rows are counted
+        by Spark on the way; devices and seconds inside the workers are not known.
+
+    Raises:
+        InputSchemaError, ModelError, HookError, DeviceError: the task cannot run on these rows, or not on the workers.
+        TableError: the output belongs to somebody else, or the rows do not add up.
+        TooManyFailedRowsError, TooManyDroppedRowsError: more rows failed, or hooks dropped more, than the task allows.
+            The table stays as it was, and what was computed
+            is lost: a DataFrame's rows cannot be known to be the same another time.
+        CommitConflictError: another run changed the table meanwhile.
+    """
+    from sparktorch_assets.spark.ml_predict import spark_ml_predict
+    from sparktorch_assets.spark.session.slot_count import find_slots
+
+    started = time.perf_counter()
+    policy = settle_device(slots, model_loader.device)
+    task = model_loader.find_task(task)
+    if dataframe.isStreaming:
+        raise TaskError(f"task {task.name!r}: a streaming DataFrame never ends; predict it with spark_ml_predict")
+    snapshot = read_snapshot(output_table)
+    check_ours(output_table, snapshot)
+    check_partitioning(output_table, snapshot, ())
+    files = FilesInUse(task, model_loader.models_root)
+    digest = model_digest(task, model_loader.models_root)
+    found_slots = find_slots(spark, policy)
+    _LOG.info("task %r: %s", task.name, found_slots)
+    counted = InputCount(task, dataframe)
+    predicted = spark_ml_predict(
+        spark, counted.dataframe, task, parallel, batch_size, model_loader=model_loader, slots=policy
+    )
+    schema = _delta_schema(predicted)
+    folder = Folder(output_table)
+    planned = time.perf_counter()
+    with staging_folder(folder) as staging:
+        with _writing(spark, task):
+            write = predicted.write.options(**_WRITE_OPTIONS)
+            run_stoppable(spark, lambda: write.parquet(spark_path(folder, f"{staging}/rows")))
+        written = read_written(folder, f"{staging}/rows", task)
+        tally = counted.account(Tally.total(part.tally for part in written))
+        too_many = task.check_failures(tally.failed, tally.rows, tally.reasons)
+        if too_many:
+            raise TooManyFailedRowsError(too_many)
+        too_many = task.check_drops(tally.dropped, tally.rows)
+        if too_many:
+            raise TooManyDroppedRowsError(too_many)
+        files.check()
+        scored = time.perf_counter()
+        scoring = Scoring(
+            rows=tally.filtered + tally.rows,
+            seconds={"plan": planned - started, "session": 0.0, "score": scored - planned},
+            slots=found_slots.slots,
+            run_id=run_id,
+        )
+        version, changed = _commit(task, output_table, snapshot, schema, written, tally, digest, run_id, scoring)
+    done = time.perf_counter()
+    target = {part.path for part in written}
+    return ScoreReport(
+        task=task.name,
+        table=output_table,
+        version=version,
+        changed=changed,
+        shards_new=len(target - snapshot.parts.keys()),
+        shards_unchanged=len(target & snapshot.parts.keys()),
+        shards_removed=len(snapshot.parts.keys() - target),
+        shards_resumed=0,
+        rows_in=tally.filtered + tally.rows,
+        rows_table=tally.predicted + tally.failed,
+        rows_new=tally.filtered + tally.rows,
+        tally=tally,
+        run_tally=tally,
+        seconds={
+            "plan": planned - started,
+            "session": 0.0,
+            "score": scored - planned,
+            "commit": done - scored,
+            "total": done - started,
+        },
+        slots=found_slots.slots,
+        scoring=scoring,
+        model_digest=digest,
+        data_version=data_version_of(target, schema),
+        path="spark_ml_predict",
+    )
+
+
+def _commit(
+    task: MlTask,
+    output_table: str,
+    snapshot: Snapshot,
+    schema: pa.Schema,
+    written: list[WrittenPart],
+    tally: Tally,
+    digest: str,
+    run_id: str,
+    scoring: Scoring,
+) -> tuple[int, bool]:
+    target = {part.path for part in written}
+    there = snapshot.parts.keys() - lost_parts(output_table, snapshot)
+    published = publish_parts(Folder(output_table), [part for part in written if part.path not in there])
+    known = snapshot.parts
+    new = [part for part in published if part.path not in known or part.size_bytes != known[part.path].size_bytes]
+    gone = sorted(snapshot.parts.keys() - target)
+    if snapshot.version is not None and not new and not gone and same_columns(snapshot.schema, schema):
+        return snapshot.version, False
+    metadata = commit_metadata(task, digest, run_id, tally, scoring) | {
+        DATA_VERSION_KEY: data_version_of(target, schema)
+    }
+    version = commit_parts(
+        output_table,
+        schema,
+        add=new,
+        remove=gone,
+        metadata=metadata,
+        read_version=snapshot.version,
+        description=task.description,
+    )
+    return version, True
+
+
+def _delta_schema(predicted: "DataFrame") -> pa.Schema:
+    from pyspark.sql.pandas.types import to_arrow_schema
+
+    return storage_schema(to_arrow_schema(predicted.schema, timezone="UTC"))
+
+
+@contextmanager
+def _writing(spark: "SparkSession", task: MlTask) -> Iterator[None]:
+    """Our settings for the write; what a worker raised comes out under its own type."""
+    from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+    from pyspark.errors import PySparkException
+
+    from sparktorch_assets.spark.session.settings import session_settings
+    from sparktorch_assets.spark.session.worker_memory import explain_memory
+    from sparktorch_assets.spark.session.worker_python import explain_worker_failure
+
+    try:
+        with session_settings(spark, _WHILE_WRITING):
+            yield
+    except (PySparkException, Py4JJavaError) as error:
+        known = (
+            explain_worker_failure(error)
+            or own_error(str(error))
+            or explain_memory(spark, f"task {task.name!r}: {reason_of(error)}")
+        )
+        if known is not None:
+            raise known from error
+        raise SparktorchError(
+            f"task {task.name!r}: the Spark job failed: {reason_of(error)}. Nothing was committed"
+        ) from error

@@ -1,0 +1,296 @@
+"""score_table: an input table in, a prediction table out; exact, resumable, incremental.
+
+Spark hands out shards and nothing else; workers read and write Parquet themselves; the driver commits once. What is
+already in the table, or lies finished beside it, is not computed again. With nothing to do no session is started.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+import pyarrow as pa
+
+from sparktorch_assets.errors import TaskError
+from sparktorch_assets.lake.commit_plan import Committed, keep_resumed
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.log.commit import last_commit_metadata
+from sparktorch_assets.lake.log.snapshot import data_version_of
+from sparktorch_assets.lake.parquet.types import readable_schema, storage_schema
+from sparktorch_assets.lake.partition_values import read_partition
+from sparktorch_assets.lake.plan import Plan, make_plan
+from sparktorch_assets.lake.tables import table_schema, table_version
+from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.predict.schema import output_schema
+from sparktorch_assets.spark.score.commit import commit_scored, known_ceilings, tally_now
+from sparktorch_assets.spark.score.progress import ProgressWatch
+from sparktorch_assets.spark.score.report import Progress, ScoreReport
+from sparktorch_assets.spark.score.run import RunResult, run_shards
+from sparktorch_assets.spark.score.scoring import Scoring, last_scoring
+from sparktorch_assets.spark.score.worker import ScoreJob
+from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks import MlTask, SlotPolicy
+from sparktorch_assets.tasks.code.imported_code import DECLARED
+from sparktorch_assets.tasks.digest import digest_of, files_digest, model_digest, task_digest
+from sparktorch_assets.tasks.row_test import row_tests
+from sparktorch_assets.tasks.slot_policy import settle_device
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+__all__ = ["Progress", "ScoreReport", "plan_table", "score_table"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def score_table(
+    spark: "Callable[[], SparkSession] | SparkSession",
+    task: MlTask | str,
+    *,
+    input_table: str,
+    output_table: str,
+    model_loader: ModelLoader,
+    slots: SlotPolicy | None = None,
+    batch_size: int | None = None,
+    run_id: str = "",
+    on_progress: Callable[[Progress], None] | None = None,
+    partition: Mapping[str, str] | None = None,
+) -> ScoreReport:
+    """Bring a prediction table, or one partition of it, up to date with its input, its model and its task.
+
+    Args:
+        spark: a session, classic or Connect; or a callable that gives one, called only if there are rows to score.
+        task: what to do with each row, or the name of a task that `model_loader` knows.
+        input_table: path or URI of a Delta table, a folder of Parquet files, or one file. Workers read it directly.
+        output_table: path or URI of the prediction table's folder; created when missing.
+        model_loader: brings the model up on the workers; its `models_root` is the same path there.
+        slots: model instances at work at once; by default GPUs where there are some, else cores.
+        batch_size: rows a forward pass; `None` takes the task's.
+        run_id: kept with the commit.
+        on_progress: called about every two seconds, from another thread; without one, a bar on the terminal where
+            stderr is one.
+        partition: `{"ds": "2013-01-01"}` scores the input's rows with that value, as that partition of a table
+            partitioned by `ds`; everything else in the table stays as it is. The report is then of the partition alone.
+
+    Raises:
+        TaskError: a hook is a function object, or `model_loader` is of a class, or has a state, that cannot be compared
+            between runs; or `slots` and `model_loader` name different devices.
+        TableError: the input cannot be read, or the output belongs to somebody else, or has other partitions.
+        InputSchemaError, ModelError, HookError, DeviceError: the task cannot run on this input, or not on the workers.
+        TooManyFailedRowsError, TooManyDroppedRowsError: more rows failed, or hooks dropped more, than the task allows.
+            What was computed is kept beside the table: with a higher limit the next run commits it as it is.
+        CommitConflictError: another run refreshed the table to something else meanwhile.
+        DiskFullError: a part could not be written.
+    """
+    started = time.perf_counter()
+    policy = settle_device(slots, model_loader.device)
+    task = model_loader.find_task(task)
+    planned = _plan(task, input_table, output_table, model_loader, partition)
+    plan, task, digest = planned.plan, planned.task, planned.model_digest
+    decided = ready = time.perf_counter()
+    seconds = {"plan": decided - started, "session": 0.0, "score": 0.0, "commit": 0.0}
+    if not plan.changes:
+        seconds["total"] = time.perf_counter() - started
+        _LOG.info("%s", plan)
+        return _report(
+            task, plan, digest, seconds, tally=tally_now(plan, plan.snapshot), scoring=last_scoring(output_table)
+        )
+    keep_resumed(plan)
+    _warn_of_another_task(task, plan)
+    run, used_slots, balance = RunResult(), 0, None
+    if plan.new:
+        from sparktorch_assets.spark.session.slot_count import find_slots
+        from sparktorch_assets.spark.session.worker_python import check_session_python
+
+        session = spark() if callable(spark) else spark
+        ready = time.perf_counter()
+        check_session_python(session)
+        found_slots = find_slots(session, policy)
+        _LOG.info("task %r: %s", task.name, found_slots)
+        Folder(output_table).create()
+        job = ScoreJob(
+            task=task,
+            model_loader=model_loader,
+            slots=policy,
+            batch_size=batch_size,
+            concurrent_slots=found_slots.on_a_worker,
+            output_table=Folder(output_table).absolute,
+            read_schema=planned.read_schema,
+            schema=plan.part_schema,
+            files_digest=planned.files_digest,
+            code=planned.code,
+            packs=(),
+            partition=plan.partition,
+            ceilings=known_ceilings(output_table, digest),
+        )
+        with ProgressWatch(plan, on_progress):
+            run = run_shards(session, job, plan.new, found_slots.to_deal_for)
+        used_slots, balance = found_slots.slots, run.balance(found_slots.all_at_work)
+    scored = time.perf_counter()
+    parts = {**plan.resumed, **run.parts}
+    seconds |= {"session": ready - decided, "score": scored - ready}
+    run_tally = Tally.total(receipt.tally for _, receipt in run.parts.values())
+    scoring = None
+    if run.parts:
+        scoring = Scoring(
+            rows=sum(shard.rows for shard in plan.new),
+            seconds={phase: seconds[phase] for phase in ("plan", "session", "score")},
+            worker_seconds=run_tally.seconds,
+            devices=tuple(sorted(run_tally.devices)),
+            slots=used_slots,
+            balance=balance,
+            run_id=run_id,
+        )
+    committed, tally = commit_scored(task, plan, parts, digest, run_id, scoring)
+    done = time.perf_counter()
+    seconds |= {"commit": done - scored, "total": done - started}
+    return _report(
+        task,
+        plan,
+        digest,
+        seconds,
+        tally=tally,
+        run_tally=run_tally,
+        committed=committed,
+        slots=used_slots,
+        balance=balance,
+        scoring=scoring or last_scoring(output_table),
+    )
+
+
+def plan_table(
+    task: MlTask | str,
+    *,
+    input_table: str,
+    output_table: str,
+    model_loader: ModelLoader,
+    partition: Mapping[str, str] | None = None,
+) -> Plan:
+    """What `score_table` would do with the same arguments; printing it shows the sums. Computes and writes nothing."""
+    return _plan(model_loader.find_task(task), input_table, output_table, model_loader, partition).plan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Planned:
+    """A refresh, decided, and what it was decided by."""
+
+    plan: Plan
+    task: MlTask
+    """Confined to the partition's rows."""
+    model_digest: str
+    files_digest: str
+    """Of the model's files."""
+    code: Mapping[str, str]
+    """The user's code: piece -> digest."""
+    read_schema: pa.Schema
+    """The columns to read."""
+
+
+def _plan(
+    task: MlTask, input_table: str, output_table: str, loader: ModelLoader, given: Mapping[str, str] | None
+) -> _Planned:
+    if Folder(input_table).absolute == Folder(output_table).absolute:
+        raise TaskError(
+            f"task {task.name!r}: input and output are the same table, {output_table!r}; give it another output"
+        )
+    if _lies_in(output_table, input_table) and table_version(input_table) is None:
+        raise TaskError(
+            f"task {task.name!r}: the output {output_table!r} lies in the folder of files {input_table!r} that is the input, "
+            f"so that the next refresh would find predictions among its rows; give it a folder outside"
+        )
+    columns = readable_schema(table_schema(input_table))
+    partition, where = read_partition(given, columns)
+    schema = storage_schema(output_schema(task, columns))
+    for name, _ in partition:
+        if name not in schema.names:  # readers find it in the parts' path, whatever the task keeps
+            schema = schema.append(columns.field(name))
+    digest, files = model_digest(task, loader.models_root), files_digest(task, loader.models_root)
+    # Workers are held to these very files and pieces of code, so both are in the fingerprints as they were read here.
+    code = loader.code(task)
+    plan = make_plan(
+        input_table,
+        output_table,
+        schema=schema,
+        digest=digest_of(
+            {
+                "model": digest,
+                "task": task_digest(task),
+                "loader": loader.digest(task),
+                "files": files,
+                "code": {piece: found for piece, found in code.items() if not piece.endswith(DECLARED)},
+                # Sorted: the order of columns hangs on which of the input's files comes first, and changes no row.
+                "schema": sorted([column.name, str(column.type)] for column in schema),
+                **({"partition": partition} if partition else {}),
+            }
+        ),
+        partition=partition,
+        tests=row_tests(where, {column.name: str(column.type) for column in columns}, f"task {task.name!r}"),
+    )
+    task = replace(task, where=(*task.where, *where))
+    return _Planned(
+        plan=plan,
+        task=task,
+        model_digest=digest,
+        files_digest=files,
+        code=code,
+        read_schema=pa.schema([columns.field(name) for name in task.read_columns(columns.names)]),
+    )
+
+
+def _warn_of_another_task(task: MlTask, plan: Plan) -> None:
+    """Two tasks with one output would replace each other's rows at every run."""
+    made_by = last_commit_metadata(plan.output_table).get("task", task.name)
+    if plan.obsolete and made_by != task.name:
+        _LOG.warning(
+            "%s was last made by task %r, and task %r replaces %d of its parts now; give each task a table of its own",
+            plan.output_table,
+            made_by,
+            task.name,
+            len(plan.obsolete),
+        )
+
+
+def _lies_in(inner: str, outer: str) -> bool:
+    one, other = Folder(inner), Folder(outer)
+    paths = [os.path.realpath(folder.root) if folder.is_local else folder.absolute for folder in (one, other)]
+    return one.is_local == other.is_local and paths[0].startswith(paths[1].rstrip("/") + "/")
+
+
+def _report(
+    task: MlTask,
+    plan: Plan,
+    digest: str,
+    seconds: dict[str, float],
+    *,
+    tally: Tally,
+    run_tally: Tally | None = None,
+    committed: Committed | None = None,
+    slots: int = 0,
+    balance: float | None = None,
+    scoring: Scoring | None = None,
+) -> ScoreReport:
+    version = plan.snapshot.version if committed is None else committed.version
+    return ScoreReport(
+        task=task.name,
+        table=plan.output_table,
+        version=cast(int, version),
+        changed=committed is not None and committed.changed,
+        shards_new=len(plan.new),
+        shards_unchanged=len(plan.unchanged),
+        shards_removed=len(plan.obsolete),
+        shards_resumed=len(plan.resumable),
+        rows_in=plan.rows,
+        rows_table=tally.predicted + tally.failed,
+        rows_new=sum(shard.rows for shard in plan.new),
+        tally=tally,
+        run_tally=run_tally or Tally(),
+        seconds=seconds,
+        slots=slots,
+        balance=balance,
+        scoring=scoring,
+        model_digest=digest,
+        data_version=data_version_of(plan.target, plan.schema),
+        partition=plan.partition,
+    )

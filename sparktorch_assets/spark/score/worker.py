@@ -1,0 +1,321 @@
+"""What runs in Spark's Python workers: read a shard, predict, write its part. No row crosses the JVM.
+
+torch loads here and nowhere else. Needs this package, and whatever the task names by import path, on every worker, and
+the input, the output and the models at the same paths.
+"""
+
+import gc
+import json
+import os
+import pickle
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sparktorch_assets.errors import ModelError, TableError
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.partition_values import Partition
+from sparktorch_assets.lake.parts.file import PartFile
+from sparktorch_assets.lake.parts.receipt import Receipt
+from sparktorch_assets.lake.parts.writer import PartWriter
+from sparktorch_assets.lake.shard_reader import ShardReader
+from sparktorch_assets.lake.shards import Shard
+from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.spark.score.rows_hint import RowsHint
+from sparktorch_assets.spark.task_place import task_place
+from sparktorch_assets.spark.worker_errors import marked
+from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks import MlTask, SlotPolicy
+from sparktorch_assets.tasks.code.imported_code import check_code
+from sparktorch_assets.tasks.digest import files_digest
+from sparktorch_assets.tasks.files.model_files import FilesInUse
+from sparktorch_assets.tasks.row_test import row_tests
+
+RESULT_SCHEMA = "result string"
+_frozen: list[bool] = []
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreJob:
+    """Everything that a worker needs to know. Travels to the workers as part of the function."""
+
+    task: MlTask
+    model_loader: ModelLoader
+    slots: SlotPolicy
+    batch_size: int | None
+    concurrent_slots: int
+    """Slots at work on one host at once."""
+    output_table: str
+    read_schema: pa.Schema
+    schema: pa.Schema
+    """The parts' columns."""
+    files_digest: str
+    """Of the model's files."""
+    code: Mapping[str, str]
+    """The user's code that this job runs: piece -> digest."""
+    packs: tuple[bytes, ...] = field(repr=False)
+    """Shards, packed by `pack`; a worker opens only its own."""
+    partition: Partition = ()
+    """Of the output."""
+    ceilings: Mapping[str, int] = field(default_factory=dict)
+    """Batch sizes that are known to fit, from `Tally.ceilings` of the run before."""
+
+
+def pack(shards: Sequence[Shard]) -> bytes:
+    """Shards as bytes."""
+    return zlib.compress(pickle.dumps(list(shards)), 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardResult:
+    """A finished shard."""
+
+    part: PartFile
+    receipt: Receipt
+    slot: str
+    """Host and process."""
+    busy_s: float
+
+    def to_json(self) -> str:
+        """One line of JSON: the task's result row."""
+        part = {name: getattr(self.part, name) for name in ("path", "size_bytes", "modified_ms", "rows", "stats")}
+        return json.dumps(
+            {
+                "part": part | {"partition": self.part.partition},
+                "receipt": self.receipt.to_json(),
+                "slot": self.slot,
+                "busy_s": self.busy_s,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "ShardResult":
+        """The result that `to_json` gave."""
+        plain = json.loads(text)
+        partition = tuple((name, value) for name, value in plain["part"].pop("partition"))
+        return cls(
+            part=PartFile(**plain["part"], partition=partition),
+            receipt=Receipt.from_json(plain["receipt"]),
+            slot=plain["slot"],
+            busy_s=plain["busy_s"],
+        )
+
+
+def bind(job: ScoreJob) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The function for `mapInArrow` over pack numbers."""
+
+    def score(numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return score_packs(job, numbers)
+
+    return score
+
+
+def score_packs(job: ScoreJob, numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Score the packs of those numbers; one result row a shard."""
+    for batch in numbers:
+        for number in batch.column(0).to_pylist():
+            for result in score_pack(job, number):
+                yield pa.RecordBatch.from_pydict({"result": [result.to_json()]})
+
+
+def score_pack(job: ScoreJob, number: int) -> Iterator[ShardResult]:
+    """Score one pack. Batches for the model are cut across its shards, so that small shards cost no short batches.
+
+    Raises:
+        RuntimeError: anything went wrong; its message holds the error for the driver.
+    """
+    work = _PackWork(job, number)
+    try:
+        yield from work.run()
+    except GeneratorExit:  # nobody wants the rest
+        raise
+    except BaseException as error:  # noqa: BLE001  (also an exit, or the panic of a library in Rust)
+        raise marked(error, work.doing) from None
+
+
+class _PackWork:
+    """One pass over a pack: shards are read ahead of the one that is being written."""
+
+    def __init__(self, job: ScoreJob, number: int) -> None:
+        self._job, self._number = job, number
+        self._shards: list[Shard] = pickle.loads(zlib.decompress(job.packs[number]))  # noqa: S301  (our own bytes)
+        self._tallies = [Tally() for _ in self._shards]
+        self._footers: dict[int, pq.FileMetaData] = {}
+        self._tests = row_tests(
+            job.task.where, {column.name: str(column.type) for column in job.read_schema}, f"task {job.task.name!r}"
+        )
+        self._folder = Folder(job.output_table)
+        self._added = {column.name for column in job.task.output_columns}
+        self._telling = threading.Lock()
+        self._rows_done = self._rows_before = 0
+        self._hint: RowsHint | None = None
+        self._since = time.perf_counter()
+        self._publisher = ThreadPoolExecutor(1, "publish-part")
+        self._publishing: Future[ShardResult] | None = None
+        self.doing = f"task {job.task.name!r}, bringing the model up"
+
+    def run(self) -> Iterator[ShardResult]:
+        """Results, in the order of the shards."""
+        from sparktorch_assets.predict.local import LocalPredictor
+        from sparktorch_assets.predict.partition import predict_keyed
+
+        job = self._job
+        check_code(job.code)
+        self._files = FilesInUse(job.task, job.model_loader.models_root)
+        _check_files(job)
+        _, gpu_addresses = task_place()
+        predictor = LocalPredictor(
+            job.task,
+            job.batch_size,
+            self._number,
+            model_loader=job.model_loader,
+            slots=job.slots,
+            concurrent_slots=job.concurrent_slots,
+            gpu_addresses=gpu_addresses,
+            ceilings=job.ceilings,
+        )
+        check_code(job.code)
+        _freeze()
+        predicted = predict_keyed(
+            self._read(),
+            predictor=predictor,
+            schema=job.schema,
+            tally_of=lambda index: self._tallies[index],
+            on_rows=self._tell,
+        )
+        at = 0
+        writer = self._writer(at)
+        try:
+            for index, batch in predicted:
+                while at < index:  # results come in order: what lies before is complete
+                    yield from self._finish(at, writer)
+                    at += 1
+                    writer = self._writer(at)
+                writer.write(batch)
+            while at < len(self._shards):
+                yield from self._finish(at, writer)
+                at += 1
+                if at < len(self._shards):
+                    writer = self._writer(at)
+            yield from self._published()
+        finally:
+            self._publisher.shutdown()  # a part that is whole is kept, whatever else went wrong
+            writer.abort()
+
+    def _tell(self, rows: int) -> None:
+        """So many more of the pack's rows are done: predicted, failed or left out. From any thread."""
+        with self._telling:
+            self._rows_done += rows
+            if self._hint is not None:
+                self._hint.tell(self._rows_done - self._rows_before)
+
+    def _read(self) -> Iterator[tuple[int, pa.RecordBatch]]:
+        for index, shard in enumerate(self._shards):
+            self.doing = f"task {self._job.task.name!r}, {shard.file.uri}, row groups {shard.first_group} to {shard.end_group - 1}"
+            tally = self._tallies[index]
+            start = time.perf_counter()
+            with ShardReader(shard, self._job.read_schema, self._tests) as reader:
+                self._footers[index] = reader.footer
+                tally.filtered += reader.skipped_rows
+                self._tell(reader.skipped_rows)
+                for batch in reader.batches():
+                    tally.spend("read", time.perf_counter() - start)
+                    yield index, batch
+                    start = time.perf_counter()
+
+    def _writer(self, index: int) -> "_LazyWriter":
+        return _LazyWriter(self, index)
+
+    def hint(self, index: int) -> RowsHint:
+        """Where the pack's progress is told while a shard's part is being written."""
+        with self._telling:
+            self._rows_before = sum(shard.rows for shard in self._shards[:index])
+            self._hint = RowsHint(self._folder, self._shards[index].part_path)
+        return self._hint
+
+    def open_writer(self, index: int) -> PartWriter:
+        """The writer of a shard's part; its source has been opened by now."""
+        return PartWriter(
+            self._folder,
+            self._shards[index].fingerprint,
+            self._job.schema,
+            source=self._footers.pop(index, None),
+            added=self._added,
+            partition=self._job.partition,
+        )
+
+    def _finish(self, index: int, writer: "_LazyWriter") -> Iterator[ShardResult]:
+        """Close the shard's part, and leave it to a thread to wait for the disk; gives the shard before it, if any."""
+        shard, tally = self._shards[index], self._tallies[index]
+        if not tally.balanced or tally.rows + tally.filtered != shard.rows:
+            raise TableError(
+                f"task {self._job.task.name!r}: of {shard.rows:,} rows of {shard.file.uri!r}, {tally.filtered:,} were "
+                f"filtered, {tally.predicted:,} predicted, {tally.failed:,} failed and {tally.dropped:,} dropped, which does "
+                f"not add up. This is a fault of the library: please report it"
+            )
+        check_code(self._job.code)
+        self._files.check()  # all rows of the part are predicted: what changes from here on did not touch them
+        opened = writer.open()
+        opened.close(tally)
+        now = time.perf_counter()
+        busy, self._since = now - self._since, now
+        yield from self._published()
+        self._publishing = self._publisher.submit(_publish, opened, writer.hint, busy)
+
+    def _published(self) -> Iterator[ShardResult]:
+        if self._publishing is not None:
+            yield self._publishing.result()
+            self._publishing = None
+
+
+def _publish(writer: PartWriter, hint: RowsHint, busy_s: float) -> ShardResult:
+    part, receipt = writer.publish()
+    hint.clear()
+    return ShardResult(part=part, receipt=receipt, slot=f"{socket.gethostname()}:{os.getpid()}", busy_s=busy_s)
+
+
+class _LazyWriter:
+    """A part's writer, made when it is first needed: by then the shard's source has been opened and its footer is known."""
+
+    def __init__(self, work: _PackWork, index: int) -> None:
+        self._work, self._index = work, index
+        self.hint = work.hint(index)
+        self._made: PartWriter | None = None
+
+    def open(self) -> PartWriter:
+        if self._made is None:
+            self._made = self._work.open_writer(self._index)
+        return self._made
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self.open().write(batch)
+
+    def abort(self) -> None:
+        self.hint.clear()
+        if self._made is not None:
+            self._made.abort()
+
+
+def _check_files(job: ScoreJob) -> None:
+    found = files_digest(job.task, job.model_loader.models_root)
+    if found != job.files_digest:
+        raise ModelError(
+            f"task {job.task.name!r}: the model's files under {job.model_loader.models_root} on {socket.gethostname()} are not "
+            f"those that this run was planned with (digest {found[:12]}, planned {job.files_digest[:12]}). They changed meanwhile, or "
+            f"this host has another copy; make them the same and run again"
+        )
+
+
+def _freeze() -> None:
+    # Spark's daemon runs a full gc.collect() after every task: with torch loaded that is 70 ms, half of a task's cost.
+    if not _frozen:
+        gc.collect()
+        gc.freeze()
+        _frozen.append(True)

@@ -1,0 +1,68 @@
+"""Parts that Spark wrote: what their rows say of the run, and names that stand for their content."""
+
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.parts.file import READ_THREADS, PartFile, publish_by_content
+from sparktorch_assets.predict.count import count_values
+from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks import MlTask
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WrittenPart:
+    """One file that Spark wrote, in a staging folder."""
+
+    staged: str
+    """Where it lies."""
+    path: str
+    """The name that it gets, which stands for its content."""
+    tally: Tally
+
+
+def read_written(folder: Folder, staging: str, task: MlTask) -> list[WrittenPart]:
+    """The files below `staging` that hold rows, tallied from their prediction columns alone."""
+    found = sorted(entry.path for entry in folder.files(staging) if entry.path.endswith(".parquet"))
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        tallies = list(pool.map(lambda path: _tally(folder, path, task), found))
+        digests = list(pool.map(folder.sha256, found))
+    parts, copies = [], Counter[str]()
+    for path, tally, digest in zip(found, tallies, digests, strict=True):
+        if tally.rows:
+            # Two files of one run may hold the very same rows: both count.
+            name = f"part-{digest[:32]}-{copies[digest]:05d}.parquet"
+            copies[digest] += 1
+            parts.append(WrittenPart(staged=path, path=name, tally=tally))
+    return parts
+
+
+def publish_parts(folder: Folder, parts: Iterable[WrittenPart]) -> list[PartFile]:
+    """Give the files their names in the table."""
+    return [publish_by_content(folder, part.staged, part.path) for part in parts]
+
+
+def _tally(folder: Folder, path: str, task: MlTask) -> Tally:
+    tally = Tally()
+    columns = [task.class_column, task.confidence_column, task.error_column]
+    with folder.open_input(path) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
+        for batch in file.iter_batches(columns=columns, use_threads=False):
+            _count(batch, task, tally)
+    return tally
+
+
+def _count(batch: pa.RecordBatch, task: MlTask, tally: Tally) -> None:
+    errors = batch.column(task.error_column)
+    failed = len(errors) - errors.null_count
+    tally.rows += batch.num_rows
+    tally.failed += failed
+    tally.predicted += batch.num_rows - failed
+    for text in errors.drop_null().to_pylist():
+        reason = ": ".join(text.split(": ")[:2])  # stage and kind; the message may quote the row
+        tally.reasons[reason] = tally.reasons.get(reason, 0) + 1
+    count_values(batch, task, tally)

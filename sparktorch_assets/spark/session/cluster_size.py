@@ -1,0 +1,201 @@
+"""How many Spark tasks can run at once, and on how many executors: from the configuration where it tells, else from the
+executors that have registered. No job runs.
+
+`spark.sparkContext.defaultParallelism` is not asked: it is what `spark.default.parallelism` says where that is set, and
+just after the start it counts only the executors that are there by then.
+"""
+
+import contextlib
+import io
+import re
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from sparktorch_assets.spark.session.config import is_local
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+Certainty = Literal["exact", "at most", "so far"]
+
+_LOCAL_CLUSTER = re.compile(r"local-cluster\[\s*(\d+)\s*,\s*(\d+)\s*,\s*\d+\s*\]$")
+_NO_MAXIMUM = 2**31 - 1
+"""Spark's default for the most executors of dynamic allocation."""
+_LOOK_S = 0.1
+_STABLE_S = 2.0
+"""Executors of one cluster register within about a second of each other."""
+_WAIT_S = 30.0
+"""Spark's own default for spark.scheduler.maxRegisteredResourcesWaitingTime."""
+_TIME = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "": 0.001}
+_waited: set[str] = set()
+"""The applications whose executors were waited for: once is enough."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClusterSize:
+    """Where Spark's tasks run."""
+
+    executors: int
+    tasks: int
+    """Tasks that can run at once, on all executors together."""
+    certainty: Certainty
+    """`at most`: fewer executors may be there. `so far`: more may come."""
+    source: str
+    """What it was counted from, for a log."""
+
+
+def cluster_size(spark: "SparkSession") -> ClusterSize:
+    """The size of the session's cluster; in local mode, that of this one JVM. Waits for executors only where nothing else
+    tells, and for at most `spark.scheduler.maxRegisteredResourcesWaitingTime` after the application's start."""
+    master = setting(spark, "spark.master", "local")
+    if is_local(master):
+        return _local(spark, master)
+    dynamic = setting(spark, "spark.dynamicAllocation.enabled", "false").lower() == "true"
+    local_cluster = _LOCAL_CLUSTER.match(master)
+    if local_cluster:
+        workers, cores = int(local_cluster[1]), int(local_cluster[2])
+        per_executor = min(cores, int(setting(spark, "spark.executor.cores", "") or cores))
+        certainty: Certainty = "at most" if dynamic else "exact"
+        return _of(spark, workers * (cores // per_executor), per_executor, certainty, f"spark.master={master}")
+    if dynamic:
+        return _dynamic(spark, master)
+    if _is_standalone(master):  # such a cluster does not look at spark.executor.instances
+        return _standalone(spark, more_may_come=False)
+    managed = master.startswith(("yarn", "k8s:"))
+    instances = setting(spark, "spark.executor.instances", "2" if managed else "")
+    cores_each = _cores_each(spark, master)
+    if instances and cores_each:
+        source = f"spark.executor.instances={instances} and spark.executor.cores={cores_each}"
+        return _of(spark, int(instances), cores_each, "exact", source)
+    return _registered(spark, more_may_come=False)
+
+
+def is_connect(spark: "SparkSession") -> bool:
+    """Whether `spark` speaks to a Spark Connect server (and so has no SparkContext)."""
+    return type(spark).__module__.startswith("pyspark.sql.connect")
+
+
+def setting(spark: "SparkSession", key: str, default: str) -> str:
+    """A setting of the session or of its application, also on a Connect server."""
+    return str(spark.conf.get(key, default))
+
+
+def _local(spark: "SparkSession", master: str) -> ClusterSize:
+    threads = re.match(r"local\[\s*(\d+)", master)
+    if threads or master == "local":
+        return _of(spark, 1, int(threads[1]) if threads else 1, "exact", f"spark.master={master}")
+    if is_connect(spark):
+        return _planned(spark)
+    return ClusterSize(
+        executors=1, tasks=_tasks_at_once(spark), certainty="exact", source=f"spark.master={master}, this host's cores"
+    )
+
+
+def _dynamic(spark: "SparkSession", master: str) -> ClusterSize:
+    key = "spark.dynamicAllocation.maxExecutors"
+    maximum, cores_each = int(setting(spark, key, str(_NO_MAXIMUM))), _cores_each(spark, master)
+    if maximum < _NO_MAXIMUM and cores_each:
+        return _of(spark, maximum, cores_each, "at most", f"{key}={maximum} and spark.executor.cores={cores_each}")
+    return _standalone(spark, more_may_come=True) if _is_standalone(master) else _registered(spark, more_may_come=True)
+
+
+def _standalone(spark: "SparkSession", *, more_may_come: bool) -> ClusterSize:
+    maximum, cores_each = setting(spark, "spark.cores.max", ""), _cores_each(spark, "spark://")
+    if not maximum:
+        return _registered(spark, more_may_come=more_may_come)
+    if cores_each:
+        source = f"spark.cores.max={maximum} and spark.executor.cores={cores_each}"
+        return _of(spark, int(maximum) // cores_each, cores_each, "at most", source)
+    there = _registered(spark, more_may_come=more_may_come).executors
+    return replace(_of(spark, 1, int(maximum), "at most", f"spark.cores.max={maximum}"), executors=there)
+
+
+def _registered(spark: "SparkSession", *, more_may_come: bool) -> ClusterSize:
+    if is_connect(spark):
+        return _planned(spark)
+    if not more_may_come:
+        _wait_for_executors(spark)
+    tasks = _tasks_at_once(spark)
+    return ClusterSize(
+        executors=_executors_there(spark),
+        tasks=max(1, tasks),
+        certainty="exact" if tasks and not more_may_come else "so far",
+        source="the executors that have registered",
+    )
+
+
+def _planned(spark: "SparkSession") -> ClusterSize:
+    """The last resort with Connect, which has no defaultParallelism: a range is planned with that many partitions."""
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        spark.range(1).explain()
+    splits = re.search(r"splits=(?:Some\()?(\d+)", shown.getvalue())
+    tasks = int(splits[1]) if splits else 1
+    cores_each = setting(spark, "spark.executor.cores", "")
+    return ClusterSize(
+        executors=max(1, tasks // int(cores_each)) if cores_each else 1,
+        tasks=max(1, tasks),
+        certainty="so far",
+        source="the default parallelism of the Connect server",
+    )
+
+
+def _of(spark: "SparkSession", executors: int, cores_each: int, certainty: Certainty, source: str) -> ClusterSize:
+    cores_a_task = max(1, int(setting(spark, "spark.task.cpus", "1")))
+    if cores_a_task > 1:
+        source += f" and spark.task.cpus={cores_a_task}"
+    executors = max(1, executors)
+    tasks = max(1, executors * (cores_each // cores_a_task))
+    return ClusterSize(executors=executors, tasks=tasks, certainty=certainty, source=source)
+
+
+def _cores_each(spark: "SparkSession", master: str) -> int:
+    """The cores of one executor; 0 where it gets all that its host has."""
+    everything = _is_standalone(master)
+    return int(setting(spark, "spark.executor.cores", "0" if everything else "1"))
+
+
+def _is_standalone(master: str) -> bool:
+    return master.startswith("spark:")
+
+
+def _wait_for_executors(spark: "SparkSession") -> None:
+    context = spark.sparkContext
+    if context.applicationId in _waited:
+        return
+    patience = setting(spark, "spark.scheduler.maxRegisteredResourcesWaitingTime", f"{_WAIT_S:g}s")
+    until = context.startTime / 1000 + _seconds(patience)
+    there, since = _there(spark), time.monotonic()
+    while time.time() < until and (not there[0] or time.monotonic() - since < _STABLE_S):
+        time.sleep(_LOOK_S)
+        now = _there(spark)
+        if now != there:
+            there, since = now, time.monotonic()
+    if there[0]:
+        _waited.add(context.applicationId)
+
+
+def _there(spark: "SparkSession") -> tuple[int, int]:
+    """The tasks that could run at once, and the executors; one of them may be counted a moment before the other."""
+    return _tasks_at_once(spark), _executors_there(spark)
+
+
+def _seconds(text: str) -> float:
+    """Spark's way to write a time span: `30s`, `500ms`, `2min`; milliseconds where no unit is given."""
+    found = re.fullmatch(r"\s*(\d+)\s*([a-z]*)\s*", text.lower())
+    return int(found[1]) * _TIME[found[2]] if found and found[2] in _TIME else _WAIT_S
+
+
+def _tasks_at_once(spark: "SparkSession") -> int:
+    """What the scheduler could start now if all its slots were free; `spark.task.cpus` and GPUs count."""
+    context = _scala_context(spark)
+    return int(context.maxNumConcurrentTasks(context.resourceProfileManager().defaultResourceProfile()))
+
+
+def _executors_there(spark: "SparkSession") -> int:
+    return max(1, int(_scala_context(spark).getExecutorMemoryStatus().size()) - 1)  # the driver counts as one
+
+
+def _scala_context(spark: "SparkSession") -> Any:
+    return spark.sparkContext._jsc.sc()  # noqa: SLF001  (pyspark has no public way to ask)

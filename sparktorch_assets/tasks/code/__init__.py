@@ -1,0 +1,1 @@
+"""Users' code: where it is, what it imports, and its digests."""

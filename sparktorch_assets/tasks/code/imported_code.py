@@ -1,0 +1,79 @@
+"""Which version of the user's code this process has imported, so that no process runs code of another digest.
+
+Python imports a module once, and Spark keeps its Python workers alive between jobs. Nothing is reloaded here: a reload
+would leave old classes and functions alive wherever they were imported to.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Mapping
+
+from sparktorch_assets.errors import HostError
+from sparktorch_assets.tasks.code.closure import FILES, TOGETHER, module_of, piece_digest
+from sparktorch_assets.tasks.code.module_finder import ModuleFinder
+from sparktorch_assets.tasks.code.stale_bytecode import drop_stale_bytecode
+
+DECLARED = ":code_version"
+"""Ends the name of a version that a task declares, among the pieces of its code: `task:code_version`."""
+
+_imported: dict[str, tuple[str, object]] = {}
+"""Piece -> its digest, and the module's spec, which is another object after a reload by the user."""
+_declared: dict[str, str] = {}
+"""Declared version -> its value in this process's first job of that task."""
+
+
+def check_code(code: Mapping[str, str]) -> None:
+    """Check that this process runs, and will import, exactly these pieces of code. Call it before user code is imported,
+    and again afterwards: what changed in between is found then. Costs nothing for modules that are imported and checked
+    already. Data files may be read at any time, so that they are compared each time.
+
+    A module that was imported before the first check that names it is taken to be what its file holds now.
+
+    Args:
+        code: piece -> digest, as `code_closure` gives them; and `task:code_version` -> the declared version.
+
+    Raises:
+        HostError: a module was imported here in another version, or its file is not the version that is asked for.
+    """
+    unknown: list[str] = []
+    for piece, digest in code.items():
+        if piece.endswith(DECLARED):
+            if _declared.setdefault(piece, digest) != digest:
+                raise _outdated(f"code of task {piece.removesuffix(DECLARED)!r} under another code_version")
+            continue
+        module = sys.modules.get(module_of(piece))
+        known, spec = _imported.get(piece, (None, None))
+        is_known = module is not None and known is not None and module.__spec__ is spec
+        if is_known and known != digest:
+            raise _outdated(f"another version of {_called(piece)}")
+        if not is_known or piece.endswith((FILES, TOGETHER)):
+            unknown.append(piece)
+    finder = ModuleFinder() if unknown else None
+    for piece in unknown:
+        assert finder is not None
+        name = module_of(piece)
+        if name not in sys.modules:
+            drop_stale_bytecode(finder.find(name))
+        if piece_digest(piece, finder) != code[piece]:
+            raise HostError(
+                f"{_called(piece)} on {socket.gethostname()} is not what this job was planned with: it changed "
+                f"meanwhile, or this host has another copy. Make the copies the same and run again"
+            )
+        if name in sys.modules:
+            _imported[piece] = code[piece], sys.modules[name].__spec__
+
+
+def _called(piece: str) -> str:
+    module = repr(module_of(piece))
+    if piece.endswith(TOGETHER):
+        return f"the files that module {module} and the modules that it imports name or run"
+    return f"the data files that module {module} names" if piece.endswith(FILES) else f"module {module}"
+
+
+def _outdated(what: str) -> HostError:
+    return HostError(
+        f"this Python process ({socket.gethostname()}:{os.getpid()}) has already imported {what}, and Python imports a "
+        f"module once. Restart the process: in a notebook its kernel; on Spark Connect start a new session, which gets "
+        f"workers of its own"
+    )

@@ -1,0 +1,127 @@
+"""Data files beside a user's code that the code names: a lookup table or a list of words decides about answers as a
+statement does.
+
+Which files code will open, only running it would tell. A file counts where it lies in the module's folder, or in one above
+it up to where imports start, and a string in the module names it (`words.json`, `*.json`); likewise in folders that strings
+name. Of a folder inside a package that a string names, all files count but those of Python code and hidden ones, which count
+where strings name them, too: code may be run from a file (`runpy`, `exec`) or be loaded from a shared library.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from sparktorch_assets.tasks.code.module_finder import ModuleFinder, folders_of, has_code, open_folder
+from sparktorch_assets.tasks.code.module_source import read_source
+from sparktorch_assets.tasks.files.file_identity import FileIdentity, file_identity
+
+_CODE = (".py", ".pyw", ".pyc", ".so", ".pyd")
+
+
+def data_digest(module: str, words: frozenset[str], finder: ModuleFinder) -> str | None:
+    """A hash of the names and contents of the files beside `module` that `words` name; `None` where there are none.
+
+    Args:
+        module: one of the user's modules.
+        words: the parts of the paths among its strings: see `ModuleSource.words`.
+        finder: finds modules.
+    """
+    digest, found = hashlib.sha256(), False
+    for folder in folders_around(module, finder):
+        for name, file in named_files(*folder, words):
+            found = True
+            digest.update(f"{name}\0{named_digest(file, words)}\n".encode())
+    return digest.hexdigest() if found else None
+
+
+def file_digest(file: Traversable) -> str:
+    """The file's sha256; read again only where its identity has changed, or in an archive."""
+    identity = file_identity(file) if isinstance(file, Path) else None
+    return hashlib.sha256(file.read_bytes()).hexdigest() if identity is None else _sha256(str(file), identity)
+
+
+def named_digest(file: Traversable, words: frozenset[str]) -> str:
+    """The digest of a file that words name. Source code counts by its bytes where its name is spelled out, for the code may
+    read it as text; where only its ending is (`.py`), comments in it do not count."""
+    if file.name.endswith(".py") and file.name not in words:
+        identity = file_identity(file) if isinstance(file, Path) else None
+        if identity is None:
+            return read_source(file.name, file.read_bytes()).digest
+        return _syntax_digest(str(file), identity)
+    return file_digest(file)
+
+
+def named_files(level: str, folder: str, words: frozenset[str]) -> Iterator[tuple[str, Traversable]]:
+    """The files in a folder that words name, each with a name that says where it lies: see `folders_around`."""
+    opened = open_folder(folder)
+    if opened is not None:
+        yield from _matching(opened, level, words, in_package=bool(level))
+
+
+def is_named(level: str, path: str, words: frozenset[str]) -> bool:
+    """Whether words name a file, given by what `named_files` calls it."""
+    *folders, file = path.removeprefix(f"{level}/").split("/")
+    if not level or not folders:
+        return words.issuperset(folders) and _names(words, file)
+    return (
+        folders[0] in words
+        and all(folder in words or _is_plain(folder) for folder in folders)
+        and (_is_plain(file) or _names(words, file))
+    )
+
+
+def folders_around(module: str, finder: ModuleFinder) -> Iterator[tuple[str, str]]:
+    """The packages that the module lies in, and the folder that imports start at; each with a name to call it by."""
+    parts = module.split(".")
+    for length in range(len(parts), 0, -1):
+        package = ".".join(parts[:length])
+        yield from ((package, folder) for folder in folders_of(finder.find(package)))
+    top = finder.find(parts[0])
+    for place in folders_of(top) or ([top.origin] if top is not None and has_code(top) and top.origin else []):
+        yield "", os.path.dirname(place)  # noqa: PTH120  (compared as text, with what finders give)
+
+
+def _matching(
+    folder: Traversable, name: str, words: frozenset[str], *, in_package: bool, all_data: bool = False
+) -> Iterator[tuple[str, Traversable]]:
+    """Files below a folder, in a fixed order: those that words name, or all of data."""
+    for item in sorted(folder.iterdir(), key=lambda item: item.name):
+        path = f"{name}/{item.name}"
+        if item.name.startswith("__pycache__") or (
+            item.name.startswith(".") and not in_package and item.name not in words
+        ):
+            continue  # where imports start, a project's hidden files lie, such as `.gitlab-ci.yml`
+        takes_all = all_data and _is_plain(item.name)
+        if item.is_dir():
+            if (takes_all or item.name in words) and not _leads_up(item, folder):
+                yield from _matching(item, path, words, in_package=in_package, all_data=in_package)
+        elif takes_all or _names(words, item.name):
+            yield path, item
+
+
+def _leads_up(item: Traversable, folder: Traversable) -> bool:
+    """Whether a folder is a link to one above, so that following it would never end."""
+    is_link = isinstance(item, Path) and isinstance(folder, Path) and item.is_symlink()
+    return is_link and Path(str(folder)).resolve().is_relative_to(Path(str(item)).resolve())
+
+
+def _is_plain(name: str) -> bool:
+    return not name.startswith(".") and not name.endswith(_CODE)
+
+
+def _names(words: frozenset[str], file: str) -> bool:
+    return file in words or any(file.endswith(word) for word in words if word.startswith("."))
+
+
+@lru_cache(maxsize=4096)
+def _syntax_digest(path: str, _identity: FileIdentity) -> str:  # the identity is the cache's key
+    return read_source(path, Path(path).read_bytes()).digest
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: str, _identity: FileIdentity) -> str:  # the identity is the cache's key
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Users' files: their identity, their digests, and whether they may run code."""

@@ -1,0 +1,135 @@
+"""The files that a task's model is made of: which they are, what they contain, and whether they stay as they are while
+they are used.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from sparktorch_assets.errors import ModelError, nearest
+from sparktorch_assets.tasks.files.file_identity import FileIdentity, file_identity
+from sparktorch_assets.tasks.ml_task import MlTask
+
+_CHUNK_BYTES = 1 << 20
+
+
+def model_files(task: MlTask, models_root: Path) -> dict[str, Path]:
+    """Every file that counts in the model's digest: name relative to the models root -> path, the weights first.
+
+    These are the declared files (weights, `ModelSpec.files`, vocabularies, tokenizers) and those that a string in
+    `arguments` names under the models root. A folder stands for all files in it except hidden ones (a dot comes first) and
+    `__pycache__`. A declared file need not exist here.
+    """
+    found: dict[str, Path] = {}
+    for name in (*task.files, *named_files(task, models_root)):
+        path = models_root / name
+        if path.is_dir():
+            found |= {f"{name}/{inner}": path / inner for inner in _files_below(path)}
+        else:
+            found[name] = path
+    return found
+
+
+def named_files(task: MlTask, models_root: Path) -> list[str]:
+    """The strings in `arguments` that name a file or a folder which exists under the models root."""
+    return [text for text in task.argument_texts if _lies_under(models_root, text)]
+
+
+def _lies_under(models_root: Path, text: str) -> bool:
+    root = os.path.abspath(models_root)  # noqa: PTH100  (a string that may hold anything, which pathlib raises on)
+    path = os.path.normpath(os.path.join(root, text))  # noqa: PTH118
+    if not os.path.exists(path):  # noqa: PTH110
+        return False
+    # By name, for a link may lead elsewhere from under the root; and by what it is, for the root may be given by a link.
+    return _is_below(path, root) or _is_below(os.path.realpath(path), os.path.realpath(root))
+
+
+def _is_below(path: str, root: str) -> bool:
+    return f"/{path.lstrip('/')}".startswith(f"{root.rstrip('/')}/")
+
+
+def _files_below(folder: Path) -> list[str]:
+    """Relative paths, sorted. Links to folders are followed, each folder once."""
+    found, seen = [], set()
+    for at, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(at)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__pycache__")
+        found += [Path(at, name).relative_to(folder).as_posix() for name in files if not name.startswith(".")]
+    return sorted(found)
+
+
+def file_sha256(path: Path) -> str:
+    """The file's sha256, in hexadecimal; of a folder, the sha256 of its files' names and digests.
+
+    A file is read again only where its identity has changed.
+
+    Raises:
+        ModelError: there is no such file (the message lists what lies beside it), or it changes while it is read.
+    """
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for name in _files_below(path):
+            digest.update(f"{file_sha256(path / name)}  {name}\n".encode())
+        return digest.hexdigest()
+    identity = file_identity(path)
+    if identity is None:
+        raise _missing(path)
+    return _sha256(os.fspath(path), identity)
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: str, identity: FileIdentity) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    if file_identity(path) != identity:
+        raise ModelError(f"{path} was changed while it was read; wait until it is complete, then run again")
+    return digest.hexdigest()
+
+
+def check_file(path: Path) -> None:
+    """Raise ModelError, naming what lies beside it, where there is no such file or folder."""
+    if not path.exists():
+        raise _missing(path)
+
+
+def _missing(path: Path) -> ModelError:
+    beside = [found.name for found in path.parent.iterdir()] if path.parent.is_dir() else []
+    return ModelError(
+        f"there is no file {path}; {nearest(path.name, beside)} in {path.parent}. Check the task's path and the model "
+        f"loader's models_root"
+    )
+
+
+class FilesInUse:
+    """A task's model files as they were when this was made. Weights are mapped into memory, so a file that is
+    overwritten changes a model that is already loaded."""
+
+    def __init__(self, task: MlTask, models_root: Path) -> None:
+        self._task, self._models_root = task, models_root
+        self.identities = tuple(_identities(task, models_root))
+        """Of each file its name and its identity, `None` where it does not exist."""
+
+    def check(self) -> None:
+        """Raise ModelError, naming the files, where one was changed, added or removed since."""
+        now = tuple(_identities(self._task, self._models_root))
+        if now == self.identities:
+            return
+        names = sorted({name for name, _ in set(now) ^ set(self.identities)})
+        raise ModelError(
+            f"task {self._task.name!r}: {', '.join(names)} under {self._models_root} changed while the model was in use, and "
+            f"its answers may come from the old and the new content. Run again, and leave the files as they are until the "
+            f"run has ended"
+        )
+
+
+def _identities(task: MlTask, models_root: Path) -> Iterator[tuple[str, FileIdentity | None]]:
+    for name, path in model_files(task, models_root).items():
+        yield name, file_identity(path)

@@ -1,0 +1,65 @@
+"""Whether a task's model files may be opened at all.
+
+Some formats are programs, and code that a task names may open whatever it is given in any format. Such files are opened
+only where the task pins their content with `sha256` or says `trust_code: true`, and this is asked before a byte of them is
+interpreted.
+"""
+
+from pathlib import Path
+
+from sparktorch_assets.errors import ModelError
+from sparktorch_assets.tasks.files.model_files import file_sha256, named_files
+from sparktorch_assets.tasks.ml_task import MlTask
+
+
+def check_weights(task: MlTask, models_root: Path) -> None:
+    """Check that the model's files may be opened, before anything does.
+
+    Raises:
+        ModelError: opening one can run code and the task neither pins its sha256 nor trusts it; or the task pins another
+            sha256 than the weights'; or the weights are a folder and no factory takes them.
+    """
+    model = task.model
+    check_trust(task, models_root)
+    if model.weights is None:
+        return
+    if model.factory is None and (models_root / model.weights).is_dir():
+        raise ModelError(
+            f"task {task.name!r}: {models_root / model.weights} is a folder, and format {model.format!r} is read from one "
+            f"file; name the file, or a factory that takes the folder"
+        )
+    if model.sha256 is None:
+        return
+    found = file_sha256(models_root / model.weights)
+    if found != model.sha256:
+        raise ModelError(
+            f"task {task.name!r}: {models_root / model.weights} has sha256 {found}, but the task declares "
+            f"{model.sha256}. The file was changed or is another model: restore it, or declare the new digest"
+        )
+
+
+def check_trust(task: MlTask, models_root: Path) -> None:
+    """Raise ModelError where opening a file of the model can run code that the task does not trust.
+
+    This holds for weights that are programs, unless `sha256` pins them, and for every file that code of the user's is
+    given by `ModelSpec.files` or by name in `arguments`: nobody knows in which format that code opens it.
+    """
+    model = task.model
+    if model.trust_code:
+        return
+    given = dict.fromkeys((*model.files, *named_files(task, models_root)))
+    if model.weights is not None:
+        given.pop(model.weights, None)  # pinned or not, it is judged by itself
+        if model.sha256 is None and model.code_in_weights is not None:
+            path = models_root / model.weights
+            pin = "" if given else f"`sha256: {file_sha256(path)}` trusts this very content, "
+            raise ModelError(
+                f"task {task.name!r}: {path} is not opened: {model.code_in_weights}. If you made it yourself or trust "
+                f"whoever did, add one line to the task's model: {pin}`trust_code: true` trusts whatever lies there"
+            )
+    if given:
+        raise ModelError(
+            f"task {task.name!r}: {', '.join(str(models_root / name) for name in given)} would be given to the code that "
+            f"the task names, and most formats of its choice can run code when they load. If you made every such file "
+            f"yourself or trust whoever did, add one line to the task's model: `trust_code: true`"
+        )
