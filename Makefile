@@ -36,6 +36,7 @@ lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy tests/user_program.py
 	@$(BIN)/lint-imports
 
 bench-score: $(READY)

@@ -1,6 +1,8 @@
 """Importing a room loads only what the room may use: one fresh interpreter each."""
 
+import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -81,5 +83,9 @@ def test_every_public_name_exists():
 
     for name in sparktorch_assets.__all__:
         assert getattr(sparktorch_assets, name).__name__ == name
+    stub = (PACKAGE / "__init__.pyi").read_text()
+    assert sorted(re.findall(r"import (\w+) as \1$", stub, re.MULTILINE)) == sparktorch_assets.__all__
+    for home, name in re.findall(r"^from (\S+) import (\w+) as", stub, re.MULTILINE):
+        assert getattr(importlib.import_module(home), name) is getattr(sparktorch_assets, name)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         sparktorch_assets.nothing  # noqa: B018

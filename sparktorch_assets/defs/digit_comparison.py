@@ -5,14 +5,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
-from sparktorch_assets.lake.derived import write_if_changed
-from sparktorch_assets.lake.tables import data_version, table_version
-from sparktorch_assets.orchestration.assets.keys import REFRESH_TAG
-from sparktorch_assets.orchestration.assets.markdown import preview_table
-from sparktorch_assets.orchestration.assets.metadata import table_metadata
-from sparktorch_assets.orchestration.automation.schedules import staleness_condition
-from sparktorch_assets.orchestration.resources import LakeResource
-from sparktorch_assets.tasks.digest import digest_of
+from sparktorch_assets import (
+    LakeResource,
+    data_version,
+    preview_table,
+    staleness_condition,
+    table_metadata,
+    table_version,
+    write_if_changed,
+)
 
 CHAMPION = dg.AssetKey(["predictions", "digit"])
 CHALLENGER = dg.AssetKey(["predictions", "digit_challenger"])
@@ -26,7 +27,7 @@ SHOWN_IMAGES = 12
     kinds={"delta", "pyarrow"},
     code_version=CODE_VERSION,
     automation_condition=staleness_condition(),
-    tags={REFRESH_TAG: "daily"},
+    tags={"sparktorch/refresh": "daily"},
 )
 def digit_comparison(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[None]:
     """Champion and challenger on the same images: how often they agree, and pictures of where they do not."""
@@ -34,7 +35,7 @@ def digit_comparison(context: dg.AssetExecutionContext, lake: LakeResource) -> d
     champion, challenger = (DeltaTable(source).to_pyarrow_table() for source in sources)
     compared = compare(champion, challenger)
     uri = lake.table_uri(context.asset_key)
-    made_from = digest_of([CODE_VERSION, *map(data_version, sources)])
+    made_from = "-".join([CODE_VERSION, *map(data_version, sources)])
     changed = write_if_changed(uri, compared.drop_columns(["image"]), made_from)
     disagreements = compared.filter(pc.invert(compared["agree"])).sort_by([("challenger_confidence", "descending")])
     shown = disagreements.slice(0, SHOWN_IMAGES).select(["image", "label", "champion", "challenger", "digit_id"])

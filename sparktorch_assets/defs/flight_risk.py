@@ -7,14 +7,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
-from sparktorch_assets.lake.derived import write_if_changed
-from sparktorch_assets.lake.tables import data_version, table_version
-from sparktorch_assets.orchestration.assets.keys import REFRESH_TAG
-from sparktorch_assets.orchestration.assets.markdown import preview_table
-from sparktorch_assets.orchestration.assets.metadata import table_metadata
-from sparktorch_assets.orchestration.automation.schedules import staleness_condition
-from sparktorch_assets.orchestration.resources import LakeResource
-from sparktorch_assets.tasks.digest import digest_of
+from sparktorch_assets import (
+    LakeResource,
+    data_version,
+    preview_table,
+    staleness_condition,
+    table_metadata,
+    table_version,
+    write_if_changed,
+)
 
 LATE = dg.AssetKey(["predictions", "late_arrival"])
 CANCELLATION = dg.AssetKey(["predictions", "cancellation"])
@@ -28,7 +29,7 @@ SHOWN_ROWS = 10
     kinds={"delta", "pyarrow"},
     code_version=CODE_VERSION,
     automation_condition=staleness_condition(),
-    tags={REFRESH_TAG: "daily"},
+    tags={"sparktorch/refresh": "daily"},
 )
 def flight_risk(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[None]:
     """Late and cancelled, as predicted for the same flight: high (both), raised (one of them) or low."""
@@ -36,7 +37,7 @@ def flight_risk(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mat
     late, cancellation = (DeltaTable(source).to_pyarrow_table() for source in sources)
     joined = join_risks(late, cancellation)
     uri = lake.table_uri(context.asset_key)
-    made_from = digest_of([CODE_VERSION, *map(data_version, sources)])
+    made_from = "-".join([CODE_VERSION, *map(data_version, sources)])
     changed = write_if_changed(uri, joined, made_from)
     combinations = Counter(zip(joined["late_class"].to_pylist(), joined["cancellation_class"].to_pylist(), strict=True))
     counted = [
