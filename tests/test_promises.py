@@ -45,6 +45,13 @@ def promising(letter):
     return text if section is None else text.split(f"\n## {section}\n")[1].split("\n## ")[0]
 
 
+def test_the_architecture_page_names_files_that_exist():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"`((?:orchestration|spark|predict|lake|tasks)/[\w/]*\w(?:\.py)?)`", page))
+    assert len(named) > 25
+    assert not [name for name in named if not (ROOT / "sparktorch_assets" / name).exists()]
+
+
 def numbers(letter):
     return NUMBER.findall(promising(letter))
 
