@@ -22,6 +22,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     monkeypatch.setenv("SHARED_PROJECT", str(tmp_path))
+    with dg.DagsterInstance.get() as instance:  # two processes that make its databases at once trip over each other
+        assert not instance.get_runs()
+        assert not instance.all_asset_keys()
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "0.csv").write_text("0,1.0\n0,2.0\n0,-1.0\nbad\n")
     return tmp_path

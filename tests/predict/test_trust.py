@@ -335,6 +335,7 @@ def test_a_program_exchanged_after_it_was_hashed_is_refused(attack, monkeypatch)
     for module, name in ((torch, "load"), (torch.jit, "load"), (torch.export, "load")):
         monkeypatch.setattr(module, name, lambda file, **_: opened.append(file) or torch.nn.Linear(2, 3))
     monkeypatch.setattr(torch.nn.Linear, "module", lambda self: self, raising=False)
+    monkeypatch.setattr(torch.nn.Linear, "graph", torch.fx.Graph(), raising=False)
     load_module(
         dataclasses.replace(spec, sha256=file_sha256(root / spec.weights)), root / spec.weights, torch.device("cpu")
     )

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import types
 import zipfile
 import zipimport
 from pathlib import Path
@@ -271,6 +272,8 @@ def test_what_modules_name_only_together_counts(files, edited, tmp_path, monkeyp
         "import importlib\nimportlib.import_module('json')", "from importlib import import_module\nimport_module('json')",
         "import os\nos.path.join(NAME)", "import sys\nsys.modules[NAME]", "import importlib\nimportlib.reload(NAME)",
         "from pathlib import Path\nHERE = Path(__file__)\nfrom re import compile\ncompile(NAME)",
+        "import sys\nf'{sys.path!r}'", "import sys\n'lib' in sys.path", "import sys\nfor place in sys.path:\n    print(place)",
+        "class Mine(ModelLoader):\n    def load_module(self, task, device):\n        return super().load_module(task, device)",
     ],
 )  # fmt: skip
 def test_code_that_imports_nothing_more_does_not_count_its_neighbours(code, tmp_path, monkeypatch):
@@ -292,6 +295,17 @@ def test_digests_of_code_without_such_idioms_stay_as_they_are(tmp_path, monkeypa
     assert {piece: digest[:12] for piece, digest in code_closure("golden.helper").items()} == {
         "golden": "291db0a464bb", "golden.helper": "b9c5e50e6f3c", "golden.helper:files": "4bfc9a9f8c7d",
     }  # fmt: skip
+
+
+def test_looking_for_pip_exchanges_no_module(tmp_path, monkeypatch):
+    """setuptools' finder does that where it is asked about `pip`, which a string may name."""
+    kept = types.ModuleType("distutils")
+    monkeypatch.setitem(sys.modules, "distutils", kept)
+    monkeypatch.syspath_prepend(
+        write(tmp_path, {"hooks.py": "import importlib\nimportlib.import_module(NAME, 'pip')"}, zipped=False)
+    )
+    assert list(code_closure("hooks")) == ["hooks"]
+    assert sys.modules["distutils"] is kept
 
 
 def test_links_to_folders_above_have_an_end(tmp_path, monkeypatch):

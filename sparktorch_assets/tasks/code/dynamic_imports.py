@@ -14,18 +14,12 @@ _IMPORTERS = frozenset(
 _RUNNERS = frozenset(
     [
         *["run_module", "run_path", "spec_from_file_location", "spec_from_loader", "module_from_spec", "exec_module"],
-        *[
-            "load_module",
-            "load_source",
-            "SourceFileLoader",
-            "SourcelessFileLoader",
-            "ExtensionFileLoader",
-            "FileFinder",
-        ],
+        *["load_source", "SourceFileLoader", "SourcelessFileLoader", "ExtensionFileLoader", "FileFinder"],
         *["zipimporter", "extend_path", "addsitedir", "path_hooks", "meta_path", "pyximport"],
     ]
 )
-"""They run files as code under names that are not those of the files, or change where imports are looked for."""
+"""They run files as code under names that are not those of the files, or change where imports are looked for. A loader's own
+`load_module` is not among them: `ModelLoader` has a method of that name, and loaders come from the others."""
 _BY_LITERAL = frozenset(["import_module", "__import__", "resolve_name", "run_module"])
 """Of these, the ones whose first argument names the module."""
 _OF_TEXT = frozenset(["exec", "eval", "compile"])
@@ -56,6 +50,7 @@ def dynamic_imports(tree: ast.AST) -> DynamicImports:
     found = DynamicImports()
     nodes = list(ast.walk(tree))
     settled = {id(node.func) for node in nodes if isinstance(node, ast.Call) and _settle(node, found)}
+    settled |= {id(read) for node in nodes for read in _only_read(node)}
     names_of_sys, bound = _names_of_sys(nodes), _bound(nodes)
     for node in nodes:
         if id(node) in settled:
@@ -123,6 +118,16 @@ def _uses(node: ast.AST) -> Iterator[str]:
         yield from (alias.name for alias in node.names if alias.asname not in (None, alias.name))
     elif isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
+
+
+def _only_read(node: ast.AST) -> Iterator[ast.expr]:
+    """The expressions inside a node that it looks at and does not change: `f"{sys.path}"`, `"." in sys.path`."""
+    if isinstance(node, ast.FormattedValue):
+        yield node.value
+    elif isinstance(node, ast.Compare):
+        yield from (node.left, *node.comparators)
+    elif isinstance(node, ast.For | ast.comprehension):
+        yield node.iter
 
 
 def _names_of_sys(nodes: list[ast.AST]) -> set[str]:

@@ -22,6 +22,11 @@ _archives: dict[str, tuple[zipimport.zipimporter, FileIdentity | None]] = {}
 """Archive, or folder in one -> the finder that has read the archive's directory, and the file as it was then."""
 
 
+def _only_finds(finder: Any) -> bool:
+    """Whether a finder can be asked about any name: setuptools' own exchanges `distutils` when it is asked about `pip`."""
+    return hasattr(finder, "find_spec") and type(finder).__module__ != "_distutils_hack"
+
+
 class ModuleFinder:
     """One look at the modules that are importable now; what it has found once it finds again."""
 
@@ -39,7 +44,7 @@ class ModuleFinder:
     def _find_top(self, name: str) -> ModuleSpec | None:
         if name == "__main__":
             return None
-        specs = (finder.find_spec(name, None) for finder in sys.meta_path if hasattr(finder, "find_spec"))
+        specs = (finder.find_spec(name, None) for finder in sys.meta_path if _only_finds(finder))
         return next((spec for spec in specs if spec is not None), None)
 
     def _find_below(self, name: str) -> ModuleSpec | None:
