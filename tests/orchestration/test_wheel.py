@@ -83,8 +83,10 @@ def test_the_wheel_holds_the_library_and_not_the_sample_project(site: Path, run:
     assert run("python", "-c", "import sparktorch_assets; print(sparktorch_assets.__file__)").startswith(str(site))
     package = site / "sparktorch_assets"
     assert (package / "py.typed").is_file()
-    assert (package / "spark" / "log4j2-quiet.properties").is_file()
-    assert not any((package / name).exists() for name in ("defs", "samples", "definitions.py"))
+    assert (package / "__init__.pyi").is_file()
+    assert (package / "spark" / "session" / "log4j2-quiet.properties").is_file()
+    ours = ("defs", "samples", "definitions.py", "orchestration/commands")
+    assert not any((package / name).exists() for name in ours)
     (metadata,) = site.glob("sparktorch_assets-*.dist-info")
     assert {path.name for path in (metadata / "licenses").iterdir()} == {"LICENSE", "NOTICE"}
 
