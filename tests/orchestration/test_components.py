@@ -247,7 +247,7 @@ def test_a_line_without_a_value_is_an_error(sandbox: DefsFolderSandbox, field: s
         "fill": TASK.replace("      columns: [a, b]", f"      columns: [a, b]\n      fill: {nothing}"),
     }.get(field, TASK + f"  {field}: {nothing}\n")
     found = problem(sandbox, text)
-    assert f"{field} has no value, as if it were left out" in found
+    assert f"{field} has no value, which is the same as leaving it out" in found
     assert re.search(r"at .*defs\.yaml:\d+", found)
 
 
@@ -448,7 +448,7 @@ def test_no_component_is_scaffolded_under_a_name_that_would_not_load(
 @pytest.mark.parametrize(
     ("old", "new", "message", "line"),
     [
-        ("  labels:", '  labels: ["a"]\n  labels:', "key 'labels' is given twice, first in line 15", 16),
+        ("  labels:", '  labels: ["a"]\n  labels:', "key 'labels' is given twice, first on line 15", 16),
         ("    weights:", "    weights: other.pt\n    weights:", "key 'weights' is given twice", 7),
         ("      columns: [a, b]\n", "      columns: [a]\n      columns: [a, b]\n", "key 'columns' is given twice", 12),
         ("type:", "type: a\ntype:", "key 'type' is given twice", 2),
@@ -476,7 +476,7 @@ def test_values_that_are_what_they_look_like_pass(sandbox: DefsFolderSandbox, va
 def test_a_template_that_nothing_defines_is_refused(sandbox: DefsFolderSandbox, text: str):
     """Jinja would put nothing in its place."""
     found = problem(sandbox, TASK + f'  description: "{text}"\n')
-    assert "uses nobody, which nothing defines; known here: " in found
+    assert "uses nobody, which is not defined here; defined are: " in found
     assert "defs.yaml" in found
 
 
