@@ -1,4 +1,4 @@
-"""An asset that sets a challenger's predictions beside the champion's, and shows where they disagree."""
+"""An asset that compares a challenger's predictions with the champion's, and shows where they disagree."""
 
 import dagster as dg
 import pyarrow as pa
@@ -54,7 +54,7 @@ def digit_comparison(context: dg.AssetExecutionContext, lake: LakeResource) -> d
 
 
 def compare(champion: pa.Table, challenger: pa.Table) -> pa.Table:
-    """One row for each image that both tables hold, in the order of `digit_id`, with both answers."""
+    """One row per image that both tables hold, ordered by `digit_id`, with both predictions."""
     # The image follows by position: Arrow joins no binary payload columns in every version.
     right = challenger.select(["digit_id", "predicted_class", "confidence"]).rename_columns(
         ["digit_id", "challenger", "challenger_confidence"]
