@@ -30,7 +30,7 @@ SHOWN_IMAGES = 12
     tags={"sparktorch/refresh": "daily"},
 )
 def digit_comparison(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[None]:
-    """Champion and challenger on the same images: how often they agree, and pictures of where they do not."""
+    """Champion and challenger on the same images: how often they agree, with pictures of those on which they do not."""
     sources = [lake.table_uri(key) for key in (CHAMPION, CHALLENGER)]
     champion, challenger = (DeltaTable(source).to_pyarrow_table() for source in sources)
     compared = compare(champion, challenger)

@@ -140,7 +140,7 @@ class ModelLoaderResource(ProjectResource):
     """`auto` uses a GPU if there is one, `cuda` requires one, and `cpu` never uses one."""
     models_per_gpu: int = 2
     gpus_per_worker: int | None = None
-    """GPUs of each worker; `None` means `spark.executor.resource.gpu.amount`, or in local mode all GPUs of this
+    """Number of GPUs per worker; `None` means `spark.executor.resource.gpu.amount`, or in local mode all GPUs of this
     host."""
     workers: int | None = None
     """Number of Spark workers (executors); `None` means the configured number, or else the number that have

@@ -46,9 +46,9 @@ def build_prediction_assets(tasks: Iterable[MlTask]) -> list[dg.AssetsDefinition
     for task in declared:
         if task.cron:
             raise TaskError(
-                f"MlTask {task.name!r}: cron={task.cron!r} needs a schedule, which a list of assets cannot hold, so that "
-                f"nothing would refresh it. Call build_prediction_definitions, which gives assets and schedules, and merge "
-                f"the result into your Definitions (dg.Definitions.merge)"
+                f"MlTask {task.name!r}: cron={task.cron!r} needs a schedule, which a list of assets cannot hold, so "
+                f"that nothing would refresh it. Call build_prediction_definitions, which gives assets and schedules, "
+                f"and merge the result into your Definitions (dg.Definitions.merge)"
             )
     return _assets(declared)
 

@@ -38,7 +38,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def preview_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as a Markdown table, with the first row's columns; empty where there are none."""
+    """Rows as a Markdown table, with the first row's columns; empty if there are none."""
     names = list(rows[0]) if rows else []
     return markdown_table(names, [[row.get(name) for name in names] for row in rows]) if rows else ""
 

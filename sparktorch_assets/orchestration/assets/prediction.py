@@ -121,7 +121,7 @@ def _score(context: dg.AssetExecutionContext, task: MlTask) -> "ScoreReport":
     session, view = resources.spark.spark_session, ".".join(input_key(task.input).path)
     if not session.catalog.tableExists(view):
         raise TableError(
-            f"task {task.name!r}: its input has no table at {source}, and the Spark session knows no view or table "
+            f"task {task.name!r}: its input has no table at {source}, and the Spark session has no view or table "
             f"{view!r}; materialize {task.input!r} first"
         )
     _require_no_scored_files(task, settings["output_table"], source, view)
@@ -137,7 +137,7 @@ def _require_no_scored_files(task: MlTask, output_table: str, source: str, view:
     if any(PART_NAME.fullmatch(path) for path in read_snapshot(output_table).parts):
         raise TableError(
             f"task {task.name!r}: its predictions were made from files, and there is no table at {source} any more. The "
-            f"Spark session knows a view or table {view!r}, but scoring that would replace all of them. Bring the files "
+            f"Spark session has a view or table {view!r}, but scoring that would replace all of them. Bring the files "
             f"back; or, if {view!r} is the input from now on, delete {output_table} first"
         )
 

@@ -75,7 +75,7 @@ def daily_schedule(cron: str = DAILY_CRON, timezone: str = "UTC") -> dg.Schedule
         cron_schedule=cron,
         execution_timezone=timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Refresh all predictions (except those with a schedule of their own), with their inputs and models.",
+        description="Refresh all predictions (except those with their own schedule), with their inputs and models.",
     )
 
 

@@ -16,7 +16,7 @@ from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.digest import digest_of
 
 WAITS = (timedelta(0), timedelta(minutes=5), timedelta(minutes=30), timedelta(hours=3))
-"""The wait before each attempt, since the previous one. There are no more attempts than waits."""
+"""How long to wait before each attempt, counted from the previous one. After the last, no more are made."""
 
 _CODE = "dagster/code_version"
 _VERSION = "dagster/data_version"

@@ -17,7 +17,7 @@ class UpToOtherTasks(dg.AssetSelection):
     asset: dg.AssetKey
 
     def resolve_inner(self, asset_graph: Any, allow_missing: bool) -> AbstractSet[dg.AssetKey]:  # noqa: ARG002  (Dagster's signature)
-        """The keys, found by walking upstream."""
+        """Walk upstream, and return the keys."""
         found: set[dg.AssetKey] = set()
         waiting = [self.asset]
         while waiting:

@@ -101,8 +101,8 @@ class _Skeleton(dg.Scaffolder[Any]):
                 with contextlib.suppress(OSError):
                     request.target_path.rmdir()  # Dagster created it, and could not load it
             raise ValueError(
-                f"{name!r} would be the name of an asset, a table and a Python module; use lower-case letters, digits and _, "
-                f"starting with a letter, and no keyword of Python"
+                f"{name!r} would be the name of an asset, a table and a Python module; use lower-case letters, digits "
+                f"and _, starting with a letter, and no Python keyword"
             )
         text = self.skeleton.format(type_name=request.type_name, name=name)
         if request.append:

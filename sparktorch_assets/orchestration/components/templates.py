@@ -76,8 +76,8 @@ class Templates:
             unknown = _names_in(value) - set(context.scope)
             if unknown:  # Jinja would silently render them as nothing
                 raise TemplateError(
-                    f"template {value!r} uses {', '.join(sorted(unknown))}, which is not defined here; defined are: "
-                    f"{', '.join(sorted(context.scope))}",
+                    f"template {value!r} uses {', '.join(sorted(unknown))}, which is not defined; the "
+                    f"defined names are: {', '.join(sorted(context.scope))}",
                     context.path,
                     value,
                 )

@@ -54,7 +54,7 @@ def _problems(node: yaml.Node | None, path: tuple[str, ...]) -> Iterator[tuple[i
         if read is not None:
             yield (
                 node.start_mark.line + 1,
-                f"where: value: {node.value} is {read} to YAML; write '{node.value}' in quotes for the text, or {read}",
+                f"where: value: YAML reads {node.value} as {read}; write '{node.value}' in quotes for text, or {read}",
             )
 
 
