@@ -1,4 +1,4 @@
-"""An asset that sets a challenger's predictions beside the champion's, and shows where they disagree."""
+"""An asset that compares a challenger's predictions with the champion's, and shows where they disagree."""
 
 import dagster as dg
 import pyarrow as pa
@@ -30,7 +30,7 @@ SHOWN_IMAGES = 12
     tags={"sparktorch/refresh": "daily"},
 )
 def digit_comparison(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[None]:
-    """Champion and challenger on the same images: how often they agree, and pictures of where they do not."""
+    """Champion and challenger on the same images: how often they agree, with pictures of those on which they do not."""
     sources = [lake.table_uri(key) for key in (CHAMPION, CHALLENGER)]
     champion, challenger = (DeltaTable(source).to_pyarrow_table() for source in sources)
     compared = compare(champion, challenger)
@@ -54,7 +54,7 @@ def digit_comparison(context: dg.AssetExecutionContext, lake: LakeResource) -> d
 
 
 def compare(champion: pa.Table, challenger: pa.Table) -> pa.Table:
-    """One row for each image that both tables hold, in the order of `digit_id`, with both answers."""
+    """One row per image that both tables hold, ordered by `digit_id`, with both predictions."""
     # The image follows by position: Arrow joins no binary payload columns in every version.
     right = challenger.select(["digit_id", "predicted_class", "confidence"]).rename_columns(
         ["digit_id", "challenger", "challenger_confidence"]

@@ -1,4 +1,4 @@
-"""An asset that joins what two tasks say of the same flights."""
+"""An asset that joins two tasks' predictions for the same flights."""
 
 from collections import Counter
 
@@ -32,7 +32,7 @@ SHOWN_ROWS = 10
     tags={"sparktorch/refresh": "daily"},
 )
 def flight_risk(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[None]:
-    """Late and cancelled, as predicted for the same flight: high (both), raised (one of them) or low."""
+    """The risk of each flight from both predictions: high (late and cancelled), raised (one of them) or low."""
     sources = [lake.table_uri(key) for key in (LATE, CANCELLATION)]
     late, cancellation = (DeltaTable(source).to_pyarrow_table() for source in sources)
     joined = join_risks(late, cancellation)
@@ -57,9 +57,9 @@ def flight_risk(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mat
 
 
 def join_risks(late: pa.Table, cancellation: pa.Table) -> pa.Table:
-    """One row for each flight that both tables hold, in the order of `flight_id`.
+    """One row per flight that both tables hold, ordered by `flight_id`.
 
-    `late_probability` is a probability as the model was trained; `cancellation_score` only ranks flights.
+    `late_probability` is a probability, because of how its model was trained; `cancellation_score` only ranks flights.
     """
     left = late.rename_columns({"predicted_class": "late_class", "confidence": "late_confidence"})
     right = cancellation.select(["flight_id", "predicted_class", "confidence"]).rename_columns(
@@ -80,5 +80,5 @@ def join_risks(late: pa.Table, cancellation: pa.Table) -> pa.Table:
 
 
 def _of_class(predicted: pa.ChunkedArray, confidence: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The probability of the class in question, where confidence belongs to whichever of the two was predicted."""
+    """The probability of the class in question; `confidence` is that of whichever of the two classes was predicted."""
     return pc.if_else(predicted, confidence, pc.subtract(pa.scalar(1.0, pa.float32()), confidence))

@@ -1,7 +1,8 @@
-"""Dagster resources: the Spark session, the model loader, and where tables lie.
+"""Dagster resources: the Spark session, the model loader, and the location of tables.
 
-Relative paths start at the project's root, whatever the working directory: `dagster dev` may be started elsewhere.
-Importing this imports pyspark's Python package, since dagster-pyspark does; it starts no JVM and loads no torch.
+Relative paths are resolved against the project's root, not the working directory: `dagster dev` may be started
+elsewhere. Importing this module imports pyspark, because dagster-pyspark does, but it starts no JVM and does not load
+torch.
 """
 
 import os
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
     from sparktorch_assets.predict.loader import ModelLoader
 
 PROJECT_ROOT_VARIABLE = "SPARKTORCH_PROJECT_ROOT"
-"""Overrides the project's root, for a host that keeps data apart from code."""
+"""Environment variable that overrides the project's root, for a host that keeps data apart from code."""
 _PROJECT_FILES = ("dg.toml", "workspace.yaml", "pyproject.toml")
 
 
 def find_project_root(declared: str = "") -> Path:
-    """The folder that relative paths start at: the environment's, else what the resource declares, else the nearest
-    folder above the working directory that holds a project file."""
+    """The folder that relative paths are resolved against: the one that the environment variable names, else
+    `declared`, else the nearest folder from the working directory upwards that holds a project file, else the working
+    directory."""
     chosen = os.environ.get(PROJECT_ROOT_VARIABLE) or declared
     if chosen:
         return Path(chosen).expanduser().absolute()
@@ -44,9 +46,9 @@ def _is_uri(path: str) -> bool:
 
 
 class StrictResource(dg.ConfigurableResource[Any]):
-    """A resource that refuses fields which it does not have, and shows no value that may hold a secret."""
+    """A resource that refuses unknown fields, and shows no value that may hold a secret."""
 
-    # A rejected value would otherwise stand in the error's text, and with it what the other fields hold.
+    # Otherwise the error's text would contain the rejected value, and with it those of the other fields.
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     @model_validator(mode="before")
@@ -63,38 +65,39 @@ class StrictResource(dg.ConfigurableResource[Any]):
 
 
 class ProjectResource(StrictResource):
-    """A resource whose relative paths start at the project's root."""
+    """A resource whose relative paths are resolved against the project's root."""
 
     project_root: str = ""
-    """`find_project_root` says what an empty one stands for."""
+    """The project's root; if empty, `find_project_root` finds it."""
 
     def in_project(self, root: str) -> Self:
-        """This resource with `root` as its project's root, unless it names one. All else is as it was: fields that are an
-        `EnvVar` stay one, and a subclass stays what it is."""
+        """This resource with `root` as its project's root, unless it names one itself. Everything else is kept: fields
+        that are an `EnvVar` stay one, and a subclass keeps its class."""
         if self.project_root:
             return self
-        # Built anew, since Dagster fixes a resource's configuration when it is made: in a model_copy, the root would be
-        # the one of before again when a run starts.
+        # Built anew, since Dagster fixes a resource's configuration when the resource is made: a model_copy would have
+        # its old root again when a run starts.
         given = {name: getattr(self, name) for name in self.model_fields_set}
         return type(self)(**{**given, "project_root": root})
 
 
 class SparkSessionResource(StrictResource, LazyPySparkResource):
-    """The Spark session of a run, started when it is first asked for: classic, or on a Spark Connect server.
+    """The Spark session of a run, started on first use: classic, or on a Spark Connect server.
 
-    Where any asset of this library asks for the resource `spark`, every other dagster-pyspark resource does as well.
+    This library's assets accept any other dagster-pyspark resource under the key `spark` as well.
     """
 
     spark_config: dict[str, Any] = Field(default={}, repr=False)
-    """dagster-pyspark's own field; `config` wins over it."""
+    """dagster-pyspark's own field; `config` takes precedence over it."""
     master: str = "local[*]"
     remote: str | None = None
-    """A Spark Connect server, `sc://host:15002`; `master` is then ignored."""
+    """The address of a Spark Connect server, such as `sc://host:15002`; `master` is then ignored."""
     config: dict[str, Any] = Field(default={}, repr=False)
-    """Spark settings; they win over this library's defaults. Dagster keeps these values and shows them in its UI."""
+    """Spark settings, which take precedence over this library's defaults. Dagster stores these values and shows them in
+    its UI."""
     config_from_environment: dict[str, str] = {}  # noqa: RUF012  (a pydantic field: every instance gets its own copy)
-    """Spark setting -> the environment variable that holds its value, which is read when the session starts. This is the
-    way to give a secret: Dagster sees the variable's name alone."""
+    """Spark setting -> name of the environment variable that holds its value, which is read when the session starts.
+    Use this for secrets: Dagster sees only the variable's name."""
     app_name: str = "sparktorch_assets"
 
     def _init_session(self) -> None:
@@ -130,26 +133,28 @@ class SparkSessionResource(StrictResource, LazyPySparkResource):
 
 
 class ModelLoaderResource(ProjectResource):
-    """Which models there are, and what they run on. Holds settings alone: workers load the models."""
+    """Where models are found and what they run on. It holds only settings: workers load the models."""
 
     models_root: str = "data/models"
     device: str = "auto"
-    """`auto`: a GPU where there is one. `cuda`: a GPU or an error. `cpu`: never a GPU."""
+    """`auto` uses a GPU if there is one, `cuda` requires one, and `cpu` never uses one."""
     models_per_gpu: int = 2
     gpus_per_worker: int | None = None
-    """`None` takes `spark.executor.resource.gpu.amount`, in local mode this host's GPUs."""
+    """Number of GPUs per worker; `None` means `spark.executor.resource.gpu.amount`, or in local mode all GPUs of this
+    host."""
     workers: int | None = None
-    """Spark workers (executors); `None` takes what Spark is configured for, else what has registered."""
+    """Number of Spark workers (executors); `None` means the configured number, or else the number that have
+    registered."""
     batch_size: int | None = None
-    """Rows a forward pass, for tasks that do not say."""
+    """Rows per forward pass, for tasks that do not set a size."""
     loader: str = "sparktorch_assets.predict.loader:ModelLoader"
     """Import path of a ModelLoader or a subclass of it."""
 
     def build(self, tasks: Iterable[MlTask]) -> "ModelLoader":
-        """The loader, knowing `tasks`.
+        """Build the loader for `tasks`.
 
         Raises:
-            TaskError: `loader` cannot be imported, or `models_root` is no folder.
+            TaskError: `loader` cannot be imported, or `models_root` is not a local folder.
         """
         if _is_uri(self.models_root):
             raise TaskError(
@@ -164,10 +169,10 @@ class ModelLoaderResource(ProjectResource):
         )
 
     def slot_policy(self) -> SlotPolicy:
-        """How many model instances work at once, and on what.
+        """How many model instances run at once, and on which devices.
 
         Raises:
-            TaskError: a field holds a value that cannot work.
+            TaskError: a field has an invalid value.
         """
         device: DevicePolicy = self.device  # type: ignore[assignment]  # SlotPolicy checks it, with a better message
         return SlotPolicy(
@@ -179,7 +184,7 @@ class ModelLoaderResource(ProjectResource):
 
 
 class LakeResource(ProjectResource):
-    """Where tables lie: asset key `predictions/x` is the table `<root>/predictions/x`."""
+    """The location of tables: asset key `predictions/x` is the table `<root>/predictions/x`."""
 
     root: str = "data/lake"
     """A folder, or a URI such as `s3://bucket/lake`."""
@@ -190,10 +195,10 @@ class LakeResource(ProjectResource):
         return find_project_root(self.project_root)
 
     def folder(self, *parts: str) -> str:
-        """A place under the root."""
+        """The path or URI of a folder under the root."""
         root = self.root if _is_uri(self.root) else str(self.project_path / Path(self.root).expanduser())
         return "/".join([root.rstrip("/"), *parts])
 
     def table_uri(self, key: dg.AssetKey) -> str:
-        """The table that an asset stands for."""
+        """The path or URI of an asset's table."""
         return self.folder(*key.path)

@@ -1,4 +1,4 @@
-"""What a code location needs beside its assets: resources, an executor, schedules and the automation sensor."""
+"""What a code location needs in addition to its assets: resources, an executor, schedules and the automation sensor."""
 
 from pathlib import Path
 from typing import Any
@@ -31,16 +31,16 @@ def runtime_definitions(
     run share a session, and Spark does the parallel part.
 
     Args:
-        project_root: the folder that relative paths start at, also those of `model_loader` and `lake`, unless they name a
-            `project_root` of their own.
-        spark: in place of `SparkSessionResource()`; any resource with a `spark_session`.
-        model_loader: in place of `ModelLoaderResource()`.
-        lake: in place of `LakeResource()`.
-        daily_cron: when the daily schedule runs.
-        timezone: of `daily_cron` and `watch_cron`. A task's own `cron` goes by the task's `timezone`.
-        watch_cron: when inputs and models look for new files and weights, apart from the schedules of predictions. `None`
-            leaves it to those.
-        automation: whether the automation sensor is on from the start, or waits to be switched on in the UI.
+        project_root: the folder that relative paths are resolved against, including those of `model_loader` and `lake`
+            unless they name a `project_root` of their own.
+        spark: replaces `SparkSessionResource()`; any resource with an attribute `spark_session`.
+        model_loader: replaces `ModelLoaderResource()`.
+        lake: replaces `LakeResource()`.
+        daily_cron: cron expression of the daily schedule.
+        timezone: time zone of `daily_cron` and `watch_cron`. A task's own `cron` is read in the task's `timezone`.
+        watch_cron: cron expression of a further schedule, on which inputs and models look for new files and weights.
+            With `None`, they do so only when predictions are refreshed.
+        automation: whether the automation sensor is on from the start. If not, it can be switched on in the UI.
     """
     root = str(Path(project_root).expanduser().absolute())
     schedules = [daily_schedule(daily_cron, timezone)]

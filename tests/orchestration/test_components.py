@@ -247,7 +247,7 @@ def test_a_line_without_a_value_is_an_error(sandbox: DefsFolderSandbox, field: s
         "fill": TASK.replace("      columns: [a, b]", f"      columns: [a, b]\n      fill: {nothing}"),
     }.get(field, TASK + f"  {field}: {nothing}\n")
     found = problem(sandbox, text)
-    assert f"{field} has no value, as if it were left out" in found
+    assert f"{field} has no value, which is the same as leaving it out" in found
     assert re.search(r"at .*defs\.yaml:\d+", found)
 
 
@@ -448,15 +448,15 @@ def test_no_component_is_scaffolded_under_a_name_that_would_not_load(
 @pytest.mark.parametrize(
     ("old", "new", "message", "line"),
     [
-        ("  labels:", '  labels: ["a"]\n  labels:', "key 'labels' is given twice, first in line 15", 16),
+        ("  labels:", '  labels: ["a"]\n  labels:', "key 'labels' is given twice, first on line 15", 16),
         ("    weights:", "    weights: other.pt\n    weights:", "key 'weights' is given twice", 7),
         ("      columns: [a, b]\n", "      columns: [a]\n      columns: [a, b]\n", "key 'columns' is given twice", 12),
         ("type:", "type: a\ntype:", "key 'type' is given twice", 2),
-        ("value: 1}", "value: no}", r"value: no is false to YAML; write 'no' in quotes for the text, or false", 17),
-        ("value: 1}", "value: On}", r"value: On is true to YAML", 17),
-        ("value: 1}", "value: 01234}", r"value: 01234 is 668 to YAML", 17),
-        ("value: 1}", "value: 12:30:00}", r"value: 12:30:00 is 45000 to YAML", 17),
-        ('op: ">", value: 1}', "op: in, value: [a, yes]}", r"value: yes is true to YAML", 17),
+        ("value: 1}", "value: no}", r"value: YAML reads no as false; write 'no' in quotes for text, or false", 17),
+        ("value: 1}", "value: On}", r"value: YAML reads On as true", 17),
+        ("value: 1}", "value: 01234}", r"value: YAML reads 01234 as 668", 17),
+        ("value: 1}", "value: 12:30:00}", r"value: YAML reads 12:30:00 as 45000", 17),
+        ('op: ">", value: 1}', "op: in, value: [a, yes]}", r"value: YAML reads yes as true", 17),
     ],
 )
 def test_what_a_yaml_parser_swallows_is_refused_with_its_line(
@@ -476,7 +476,7 @@ def test_values_that_are_what_they_look_like_pass(sandbox: DefsFolderSandbox, va
 def test_a_template_that_nothing_defines_is_refused(sandbox: DefsFolderSandbox, text: str):
     """Jinja would put nothing in its place."""
     found = problem(sandbox, TASK + f'  description: "{text}"\n')
-    assert "uses nobody, which nothing defines; known here: " in found
+    assert "uses nobody, which is not defined; the defined names are: " in found
     assert "defs.yaml" in found
 
 

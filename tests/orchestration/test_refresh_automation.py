@@ -337,4 +337,4 @@ def test_the_ui_shows_each_part_of_the_condition_by_a_name_of_its_own():
         "stale",
         "attempt_due",
     ]
-    assert parts[-2].description == "Made from other versions of code or upstream data than are there now"
+    assert parts[-2].description == "Made from versions of code or upstream data other than the current ones"

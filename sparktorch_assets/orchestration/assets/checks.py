@@ -1,6 +1,6 @@
-"""Asset checks, computed inside the prediction run from its receipts and the table's own log: no second pass.
+"""Asset checks, computed during the run from its receipts and the table's own log, without a second pass over the rows.
 
-Each compares two independent counts, or counts with a declaration, and so can fail.
+Each compares two independent counts, or a count with a declared limit, so that it can fail.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ ROWS_VANISHED = "rows_vanished"
 
 
 def prediction_check_specs(asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    """The checks of a prediction asset. Only `failed_share` keeps downstream assets from running."""
+    """The checks of a prediction asset. Only `failed_share` blocks downstream assets."""
     return [
         dg.AssetCheckSpec(NO_ROW_LOST, asset=asset, description="in = filtered out + predicted + dropped + failed"),
         dg.AssetCheckSpec(CONFIDENCE_IN_RANGE, asset=asset, description="Every confidence lies in [0, 1]"),
@@ -39,8 +39,8 @@ def prediction_checks(task: MlTask, report: "ScoreReport", table_rows: int) -> I
 
     Args:
         task: the task that was scored.
-        report: what `score_table` says: rows of the input, and the receipts' sum over the whole table.
-        table_rows: rows in the table by its Delta log, counted apart from the report.
+        report: the report of `score_table`, with the input's rows and the sum of the receipts of the whole table.
+        table_rows: rows in the table according to its Delta log, counted independently of the report.
     """
     tally = report.tally
     accounted = tally.filtered + tally.predicted + tally.dropped + tally.failed
@@ -56,7 +56,7 @@ def prediction_checks(task: MlTask, report: "ScoreReport", table_rows: int) -> I
             "rows in the table": table_rows,
         },
     )
-    # The histogram covers [0, 1] alone, so what it misses lies outside, or is no number.
+    # The histogram covers only [0, 1], so that the rows it misses lie outside or are NaN.
     outside = tally.predicted - sum(tally.confidence_histogram)
     yield dg.AssetCheckResult(
         check_name=CONFIDENCE_IN_RANGE, passed=outside == 0, metadata={"rows outside [0, 1]": outside}
@@ -75,11 +75,11 @@ def prediction_checks(task: MlTask, report: "ScoreReport", table_rows: int) -> I
 
 
 def failed_share_check(task: MlTask, problem: str | None, failed: int) -> dg.AssetCheckResult:
-    """The blocking check, also for a run that was refused before its commit.
+    """The result of the blocking check, also for a run that was refused before its commit.
 
     Args:
         task: the task that was scored.
-        problem: why there are too many failed rows; `None` when there are not.
+        problem: why there are too many failed rows; `None` if there are not.
         failed: failed rows in the table.
     """
     return dg.AssetCheckResult(
@@ -92,7 +92,7 @@ def failed_share_check(task: MlTask, problem: str | None, failed: int) -> dg.Ass
 
 
 def input_check_specs(asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    """The checks of an input asset. Both keep downstream assets from running."""
+    """The checks of an input asset. Both block downstream assets."""
     return [
         dg.AssetCheckSpec(
             REJECTED_SHARE, asset=asset, blocking=True, description="No more malformed rows than the table allows"
@@ -101,7 +101,7 @@ def input_check_specs(asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
             ROWS_VANISHED,
             asset=asset,
             blocking=True,
-            description="No more rows left the table than it allows since the version before",
+            description="No more rows disappeared since the previous version than the table allows",
         ),
     ]
 
@@ -138,13 +138,13 @@ def vanished_check(table: InputTable, report: "InputReport") -> dg.AssetCheckRes
 
 
 def refused_check(asset: dg.AssetKey, check_name: str, limit: float, problem: str) -> dg.AssetCheckResult:
-    """The failed check of a refresh of an input that was refused before its commit: a check that is only evaluated after
-    it would stay green.
+    """The failed check of an input refresh that was refused before its commit. If checks were only evaluated after a
+    commit, this one would stay green.
 
     Args:
         asset: the input.
-        check_name: which of its checks.
-        limit: the share that was passed.
+        check_name: the check that failed.
+        limit: the share that was exceeded.
         problem: why the refresh was refused.
     """
     return dg.AssetCheckResult(

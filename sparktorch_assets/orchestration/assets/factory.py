@@ -17,11 +17,11 @@ __all__ = ["build_input_asset", "build_prediction_assets", "build_prediction_def
 def build_prediction_definitions(tasks: Iterable[MlTask]) -> dg.Definitions:
     """The tasks' assets and checks, and a schedule for each task that names a `cron`, in that task's time zone.
 
-    Merge the result with `runtime_definitions`, which brings the resources, the daily schedule of the other tasks and the
-    sensor that evaluates the assets' automation condition.
+    Merge the result with `runtime_definitions`, which provides the resources, the daily schedule of the other tasks and
+    the sensor that evaluates the assets' automation condition.
 
     Args:
-        tasks: the tasks, each under a name of its own.
+        tasks: the tasks, whose names must differ.
 
     Raises:
         TaskError: two tasks have the same name, or a hook's module cannot be found.
@@ -36,7 +36,7 @@ def build_prediction_assets(tasks: Iterable[MlTask]) -> list[dg.AssetsDefinition
     The daily schedule of `runtime_definitions` refreshes them. A task with a `cron` needs a schedule of its own, which a
     list of assets cannot hold: `build_prediction_definitions` gives both.
 
-    They need the resources of `runtime_definitions`, or others under the same keys: `spark` (any dagster-pyspark
+    The assets need the resources of `runtime_definitions`, or others under the same keys: `spark` (any dagster-pyspark
     resource), `model_loader`, `lake`.
 
     Raises:
@@ -46,9 +46,9 @@ def build_prediction_assets(tasks: Iterable[MlTask]) -> list[dg.AssetsDefinition
     for task in declared:
         if task.cron:
             raise TaskError(
-                f"MlTask {task.name!r}: cron={task.cron!r} needs a schedule, and assets alone bring none, so that nothing "
-                f"would refresh it. Call build_prediction_definitions, which gives assets and schedules, and merge the "
-                f"result into your Definitions (dg.Definitions.merge)"
+                f"MlTask {task.name!r}: cron={task.cron!r} needs a schedule, which a list of assets cannot hold, so "
+                f"that nothing would refresh it. Call build_prediction_definitions, which gives assets and schedules, "
+                f"and merge the result into your Definitions (dg.Definitions.merge)"
             )
     return _assets(declared)
 

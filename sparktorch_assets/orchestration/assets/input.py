@@ -24,7 +24,7 @@ _SHORT_DIGEST = 12
 
 
 def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
-    """The asset named like the table, with its checks."""
+    """Build the asset that has the table's name, with its checks."""
     key = input_key(table.name)
 
     @dg.multi_asset(

@@ -1,4 +1,4 @@
-"""The names of things in Dagster's graph: asset keys, groups, tags and pools, in one place."""
+"""Names in Dagster's graph: asset keys, groups, tags and pools."""
 
 import dagster as dg
 
@@ -11,29 +11,30 @@ PREDICTIONS_PREFIX = "predictions"
 """The first part of every prediction asset's key, whatever group the asset is in."""
 
 REFRESH_TAG = "sparktorch/refresh"
-"""On every prediction asset: `daily`, or `own` where the task names its own cron."""
+"""Tag of every prediction asset: `daily`, or `own` if the task names its own cron."""
 WATCH_TAG = "sparktorch/watch"
-"""`yes` on every input and model asset: what looks at files, and so notices new ones."""
+"""Tag of every input and model asset, always `yes`: these look at files, and so notice new ones."""
 
 PREDICTIONS_POOL = "predictions"
-"""The pool of all prediction assets: a limit on it says how many of them may compute at once, as on one GPU."""
+"""The pool of all prediction assets. Its limit, if set, is how many of them may compute at once, for instance on one
+GPU."""
 
 
 def input_pool(table: str) -> str:
-    """The pool of one input's asset: with the limit 1, a second run waits instead of reading the same files."""
+    """The pool of one input's asset. With a limit of 1, a second run waits instead of reading the same files."""
     return f"input_{table}"
 
 
 def input_key(table: str) -> dg.AssetKey:
-    """The asset of an input: `flights`, or another task's `predictions/language`."""
+    """The asset key of an input: `flights`, or another task's `predictions/language`."""
     return dg.AssetKey(table.split("/"))
 
 
 def model_key(task: MlTask) -> dg.AssetKey:
-    """The asset that stands for the task's model."""
+    """The asset key of the task's model."""
     return dg.AssetKey(["models", task.name])
 
 
 def prediction_key(task: MlTask) -> dg.AssetKey:
-    """The asset that stands for the task's prediction table."""
+    """The asset key of the task's prediction table."""
     return dg.AssetKey([PREDICTIONS_PREFIX, task.name])

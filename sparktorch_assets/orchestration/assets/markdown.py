@@ -1,9 +1,9 @@
-"""Markdown tables of text that is not ours: cells, column names, class names and reasons come from data and from models.
+"""Markdown tables of untrusted text: cells, column names, class names and reasons come from data and from models.
 
-Dagster's UI renders Markdown. A cell must stay a cell: no link that a reader could follow, no image that the browser would
-fetch, no HTML, no further column. Every character with a meaning in Markdown is written as an HTML entity, which all
-dialects agree on, unlike backslashes in front of `|`. The dialect of GitHub, which Dagster's UI uses, also makes links of
-bare addresses, after entities were resolved; an invisible character keeps these apart.
+Dagster's UI renders Markdown. A cell must not become a link that a reader could follow, an image that the browser would
+fetch, HTML, or a further column. Every character that has a meaning in Markdown is therefore written as an HTML entity,
+which all dialects read alike, unlike a backslash before `|`. GitHub's dialect, which Dagster's UI uses, also turns bare
+addresses into links, after it has resolved entities; an invisible character inside each address prevents that.
 """
 
 import base64
@@ -23,7 +23,7 @@ _ADDRESS = re.compile(r"(?<=:)(?=//)|(?<=[wW]{3})(?=\.)|(?=@)")
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table; every cell and every name in the header is shown as the text that it is.
+    """A Markdown table in which every cell and every header is shown as plain text.
 
     Args:
         header: the columns' names.
@@ -38,7 +38,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def preview_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as a Markdown table, with the first row's columns; empty where there are none."""
+    """Rows as a Markdown table, with the first row's columns; empty if there are none."""
     names = list(rows[0]) if rows else []
     return markdown_table(names, [[row.get(name) for name in names] for row in rows]) if rows else ""
 
@@ -51,7 +51,7 @@ def escape(text: str) -> str:
 
 
 def inline_png(image: bytes) -> str:
-    """An image that the UI shows without fetching anything."""
+    """A Markdown image that holds its own bytes, so that the UI fetches nothing."""
     return f"![](data:image/png;base64,{base64.b64encode(image).decode('ascii')})"
 
 

@@ -1,4 +1,4 @@
-"""What an asset shows of itself: numbers that Dagster plots over time, the table's columns and lineage, a preview.
+"""Metadata of assets: numbers that Dagster plots over time, the table's columns and lineage, and a preview.
 
 Dagster refuses numpy scalars, hence the plain `int` and `float` everywhere. Row contents appear only in the preview;
 a task with `preview_rows: 0` shows none.
@@ -30,7 +30,7 @@ _BAR_CELLS = 40
 def prediction_metadata(
     task: MlTask, report: "ScoreReport", *, schema: "pa.Schema", table_rows: int, preview: Sequence[Mapping[str, Any]]
 ) -> Metadata:
-    """Everything a prediction asset shows after a run, also after one that found nothing to do."""
+    """The metadata of a prediction asset after a run, including one that found nothing to do."""
     tally = report.tally
     described = {
         task.class_column: "One of the task's labels; null where the row failed",
@@ -71,7 +71,7 @@ def prediction_metadata(
         )
     if tally.batch_sizes:
         shown["batch_sizes"] = dg.MetadataValue.md(
-            markdown_table(("rows a batch", "batches"), _most(tally.batch_sizes))
+            markdown_table(("rows per batch", "batches"), _most(tally.batch_sizes))
         )
     if tally.splits:
         shown["out_of_memory_splits"] = int(tally.splits)
@@ -87,7 +87,7 @@ def prediction_metadata(
 
 
 def scoring_metadata(report: "ScoreReport") -> Metadata:
-    """Speed, slots and seconds of the run that last scored rows: this one, or an earlier one where nothing changed."""
+    """Speed, slots and seconds of the run that last scored rows: this one, or an earlier one if nothing changed."""
     scoring = report.scoring
     if scoring is None:
         return {}
@@ -110,7 +110,7 @@ def scoring_metadata(report: "ScoreReport") -> Metadata:
 def input_metadata(
     table: InputTable, report: "InputReport", schema: "pa.Schema", preview: Sequence[Mapping[str, Any]]
 ) -> Metadata:
-    """Everything an input asset shows."""
+    """The metadata of an input asset."""
     shown: Metadata = {
         **table_metadata(report.uri, report.rows, schema, report.version, {}),
         "rejected_rows": int(report.rejected_rows),
@@ -131,7 +131,7 @@ def input_metadata(
 def table_metadata(
     uri: str, rows: int, schema: "pa.Schema", version: int | None, described: Mapping[str, str]
 ) -> Metadata:
-    """What Dagster knows how to show of any table: rows, columns, where it lies."""
+    """The metadata that Dagster can show for any table: its row count, columns and location."""
     columns = [dg.TableColumn(field.name, str(field.type), description=described.get(field.name)) for field in schema]
     shown: Metadata = {
         "dagster/row_count": int(rows),
@@ -143,7 +143,7 @@ def table_metadata(
 
 
 def column_lineage(task: MlTask, columns: Sequence[str]) -> dg.TableColumnLineage:
-    """Kept columns come from the input's column of the same name, added ones from all feature columns."""
+    """Column lineage: kept columns come from the input column of the same name, added ones from all feature columns."""
     source = input_key(task.input)
     added = {column.name for column in task.output_columns}
     return dg.TableColumnLineage(
@@ -165,7 +165,7 @@ def class_table(tally: Tally) -> str:
 
 
 def histogram(counts: Sequence[int]) -> str:
-    """Confidences as a bar chart in text, one line a bin; numbers of rows at the end."""
+    """A bar chart of confidences in text, with one line per bin that ends with its number of rows."""
     highest = max(counts, default=0) or 1
     lines = [
         f"{index / CONFIDENCE_BINS:4.2f} {'█' * round(_BAR_CELLS * count / highest):<{_BAR_CELLS}} {count:,}"

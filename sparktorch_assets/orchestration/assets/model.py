@@ -1,4 +1,4 @@
-"""The asset that stands for a task's model: its data version changes when the model does, and predictions follow."""
+"""The asset of a task's model: its data version changes when the model does, and predictions follow."""
 
 import json
 import math
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from sparktorch_assets.predict.loader import ModelLoader
 
 CARD = "card.json"
-"""Beside the weights: what is known of the model's quality, above all `held_out_accuracy` beside
-`majority_class_accuracy`. Each entry is shown as `card_<key>`: it never takes the place of what was computed."""
+"""The file next to the weights that says what is known about the model's quality, above all `held_out_accuracy` and, to
+compare it with, `majority_class_accuracy`. Each entry is shown as `card_<key>`, and so never replaces a computed
+value."""
 _LARGEST_CARD_BYTES = 1 << 20
 _CARD_TEXTS = ("split", "trained_on", "note")
 _CARD_KEY = re.compile(r"[A-Za-z0-9_]{1,64}")
@@ -29,7 +30,7 @@ _SHORT_DIGEST = 12
 
 
 def build_model_asset(task: MlTask) -> dg.AssetsDefinition:
-    """The asset `models/<task>`."""
+    """Build the asset `models/<task>`."""
 
     @dg.asset(
         key=model_key(task),
@@ -58,12 +59,12 @@ def build_model_asset(task: MlTask) -> dg.AssetsDefinition:
 
 
 def card_metadata(task: MlTask, models_root: Path, warn: Callable[[str], None]) -> dict[str, Any]:
-    """What the card beside the weights tells: held-out accuracy, and the majority class's beside it.
+    """Metadata from the card next to the weights, such as the held-out accuracy and that of the majority class.
 
     Args:
         task: the task whose weights the card describes.
-        models_root: where the weights' path starts.
-        warn: is told of a card that cannot be read. A card is decoration: predictions go on without it.
+        models_root: the folder that the weights' path is relative to.
+        warn: called with a message if the card cannot be read. Predictions do not depend on a card.
     """
     if task.model.weights is None:
         return {}
@@ -97,13 +98,13 @@ def _is_number(value: Any) -> bool:
 
 
 def _described(task: MlTask, loader: "ModelLoader", known: str, digest: str) -> dict[str, Any]:
-    """The model's description; computed once a digest, since counting parameters loads torch and the weights.
+    """The model's description, computed once per digest, since counting parameters loads torch and the weights.
 
     Args:
         task: the task.
-        loader: its loader.
-        known: the folder, on whatever file system the lake lies, where descriptions are kept.
-        digest: the model's.
+        loader: the task's loader.
+        known: the folder where descriptions are kept, on the lake's file system.
+        digest: the model's digest.
     """
     from sparktorch_assets.lake.folder import Folder
 
@@ -123,7 +124,7 @@ def _described(task: MlTask, loader: "ModelLoader", known: str, digest: str) -> 
     temporary = f".{name}.{uuid.uuid4().hex[:12]}.tmp"
     with folder.open_output(temporary) as file:
         file.write(json.dumps(plain).encode())
-    folder.replace(temporary, name)  # whole or not at all, also with two runs at once
+    folder.replace(temporary, name)  # atomically, also when two runs do it at once
     return plain
 
 

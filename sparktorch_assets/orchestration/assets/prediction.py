@@ -1,4 +1,4 @@
-"""The prediction asset of one task: runs `score_table` and says what came of it."""
+"""The prediction asset of one task, which runs `score_table` and reports the result."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ _SHORT_DIGEST = 12
 
 
 def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
-    """The asset `predictions/<task>`, with its checks.
+    """Build the asset `predictions/<task>`, with its checks.
 
     Raises:
         TaskError: a hook's module cannot be found.
@@ -50,7 +50,7 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
         },
     )
 
-    # No retry policy: Spark retries its own tasks, most other failures would only repeat, and a second run takes up
+    # No retry policy: Spark retries its own tasks, most other failures would only happen again, and a second run reuses
     # the finished shards of the first.
     @dg.multi_asset(
         name=f"predict_{task.name}",
@@ -95,7 +95,7 @@ def _predict(context: dg.AssetExecutionContext, task: MlTask) -> Iterator[Any]:
 
 
 def _score(context: dg.AssetExecutionContext, task: MlTask) -> "ScoreReport":
-    """From the input's files; where it never had any, from the view or table of that name in the Spark session."""
+    """Score the input's files or, if it never had any, the view or table of that name in the Spark session."""
     from sparktorch_assets.lake.tables import has_table
     from sparktorch_assets.spark.score.dataframe import score_dataframe
     from sparktorch_assets.spark.score.table import score_table
@@ -112,7 +112,7 @@ def _score(context: dg.AssetExecutionContext, task: MlTask) -> "ScoreReport":
     }
     if has_table(source):
         return score_table(
-            lambda: resources.spark.spark_session,  # started only where there is something to score
+            lambda: resources.spark.spark_session,  # started only if there is something to score
             task,
             input_table=source,
             on_progress=_report_to(context),
@@ -121,7 +121,7 @@ def _score(context: dg.AssetExecutionContext, task: MlTask) -> "ScoreReport":
     session, view = resources.spark.spark_session, ".".join(input_key(task.input).path)
     if not session.catalog.tableExists(view):
         raise TableError(
-            f"task {task.name!r}: its input has no table at {source}, and the Spark session knows no view or table "
+            f"task {task.name!r}: its input has no table at {source}, and the Spark session has no view or table "
             f"{view!r}; materialize {task.input!r} first"
         )
     _require_no_scored_files(task, settings["output_table"], source, view)
@@ -130,20 +130,20 @@ def _score(context: dg.AssetExecutionContext, task: MlTask) -> "ScoreReport":
 
 
 def _require_no_scored_files(task: MlTask, output_table: str, source: str, view: str) -> None:
-    """A folder that went missing must not let a view, which happens to have its name, replace what was made of its files."""
+    """If a folder is missing, a view that happens to have its name must not replace what was made from its files."""
     from sparktorch_assets.lake.log.snapshot import read_snapshot
     from sparktorch_assets.lake.parts.file import PART_NAME
 
     if any(PART_NAME.fullmatch(path) for path in read_snapshot(output_table).parts):
         raise TableError(
             f"task {task.name!r}: its predictions were made from files, and there is no table at {source} any more. The "
-            f"Spark session knows a view or table {view!r}, but scoring that would replace all of them. Bring the files "
+            f"Spark session has a view or table {view!r}, but scoring that would replace all of them. Bring the files "
             f"back; or, if {view!r} is the input from now on, delete {output_table} first"
         )
 
 
 def _report_to(context: dg.AssetExecutionContext) -> Callable[["Progress"], None]:
-    """Progress as log messages: every few seconds at first, then more rarely, since Dagster keeps each of them."""
+    """Log progress every few seconds at first, then less often, since Dagster stores every message."""
     began = last = time.monotonic()
 
     def report(progress: "Progress") -> None:

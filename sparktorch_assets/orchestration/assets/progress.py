@@ -1,6 +1,6 @@
-"""A run's progress for people: one line when an asset begins and one when it ends, its own messages between them.
+"""A run's progress for people: one line when an asset starts and one when it ends, with its own messages in between.
 
-On a terminal, messages of the asset at work replace one another on the last line; in a log file they are lines.
+On a terminal, messages of the running asset replace one another on the last line; in a log file, each has its own line.
 """
 
 import logging
@@ -26,7 +26,7 @@ class ProgressHandler(logging.Handler):
         self._terminal = stream.isatty()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record: the start or end of a step, or a message of an asset's own."""
+        """Write one record: the start or end of a step, or one of the asset's own messages."""
         event: DagsterEvent | None = getattr(record, "dagster_event", None)
         details: dict[str, Any] = getattr(record, "dagster_meta", {})
         if event is not None:
@@ -55,7 +55,7 @@ class ProgressHandler(logging.Handler):
 
 
 def progress_logger(stream: TextIO) -> dg.LoggerDefinition:
-    """The handler as a Dagster logger."""
+    """A Dagster logger that writes progress to `stream`."""
 
     def make(context: dg.InitLoggerContext) -> logging.Logger:  # noqa: ARG001  (Dagster's signature)
         logger = logging.Logger("sparktorch_assets.progress", level=logging.DEBUG)  # noqa: LOG001  (Dagster's alone)

@@ -1,1 +1,1 @@
-"""When assets are made again."""
+"""When assets are refreshed."""

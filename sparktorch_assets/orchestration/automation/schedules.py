@@ -1,7 +1,7 @@
-"""When predictions are made again: on schedules, and on Dagster's automation where that is switched on.
+"""When predictions are refreshed: on schedules, and by Dagster's automation if it is switched on.
 
-A refresh is cheap where nothing changed: files and digests are compared, and no Spark session starts. Schedules
-therefore take the whole way upstream: the inputs and models notice what is new, the predictions score only that.
+A refresh is cheap if nothing changed: it compares files and digests, and starts no Spark session. Schedules therefore
+include everything upstream: inputs and models notice what is new, and predictions score only that.
 """
 
 import warnings
@@ -22,13 +22,14 @@ AUTOMATION_SENSOR = "refresh_what_is_stale"
 
 
 def staleness_condition() -> dg.AutomationCondition[dg.AssetKey]:
-    """Refresh what was made from other versions of code or upstream data than are there now.
+    """Refresh assets that were made from versions of code or upstream data other than the current ones.
 
     Nothing is requested while the asset or an upstream one is in progress, while an upstream one is missing, or while a
     blocking check of an upstream one has not passed. A refresh that fails is requested again a few times.
 
-    Only a sensor that is evaluated in the code location knows this condition: the one of `runtime_definitions`, or your
-    own `dg.AutomationConditionSensorDefinition(..., use_user_code_server=True)`. The asset may have no partitions.
+    Only a sensor that is evaluated in the code location can evaluate this condition: that of `runtime_definitions`, or
+    your own `dg.AutomationConditionSensorDefinition(..., use_user_code_server=True)`. The asset must not have
+    partitions.
     """
     condition: Any = dg.AutomationCondition  # its types do not allow what its documentation combines
     return (  # type: ignore[no-any-return]
@@ -41,19 +42,19 @@ def staleness_condition() -> dg.AutomationCondition[dg.AssetKey]:
 
 
 def automation_sensor(*, running: bool) -> dg.AutomationConditionSensorDefinition:
-    """Evaluates all automation conditions of the code location, those of its own assets included.
+    """A sensor that evaluates all automation conditions of the code location, including those of your own assets.
 
     Args:
-        running: whether it is on from the start, or waits to be switched on in Dagster's UI.
+        running: whether it is on from the start. If not, it can be switched on in Dagster's UI.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)  # use_user_code_server; Dagster has no other way
+        warnings.simplefilter("ignore", dg.BetaWarning)  # for use_user_code_server, to which Dagster has no alternative
         return dg.AutomationConditionSensorDefinition(
             name=AUTOMATION_SENSOR,
             target=dg.AssetSelection.all(),
             use_user_code_server=True,
             default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
-            description="Refresh predictions that were made from other data, models or code than are there now.",
+            description="Refresh predictions that were made from data, models or code other than the current ones.",
         )
 
 
@@ -63,9 +64,9 @@ def refresh_tags(task: MlTask) -> dict[str, str]:
 
 
 def daily_schedule(cron: str = DAILY_CRON, timezone: str = "UTC") -> dg.ScheduleDefinition:
-    """Refreshes every task without a cron of its own, and what those depend on.
+    """A schedule that refreshes every task without a cron of its own, and everything that these tasks depend on.
 
-    It is on from the start: a schedule that waits for somebody's switch refreshes nothing.
+    It is on from the start: a schedule that must first be switched on refreshes nothing.
     """
     daily, own = dg.AssetSelection.tag(REFRESH_TAG, "daily"), dg.AssetSelection.tag(REFRESH_TAG, "own")
     return dg.ScheduleDefinition(
@@ -74,12 +75,12 @@ def daily_schedule(cron: str = DAILY_CRON, timezone: str = "UTC") -> dg.Schedule
         cron_schedule=cron,
         execution_timezone=timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Refresh all predictions (but those with a schedule of their own), with their inputs and models.",
+        description="Refresh all predictions (except those with their own schedule), with their inputs and models.",
     )
 
 
 def watch_schedule(cron: str, timezone: str = "UTC") -> dg.ScheduleDefinition:
-    """Looks for new files of inputs and new weights of models, and for nothing else; it is on from the start."""
+    """A schedule that only looks for new input files and new model weights. It is on from the start."""
     return dg.ScheduleDefinition(
         name=WATCH_SCHEDULE,
         target=dg.AssetSelection.tag(WATCH_TAG, "yes"),
@@ -91,9 +92,9 @@ def watch_schedule(cron: str, timezone: str = "UTC") -> dg.ScheduleDefinition:
 
 
 def own_schedules(tasks: Iterable[MlTask]) -> list[dg.ScheduleDefinition]:
-    """One schedule for each task that names a cron, told in the task's time zone.
+    """One schedule per task that names a cron, which is read in the task's time zone.
 
-    It takes the task and everything upstream, up to other tasks' predictions, which it leaves alone.
+    Each schedule refreshes its task and everything upstream, up to other tasks' predictions, which it leaves alone.
     """
     return [
         dg.ScheduleDefinition(

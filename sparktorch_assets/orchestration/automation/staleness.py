@@ -1,8 +1,8 @@
-"""Whether an asset was computed from what is there now.
+"""Whether an asset was computed from the current code and upstream data.
 
-Dagster writes on each materialization which code version and which data versions of the upstream assets it was made
-from. Comparing these with the present ones answers the question whatever happened in between: during a run, between
-two ticks, or before the first. Conditions that wait for events since the last tick miss some of them.
+With each materialization, Dagster records the code version and the data versions of the upstream assets that it was
+made from. Comparing these with the current ones gives the right answer whatever happened in between: during a run,
+between two ticks, or before the first. Conditions that wait for events since the last tick miss some of them.
 """
 
 import json
@@ -16,34 +16,34 @@ from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.digest import digest_of
 
 WAITS = (timedelta(0), timedelta(minutes=5), timedelta(minutes=30), timedelta(hours=3))
-"""How long after the attempt before it the next one is due. One that is not listed is never made."""
+"""How long to wait before each attempt, counted from the previous one. After the last, no more are made."""
 
 _CODE = "dagster/code_version"
 _VERSION = "dagster/data_version"
 _INPUT_VERSION = "dagster/input_data_version/"
 _INPUT_EVENT = "dagster/input_event_pointer/"
-_NEVER_OBSERVED = "INITIAL"  # what Dagster records for an external asset that it knows nothing of
+_NEVER_OBSERVED = "INITIAL"  # what Dagster records for an external asset that it knows nothing about
 
 
 @dataclass(frozen=True)
 class Stale(dg.AutomationCondition[dg.AssetKey]):
-    """True for an asset whose last materialization was made from other versions than are there now, or has none.
+    """True for an asset that was never materialized, or was last made from versions other than the current ones.
 
     It is false while an upstream asset has never been materialized: there is nothing to compute from.
     """
 
     @property
     def name(self) -> str:
-        """What Dagster's UI calls it."""
+        """The name in Dagster's UI."""
         return "stale"
 
     @property
     def description(self) -> str:
-        """What Dagster's UI says of it."""
-        return "Made from other versions of code or upstream data than are there now"
+        """The description in Dagster's UI."""
+        return "Made from versions of code or upstream data other than the current ones"
 
     def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
-        """Compare what is recorded with what is there.
+        """Compare the recorded versions with the current ones.
 
         Raises:
             TaskError: the asset has partitions, each of which would need a record of its own.
@@ -58,16 +58,16 @@ class AttemptDue(dg.AutomationCondition[dg.AssetKey]):
 
     @property
     def name(self) -> str:
-        """What Dagster's UI calls it."""
+        """The name in Dagster's UI."""
         return "attempt_due"
 
     @property
     def description(self) -> str:
-        """What Dagster's UI says of it."""
-        return f"Requested less than {len(WAITS)} times for these versions, and not just now"
+        """The description in Dagster's UI."""
+        return f"Requested fewer than {len(WAITS)} times for these versions, and not just now"
 
     def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
-        """Count the requests, in the cursor; this runs at every tick, also while another condition is false."""
+        """Count the requests in the cursor. This runs at every tick, even while another condition is false."""
         attempts = _Attempts(**json.loads(context.cursor)) if context.cursor else _Attempts()
         requested = context.get_previous_requested_subset(context.root_context.key)
         if requested is not None and not requested.is_empty and context.previous_evaluation_time is not None:
@@ -85,7 +85,7 @@ class AttemptDue(dg.AutomationCondition[dg.AssetKey]):
 
 @dataclass(frozen=True, slots=True)
 class _Attempts:
-    """How often a refresh was requested for one state of code and upstream data, and when last."""
+    """How often a refresh was requested for one state of code and upstream data, and when it last was."""
 
     state: str = ""
     made: int = 0
@@ -100,12 +100,12 @@ class _Attempts:
 
 @dataclass(frozen=True, slots=True)
 class _Versions:
-    """The tags of an asset's last materialization, and those that it would get if it were made now."""
+    """The tags of an asset's last materialization, and those that a materialization would get now."""
 
     recorded: Mapping[str, str] | None
-    """None where it was never made."""
+    """`None` if it was never materialized."""
     present: Mapping[str, str] | None
-    """None where there is nothing to make it from."""
+    """`None` if an upstream asset was never materialized."""
 
     @property
     def state(self) -> str:
@@ -123,7 +123,7 @@ class _Versions:
 
     @classmethod
     def read(cls, context: dg.AutomationContext[dg.AssetKey]) -> "_Versions":
-        # Read anew, not from the tick's cache, which may be older than the answer that no run is in progress: a run
+        # Read afresh, not from the tick's cache, which may be older than the answer that no run is in progress: a run
         # that ended in between would look as if it had changed nothing.
         graph, instance, key = context.asset_graph, context.asset_graph_view.instance, context.key
         asset = graph.get(key)
@@ -150,13 +150,13 @@ class _Versions:
 
 
 def _tag_of(dep: dg.AssetKey, event: dg.EventLogRecord | None, *, partitioned: bool) -> tuple[str, str]:
-    """The tag by which Dagster would record an upstream asset whose last event this is."""
+    """The tag with which Dagster would record an upstream asset that has this last event."""
     name = dep.to_user_string()
     if event is None:
         return _INPUT_VERSION + name, _NEVER_OBSERVED
     found = event.asset_materialization or event.asset_observation
     version = found.tags.get(_VERSION) if found and found.tags else None
-    # Of an upstream with partitions Dagster records a hash, or the version of whichever was made last.
+    # For an upstream asset with partitions, Dagster records a hash, or the version of the one that was made last.
     if version is None or partitioned:
         return _INPUT_EVENT + name, str(event.storage_id)
     return _INPUT_VERSION + name, version

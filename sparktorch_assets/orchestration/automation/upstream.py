@@ -11,13 +11,13 @@ from sparktorch_assets.orchestration.assets.keys import PREDICTIONS_PREFIX, REFR
 
 @dataclass(frozen=True, slots=True)
 class UpToOtherTasks(dg.AssetSelection):
-    """An asset and all assets upstream of it, whatever their group; not another task's predictions, nor what only they
-    are made from."""
+    """An asset and all assets upstream of it, in any group, except other tasks' predictions and what only these are
+    made from."""
 
     asset: dg.AssetKey
 
     def resolve_inner(self, asset_graph: Any, allow_missing: bool) -> AbstractSet[dg.AssetKey]:  # noqa: ARG002  (Dagster's signature)
-        """The keys, found by walking upstream."""
+        """Walk upstream, and return the keys."""
         found: set[dg.AssetKey] = set()
         waiting = [self.asset]
         while waiting:

@@ -1,1 +1,1 @@
-"""`make run` and `make dev`."""
+"""The commands behind `make run` and `make dev`."""

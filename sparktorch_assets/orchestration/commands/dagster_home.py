@@ -1,17 +1,17 @@
-"""Dagster's memory of runs, inside the project: what `make run` materialized is what `make dev` shows."""
+"""The project's own DAGSTER_HOME, so that `make dev` shows what `make run` materialized."""
 
 import os
 from pathlib import Path
 
 _SETTINGS = """\
-# Written once; change it as you like. Runs and their logs lie in this folder.
+# Written once; change it as you like. Runs and their logs are kept in this folder.
 telemetry:
   enabled: false
 """
 
 
 def use_dagster_home(project_root: Path) -> Path:
-    """Point this process at `<project_root>/.dagster`, made on first use, unless DAGSTER_HOME is set already."""
+    """Point this process at `<project_root>/.dagster`, created on first use, unless DAGSTER_HOME is already set."""
     home = Path(os.environ.get("DAGSTER_HOME") or project_root / ".dagster").absolute()
     home.mkdir(parents=True, exist_ok=True)
     settings = home / "dagster.yaml"

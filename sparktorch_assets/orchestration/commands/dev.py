@@ -1,4 +1,4 @@
-"""Open the project in Dagster's UI, on this machine alone.
+"""Open the project in Dagster's UI, which only this machine can reach.
 
     python -m sparktorch_assets.orchestration.commands.dev [--port 3000]
 
@@ -21,7 +21,7 @@ WORKSPACE = "workspace.yaml"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Check the port, then become `dagster dev`."""
+    """Check the port, then replace this process with `dagster dev`."""
     parser = argparse.ArgumentParser(
         prog="python -m sparktorch_assets.orchestration.commands.dev", description="Open the UI."
     )
@@ -32,20 +32,20 @@ def main(arguments: list[str] | None = None) -> None:
     except HostError as error:
         sys.exit(f"error: {error}")
     use_dagster_home(Path.cwd())
-    print(f"Dagster's UI: http://{HOST}:{port} (Ctrl-C ends it)", flush=True)  # noqa: T201  (a command's output)
+    print(f"Dagster's UI: http://{HOST}:{port} (Ctrl-C to stop)", flush=True)  # noqa: T201  (a command's output)
     command = [sys.executable, "-m", "dagster", "dev", "-w", WORKSPACE, "-h", HOST, "-p", str(port)]
     os.execv(sys.executable, command)  # noqa: S606
 
 
 def require_free_port(port: int) -> None:
-    """Raise HostError where something listens on `port` already."""
+    """Raise HostError if something already listens on `port`."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError as error:
             raise HostError(
-                f"port {port} on {HOST} is taken, perhaps by another `make dev`: stop that, or choose another port with "
+                f"port {port} on {HOST} is taken, perhaps by another `make dev`: stop it, or choose another port with "
                 f"`make dev PORT={port + 1}`"
             ) from error
 

@@ -1,9 +1,9 @@
-"""Materialize every asset of a code location in this process, showing progress, and print what came of it.
+"""Materialize every asset of a code location in this process, show progress, and print a summary.
 
     python -m sparktorch_assets.orchestration.commands.run sparktorch_assets.definitions
 
 Materializations go to the project's own DAGSTER_HOME, so that the UI shows them. Progress goes to stderr, the table to
-stdout. The exit status is 1 where an asset failed, or a check of one; the others still run.
+stdout. The exit status is 1 if an asset or a check failed; the other assets still run.
 """
 
 import argparse
@@ -23,7 +23,7 @@ LOGGER = "progress"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run and report."""
+    """Run, report, and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m sparktorch_assets.orchestration.commands.run",
         description="Materialize every asset of a code location.",
@@ -60,7 +60,7 @@ def load_definitions(module: str) -> dg.Definitions:
     kinds = (dg.Definitions, LazyDefinitions)
     found = [value for value in vars(importlib.import_module(module)).values() if isinstance(value, kinds)]
     if len(found) != 1:
-        raise SystemExit(f"error: {module} holds {len(found)} Dagster Definitions; one is needed")
+        raise SystemExit(f"error: {module} holds {len(found)} Dagster Definitions; exactly one is expected")
     return found[0] if isinstance(found[0], dg.Definitions) else found[0]()
 
 

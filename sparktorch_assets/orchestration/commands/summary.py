@@ -15,7 +15,8 @@ _RIGHT = (False, True, True, False, True, True, False)
 
 
 def summary_table(result: dg.ExecuteInProcessResult) -> str:
-    """One line an asset: rows, failed rows, the three most frequent classes, seconds, rows a second, where it lies."""
+    """One line per asset: rows, failed rows, the three most frequent classes, seconds, rows per second, the table's
+    path."""
     seconds = {
         event.step_key: event.step_success_data.duration_ms / 1000
         for event in result.all_events
@@ -30,7 +31,7 @@ def summary_table(result: dg.ExecuteInProcessResult) -> str:
 
 
 def failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
-    """What failed, with the first cause's message."""
+    """The steps that failed, each with the message of its root cause."""
     return {
         str(event.step_key): _cause(event.step_failure_data.error)
         for event in result.all_events
@@ -50,7 +51,7 @@ def failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
 
 
 def render(rows: Sequence[Sequence[str]]) -> str:
-    """Rows in aligned columns; numbers to the right."""
+    """Rows as text in aligned columns, with numbers right-aligned."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row in rows:

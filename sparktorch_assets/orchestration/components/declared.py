@@ -1,6 +1,6 @@
 """The components behind `defs.yaml`: one task, one input table.
 
-Importing this loads neither torch nor pyspark: `dg` imports every registered component just to list it.
+Importing this module loads neither torch nor pyspark, because `dg` imports every registered component just to list it.
 """
 
 from dataclasses import dataclass
@@ -28,22 +28,22 @@ class MlTaskComponent(dg.Component):
 
     @classmethod
     def get_spec(cls) -> ComponentTypeSpec:
-        """What `dg list components` says of it."""
+        """The component type's description and tags, as `dg list components` shows them."""
         return ComponentTypeSpec(description=(cls.__doc__ or "").strip(), tags=["pytorch", "pyspark"])
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
-        """The schema of `attributes`."""
+        """The pydantic model of `attributes`."""
         return _TaskAttributes
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
-        """The component that a defs.yaml declares."""
+        """Build the component that a `defs.yaml` declares."""
         assert attributes is not None
         return cls(task=declare(MlTask, attributes, context))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002  (Dagster's signature)
-        """The task's assets, checks and, where it names a cron, its schedule."""
+        """The task's assets and checks, and its schedule if it names a cron."""
         return build_prediction_definitions([self.task])
 
 
@@ -56,17 +56,17 @@ class InputTableComponent(dg.Component):
 
     @classmethod
     def get_spec(cls) -> ComponentTypeSpec:
-        """What `dg list components` says of it."""
+        """The component type's description and tags, as `dg list components` shows them."""
         return ComponentTypeSpec(description=(cls.__doc__ or "").strip(), tags=["pyspark", "delta"])
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
-        """The schema of `attributes`."""
+        """The pydantic model of `attributes`."""
         return _TableAttributes
 
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
-        """The component that a defs.yaml declares."""
+        """Build the component that a `defs.yaml` declares."""
         assert attributes is not None
         return cls(table=declare(InputTable, attributes, context))
 

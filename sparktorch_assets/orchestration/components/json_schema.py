@@ -1,8 +1,9 @@
-"""The JSON schema of a component's attributes, by which editors and `dg check yaml` judge a file that nobody has rendered.
+"""The JSON schema of a component's attributes, against which editors and `dg check yaml` check a file before its
+templates are rendered.
 
-It agrees with the loader, with three exceptions. What a right type may not hold (a share above 1, a name twice) the
-declaration says when it is loaded, and so `dg check defs`. A template may turn out to be anything. And 1.0 is a whole number
-to JSON schemas, where the loader wants 1.
+It agrees with the loader, with three exceptions. Values of the right type that are not allowed (a share above 1, a
+name given twice) are found only when the declaration is loaded, for instance by `dg check defs`. Any template is
+accepted, as it may render to anything. And JSON Schema counts 1.0 as an integer, where the loader requires 1.
 """
 
 from collections.abc import Mapping
@@ -13,23 +14,23 @@ from pydantic_core import CoreSchema, PydanticOmit, core_schema
 
 _TEMPLATE: Mapping[str, Any] = {"type": "string", "pattern": r"\{\{"}
 _OF_THE_PLACE = ("title", "description", "default")
-"""What is said of a field, and not of its value; editors look for it at the field."""
+"""Keywords that describe the field rather than its value. Editors look for them at the field."""
 
 
 class YamlJsonSchema(GenerateJsonSchema):
-    """Pydantic's schema as the loader means it."""
+    """Pydantic's JSON schema, adjusted to what the loader accepts."""
 
     def callable_schema(self, schema: core_schema.CallableSchema) -> JsonSchemaValue:  # noqa: ARG002  (overridden)
-        """Leave out what YAML cannot hold: hooks given as Python functions."""
+        """Leave out Python functions, such as hooks, which YAML cannot hold."""
         raise PydanticOmit
 
     def generate(self, schema: CoreSchema, mode: JsonSchemaMode = "validation") -> JsonSchemaValue:
-        """The whole schema."""
+        """Generate the schema, with templates allowed in it."""
         return _as_loaded(super().generate(schema, mode))
 
 
 def _as_loaded(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema with templates allowed wherever a value may stand."""
+    """The schema with a template allowed in place of any value."""
     made: dict[str, Any] = dict(schema)
     for name in ("properties", "$defs"):
         if name in made:
@@ -45,16 +46,17 @@ def _as_loaded(schema: Mapping[str, Any]) -> dict[str, Any]:
         made.pop("default", None)
     if made.get("additionalProperties"):
         made["propertyNames"] = {"type": "string"}
-    if "discriminator" in made:  # several options may fit where the kind is a template
+    if "discriminator" in made:  # several options may match if the kind is a template
         made["anyOf"] = made.pop("oneOf")
     kinds = [name for name, value in schema.get("properties", {}).items() if "const" in value]
-    if kinds:  # a default to Python, which is told apart by classes
+    if kinds:  # they have defaults in Python, which tells classes apart; YAML must name them
         made["required"] = [*made.get("required", ()), *kinds]
     return made
 
 
 def _place(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of a value that a template may stand for. An error speaks of the value alone, since `anyOf` is avoided."""
+    """The schema of a value or of a template in its place, without `anyOf`, so that an error is about the value
+    alone."""
     value = _as_loaded(schema)
     if _takes_any_text(value):
         return value

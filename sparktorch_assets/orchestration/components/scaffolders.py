@@ -1,4 +1,4 @@
-"""What `dg scaffold defs` writes: a commented skeleton that loads as it is, and the project's runtime once."""
+"""What `dg scaffold defs` writes: a commented skeleton that loads unchanged and, once per project, the runtime file."""
 
 import contextlib
 import keyword
@@ -35,7 +35,7 @@ attributes:
 
   model:
     weights: {name}/model.safetensors    # under the models root (data/models)
-    # A state dict holds numbers, no network: name the torch.nn.Module that they fill. Nothing is imported at load.
+    # A state dict holds no network: name the torch.nn.Module that takes its weights. Loading does not import it.
     architecture: torch.nn:Linear
     arguments: {{in_features: 2, out_features: 2}}
     # sha256: the file's digest, so that another file is refused
@@ -44,17 +44,17 @@ attributes:
   features:
     - kind: numeric
       columns: [first_number, second_number]
-      fill: 0.0                          # stands in for a null; without it, such a row fails with a reason
+      fill: 0.0                          # replaces nulls; without it, a row with a null fails with a reason
 
   # In the order of the model's logits. Quote numbers: "0".
   labels: ["no", "yes"]
 
-  # where: [{{column: country, value: fr}}]  # take only these rows
-  # keep_columns: [event_id]             # all input columns, unless named
-  # output_prefix: {name}_              # where predicted_class would collide with an input column
+  # where: [{{column: country, value: fr}}]  # score only these rows
+  # keep_columns: [event_id]             # default: all input columns
+  # output_prefix: {name}_              # if predicted_class would collide with an input column
   # hooks: {{batch_preprocessor: "my_package.hooks:clean"}}
-  # cron: 0 6 * * *                      # a schedule of its own; the daily one otherwise
-  max_failed_share: 0.01                 # above it nothing is committed
+  # cron: 0 6 * * *                      # a schedule of its own instead of the daily one
+  max_failed_share: 0.01                 # if more rows fail, nothing is committed
 """
 
 _INPUT_TABLE = """\
@@ -68,20 +68,20 @@ attributes:
   source: [data/{name}/*.csv]
   format: csv                            # csv, json or parquet
 
-  # Declared, never guessed: a row that does not fit is put aside and counted.
+  # Types are declared, never inferred: a row that does not fit is put aside and counted.
   columns:
     event_id: long
     first_number: double
     second_number: double
 
   options: {{header: true}}                # Spark's reader options
-  max_rejected_share: 0.01               # above it the table is not refreshed
-  # max_vanished_share: 0.5              # nor where more of its rows than this would leave it
+  max_rejected_share: 0.01               # if more rows do not fit, the table is not refreshed
+  # max_vanished_share: 0.5              # nor if more than this share of its rows would disappear
 """
 
 
 class _Skeleton(dg.Scaffolder[Any]):
-    """Writes `skeleton` as defs.yaml, and the project's runtime file where there is none yet."""
+    """Writes `skeleton` as defs.yaml, and the project's runtime file if there is none yet."""
 
     skeleton = ""
 
@@ -89,7 +89,7 @@ class _Skeleton(dg.Scaffolder[Any]):
         """Write the files.
 
         Raises:
-            ValueError: Python was asked for, where the way is a function; or a component of this name would not load.
+            ValueError: the request is for Python, for which there is a function, or for a name that would not load.
         """
         if request.scaffold_format != "yaml":
             raise ValueError(
@@ -99,10 +99,10 @@ class _Skeleton(dg.Scaffolder[Any]):
         if not re.fullmatch(ASSET_NAME, name) or keyword.iskeyword(name):
             if not request.append:
                 with contextlib.suppress(OSError):
-                    request.target_path.rmdir()  # Dagster has made it, and could not load it
+                    request.target_path.rmdir()  # Dagster created it, and could not load it
             raise ValueError(
-                f"{name!r} would be the name of an asset, a table and a Python module; use lower-case letters, digits and _, a "
-                f"letter first, and no word of Python's own"
+                f"{name!r} would be the name of an asset, a table and a Python module; use lower-case letters, digits "
+                f"and _, starting with a letter, and no Python keyword"
             )
         text = self.skeleton.format(type_name=request.type_name, name=name)
         if request.append:
@@ -114,19 +114,20 @@ class _Skeleton(dg.Scaffolder[Any]):
 
 
 class MlTaskScaffolder(_Skeleton):
-    """The skeleton of a task."""
+    """Scaffolds an ml_task."""
 
     skeleton = _ML_TASK
 
 
 class InputTableScaffolder(_Skeleton):
-    """The skeleton of an input table."""
+    """Scaffolds an input table."""
 
     skeleton = _INPUT_TABLE
 
 
 def _write_runtime(request: dg.ScaffoldRequest[Any]) -> None:
-    """Give a project its resources with its first component: without them no asset of ours can load."""
+    """Write the runtime file with a project's first component: this library's assets cannot load without its
+    resources."""
     folder = request.target_path
     while folder.name != "defs" and folder != folder.parent:
         folder = folder.parent

@@ -1,7 +1,8 @@
-"""Templates in a declaration: rendered once, and hidden again where a message would show what they gave.
+"""Templates in a declaration: rendered once, and put back into messages in place of the values that they rendered to.
 
-What a template gives is never looked at as a template again: environment variables are data, and a value such as
-`{{ cycler.__init__... }}` in one of them must not run. They may be secrets, too, and are named in messages, not shown.
+A rendered value is never treated as a template itself: environment variables are data, and a value such as
+`{{ cycler.__init__... }}` in one of them must not run. They may also be secrets, so that messages name them and do not
+show them.
 """
 
 import functools
@@ -16,7 +17,7 @@ from dagster.components.resolved.errors import ResolutionException
 from dagster.components.resolved.scopes import EnvScope
 
 _SHORTEST_HIDDEN = 4
-"""Shorter values stay: replacing every `1` or `no` in a message would make it unreadable."""
+"""Length of the shortest value that is hidden: replacing every `1` or `no` in a message would make it unreadable."""
 
 
 class TemplateError(ValueError):
@@ -24,7 +25,7 @@ class TemplateError(ValueError):
 
     Args:
         message: what is wrong with it.
-        path: where it stands in the declaration: keys and indices.
+        path: its place in the declaration, as keys and indices.
         template: its text.
     """
 
@@ -37,8 +38,8 @@ class Templates:
     """The templates of one declaration.
 
     Args:
-        context: what templates may use. `env` is replaced: a variable that is not set is an error, where Dagster's own
-            `{{ env.NAME }}` gives nothing, which would switch a setting off without a word.
+        context: the names that templates may use. `env` is replaced, so that a variable that is not set is an error.
+            Dagster's own `{{ env.NAME }}` renders to nothing then, which would silently switch a setting off.
     """
 
     def __init__(self, context: ResolutionContext) -> None:
@@ -49,8 +50,8 @@ class Templates:
         """`value` with its templates rendered. Strings without one stay strings: rendering would turn "1" into a number.
 
         Args:
-            value: what YAML gave: text, lists, mappings.
-            environment_only: leave templates that use anything beside `env`.
+            value: parsed YAML: text, lists and mappings.
+            environment_only: leave templates alone that use anything other than `env`.
 
         Raises:
             TemplateError: a template cannot be rendered, for instance because a variable of the environment is not set.
@@ -58,7 +59,7 @@ class Templates:
         return self._render(value, self._context, environment_only=environment_only)
 
     def hide(self, value: Any) -> Any:
-        """`value` with the texts that templates gave replaced by the templates, at any depth."""
+        """`value` with rendered texts replaced by their templates, at any depth."""
         if isinstance(value, str):
             for found in sorted(self._shown_as, key=len, reverse=True):
                 for form in (found, repr(found)[1:-1]):
@@ -73,10 +74,10 @@ class Templates:
             if not _is_rendered(value, environment_only=environment_only):
                 return value
             unknown = _names_in(value) - set(context.scope)
-            if unknown:  # Jinja renders them as nothing, without a word
+            if unknown:  # Jinja would silently render them as nothing
                 raise TemplateError(
-                    f"template {value!r} uses {', '.join(sorted(unknown))}, which nothing defines; known here: "
-                    f"{', '.join(sorted(context.scope))}",
+                    f"template {value!r} uses {', '.join(sorted(unknown))}, which is not defined; the "
+                    f"defined names are: {', '.join(sorted(context.scope))}",
                     context.path,
                     value,
                 )
@@ -108,7 +109,7 @@ class _Environment(EnvScope):
         return value
 
     def __getattr__(self, key: str) -> Any:
-        if key.startswith("jinja"):  # Jinja looks for marks of its own
+        if key.startswith("jinja"):  # Jinja probes for attributes of its own
             raise AttributeError(key)
         if key not in os.environ:
             return jinja2.StrictUndefined(
@@ -125,7 +126,7 @@ class _Environment(EnvScope):
 
 
 def is_template(value: Any) -> bool:
-    """Whether it is a text with a template in it."""
+    """Whether `value` is text that contains a template."""
     return isinstance(value, str) and "{{" in value
 
 
@@ -139,4 +140,4 @@ def _names_in(template: str) -> set[str]:
     try:
         return set(jinja2.meta.find_undeclared_variables(jinja2.Environment().parse(template)))  # noqa: S701  (no HTML)
     except jinja2.TemplateSyntaxError:
-        return set()  # rendering it says what is wrong
+        return set()  # rendering it raises the error

@@ -1,7 +1,8 @@
-"""What a `defs.yaml` says and a YAML parser swallows: a key that is given twice, and values that YAML 1.1 takes for others.
+"""Checks for what a YAML parser silently drops or changes in a `defs.yaml`: a key that is given twice, and values that
+YAML 1.1 reads as something else.
 
-The parser keeps the last of two equal keys. Where a filter's value may be of any type, it makes a number of `01234` and of
-`12:30:00`, and a truth value of `no`, and nothing after it can tell.
+The parser keeps the last of two equal keys. In a filter's value, which may be of any type, it reads `01234` and
+`12:30:00` as numbers and `no` as a Boolean, and no later step can notice that.
 """
 
 import re
@@ -18,11 +19,11 @@ _NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 def check_yaml_file(path: Path) -> None:
-    """Check a file of components; one that is no YAML is left to its parser.
+    """Check a file of components. Invalid YAML is left to the parser to report.
 
     Raises:
-        TaskError: a mapping names a key twice, or the value of a filter is written in a way that YAML takes for another
-            value. The message begins with file and line.
+        TaskError: a mapping has a key twice, or a filter's value is written in a way that YAML reads as another value.
+            The message begins with file and line.
     """
     try:
         documents = list(yaml.compose_all(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader))
@@ -41,7 +42,7 @@ def _problems(node: yaml.Node | None, path: tuple[str, ...]) -> Iterator[tuple[i
             if name in seen and name != "<<":
                 yield (
                     line,
-                    f"key {name!r} is given twice, first in line {seen[name]}; only the last would count. Drop one",
+                    f"key {name!r} is given twice, first on line {seen[name]}; only the last would count. Remove one",
                 )
             seen[name] = line
             yield from _problems(value, (*path, name))
@@ -53,12 +54,12 @@ def _problems(node: yaml.Node | None, path: tuple[str, ...]) -> Iterator[tuple[i
         if read is not None:
             yield (
                 node.start_mark.line + 1,
-                f"where: value: {node.value} is {read} to YAML; write '{node.value}' in quotes for the text, or {read}",
+                f"where: value: YAML reads {node.value} as {read}; write '{node.value}' in quotes for text, or {read}",
             )
 
 
 def _read_as(node: yaml.ScalarNode) -> str | None:
-    """What YAML makes of a plain scalar that looks like something else; `None` where it is what it looks like."""
+    """The value that YAML gives a plain scalar that looks like something else; `None` if it is what it looks like."""
     if node.tag == _WORD_TAG and node.value.lower() not in ("true", "false"):
         return "true" if node.value.lower() in ("yes", "on") else "false"
     if node.tag in _NUMBER_TAGS and _OCTAL_OR_SEXAGESIMAL.fullmatch(node.value):

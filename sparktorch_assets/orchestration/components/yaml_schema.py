@@ -1,8 +1,9 @@
 """The YAML form of a declaration, derived from its dataclass: one source for fields, defaults, checks and messages.
 
-Pydantic validates the dataclasses of `tasks/` as they are, so that a wrong value anywhere carries the dataclass's own
-message and the line of the file. This module adds what YAML needs: feature groups told apart by `kind`, a name that
-defaults to the folder's, and templates: of the environment (`{{ env.WEIGHTS }}`) for any value, others for text.
+Pydantic validates the dataclasses of `tasks/` themselves, so that the error for a wrong value carries the dataclass's
+own message and the line in the file. This module adds what YAML needs: feature groups that `kind` tells apart, a name
+that defaults to the folder's, and templates. Those that use only the environment (`{{ env.WEIGHTS }}`) may stand for
+any value, others only for text.
 """
 
 import dataclasses
@@ -34,23 +35,23 @@ from sparktorch_assets.tasks import Feature
 Declaration = TypeVar("Declaration")
 
 _RENDERED: Mapping[str, Any] = {"rendered": True}
-"""The validation context of values whose templates are rendered already."""
+"""The validation context of values whose templates are already rendered."""
 _KNOWN_ERRORS = frozenset(get_args(core_schema.ErrorType))
 
 _PLAIN: Mapping[type, Any] = {bool: "bool_type", int: "int_type", float: "float_type", str: "string_type"}
-"""Plain types, and pydantic's name of the error that a value is of another."""
+"""Plain types, each with pydantic's name for the error that a value is not of that type."""
 _SAME = frozenset([*((kind, kind) for kind in _PLAIN), (int, float)])
-"""What was written and what it may become."""
+"""The type of a written value and the type that it may become."""
 
 _IN_YAML: Mapping[str, Any] = {"features": Sequence[Annotated[Feature, Field(discriminator="kind")]]}
-"""Types that say more than the dataclass's own: pydantic then checks a feature against the kind it names, not all."""
+"""More specific types than the dataclass's own: with them, pydantic checks a feature only against the kind it names."""
 
 
 class Attributes(dg.Model):
-    """Base of the derived models: refuses unknown keys, and so do the dataclasses inside."""
+    """Base of the derived models. It refuses unknown keys, as do the dataclasses inside."""
 
     _given: Any = PrivateAttr(default=None)
-    """What the file says, with its templates: `declare` renders these, and not what validation made of them."""
+    """The attributes as written, with their templates: `declare` renders these, not the validated values."""
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -62,7 +63,7 @@ class Attributes(dg.Model):
     def _validate(cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
         templates = Templates(ResolutionContext.default())
         try:
-            # The environment is known here, so that a template of it may stand for any value, not for text alone.
+            # The environment is already known, so that its templates may stand for any value, not only for text.
             rendered = value if info.context is _RENDERED else templates.render(value, environment_only=True)
             validated = handler(rendered)
         except TemplateError as error:
@@ -71,7 +72,8 @@ class Attributes(dg.Model):
                 [InitErrorDetails(type="value_error", loc=error.path, input=error.template, ctx={"error": error})],
             ) from None
         except ValidationError as error:
-            # Dagster repeats each error with its line, and stumbles over types of error that pydantic made up later.
+            # Dagster builds each error again with its line, which fails for types of error outside pydantic-core's
+            # list.
             raise ValidationError.from_exception_data(
                 error.title, [_plain_error(item, templates) for item in error.errors()]
             ) from None
@@ -94,7 +96,7 @@ def attributes_model(declaration: type) -> type[BaseModel]:
     for field in dataclasses.fields(declaration):
         kind = _IN_YAML.get(field.name, hints[field.name])
         if field.name == "name":
-            fields["name"] = (str | None, Field(default=None, description="The folder's name where it is left out"))
+            fields["name"] = (str | None, Field(default=None, description="Defaults to the folder's name"))
         elif field.default_factory is not dataclasses.MISSING:
             fields[field.name] = (kind, Field(default_factory=field.default_factory))
         else:
@@ -103,11 +105,11 @@ def attributes_model(declaration: type) -> type[BaseModel]:
 
 
 def declare(declaration: type[Declaration], attributes: BaseModel, context: dg.ComponentLoadContext) -> Declaration:
-    """The declaration that validated attributes stand for.
+    """Build the declaration from its validated attributes.
 
     Raises:
         dg.DagsterInvalidDefinitionError: its fields do not fit together; the message begins with the file and line.
-        TaskError: the file says something that its parser swallowed; see `check_yaml_file`.
+        TaskError: the file says something that its parser silently drops or changes; see `check_yaml_file`.
     """
     resolution = context.resolution_context.at_path("attributes")
     assert isinstance(attributes, Attributes)
@@ -122,16 +124,16 @@ def declare(declaration: type[Declaration], attributes: BaseModel, context: dg.C
         values["name"] = values["name"] or context.path.name
         return declaration(**values)
     except TemplateError as error:
-        raise dg.DagsterInvalidDefinitionError(str(error)) from None  # Dagster has put file and line before it
+        raise dg.DagsterInvalidDefinitionError(str(error)) from None  # Dagster has already prefixed file and line
     except (TaskError, ValidationError) as error:
         message = templates.hide(str(error))
-        # Without the error itself: its message and its input show what templates gave.
+        # `from None`, since the original error's message and input show rendered values.
         raise dg.DagsterInvalidDefinitionError(f"{_position(message, attributes, context)}: {message}") from None
 
 
 def _conversions(given: Any, found: Any, *loc: str | int) -> Iterator[InitErrorDetails]:
-    """An error for each value that pydantic made another type of: `yes` where a number is meant is 1 to it, and `"5"` is 5. What
-    a template gives may be converted, since the environment holds text alone."""
+    """Yield an error for each value that pydantic converted to another type: where a number is expected, it reads `yes`
+    as 1 and `"5"` as 5. The value of a template may be converted, since the environment holds only text."""
     if isinstance(given, Mapping):
         for key, item in given.items():
             yield from _conversions(item, getattr(found, key, None), *loc, key)
@@ -148,12 +150,15 @@ def _conversions(given: Any, found: Any, *loc: str | int) -> Iterator[InitErrorD
 
 
 def _empty(given: Any, found: Any, *loc: str | int) -> Iterator[InitErrorDetails]:
-    """An error for each field that is written and has no value, where leaving it out would mean the same: `sha256:` is a line
-    that somebody meant to fill in, and checks nothing. `max_failed_share: null` says something: there is no limit."""
+    """Yield an error for each field that is written without a value and would mean the same if left out: `sha256:` is a
+    line that somebody meant to fill in, and it checks nothing. `max_failed_share: null` has a meaning: there is no
+    limit."""
     if isinstance(given, Mapping):
         for key, item in given.items():
             if item is None and _defaults(found).get(key, ...) is None:
-                error = ValueError(f"{key} has no value, as if it were left out; give it one, or take the line away")
+                error = ValueError(
+                    f"{key} has no value, which is the same as leaving it out; give it one, or remove the line"
+                )
                 yield InitErrorDetails(type="value_error", loc=(*loc, key), input=None, ctx={"error": error})
             yield from _empty(item, getattr(found, key, None), *loc, key)
     elif isinstance(given, list) and isinstance(found, list | tuple) and len(given) == len(found):
@@ -175,14 +180,14 @@ def _plain_error(error: ErrorDetails, templates: Templates) -> InitErrorDetails:
     if not known or isinstance(context.get("error"), Exception):
         context = {"error": ValueError(templates.hide(str(context.get("error", error["msg"]))))}
     if len(loc) > 2 and loc[0] == "features":
-        loc = (*loc[:2], *loc[3:])  # pydantic puts the feature's kind in between, which is no place in the file
+        loc = (*loc[:2], *loc[3:])  # pydantic inserts the feature's kind, which is not a place in the file
     return InitErrorDetails(
         type=error["type"] if known else "value_error", loc=loc, input=templates.hide(error["input"]), ctx=context
     )
 
 
 def _position(message: str, attributes: BaseModel, context: dg.ComponentLoadContext) -> str:
-    """`file:line` of the field that the message names first, else of the attributes; the folder where there is no
+    """`file:line` of the field that the message names first, or else of the attributes; the folder if there is no
     file."""
     tree = context.resolution_context.source_position_tree
     if tree is None:
