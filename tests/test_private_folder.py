@@ -167,7 +167,7 @@ def test_no_script_in_a_planted_folder_becomes_java(
     """The wrapper of the wheel's Java lies in the temporary directory where there is no home folder."""
     plant(temporary_folder())
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/no/such/folder")
-    with pytest.raises(HostError, match=r"no folder could take it.*sparktorch_assets-\d+"):
+    with pytest.raises(HostError, match=r"no folder could hold it.*sparktorch_assets-\d+"):
         java._wrap(tmp_path / "java", "25")
 
 
