@@ -60,7 +60,7 @@ def _refuse_delta_tables(table: InputTable, files: Iterable[str]) -> None:
         if (folder / "_delta_log").exists():
             raise TableError(
                 f"InputTable {table.name!r}: its sources are files of the Delta table {folder} as well, and only the "
-                f"table's log says which rows count. Keep sources and tables in separate folders, or name the sources more precisely"
+                f"table's log says which rows count. Keep sources and tables in separate folders, or narrow the pattern"
             )
 
 

@@ -89,8 +89,8 @@ def check_session_config(master: str | None, config: Mapping[str, str]) -> None:
         listed = ", ".join(f"{key}={value}" for key, value in amounts.items())
         raise HostError(
             f"master={without_secrets(str(master))!r} with {listed}: Spark schedules no GPUs in local mode, "
-            f"and would wait for them forever. Drop these settings: in local mode this library shares out the host's GPUs itself (SlotPolicy). Or use a "
-            f"cluster manager, for instance master='spark://host:7077'"
+            f"and would wait for them forever. Drop these settings: in local mode this library shares out the host's "
+            f"GPUs itself (SlotPolicy). Or use a cluster manager, for instance master='spark://host:7077'"
         )
     _check_task_amount(config)
 
