@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Everything declared under defs/, and what it runs with."""
+    """Everything declared under `defs/`, with the resources and schedules that it needs."""
     return dg.Definitions.merge(
         dg.load_from_defs_folder(path_within_project=PACKAGE), runtime_definitions(PACKAGE.parent)
     )

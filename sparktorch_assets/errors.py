@@ -1,4 +1,4 @@
-"""The exceptions a user can meet.
+"""The exceptions that this library raises.
 
 Each message names what was wrong (field, expected, found), where (file, task, column) and the way out. All derive
 from `SparktorchError`, so that a flow can catch the whole family; each also derives from the built-in exception that
@@ -18,7 +18,7 @@ class TaskError(SparktorchError, ValueError):
 
 
 class UnknownTaskError(SparktorchError, LookupError):
-    """A task was asked for by a name that nobody declared."""
+    """No task with the requested name was declared."""
 
 
 class InputSchemaError(SparktorchError, ValueError):
@@ -26,7 +26,8 @@ class InputSchemaError(SparktorchError, ValueError):
 
 
 class ModelError(SparktorchError, ValueError):
-    """A model cannot be brought up: weights missing, altered, refused, or not fitting the architecture or labels."""
+    """A model cannot be loaded: its weights are missing, altered or refused, or do not fit the architecture or the
+    labels."""
 
 
 class HookError(SparktorchError, ValueError):
@@ -34,7 +35,7 @@ class HookError(SparktorchError, ValueError):
 
 
 class DeviceError(SparktorchError, RuntimeError):
-    """The device that was asked for is not there."""
+    """The requested device is not available."""
 
 
 class HostError(SparktorchError, RuntimeError):
@@ -42,15 +43,15 @@ class HostError(SparktorchError, RuntimeError):
 
 
 class TableError(SparktorchError, RuntimeError):
-    """A table cannot be read or written as asked; the version readers see is unchanged."""
+    """A table cannot be read or written as requested; the version that readers see is unchanged."""
 
 
 class RowsRejectedError(TableError):
-    """More rows of an input table's sources are malformed than it allows; the table stays as it was."""
+    """An input table's sources contain more malformed rows than it allows; the table stays as it was."""
 
 
 class RowsVanishedError(TableError):
-    """An input table's sources hold far fewer rows than the table; the table stays as it was."""
+    """An input table's sources contain far fewer rows than the table; the table stays as it was."""
 
 
 class CommitConflictError(TableError):
@@ -58,7 +59,7 @@ class CommitConflictError(TableError):
 
 
 class DiskFullError(TableError):
-    """There was no room left to write a part; nothing was committed."""
+    """The disk became full while a part was being written; nothing was committed."""
 
 
 class TooManyFailedRowsError(SparktorchError, RuntimeError):
@@ -70,7 +71,7 @@ class TooManyDroppedRowsError(SparktorchError, RuntimeError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A tail for messages about unknown names: the nearest known name, then all of them (at most 20).
+    """The end of a message about an unknown name: the closest known name, then all known names (at most 20).
 
     >>> nearest("digti", ["digit", "language"])
     "did you mean 'digit'? Known: digit, language"

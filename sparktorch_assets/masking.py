@@ -1,11 +1,11 @@
-"""Addresses as they may be shown in logs, messages and metadata: without the credentials that they can carry."""
+"""Removes credentials from addresses, so that these can be shown in logs, messages and metadata."""
 
 import re
 
 _PASSWORD = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*://)[^/@:]*:(?!\d+(?:/|$))[^@]*@")
-"""`scheme://user:password@`, also where the password holds a slash, and not `scheme://host:8020/path@1`."""
+"""Matches `scheme://user:password@`, even if the password contains a slash, but not `scheme://host:8020/path@1`."""
 _PARAMETERS = re.compile(r"(?P<before>[A-Za-z][\w+.-]*://[^;\s]*);.*", re.DOTALL)
-"""What follows the first `;` in a Spark Connect address: `sc://host:15002/;token=...`."""
+"""Matches everything after the first `;` of a Spark Connect address: `sc://host:15002/;token=...`."""
 
 
 def without_secrets(address: str) -> str:
@@ -18,5 +18,5 @@ def without_secrets(address: str) -> str:
 
 
 def has_password(address: str) -> bool:
-    """Whether a password stands in `address`."""
+    """Whether `address` contains a password."""
     return _PASSWORD.match(address) is not None

@@ -1,9 +1,9 @@
-"""A folder in a place that all users of a host share, such as the temporary directory, which belongs to one user alone.
+"""A folder that belongs to one user alone, in a place that all users of a host share, such as the temporary directory.
 
-Whoever comes first can make a folder there under any name, or put a symbolic link in its place. A folder is therefore
-used only if it is a real folder, owned by this process's user, into which nobody else can write, and which no other user
-can exchange; files in it are opened
-relative to the folder that was checked, and symbolic links are never followed.
+Any user can create a folder there under any name before we do, or put a symbolic link in its place. A folder is
+therefore used only if it is a real folder owned by this process's user, if nobody else can write to it, and if no other
+user can replace it. Files in it are opened relative to the folder that was checked, and symbolic links are never
+followed.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ _LOG = logging.getLogger(__name__)
 _NOT_FOLLOWED = os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_MODE = 0o600
 _UNMAPPED_USER = 65534
-"""Whom the kernel names in a user namespace (rootless containers) as the owner of what the host's root owns."""
+"""The owner that the kernel reports in a user namespace (rootless containers) for files of the host's root user."""
 
 
 class PrivateFolder:
     """The files of one private folder, by their names.
 
     Args:
-        path: the folder; made where it is missing, when it is first used.
+        path: the folder. It is created on first use if it does not exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,17 +39,17 @@ class PrivateFolder:
         """The content of a file.
 
         Raises:
-            OSError: there is no such file, it is a symbolic link or no regular file, or the folder cannot be trusted.
+            OSError: the file does not exist, is a symbolic link or not a regular file, or the folder cannot be trusted.
         """
         with self._open_folder() as folder:
             file = os.open(name, os.O_RDONLY | os.O_NONBLOCK | _NOT_FOLLOWED, dir_fd=folder)
         with open(file, "rb") as source:
             if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise PermissionError(f"{self.path / name} is no regular file")
+                raise PermissionError(f"{self.path / name} is not a regular file")
             return source.read()
 
     def replace(self, name: str, content: bytes) -> None:
-        """Write a file, whole or not at all.
+        """Write a file atomically.
 
         Raises:
             OSError: it cannot be written, or the folder cannot be trusted.
@@ -67,7 +67,7 @@ class PrivateFolder:
                 raise
 
     def open_lock(self, name: str) -> IO[bytes]:
-        """A file to lock, made where it is missing.
+        """Open a file to lock, creating it if it does not exist.
 
         Raises:
             OSError: it cannot be opened or is a symbolic link, or the folder cannot be trusted.
@@ -89,12 +89,12 @@ class PrivateFolder:
 
 
 def require_private(path: Path) -> None:
-    """Make the folder where it is missing.
+    """Create the folder if it does not exist, and check that it belongs to this user alone.
 
     Raises:
-        PermissionError: it is a symbolic link or no folder, belongs to another user, or others can write into it or into a
-            folder above it.
-        OSError: it cannot be made.
+        PermissionError: it is a symbolic link or not a folder, belongs to another user, or other users can write to it
+            or to a folder above it.
+        OSError: it cannot be created.
     """
     os.close(_open_checked(path))
 
@@ -123,21 +123,21 @@ def _open_checked(path: Path) -> int:
 
 
 def _problem_above(path: Path) -> str:
-    """Who else could put another folder in the place of `path`, by renaming it or a folder above it; empty for nobody.
+    """How another user could replace `path`, by renaming it or a folder above it; empty if nobody can.
 
-    Only root and this user may own what is above, and where all may write, only the sticky bit keeps names safe. A group
-    that may write is trusted: with a umask of 002 each user is alone in one.
+    The folders above must belong to root or to this user, and those that everybody can write to must have the sticky
+    bit. Write permission for a group is accepted: where the umask is 002, each user has a group of their own.
     """
     for folder in dict.fromkeys((*path.absolute().parents, *path.resolve().parents)):
         status = folder.lstat()
         if status.st_uid not in (0, os.geteuid(), _UNMAPPED_USER):
-            return f"{folder} belongs to user {status.st_uid}, who can exchange {path}"
+            return f"{folder} belongs to user {status.st_uid}, who can replace {path}"
         if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-            return f"other users can write into {folder} (mode {stat.S_IMODE(status.st_mode):o}), and exchange {path}"
+            return f"other users can write into {folder} (mode {stat.S_IMODE(status.st_mode):o}), and replace {path}"
     return ""
 
 
 @cache
 def _warn_once(problem: str) -> None:
-    """Say once per process why a folder is not used."""
+    """Log, once per process, why a folder is not used."""
     _LOG.warning("%s: nothing is shared with other processes through it. Remove it, or set TMPDIR", problem)

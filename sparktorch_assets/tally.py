@@ -1,5 +1,7 @@
-"""What happened to the rows of one stretch of work: counted in the predictor, stored in each part's receipt, summed in
-reports, shown as metadata. One set of numbers, one way to add them up.
+"""Counts of what happened to the rows of a shard, a run or a table.
+
+The predictor counts, each part's receipt stores its counts, and reports and metadata show their sums. There is one set
+of numbers, and one way to add them up.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,39 +14,43 @@ CONFIDENCE_BINS = 20
 
 @dataclass(kw_only=True, slots=True)
 class Tally:
-    """Counts and seconds of one shard, or the sum over many. `rows == predicted + failed + dropped` when all is done."""
+    """Counts and seconds of one shard, or sums over many. In the end, `rows == predicted + failed + dropped`."""
 
     rows: int = 0
-    """Rows that reached the predictor (the filter's survivors)."""
+    """Rows that reached the predictor, after the filter."""
     filtered: int = 0
-    """Rows that the task's `where` left out before that."""
+    """Rows that the task's `where` excluded before that."""
     predicted: int = 0
     failed: int = 0
     dropped: int = 0
     """Rows that a hook dropped on purpose."""
     truncated: int = 0
-    """Predicted rows whose text or sequence was longer than `max_tokens` or `max_length`: the model saw its beginning."""
+    """Predicted rows whose text or sequence was longer than `max_tokens` or `max_length`: the model saw only its
+    beginning."""
     classes: dict[str, int] = field(default_factory=dict)
     """Predicted rows per class."""
     confidence_sum: float = 0.0
-    """The sum of the confidences in [0, 1], the ones in the histogram: one that is infinite or NaN would stay in it."""
+    """Sum of the confidences in [0, 1], which are those in the histogram. A single NaN or infinity would spoil every
+    later sum."""
     confidence_histogram: list[int] = field(default_factory=lambda: [0] * CONFIDENCE_BINS)
     reasons: dict[str, int] = field(default_factory=dict)
     """Failed rows per stage and exception type; never a row's contents."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Seconds by phase: load, read, encode, forward, decode, hooks, write."""
+    """Seconds per phase: load, read, encode, forward, decode, hooks, write."""
     devices: dict[str, int] = field(default_factory=dict)
     """Rows per device."""
     batch_sizes: dict[str, int] = field(default_factory=dict)
     """Forward passes per number of rows."""
     splits: int = 0
-    """Batches that did not fit into memory and were halved."""
+    """Batches that ran out of memory and were halved."""
     ceilings: dict[str, int] = field(default_factory=dict)
-    """`device:length bucket` (0 without texts) -> rows known to fit in the end, where memory ran out; the most found."""
+    """Largest number of rows per batch known to fit, for each `device:length bucket` (0 without texts) where memory ran
+    out."""
     agreement: float | None = None
-    """The share of the first rows that got the class that fp32 gives, in another precision; the lowest found."""
+    """Share of the first rows that got the same class as with fp32, if another precision is used; the lowest
+    measured."""
     confidence_difference: float | None = None
-    """The largest difference from fp32's confidence in those rows."""
+    """Largest difference from the fp32 confidence among those rows."""
 
     def add(self, other: "Tally") -> None:
         """Add `other`'s numbers to this one's."""
@@ -69,12 +75,13 @@ class Tally:
         self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
 
     def compared(self, agreement: float, confidence_difference: float) -> None:
-        """Take note of a comparison with fp32: the worst one counts."""
+        """Record a comparison with fp32; the worst one is kept."""
         self.agreement = min(agreement, 1.0 if self.agreement is None else self.agreement)
         self.confidence_difference = max(confidence_difference, self.confidence_difference or 0.0)
 
     def fits_now(self, device: str, ceilings: Mapping[int, int]) -> None:
-        """Take note of the rows per length bucket that are known to fit on a kind of device, in place of what was known."""
+        """Record the rows per length bucket that are known to fit on a kind of device, replacing earlier values for
+        it."""
         others = {bucket: rows for bucket, rows in self.ceilings.items() if not bucket.startswith(f"{device}:")}
         self.ceilings = others | {f"{device}:{bucket}": rows for bucket, rows in ceilings.items()}
 
@@ -85,23 +92,23 @@ class Tally:
 
     @property
     def confidence_mean(self) -> float | None:
-        """The mean of the confidences in [0, 1]; `None` where there are none."""
+        """Mean of the confidences in [0, 1]; `None` if there are none."""
         counted = sum(self.confidence_histogram)
         return self.confidence_sum / counted if counted else None
 
     def to_plain(self) -> dict[str, Any]:
-        """Numbers, strings, lists and dicts alone, for JSON."""
+        """The tally as a dict of plain values, for JSON."""
         return asdict(self)
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """The tally that `to_plain` gave; names it does not know (a newer version's) are left out."""
+        """The tally that `to_plain` returned; fields of newer versions are ignored."""
         known = {item.name for item in fields(cls)}
         return cls(**{name: value for name, value in plain.items() if name in known})
 
     @classmethod
     def total(cls, tallies: Iterable["Tally"]) -> Self:
-        """The sum of all of them."""
+        """The sum of the tallies."""
         total = cls()
         for tally in tallies:
             total.add(tally)

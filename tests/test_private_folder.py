@@ -83,10 +83,10 @@ def a_link_of_another_user(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("plant", [of_another_user, open_to_all, a_link_of_another_user])
-def test_a_folder_that_somebody_could_exchange_is_not_used(tmp_path: Path, plant: Callable[[Path], None]):
+def test_a_folder_that_somebody_could_replace_is_not_used(tmp_path: Path, plant: Callable[[Path], None]):
     """Whoever can rename a folder above it can put another one in its place at any time."""
     plant(tmp_path / "above")
-    with pytest.raises(PermissionError, match=r"exchange .*above/shared"):
+    with pytest.raises(PermissionError, match=r"replace .*above/shared"):
         PrivateFolder(tmp_path / "above" / "shared").replace("a", b"")
 
 
@@ -130,7 +130,7 @@ def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path: Path):
     shared = tmp_path / "shared"
     shared.mkdir(mode=0o700)
     os.mkfifo(shared / "a")
-    with pytest.raises(PermissionError, match="no regular file"):
+    with pytest.raises(PermissionError, match="not a regular file"):
         PrivateFolder(shared).read("a")
 
 
@@ -167,7 +167,7 @@ def test_no_script_in_a_planted_folder_becomes_java(
     """The wrapper of the wheel's Java lies in the temporary directory where there is no home folder."""
     plant(temporary_folder())
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/no/such/folder")
-    with pytest.raises(HostError, match=r"no folder could take it.*sparktorch_assets-\d+"):
+    with pytest.raises(HostError, match=r"no folder could hold it.*sparktorch_assets-\d+"):
         java._wrap(tmp_path / "java", "25")
 
 

@@ -1,6 +1,7 @@
 """`spark_ml_predict`: a DataFrame with predictions, lazy and typed, on classic Spark and on Spark Connect.
 
-Rows go through the JVM as Arrow (`mapInArrow`). For tables that workers can read themselves, `score_table` is faster.
+Rows pass through the JVM as Arrow record batches (`mapInArrow`). For tables that workers can read themselves,
+`score_table` is faster.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ RowHook = Callable[[dict[str, Any]], dict[str, Any] | None]
 BatchHook = Callable[[Any], Any]
 
 _RUNS_ON_PLANNING = ("AdaptiveSparkPlan", "Exchange", "InMemoryTableScan", "Subquery")
-"""Operators under which Spark cannot tell the number of partitions without running a part of the query."""
+"""Operators for which Spark cannot tell the number of partitions without running a part of the query."""
 
 
 def spark_ml_predict(
@@ -57,26 +58,29 @@ def spark_ml_predict(
         spark_session: the DataFrame's session, classic or Connect.
         dataframe: rows with the task's feature columns; a streaming DataFrame works too.
         ml_task: the task, or the name of one that `model_loader` knows.
-        parallel: partitions to predict in: the rows are redistributed to so many. `None` stands for the slots, and
-            redistributes only a DataFrame that is known to have fewer partitions; a shuffle costs more than it brings to
-            one that has enough. Spark Connect cannot tell, nor can a plan with a shuffle before it runs: those stay as
-            they are.
-        batch_size: rows a forward pass; `None` takes the task's, else 1,024.
-        row_preprocessor, row_postprocessor, batch_preprocessor, batch_postprocessor: in place of the task's own hooks.
+        parallel: number of partitions to predict in; the rows are redistributed to it. `None` takes the number of
+            slots, and redistributes only a DataFrame that is known to have fewer partitions, because a shuffle costs
+            more than it gains if there are enough. The number is not known on Spark Connect, nor for a plan with a
+            shuffle before
+            it runs: such DataFrames are not redistributed.
+        batch_size: rows per forward pass; `None` takes the task's, else 1,024.
+        row_preprocessor, row_postprocessor, batch_preprocessor, batch_postprocessor: used instead of the task's own
+            hooks.
         model_loader: brings the model up on the workers; `None` looks for weights under `data/models`.
-        slots: device policy and models per GPU. Where it leaves the device at `auto`, the loader's holds.
+        slots: device policy and models per GPU. If its device is `auto`, the model loader's is used.
 
     Returns:
-        The task's kept columns with their own types, then the added ones; the same columns for an empty input.
+        The task's kept columns with their own types, then the added columns; also for an empty input.
 
     Raises:
         InputSchemaError: a column is missing, has the wrong type, or would be overwritten.
-        UnknownTaskError: no task has this name.
-        ModelError: a file of the model is missing here, where the models root is, or would run code that nobody trusts.
-        HostError: the session's local workers run a Python without this library. When the result is used: code has
-            changed on disk since this call, or a Connect session's workers have imported an older version of it.
-        TaskError: `parallel` is not above zero, `slots` and `model_loader` name different devices, or the module of a hook,
-            the model or an encoder cannot be found.
+        UnknownTaskError: there is no task of this name.
+        ModelError: the models root exists here, and a file of the model is missing or would run code that is not
+            trusted.
+        HostError: the session's local workers run a Python without this library. Raised when the result is used: code
+            has changed on disk since this call, or a Connect session's workers have imported an older version of it.
+        TaskError: `parallel` is not above zero, `slots` and `model_loader` name different devices, or the module of a
+            hook, the model or an encoder cannot be found.
     """
     from sparktorch_assets.predict.loader import ModelLoader
     from sparktorch_assets.predict.schema import output_schema
@@ -94,10 +98,11 @@ def spark_ml_predict(
     code = loader.code(task)
     schema = output_schema(task, _arrow_schema(task, dataframe.schema))
     columns = task.read_columns(dataframe.columns)
-    # mapInArrow looks its columns up unquoted (pyspark 4.3), and so fails on a dot in a name: they travel under numbers.
+    # mapInArrow looks up columns by unquoted names (pyspark 4.3), which fails if a name has a dot, so they are renamed
+    # to c0, c1 ... on the way.
     selected = dataframe.select(*(functions.col(_quoted(name)).alias(f"c{i}") for i, name in enumerate(columns)))
     check_session_python(spark_session)
-    if loader.models_root.is_dir():  # else they are on the workers alone, which say so themselves
+    if loader.models_root.is_dir():  # else the files are only on the workers, which check them
         for path in task.files:
             check_file(loader.models_root / path)
         check_trust(task, loader.models_root)
@@ -121,10 +126,11 @@ def spark_ml_predict(
 
 
 class PredictPartition:
-    """What a Spark task runs: brings the model up on this slot's device and predicts the partition's record batches.
+    """The function that a Spark task runs: it brings the model up on its slot's device, and predicts the partition's
+    record batches.
 
-    Module-level, so that a worker that has this package unpickles it by name, and so that it can be tested without Spark.
-    `columns` are the names of the incoming columns, whatever they travel under.
+    It is defined at module level, so that a worker that has this package unpickles it by name, and so that it can be
+    tested without Spark. `columns` are the original names of the incoming columns.
     """
 
     def __init__(
@@ -203,14 +209,14 @@ def _arrow_schema(task: MlTask, schema: StructType) -> pa.Schema:
 
 
 def _spark_schema(task: MlTask, given: StructType, schema: pa.Schema) -> StructType:
-    """The result's schema: kept columns exactly as they came, metadata and nullability included."""
+    """The result's schema. Kept columns are unchanged, including their metadata and nullability."""
     kept = set(task.kept_columns(given.names))
     given_fields = {field.name: field for field in given}
     fields = []
     for field in schema:
         if field.name in kept:
             own = given_fields[field.name]
-            # A postprocessor may put nulls where there were none.
+            # A postprocessor may add nulls.
             nullable = own.nullable or task.hooks.postprocesses
             fields.append(StructField(own.name, own.dataType, nullable, own.metadata))
         else:
@@ -219,7 +225,7 @@ def _spark_schema(task: MlTask, given: StructType, schema: pa.Schema) -> StructT
 
 
 def _partitions(dataframe: "DataFrame") -> int | None:
-    """The DataFrame's number of partitions; `None` where finding out would run something."""
+    """The DataFrame's number of partitions; `None` if finding out would run a part of the query."""
     if is_connect(dataframe.sparkSession) or dataframe.isStreaming:
         return None
     execution: Any = dataframe._jdf.queryExecution()  # noqa: SLF001  (`.rdd` would plan the query a second time)

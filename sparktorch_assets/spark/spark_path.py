@@ -1,10 +1,10 @@
-"""A table's folder as Spark names it."""
+"""The path of a table's folder in the form that Spark expects."""
 
 from sparktorch_assets.lake.folder import Folder
 
 
 def spark_path(folder: Folder, path: str) -> str:
-    """`path`, relative to the folder, as a URI for Spark's writers: Hadoop's name for S3 is `s3a`."""
+    """`path`, relative to the folder, as a URI for Spark's writers. Hadoop's scheme for S3 is `s3a`."""
     full = folder.full(path)
     if folder.is_local:
         return f"file://{full}"

@@ -1,8 +1,9 @@
-"""Where in its job the running Spark task stands, and which GPUs Spark gave it: what a slot's device hangs on."""
+"""The running Spark task's partition number and GPUs, which determine the device of its slot."""
 
 
 def task_place() -> tuple[int, tuple[str, ...]]:
-    """The running Spark task's partition number and the GPU addresses that Spark gave it; (0, ()) outside of a task."""
+    """The running Spark task's partition number and the GPU addresses that Spark gave it; `(0, ())` outside of a
+    task."""
     from pyspark import TaskContext
 
     context = TaskContext.get()

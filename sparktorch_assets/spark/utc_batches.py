@@ -1,14 +1,15 @@
-"""Record batches whose instants are in UTC, whatever zone the Spark session shows them in.
+"""Converts the timestamps of record batches to UTC, whatever the Spark session's time zone is.
 
-Spark hands workers its timestamps in the session's time zone. A hook that looks at the hour would give other answers in a
-session with another setting, and others than in `score_table`, which reads files in UTC.
+Spark gives workers timestamps in the session's time zone. A hook that looks at the hour would otherwise depend on that
+setting, and differ from `score_table`, which reads files in UTC.
 """
 
 import pyarrow as pa
 
 
 def in_utc(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch with all its zoned timestamps in UTC, nested ones included. They are the same instants, and not copied."""
+    """The batch with all its zoned timestamps in UTC, including nested ones. The instants are the same; nothing is
+    copied."""
     schema = pa.schema([field.with_type(utc_type(field.type)) for field in batch.schema], batch.schema.metadata)
     return batch if schema.equals(batch.schema) else batch.cast(schema)
 

@@ -1,8 +1,8 @@
-"""Errors on their way from a worker to the driver: what was raised there is raised here, under its own type.
+"""Carries errors from a worker to the driver, where they are raised again with their own type.
 
-Spark carries a worker's exception as text, wrapped in a JVM trace of some sixty lines (or in a shortened gRPC message).
-So the worker puts one line of JSON into its message, and the driver looks for that line; where an error got past that, the
-driver reads Python's own traceback.
+Spark passes a worker's exception on as text, wrapped in a JVM stack trace of some sixty lines (or in a shortened gRPC
+message). So the worker puts one line of JSON into its message, and the driver looks for that line. If an error was
+raised outside of that, the driver reads Python's own traceback.
 """
 
 import builtins
@@ -22,13 +22,13 @@ _LOST = re.compile(
 )
 _TRACEBACK = "Traceback (most recent call last):"
 _NAME = re.compile(r"([^\W\d][\w.<>]*)(?:: (.*))?$", re.DOTALL)
-"""How Python prints an exception: its class with its module, and its text where it has one."""
+"""Matches an exception as Python prints it: its class with its module, and its text if it has one."""
 _CHAINED = re.compile(
     r"\n\nThe above exception was the direct cause of the following exception:\n\n"
     r"|\n\nDuring handling of the above exception, another exception occurred:\n\n"
 )
 _AFTER = re.compile(r"\n(?:\tat |\s*SQLSTATE: |\s*Driver stacktrace:|\s*JVM stacktrace:|Caused by: )")
-"""What Spark writes behind a worker's traceback."""
+"""Matches what Spark writes after a worker's traceback."""
 _MESSAGE_CHARS = 10_000
 _TRACE_CHARS = 4000
 _REASON_CHARS = 1000
@@ -36,7 +36,7 @@ _NO_TEXT = "(no message)"
 
 
 class WorkerTracebackError(Exception):
-    """Where in the worker it happened; stands as the cause of the error itself."""
+    """The traceback in the worker, raised as the cause of the error itself."""
 
     def __init__(self, text: str) -> None:
         super().__init__(f"in a Spark worker:\n{text}")
@@ -44,10 +44,10 @@ class WorkerTracebackError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PythonError:
-    """What a worker's traceback ends with."""
+    """The exception at the end of a worker's traceback."""
 
     kind: str
-    """The name of its class."""
+    """The name of the exception's class."""
     module: str
     message: str
 
@@ -56,11 +56,12 @@ class PythonError:
 
 
 def marked(error: BaseException, doing: str) -> RuntimeError:
-    """What a worker raises in place of `error`, and from nothing: Spark cannot send the text of every exception.
+    """The exception that a worker raises instead of `error`, with `from None`: Spark cannot send the text of every
+    exception.
 
     Args:
-        error: what went wrong.
-        doing: what the worker was at.
+        error: the exception that occurred.
+        doing: what the worker was doing.
     """
     plain = {
         "type": type(error).__name__,
@@ -69,14 +70,14 @@ def marked(error: BaseException, doing: str) -> RuntimeError:
         "doing": doing,
         "trace": "".join(traceback.format_exception(error))[-_TRACE_CHARS:],
     }
-    # Texts of users may hold the mark itself: inside of it there is no `<` and no `>`.
+    # A user's text may contain the mark itself, so `<` and `>` are escaped within it.
     line = json.dumps(plain).replace("<", "\\u003c").replace(">", "\\u003e")
     return RuntimeError(f"<<sparktorch-assets {line} sparktorch-assets>>")
 
 
 def as_sent(error: Exception) -> Exception:
-    """`error` if Spark's worker can send its traceback, else one that says the same in text that UTF-8 can hold: a worker that
-    fails while it tells of a failure (of a file whose name cannot be decoded) lets the job hang."""
+    """`error` if Spark's worker can send its traceback, else an exception with the same message in valid UTF-8. If a
+    worker fails while it reports a failure (for example, of a file whose name cannot be decoded), the job hangs."""
     try:
         "".join(traceback.format_exception(error)).encode()
     except UnicodeEncodeError:
@@ -90,28 +91,28 @@ def as_sent(error: Exception) -> Exception:
 
 
 def find_marked(text: str) -> tuple[Exception, WorkerTracebackError] | None:
-    """The error that a worker marked, and where it happened there; `None` where there is no mark in the text.
+    """The error that a worker marked, and its traceback there; `None` if the text contains no mark.
 
-    Raised as this library's or Python's own type where it is one of these, else as `SparktorchError`.
+    The error has its own type if that is one of this library's or Python's built-in exceptions, else `SparktorchError`.
     """
     found = _MARK.search(text)
     if found is None:
         return None
     try:
         plain = json.loads(found[1])
-    except ValueError:  # cut off on the way
+    except ValueError:  # it was truncated on the way
         return None
     error = PythonError(plain["type"], plain["module"], plain["message"] or _NO_TEXT)
     return _rebuilt(error, f" [{plain['doing']}]"), WorkerTracebackError(plain["trace"])
 
 
 def python_error(text: str) -> PythonError | None:
-    """What the Python traceback in an error of Spark's ends with; `None` where there is none."""
+    """The exception at the end of the Python traceback in a Spark error; `None` if there is none."""
     text = _CHAINED.split(text)[-1]
-    _, header, after = text.partition(_TRACEBACK)  # the first one: the exception's own text may hold others
+    _, header, after = text.partition(_TRACEBACK)  # the first one: the exception's own text may contain others
     if not header:
         return None
-    # In a group of exceptions, every line is drawn behind a `|`.
+    # In an exception group, every line begins with a `|`.
     lines = [re.sub(r"^\s*[|+] ?", "", line) for line in _AFTER.split(after, maxsplit=1)[0].splitlines()]
     frames = iter(lines)
     for line in frames:
@@ -125,7 +126,7 @@ def python_error(text: str) -> PythonError | None:
 
 
 def own_error(text: str) -> Exception | None:
-    """This library's error that a worker raised without a mark, under its own type; `None` where it was another one."""
+    """An error of this library's that a worker raised without a mark, with its own type; `None` for any other error."""
     found = python_error(text)
     return _rebuilt(found) if found is not None and found.module == errors.__name__ else None
 
@@ -136,7 +137,7 @@ def is_lost_worker(text: str) -> bool:
 
 
 def reason_of(error: BaseException) -> str:
-    """What a Spark error says most briefly: the exception of its Python part, else its own first line."""
+    """A Spark error in brief: the exception in its Python traceback, else the first line of its text."""
     text = _text_of(error)
     found = python_error(text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -144,12 +145,12 @@ def reason_of(error: BaseException) -> str:
 
 
 def _rebuilt(error: PythonError, tail: str = "") -> Exception:
-    """A worker's error as an exception of its own type, if that is this library's or Python's, and its text is all that it
-    takes; else as `SparktorchError`. `tail` is put behind its text."""
+    """A worker's error as an exception of its own type, if that is this library's or a built-in one whose only argument
+    is its text; else as `SparktorchError`. `tail` is appended to the text."""
     home = {errors.__name__: errors, builtins.__name__: builtins}.get(error.module)
     kind = getattr(home, error.kind, None)
     message = error.message + tail
-    # An exit of the worker, or the end of an iterator, is neither of these here.
+    # SystemExit and StopIteration would mean something else if they were raised in the driver.
     if (
         isinstance(kind, type)
         and issubclass(kind, Exception)
@@ -157,7 +158,7 @@ def _rebuilt(error: PythonError, tail: str = "") -> Exception:
     ):
         try:
             made = kind(message)
-        except TypeError:  # it wants more than a text
+        except TypeError:  # it takes other arguments than a text
             made = None
         if made is not None and str(made) == message:
             return made
@@ -167,5 +168,5 @@ def _rebuilt(error: PythonError, tail: str = "") -> Exception:
 def _text_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001  (a user's exception may do what it likes)
+    except Exception:  # noqa: BLE001  (a user's exception may do anything)
         return f"(its text cannot be shown: {type(error).__qualname__}.__str__ fails)"

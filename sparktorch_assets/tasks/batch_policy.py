@@ -6,28 +6,29 @@ from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.validation import positive
 
 DEFAULT_BATCH_SIZE = 1024
-"""Rows a batch for model objects whose best size is not searched for (a user's own)."""
+"""Rows per batch for users' own model objects, for which no best size is searched."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchPolicy:
-    """How a task's rows are cut into batches. With no limit given, the fastest size is found on the first rows."""
+    """How a task's rows are cut into batches. If no limit is given, the fastest size is found on the first rows."""
 
     batch_size: int | None = None
-    """Rows a forward pass."""
+    """Rows per forward pass."""
     max_tokens: int | None = None
-    """Padded tokens a forward pass (rows x the longest of them), for texts."""
+    """Tokens per forward pass, padding included (rows x tokens of the longest row), for texts."""
     max_bytes: int | None = None
-    """Bytes of encoded inputs a forward pass, padding included."""
+    """Bytes of encoded inputs per forward pass, padding included."""
     window_rows: int = 8192
-    """Rows within which texts are put in order of length; they come back in the input's order."""
+    """Rows per window. Texts are sorted by length within a window; the output keeps the input's order."""
     window_bytes: int = 64 << 20
-    """Bytes of encoded inputs to hold at once: of such a window, and of the batches that are tried in search of the
-    fastest. A size that is pinned goes beyond it."""
+    """Bytes of encoded inputs to hold at once. This limits a window, and the batches that are tried in search of the
+    fastest size; a batch of a pinned size may exceed it."""
     deduplicate: bool = False
-    """Predict equal inputs within a window once. Only for a deterministic model that sees nothing but its features."""
+    """Predict equal inputs within a window only once. Use it only for deterministic models that see nothing but
+    features."""
     batch_timeout_s: float | None = None
-    """End the worker process when a batch takes longer, so that Spark tries its task again. Off by default."""
+    """End the worker process if a batch takes longer, so that Spark retries its task. Off by default."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -36,5 +37,5 @@ class BatchPolicy:
 
     @property
     def pinned(self) -> bool:
-        """Whether the task says how large batches are."""
+        """Whether the task sets the size of its batches."""
         return any(limit is not None for limit in (self.batch_size, self.max_tokens, self.max_bytes))

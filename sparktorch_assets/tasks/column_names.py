@@ -1,10 +1,10 @@
-"""Column names that a table can tell apart: Delta Lake and Spark know no difference between upper and lower case."""
+"""Column names that a table can tell apart: Delta Lake and Spark ignore case."""
 
 from collections.abc import Iterable
 
 
 def clash(names: Iterable[str]) -> tuple[str, str] | None:
-    """The first two of `names` that are equal, or differ in case alone; `None` where there are none.
+    """The first two of `names` that are equal or differ only in case; `None` if there are none.
 
     >>> clash(["id", "Name", "name"]), clash(["id", "name"])
     (('Name', 'name'), None)
@@ -18,6 +18,6 @@ def clash(names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def describe(pair: tuple[str, str]) -> str:
-    """What is wrong with two names, for a message."""
+    """Describe a pair of clashing names, for a message."""
     one, two = pair
-    return f"{one!r} twice" if one == two else f"{one!r} and {two!r}, which differ in case alone"
+    return f"{one!r} twice" if one == two else f"{one!r} and {two!r}, which differ only in case"

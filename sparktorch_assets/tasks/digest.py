@@ -1,4 +1,4 @@
-"""What makes predictions stale: digests of a model and of everything in a task that changes its output."""
+"""Digests of a model, and of everything in a task that changes its output: predictions are stale when these change."""
 
 import hashlib
 import json
@@ -20,11 +20,11 @@ from sparktorch_assets.tasks.plain_state import classes_in, plain_state
 
 
 def model_digest(task: MlTask, models_root: Path) -> str:
-    """A hash of everything that gives the model its behaviour: files (weights, vocabularies, tokenizers), the code of
-    its architecture, factory and encoders, and their arguments.
+    """A hash of everything that determines what the model computes: files (weights, vocabularies, tokenizers), the code
+    of its architecture, factory and encoders, and their arguments.
 
     Raises:
-        ModelError: a file is missing or changes meanwhile, or `check_weights` refuses the weights.
+        ModelError: a file is missing or changes while it is read, or `check_weights` refuses the weights.
         TaskError: the module of the architecture, the factory or an encoder cannot be found.
     """
     model = task.model
@@ -41,10 +41,10 @@ def model_digest(task: MlTask, models_root: Path) -> str:
 
 
 def files_digest(task: MlTask, models_root: Path) -> str:
-    """A hash of the model's files, by name and content: see `model_files`.
+    """A hash of the names and contents of the model's files: see `model_files`.
 
     Raises:
-        ModelError: a file is missing or changes meanwhile, or `check_weights` refuses the weights.
+        ModelError: a file is missing or changes while it is read, or `check_weights` refuses the weights.
     """
     check_weights(task, models_root)
     return digest_of({name: file_sha256(path) for name, path in model_files(task, models_root).items()})
@@ -53,7 +53,7 @@ def files_digest(task: MlTask, models_root: Path) -> str:
 def task_code(task: MlTask) -> dict[str, str]:
     """The pieces of code that the task's model, encoders and hooks may run, each with its digest.
 
-    Hooks that are functions count by the modules that they are imported from or refer to, where these can be found.
+    For a hook given as a function, these are the modules that it is imported from or refers to, if they can be found.
 
     Raises:
         TaskError: a module cannot be found.
@@ -77,21 +77,21 @@ def model_code(task: MlTask) -> dict[str, str]:
 
 
 def argument_code(task: MlTask) -> dict[str, str]:
-    """The user's code that arguments stand for, piece by piece with digests: the modules that strings name
+    """The pieces of the user's code that arguments refer to, each with its digest: the modules that strings name
     (`my_package.nets:Net`), and those of dataclasses and enumerations."""
     named = {module for text in task.argument_texts if (module := named_module(text)) is not None}
     return code_of(named | {kind.__module__ for given in task.all_arguments for kind in classes_in(given)})
 
 
 def model_paths(task: MlTask) -> list[tuple[str, str]]:
-    """The fields of the model and the features that hold an import path, each with the path."""
+    """The fields of the model and the features that are import paths, each with its path."""
     named = [("ModelSpec.architecture", task.model.architecture), ("ModelSpec.factory", task.model.factory)]
     encoders = [("CustomFeature.encoder", feature.encoder) for feature in task.features if feature.kind == "custom"]
     return [(field, path) for field, path in named if path is not None] + encoders
 
 
 def code_of(modules: Iterable[str]) -> dict[str, str]:
-    """The code of those of the modules that are the user's own."""
+    """The pieces of code behind those modules that are the user's own, each with its digest."""
     pieces: dict[str, str] = {}
     finder = ModuleFinder()
     for module in modules:
@@ -101,11 +101,11 @@ def code_of(modules: Iterable[str]) -> dict[str, str]:
 
 
 def task_digest(task: MlTask) -> str:
-    """A hash of what in the task's declaration changes its predictions or its table: not its batches, limits, schedule
-    or description. Hooks count by their module's code.
+    """A hash of everything in the task's declaration that changes its predictions or its table, which excludes batches,
+    limits, schedule and description. Hooks contribute the code of their modules.
 
     Raises:
-        TaskError: a hook's module cannot be found, or a hook is given as a function, whose code has no name to go by.
+        TaskError: a hook's module cannot be found, or a hook is a function object, whose code cannot be found by name.
     """
     hooks = {}
     for name in HOOKS:
@@ -129,7 +129,7 @@ def task_digest(task: MlTask) -> str:
 
 
 def _shallow(declared: Any) -> dict[str, Any]:
-    # Not `asdict`: of a dataclass among the values, it forgets which one it is.
+    # Not `asdict`: it turns a dataclass among the values into a dict, and loses its class.
     return {field.name: getattr(declared, field.name) for field in fields(declared)}
 
 
@@ -148,8 +148,8 @@ def digest_of(value: Any, where: str = "the value to be hashed") -> str:
     """The sha256 of `value` as canonical JSON.
 
     Args:
-        value: what JSON can hold, and other plain values: see `plain_state`.
-        where: how to call the value in an error.
+        value: anything that JSON can represent, and other plain values: see `plain_state`.
+        where: the name of the value in error messages.
 
     Raises:
         TaskError: it holds a value that cannot be compared between runs.

@@ -1,4 +1,4 @@
-"""In which precision, and compiled or not, a task's network runs."""
+"""How a task's network runs: its precision, and whether it is compiled."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,16 +13,17 @@ Compile = Literal["none", "torch.compile"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Execution:
-    """How the network runs. Anything but `fp32` is compared with it on the first rows, and the outcome reported."""
+    """How the network runs. Any other precision than `fp32` is compared with it on the first rows, and the result
+    reported."""
 
     precision: Precision = "fp32"
     """`int8-dynamic` quantizes the weights of linear layers (CPU only, not compiled)."""
     compile: Compile = "none"
-    """`torch.compile` pays from tens of seconds of forward passes on; batches are padded to a few fixed shapes."""
+    """`torch.compile` pays off after tens of seconds of forward passes; batches are padded to a few fixed shapes."""
     channels_last: bool = False
-    """The memory format that convolutions like, on GPUs and with bf16."""
+    """Use the channels-last memory format, in which convolutions are faster on GPUs and with bf16."""
     min_agreement: float | None = None
-    """Refuse to run where a smaller share of the first rows gets the class that fp32 gives."""
+    """Refuse to run if a smaller share of the first rows than this gets the same class as with fp32."""
 
     def __post_init__(self) -> None:
         check_fields(self)

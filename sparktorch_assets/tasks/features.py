@@ -2,9 +2,9 @@
 
 Each feature group gives the model's `forward` one positional argument (text and sequences give two, the second a mask),
 in the order of declaration.
-Shapes: B rows of a batch, F numeric columns, K categorical columns, T tokens, C channels, H height, W width.
+Shapes: B rows per batch, F numeric columns, K categorical columns, T tokens, C channels, H height, W width.
 
-A null follows the group's `fill`: a value to put in its place, or `None`, and then the row fails with a reason.
+A null is replaced by the group's `fill`. If that is `None`, the row fails, and the output says why.
 """
 
 import math
@@ -38,14 +38,15 @@ class NumericFeature:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CategoricalFeature:
-    """Categories as vocabulary indices: `c_BK` int64; 0 stands for any value outside the vocabulary, entry i for i + 1."""
+    """Categories as vocabulary indices: `c_BK` int64; 0 stands for any value outside the vocabulary, entry i for i +
+    1."""
 
     columns: Sequence[str]
     """The columns, in the order in which the model was trained."""
     vocabulary: str | PurePath | Mapping[str, Sequence[Any]] | Sequence[tuple[str, Sequence[Any]]]
-    """Per column its known values, or the path (under the models root) of a JSON file that holds that mapping."""
+    """The known values of each column, or the path (under the models root) of a JSON file with that mapping."""
     fill: str | None = None
-    """Stands in for a null; a fill that is no known value gives index 0. `None`: a row with a null fails."""
+    """Replaces a null; a fill that is not a known value gives index 0. `None`: a row with a null fails."""
     kind: Literal["categorical"] = "categorical"
 
     def __post_init__(self) -> None:
@@ -89,16 +90,16 @@ class TextFeature:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SequenceFeature:
-    """A list of numbers a row (a series, a history, token ids) as padded values: `values_BT`, 0 where padded, and
+    """One list of numbers per row (a series, a history, token ids) as padded values: `values_BT`, 0 where padded, and
     `mask_BT` bool (True = a real value)."""
 
     column: str
     dtype: Literal["float32", "int64"] = "float32"
-    """Of the values; `int64` for ids that an embedding looks up."""
+    """The dtype of the values; `int64` for ids that an embedding looks up."""
     max_length: int = 256
-    """Longer sequences are cut to their first so many values."""
+    """Longer sequences are cut to this many values."""
     fill: float | None = None
-    """Stands in for a null value; a null in place of a sequence is an empty one. `None`: a row with either fails."""
+    """Replaces a null value; a null sequence becomes an empty one. `None`: a row with either fails."""
     kind: Literal["sequence"] = "sequence"
 
     def __post_init__(self) -> None:
@@ -108,7 +109,7 @@ class SequenceFeature:
         whole = self.fill is None or (-(2**63) <= self.fill < 2**63 and self.fill == int(self.fill))
         if self.dtype == "int64" and not whole:
             raise TaskError(
-                f"SequenceFeature.fill={self.fill!r} is no int64, which SequenceFeature.dtype asks for; give a whole number"
+                f"SequenceFeature.fill={self.fill!r} is not an int64 (SequenceFeature.dtype); give a whole number"
             )
 
     @property
@@ -130,9 +131,9 @@ class ImageFeature:
     std: Sequence[float] = (1.0,)
     """One value per channel, or one for all."""
     resample: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
-    """Pillow's filter, used when an image has another size."""
+    """Pillow's resampling filter, used if an image has another size."""
     fill: float | None = None
-    """A grey level in [0, 1] that stands in for a null. `None`: a row with a null fails."""
+    """A grey level in [0, 1] that replaces a null. `None`: a row with a null fails."""
     kind: Literal["image"] = "image"
 
     def __post_init__(self) -> None:
@@ -145,7 +146,7 @@ class ImageFeature:
             value = tuple(float(part) for part in getattr(self, field))
             if len(value) not in (1, self.channels):
                 raise TaskError(
-                    f"ImageFeature.{field} has {len(value)} values; give 1 or {self.channels}, one a channel"
+                    f"ImageFeature.{field} has {len(value)} values; give 1 or {self.channels}, one per channel"
                 )
             if not all(map(math.isfinite, value)):
                 raise TaskError(f"ImageFeature.{field}={value}; every value must be finite")
@@ -161,11 +162,11 @@ class ImageFeature:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CustomFeature:
-    """Whatever a user's encoder makes of some columns.
+    """Tensors that a user's encoder makes of some columns.
 
     `encoder` names a callable that, given `arguments` as keywords, returns the encoder: a callable from a
-    `pyarrow.RecordBatch` of `columns` (B rows) to one tensor or a tuple of tensors, each with B as first dimension; with
-    `sequences`, to a `pyarrow.ListArray` of B lists of numbers.
+    `pyarrow.RecordBatch` of `columns` (B rows) to one tensor or a tuple of tensors, each with B as first dimension;
+    with `sequences`, to a `pyarrow.ListArray` of B lists of numbers.
     """
 
     columns: Sequence[str]
@@ -174,8 +175,8 @@ class CustomFeature:
     arguments: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()
     """Keyword arguments of the encoder."""
     sequences: bool = False
-    """The encoder gives sequences of different lengths: `forward` gets `values_BT` (int64 of integers, else float32) and
-    `mask_BT`, as of a `SequenceFeature`, and rows of like length are put together."""
+    """The encoder returns sequences of different lengths: `forward` gets `values_BT` (int64 for integers, else float32)
+    and `mask_BT`, as for a `SequenceFeature`, and rows of similar length are batched together."""
     kind: Literal["custom"] = "custom"
 
     def __post_init__(self) -> None:
@@ -194,7 +195,7 @@ def has_lengths(feature: Feature) -> bool:
 
 
 def feature_files(feature: Feature) -> tuple[str, ...]:
-    """The files under the models root that a feature group reads: they count in the model's digest."""
+    """The files under the models root that a feature group reads. They are part of the model's digest."""
     if isinstance(feature, CategoricalFeature) and isinstance(feature.vocabulary, str):
         return (feature.vocabulary,)
     if isinstance(feature, TextFeature) and feature.tokenizer != BYTES_TOKENIZER:

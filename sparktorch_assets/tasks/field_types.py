@@ -1,7 +1,7 @@
-"""Do a declaration's fields hold what their annotations say? Checked for all fields at once, so that none can be forgotten.
+"""Checks the fields of a declaration against their annotations: all fields at once, so that none can be forgotten.
 
-A wrong type that is accepted shows late or never: `trust_code="no"` is true to Python, and `max_failed_rows=True` is 1.
-What a right type may not hold (a share above 1, a name twice) each declaration says itself.
+A wrong type that is accepted is noticed late or never: `trust_code="no"` is true to Python, and `max_failed_rows=True`
+is 1. Values of the right type that are invalid (a share above 1, a repeated name) are checked by each declaration.
 """
 
 import datetime as dt
@@ -32,17 +32,17 @@ _CALLED: Mapping[type, str] = {
     dt.datetime: "a time",
     Decimal: "a Decimal",
 }
-"""Expected types, in the words of a message; a declaration's class is shown as the call that makes one."""
+"""Names of the expected types in messages. A declaration's class is shown as a call: `BatchPolicy(...)`."""
 
 
 def check_fields(declaration: Any) -> None:
-    """Check every field of a dataclass against its annotation, and bring it to its frozen form as far as that is the same for
-    all: lists become tuples, and paths become text.
+    """Check every field of a dataclass against its annotation, and freeze it as far as that is the same for all fields:
+    lists become tuples, and paths become text.
 
-    A whole number is a number, but a boolean is neither. A sequence may be any iterable that has an order.
+    A whole number counts as a number, but a boolean counts as neither. A sequence may be any ordered iterable.
 
     Raises:
-        TaskError: a field holds another type, or none of its Literal's values.
+        TaskError: a field has a value of another type, or one that its `Literal` does not list.
     """
     kind: Any = type(declaration)
     hints = _hints(kind)
@@ -62,7 +62,7 @@ def _hints(declaration: Any) -> Mapping[str, Any]:
 
 
 class _UnlikeError(Exception):
-    """A value, or one inside it at `path`, is not what the annotation says; `expected` tells what it should be."""
+    """A value, or one nested in it at `path`, does not fit its annotation; `expected` says what would."""
 
     def __init__(self, value: Any, expected: str, *, path: str = "", way_out: str | None = None) -> None:
         super().__init__(expected)
@@ -92,12 +92,12 @@ def _type_name(value: Any) -> str:
 
 
 def _hint(value: Any, expected: str) -> str:
-    """How such a value most often comes about, and becomes the expected one."""
+    """How to turn such a value into the expected one, going by the usual mistake."""
     if isinstance(value, str) and any(_CALLED[kind] in expected for kind in (bool, int, float)):
         return ", without quotes"
     if isinstance(value, int | float | dt.date | None) and expected.startswith(_CALLED[str]):
         return " (quote it in YAML)"
-    return " (`.item()` makes a plain one of NumPy's)" if getattr(value, "ndim", None) == 0 else ""
+    return " (`.item()` turns NumPy's into a plain one)" if getattr(value, "ndim", None) == 0 else ""
 
 
 def _settle(value: Any, annotation: Any) -> Any:
@@ -119,12 +119,12 @@ def _is_whole(value: Any, _kind: type) -> bool:
 
 
 def _is_number(value: Any, kind: type) -> bool:
-    # Beyond a float's range a whole number could not be computed with.
+    # A whole number beyond the range of a float could not be used in computations.
     return isinstance(value, float) or (_is_whole(value, kind) and abs(value) <= sys.float_info.max)
 
 
 _FITS: Mapping[type, Callable[[Any, type], bool]] = {int: _is_whole, float: _is_number}
-"""Python counts booleans among the whole numbers, and whole numbers not among the floats."""
+"""Types for which `isinstance` is not the right test: to Python, booleans are integers, and integers are not floats."""
 
 
 def _settle_union(value: Any, kinds: tuple[Any, ...]) -> Any:
@@ -134,7 +134,7 @@ def _settle_union(value: Any, kinds: tuple[Any, ...]) -> Any:
             return _settle(value, kind)
         except _UnlikeError as error:
             unlike.append(error)
-    # The alternative that the value resembles most is the one that was meant.
+    # Report the alternative that the value resembles most: it is probably the one that was meant.
     closest = max(unlike, key=lambda error: (len(error.path), error.way_out is not None))
     if closest.path or closest.way_out is not None:
         raise closest
@@ -158,14 +158,14 @@ def _settle_sequence(value: Any, kinds: tuple[Any, ...]) -> Any:
     settled = []
     try:
         for item in items:
-            settled.append(_settle(item, kind))  # noqa: PERF401  (its length tells where an error is)
+            settled.append(_settle(item, kind))  # noqa: PERF401  (its length says where an error is)
     except _UnlikeError as unlike:
         raise unlike.at(f"[{len(settled)}]") from None
     return tuple(settled)
 
 
 def _ordered(value: Any) -> Iterator[Any] | None:
-    """The items of a collection that has an order; `None` for all else. A text's letters are no items."""
+    """The items of an ordered collection; `None` for anything else, strings included."""
     if isinstance(value, str | bytes | Mapping | set | frozenset):
         return None
     try:
@@ -214,7 +214,7 @@ def _settle_at(place: str, value: Any, annotation: Any) -> Any:
 
 
 def _of_items(annotation: Any) -> str:
-    """What a list's items should be, in words: what is said of a value that fits nothing."""
+    """What the items of a list should be, for a message: it asks how a value that fits no type would be refused."""
     try:
         _settle(_NOTHING, annotation)
     except _UnlikeError as unlike:
@@ -226,7 +226,7 @@ _NOTHING = object()
 
 
 def _alone(value: Any, kind: Any) -> str | None:
-    """The way out where a single item was given in place of a list."""
+    """The advice for a single item that was given instead of a list; `None` if the value is no such item."""
     if kind is Any:
         return None
     try:

@@ -17,8 +17,8 @@ class Hooks:
     """Row hooks take and return one row as a dict; batch hooks take and return a pandas DataFrame.
 
     Row hooks cost a conversion of every row to a dict; batch hooks are far cheaper. A hook that returns `None` (row)
-    or leaves a row's index label out (batch) drops that row: it is counted, and not in the output. What a hook passes on
-    unchanged stays exactly as it was; a value that does not fit its column's type fails its row.
+    or leaves a row's index label out (batch) drops that row: it is counted, but not written. Values that a hook passes
+    on unchanged stay exactly as they were; a value that does not fit its column's type fails its row.
     """
 
     row_preprocessor: Hook | None = None
@@ -34,7 +34,7 @@ class Hooks:
                 check_import_path(hook, f"Hooks.{name}")
 
     def load(self, field: str) -> Callable[..., Any] | None:
-        """The hook's function, imported where it is named by path."""
+        """The hook's function, imported if it is given as an import path."""
         hook = getattr(self, field)
         if not isinstance(hook, str):
             return hook  # type: ignore[no-any-return]
@@ -50,5 +50,5 @@ class Hooks:
 
     @property
     def postprocesses(self) -> bool:
-        """Whether rows may change or go after they are predicted."""
+        """Whether rows may change or be dropped after they are predicted."""
         return self.row_postprocessor is not None or self.batch_postprocessor is not None

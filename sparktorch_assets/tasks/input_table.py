@@ -15,7 +15,7 @@ from sparktorch_assets.tasks.validation import ASSET_NAME, freeze, names, share
 SOURCE_TYPES = (*COLUMN_TYPES, "list<long>", "list<string>", "short", "byte", "date", "timestamp")
 
 Option = str | int | float | bool
-"""A value of a reader option: Spark takes its text, and would take None for the text `None`."""
+"""A value of a reader option. Spark gets it as text; `None` is excluded, because Spark would get the text `None`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,15 +28,17 @@ class InputTable:
     """A path, folder or glob pattern, or a list of them; relative ones start at the project's root."""
     format: Literal["csv", "json", "parquet"]
     columns: Mapping[str, str] | tuple[tuple[str, str], ...]
-    """Column -> type, in the table's order. Lists (`list<float>`, `list<long>`, `list<string>`) stand in JSON and Parquet."""
+    """Column -> type, in the table's order. Only JSON and Parquet have lists (`list<float>`, `list<long>`,
+    `list<string>`)."""
     options: Mapping[str, Option] | Sequence[tuple[str, Option]] = field(default=(), repr=False)
-    """Spark's reader options, for instance `{header: true, nullValue: NA}`. They may hold a secret, and are not shown. In CSV, a
-    quote within a quoted text is doubled (RFC 4180), unless `escape` says otherwise."""
+    """Spark's reader options, for instance `{header: true, nullValue: NA}`. They are not shown, as they may contain a
+    secret. In CSV, a quote within a quoted text is doubled (RFC 4180), unless `escape` says otherwise."""
     max_rejected_share: float = 0.01
-    """Above this share of malformed rows the table is not refreshed. Malformed rows go to a table of their own."""
+    """If more than this share of the rows is malformed, the table is not refreshed. Malformed rows go to a separate
+    table."""
     max_vanished_share: float = 0.5
-    """The table is not refreshed where more than this share of its rows would leave it, because source files are gone,
-    shorter, or hold nothing but a header. Set it to 1 for a refresh that is meant to remove them."""
+    """If more than this share of the rows would leave the table, it is not refreshed: source files are gone, shorter,
+    or hold nothing but a header. Set it to 1 for a refresh that is meant to remove the rows."""
     description: str = ""
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
-"""One ml_task: which model runs over which columns of which table, and what the prediction table holds.
+"""Declares a task: which model runs over which columns of which table, and what the prediction table holds.
 
-Declaring a task imports neither torch, pyarrow nor the user's code. Everything here is checked at construction; what
-needs the table (`check_input`) or the model is checked when those are at hand.
+Declaring a task imports neither torch, pyarrow nor the user's code. Everything is checked at construction, except what
+needs the table (`check_input`) or the model.
 """
 
 import re
@@ -25,13 +25,13 @@ from sparktorch_assets.tasks.validation import ASSET_NAME, freeze, names, share,
 Extra = Literal["scores", "embedding"]
 
 COLUMN_TYPES = ("string", "boolean", "int", "long", "float", "double", "binary", "list<float>")
-"""The types that output columns can have; rooms translate them to Arrow's, Spark's and Delta's."""
+"""The types that output columns can have. They are mapped to the types of Arrow, Spark and Delta elsewhere."""
 
 ONE_LABEL = (
     "is a single class, which softmax gives to every row with confidence 1. Name both classes, such as ['no', 'yes']: a single "
     "logit is then the second one's, or the network returns two"
 )
-"""What is wrong with one label for a network, and the way out."""
+"""The part of a message that says why a network needs two labels, and what to do."""
 
 _NUMERIC = re.compile(r"(u?int\d+|float|halffloat|double|bool|decimal\d+\(.*\))$")
 _TEXT = ("string", "large_string", "string_view")
@@ -40,7 +40,7 @@ _BINARY = ("binary", "large_binary", "binary_view")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputColumn:
-    """A column that predicting adds: its final name, and one of COLUMN_TYPES."""
+    """A column that is added to the kept ones: its final name, and one of COLUMN_TYPES."""
 
     name: str
     type: str
@@ -51,7 +51,7 @@ class OutputColumn:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MlTask:
-    """A model, the columns it sees, and the table its predictions become. Frozen, validated, cheap."""
+    """A model, the columns that it reads, and the table of its predictions. Frozen, validated and cheap to create."""
 
     name: str
     """Lower-case letters, digits and `_`: it becomes the asset's and the table's name."""
@@ -66,29 +66,29 @@ class MlTask:
     batch: BatchPolicy = field(default_factory=BatchPolicy)
     execution: Execution = field(default_factory=Execution)
     where: Sequence[RowFilter] = ()
-    """Take only the input rows for which every condition holds."""
+    """Conditions on the input rows: only rows for which all of them hold are predicted."""
     keep_columns: Sequence[str] | None = None
     """The input columns that the prediction table keeps, in this order; `None` keeps all."""
     hooks: Hooks = field(default_factory=Hooks)
     extras: Sequence[Extra] = ()
-    """`scores`: every class's probability, in the order of `labels`; `embedding`: what the model returns beside its
-    logits (`(logits, embedding)`, or an object with both as attributes)."""
+    """`scores`: every class's probability, in the order of `labels`; `embedding`: what the model returns in addition to
+    its logits (`(logits, embedding)`, or an object with both as attributes)."""
     extra_columns: Mapping[str, str] | tuple[tuple[str, str], ...] = ()
     """Columns that hooks add, each with one of COLUMN_TYPES."""
     output_prefix: str = ""
-    """Put before the name of every added column, where one would collide with a kept one."""
+    """A prefix for the names of all added columns, for when one would collide with a kept column."""
     max_failed_share: float = 0.01
-    """Above this share of failed rows the run fails and the table stays as it was."""
+    """If more than this share of the rows fails, the run fails and the table stays as it was."""
     max_failed_rows: int | None = None
-    """The same as a count of rows."""
+    """The same limit as a number of rows."""
     max_dropped_share: float = 0.5
-    """Above this share of rows that hooks dropped the run fails and the table stays as it was; 1 allows any."""
+    """If hooks drop more than this share of the rows, the run fails and the table stays as it was; 1 sets no limit."""
     preview_rows: int = 10
-    """Rows shown in the asset's metadata; 0 shows none (row contents then stay out of Dagster)."""
+    """Number of rows shown in the asset's metadata; 0 keeps row contents out of Dagster."""
     code_version: str = ""
-    """Raise it to score everything again after a change that no fingerprint sees (a library that a hook calls)."""
+    """Change it to score everything again after a change that no fingerprint covers (a library that a hook calls)."""
     cron: str | None = None
-    """This task's own refresh schedule, in cron's five fields; `None` leaves it to the daily one."""
+    """This task's own refresh schedule, in cron's five fields; `None` leaves it to the daily schedule."""
     timezone: str = "UTC"
     """The time zone of `cron`, such as `Europe/Vienna`."""
     description: str = ""
@@ -106,7 +106,8 @@ class MlTask:
         if not self.features and self.model.factory is None:
             raise TaskError(f"{where}: features is empty; declare at least one group (numeric, categorical, text ...)")
         names(self.labels, f"{where}: labels")
-        # A factory's model object may have one class, and brings its own confidence; its networks are refused by their logits.
+        # A factory's model object may have a single class, as it returns a confidence itself. A factory's network with
+        # a single class is refused when its logits are seen.
         if len(self.labels) == 1 and self.model.factory is None:
             raise TaskError(f"{where}: labels={list(self.labels)!r} {ONE_LABEL}")
         names(self.keep_columns or (), f"{where}: keep_columns", empty=True)
@@ -118,7 +119,7 @@ class MlTask:
                     f"{where}: extra_columns gives {column!r} the type {column_type!r}; {nearest(column_type, COLUMN_TYPES)}"
                 )
         if self.extra_columns and not (self.hooks.postprocesses or self.hooks.preprocesses):
-            raise TaskError(f"{where}: extra_columns are declared, but no hook is there to fill them")
+            raise TaskError(f"{where}: extra_columns are declared, but there is no hook to fill them")
         names([column.name for column in self.output_columns], f"{where}: the added columns")
         for what, columns in (
             ("keep_columns names", self.keep_columns or ()),
@@ -142,8 +143,8 @@ class MlTask:
             ) from None
         if self.cron is None and self.timezone != "UTC":
             raise TaskError(
-                f"{where}: timezone={self.timezone!r} is the time zone of `cron`, and there is none. The daily schedule's "
-                f"is given to runtime_definitions(timezone=...)"
+                f"{where}: timezone={self.timezone!r} is the time zone of `cron`, which is not set. The time zone of "
+                f"the daily schedule is set by runtime_definitions(timezone=...)"
             )
 
     def _check_limits(self, where: str) -> None:
@@ -161,19 +162,20 @@ class MlTask:
 
     @property
     def feature_columns(self) -> tuple[str, ...]:
-        """The columns that the encoders read, each once, in order of first use."""
+        """The columns that the encoders read, without repetition, in order of first use."""
         return tuple(dict.fromkeys(column for feature in self.features for column in feature.columns))
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The files and folders under the models root that the task names; the weights come first."""
+        """The files and folders under the models root that the task names, the weights first."""
         listed = (*((self.model.weights,) if self.model.weights else ()), *self.model.files)
         of_features = (path for feature in self.features for path in feature_files(feature))
         return tuple(dict.fromkeys(map(str, (*listed, *of_features))))
 
     @property
     def argument_texts(self) -> tuple[str, ...]:
-        """Every string and path among the arguments of the model and the encoders; it may name a file or a module."""
+        """All strings and paths in the arguments of the model and the encoders. Any of them may name a file or a
+        module."""
         return tuple(dict.fromkeys(text for given in self.all_arguments for text in texts(given)))
 
     @property
@@ -188,17 +190,17 @@ class MlTask:
 
     @property
     def confidence_column(self) -> str:
-        """The name of the column that holds that class's softmax probability."""
+        """The name of the column that holds the softmax probability of the predicted class."""
         return f"{self.output_prefix}confidence"
 
     @property
     def error_column(self) -> str:
-        """The name of the column that says why a row failed; null when it did not."""
+        """The name of the column that says why a row failed; null if it did not."""
         return f"{self.output_prefix}prediction_error"
 
     @property
     def output_columns(self) -> tuple[OutputColumn, ...]:
-        """What predicting adds to the kept columns, in order."""
+        """The columns that are added to the kept ones, in order."""
         return (
             OutputColumn(name=self.class_column, type="string"),
             OutputColumn(name=self.confidence_column, type="float"),
@@ -212,22 +214,22 @@ class MlTask:
         return tuple(input_columns) if self.keep_columns is None else tuple(self.keep_columns)
 
     def read_columns(self, input_columns: Sequence[str]) -> tuple[str, ...]:
-        """The columns to read from the input: kept ones, features, and filters; all of them where a preprocessor, which
-        may look at any column, is declared."""
+        """The columns to read from the input: those that are kept, and those of features and filters. If there is a
+        preprocessor, it may look at any column, so all are read."""
         if self.hooks.preprocesses or not self.features:
             return tuple(input_columns)
         wanted = {*self.kept_columns(input_columns), *self.feature_columns, *(test.column for test in self.where)}
         return tuple(column for column in input_columns if column in wanted)
 
     def check_input(self, columns: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:
-        """Check the input table's columns, before anything is read.
+        """Check the input table's columns before any row is read.
 
         Args:
             columns: the table's columns in order, with their types as `str(pyarrow.DataType)` gives them.
 
         Raises:
             InputSchemaError: a column is missing, has a type that its feature or filter cannot use, or would be
-                overwritten; or two have one name, upper and lower case being the same.
+                overwritten; or the names of two columns differ only in case.
         """
         where = f"task {self.name!r} on input {self.input!r}"
         pairs = tuple(columns.items() if isinstance(columns, Mapping) else columns)
@@ -253,7 +255,7 @@ class MlTask:
         if added:
             named = [repr(old) if old == new else f"{old!r} ({new!r})" for new, old in added.items()]
             raise InputSchemaError(
-                f"{where}: the input already has {', '.join(named)}, which predicting would overwrite; "
+                f"{where}: the input already has {', '.join(named)}, which the predictions would overwrite; "
                 f"set output_prefix (for instance {self.name + '_'!r}), or leave the column out of keep_columns"
             )
 
@@ -279,12 +281,12 @@ class MlTask:
                     )
 
     def with_hooks(self, **hooks: Any) -> "MlTask":
-        """This task with some hooks replaced (`None` leaves one as it is)."""
+        """This task with some hooks replaced (`None` keeps the task's own)."""
         given = {name: hook for name, hook in hooks.items() if hook is not None}
         return replace(self, hooks=replace(self.hooks, **given)) if given else self
 
     def check_failures(self, failed_rows: int, rows: int, reasons: Mapping[str, int]) -> str | None:
-        """Why this many failed rows are too many, naming the most frequent reasons; `None` when they are not."""
+        """A message if more rows failed than the task allows, with the most frequent reasons; else `None`."""
         share = failed_rows / rows if rows else 0.0
         over_share = share > self.max_failed_share
         over_rows = self.max_failed_rows is not None and failed_rows > self.max_failed_rows
@@ -297,11 +299,11 @@ class MlTask:
         listed = "; ".join(f"{count:,} x {reason}" for reason, count in most)
         return (
             f"task {self.name!r}: {failed_rows:,} of {rows:,} rows failed ({share:.2%}), over {limit}. First reasons: "
-            f"{listed}. Nothing was committed; mend the rows or the task, or raise the limit"
+            f"{listed}. Nothing was committed; fix the rows or the task, or raise the limit"
         )
 
     def check_drops(self, dropped_rows: int, rows: int) -> str | None:
-        """Why this many rows that hooks dropped are too many; `None` when they are not."""
+        """A message if hooks dropped more rows than the task allows; else `None`."""
         share = dropped_rows / rows if rows else 0.0
         if share <= self.max_dropped_share:
             return None

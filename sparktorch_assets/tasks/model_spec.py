@@ -1,4 +1,4 @@
-"""Where a model comes from: its weights file, how to read it, and the code that gives it its shape."""
+"""Declares where a model comes from: its weights file, the file's format, and the code that builds the network."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ _CODE = {
     "torchscript": "a TorchScript program can run code when it loads, which reads and writes files",
     "pickle": "a full pickle can call any function when it loads",
 }
-"""What the formats that are programs can do. The others hold tensors alone."""
+"""What files of the formats that are programs can do. Files of the other formats contain only tensors."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,23 +39,23 @@ class ModelSpec:
     weights: str | PurePath | None = None
     """Path of the weights file, absolute or under the models root. With a `factory` it may be a folder."""
     format: ModelFormat | None = None
-    """How to read the file; `None` infers it from the suffix (`.pt`, `.pth`, `.bin`: a state dict)."""
+    """The format of the file; `None` infers it from the suffix (`.pt`, `.pth`, `.bin`: a state dict)."""
     architecture: str | None = None
-    """Import path of what builds the `torch.nn.Module` that a state dict fills."""
+    """Import path of the class or function that builds the `torch.nn.Module` for a state dict."""
     arguments: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()
     """Keyword arguments of the architecture or the factory."""
     factory: str | None = None
     """Import path of a callable `(weights_path, device, **arguments)` that returns a `torch.nn.Module`, or any object
     with `predict(rows)`."""
     files: Sequence[str | PurePath] = ()
-    """Further files or folders under the models root that the factory or the architecture reads: their contents count in
-    the model's digest, so that a change of one scores the table again."""
+    """Other files or folders under the models root that the factory or the architecture reads. Their contents are part
+    of the model's digest, so that the table is scored again when one changes."""
     sha256: str | None = None
     """The expected digest of the weights; weights that differ are refused."""
     trust_code: bool = False
-    """Open files that can run code: `export`, `torchscript` and `pickle` weights, and whatever a factory, an architecture
-    or an encoder is given as weights, in `files` or by name in `arguments`. Weights need it only where `sha256` does not pin
-    their content. For files that you made yourself, or whose maker you trust."""
+    """Open files that can run code: `export`, `torchscript` and `pickle` weights, and whatever a factory, an
+    architecture or an encoder is given as weights, in `files` or by name in `arguments`. Weights whose content `sha256`
+    pins do not need it. Set it for files that you made yourself, or whose maker you trust."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -72,14 +72,14 @@ class ModelSpec:
             raise TaskError("ModelSpec names neither weights nor factory; give the weights file's path")
         elif self.format == "factory":
             raise TaskError(
-                "ModelSpec.format='factory' opens weights by code of yours, and no factory is named; set ModelSpec.factory to "
-                "its import path, or leave the format out"
+                "ModelSpec.format='factory' opens weights with your own code, and no factory is named; set "
+                "ModelSpec.factory to its import path, or leave the format out"
             )
         if self.format is None:
             suffix = PurePath(self.weights or "").suffix
             if suffix not in _BY_SUFFIX:
                 raise TaskError(
-                    f"ModelSpec.weights={self.weights!r}: the suffix {suffix!r} does not tell the format; set "
+                    f"ModelSpec.weights={self.weights!r}: the suffix {suffix!r} does not say what the format is; set "
                     f"ModelSpec.format to one of safetensors, state_dict, torchscript, export, pickle"
                 )
             object.__setattr__(self, "format", _BY_SUFFIX[suffix])
@@ -97,7 +97,7 @@ class ModelSpec:
 
     @property
     def code_in_weights(self) -> str | None:
-        """What opening the weights can do beyond reading numbers; `None` where they hold nothing but numbers."""
+        """What opening the weights can do besides reading numbers; `None` if they contain nothing but numbers."""
         if self.factory is not None:
             return (
                 f"factory {self.factory!r} opens it, and most formats of a factory's choice can run code when they load"

@@ -14,34 +14,34 @@ _SCALARS = (str, bytes, int, float, bool, type(None), date, datetime, timedelta,
 
 
 def plain_state(value: Any, where: str, root: PurePath | None = None) -> Any:
-    """A plain value as JSON that is the same in every process, whatever the hash seed and the place of the checkout.
+    """A plain value as JSON that is the same in every process, whatever the hash seed and the location of the checkout.
 
     Args:
-        value: text, bytes, numbers, dates, paths, enumeration members, what is pickled by a name alone (`torch.float32`),
-            `None`, and lists, tuples, sets, dictionaries and dataclasses of these.
-        where: how to call the value in an error.
-        root: paths below it count relative to it.
+        value: text, bytes, numbers, dates, paths, enumeration members, objects that are pickled by name
+            (`torch.float32`), `None`, and lists, tuples, sets, dictionaries and dataclasses of these.
+        where: the name of the value in error messages.
+        root: paths below it are made relative to it.
 
     Raises:
-        TaskError: there is a value of another type, or one that contains itself; the message says where.
+        TaskError: it contains a value of another type, or one that contains itself; the message says where.
     """
     try:
         return _plain(value, where, root)
     except RecursionError:
         raise TaskError(
-            f"{where} holds a value that contains itself; leave it out, of a class by its __getstate__"
+            f"{where} holds a value that contains itself; leave it out. A class can do so in its __getstate__"
         ) from None
 
 
-def _plain(value: Any, where: str, root: PurePath | None) -> Any:  # noqa: PLR0911  (one answer a type)
+def _plain(value: Any, where: str, root: PurePath | None) -> Any:  # noqa: PLR0911  (one return per type)
     kind = type(value)
     name = f"{kind.__module__}.{kind.__qualname__}"
     if kind in _SCALARS:
         return [name, repr(value)]
     if (isinstance(value, Enum) or is_dataclass(kind)) and (kind.__module__ == "__main__" or "<locals>" in name):
         raise TaskError(
-            f"{where} holds a {name}, a class that is defined in a function, a script or a notebook, so that its code has no "
-            f"name to be compared by. Put the class into a module that the workers can import"
+            f"{where} holds a {name}, a class that is defined in a function, a script or a notebook, so that its code "
+            f"cannot be compared by name. Put the class into a module that the workers can import"
         )
     if isinstance(value, Enum):
         return [name, value.name, _plain(value.value, f"{where}.value", root)]
@@ -62,28 +62,28 @@ def _plain(value: Any, where: str, root: PurePath | None) -> Any:  # noqa: PLR09
         return [name, called]
     raise TaskError(
         f"{where} holds a {name}, whose value cannot be compared between runs. Keep plain values there (text, numbers, "
-        f"paths, lists, dictionaries, dataclasses), and make the rest of them in your own code; a class may leave it out of "
-        f"what its __getstate__ returns"
+        f"paths, lists, dictionaries, dataclasses), and build everything else from them in your own code; a class can "
+        f"leave a value out of what its __getstate__ returns"
     )
 
 
 def _pickled_name(value: Any) -> str | None:
-    """The name under which pickle finds the object, where it stores nothing but that: so it does with torch's types."""
+    """The name under which pickle finds the object, if it stores only that name, as for torch's dtypes; else `None`."""
     if callable(value):
         return None
     try:
         reduced = value.__reduce__()
-    except Exception:  # noqa: BLE001  (of a class that cannot be pickled; the caller says so)
+    except Exception:  # noqa: BLE001  (the class cannot be pickled; the caller reports it)
         return None
     return reduced if isinstance(reduced, str) else None
 
 
 def classes_in(value: Any) -> Iterator[type]:
-    """The classes of the enumeration members and dataclasses in a plain value: their code counts with it."""
+    """The classes of the enumeration members and dataclasses in a plain value; their code is part of its digest."""
     waiting, seen = [value], set()
     while waiting:
         item = waiting.pop()
-        if id(item) in seen:  # it contains itself, which is refused elsewhere
+        if id(item) in seen:  # a value that contains itself, which is refused elsewhere
             continue
         seen.add(id(item))
         if isinstance(item, Enum) or (is_dataclass(item) and not isinstance(item, type)):
@@ -92,7 +92,7 @@ def classes_in(value: Any) -> Iterator[type]:
 
 
 def inside(value: Any) -> Iterator[Any]:
-    """What a collection, an enumeration member or a dataclass holds, one level down; nothing for all else."""
+    """The values directly inside a collection, an enumeration member or a dataclass; nothing for any other value."""
     if isinstance(value, dict):
         yield from (*value, *value.values())
     elif isinstance(value, list | tuple | set | frozenset):

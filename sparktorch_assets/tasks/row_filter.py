@@ -1,6 +1,6 @@
 """Which rows of its input a task takes: conditions on single columns, all of which must hold (nulls never do).
 
-What a condition means for a column of a given type is said in `row_test`.
+`row_test` says what a condition means for a column of a given type.
 """
 
 import datetime as dt
@@ -24,8 +24,8 @@ _TYPES = (str, int, float, bool, dt.date, dt.datetime, Decimal, bytes)
 class RowFilter:
     """`column op value`, as in pyarrow's `filters`.
 
-    The column's type decides what `value` may be: a number, a boolean, text, bytes, or a date or a time, which may also be
-    given as ISO text (`2013-01-31`, `2013-01-31T08:00:00Z`).
+    The column's type decides what `value` may be: a number, a boolean, text, bytes, or a date or a time, which may also
+    be given as ISO text (`2013-01-31`, `2013-01-31T08:00:00Z`).
     """
 
     column: str
@@ -46,19 +46,19 @@ class RowFilter:
         where = f"RowFilter on {self.column!r}"
         if literal is None:
             raise TaskError(
-                f"{where}: {self.op!r} has a null among its values. No condition holds for a null, so it cannot be asked "
-                f"for; leave it out"
+                f"{where}: {self.op!r} has a null among its values. No condition holds for a null, so rows cannot be "
+                f"selected by one; leave it out"
             )
-        # Exactly these types: numpy's and pandas' own hold more (nanoseconds), or are written differently in a digest.
+        # Exactly these types: those of NumPy and pandas can hold more (nanoseconds), or look different in a digest.
         if type(literal) not in _TYPES:
             raise TaskError(
                 f"{where}: {literal!r} is a {type(literal).__name__}; give a str, int, float, bool, date, datetime, Decimal "
-                f"or bytes (`.item()` and `.to_pydatetime()` make one of a numpy or pandas value)"
+                f"or bytes (`.item()` and `.to_pydatetime()` convert NumPy's and pandas' values)"
             )
         if isinstance(literal, float | Decimal) and math.isnan(literal):
             raise TaskError(
-                f"{where}: value={literal!r}: NaN equals nothing, not even itself. To leave out NaN, write `>= -inf` "
-                f"(-.inf in YAML): no order holds for NaN"
+                f"{where}: value={literal!r}: NaN equals nothing, not even itself. To exclude NaN, write `>= -inf` "
+                f"(-.inf in YAML): no order comparison holds for NaN"
             )
 
     @property
@@ -68,7 +68,7 @@ class RowFilter:
 
     @property
     def plain(self) -> list[Any]:
-        """The condition in JSON's terms, for digests: equal for equal conditions, whatever the order of a list."""
+        """The condition as JSON values, for digests: equal for equal conditions, whatever the order of a list."""
         return [self.column, self.op, sorted({(type(literal).__name__, _text(literal)) for literal in self.literals})]
 
 

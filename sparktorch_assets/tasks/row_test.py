@@ -1,9 +1,9 @@
-"""What a condition means for a column of a given type: one exact test, the same wherever rows, bounds of row groups or
-Spark's columns are compared.
+"""What a condition means for a column of a given type: one exact test, used alike for rows, for the bounds of row
+groups and for Spark's columns.
 
-A literal that lies between two values of the column's type is replaced by the one that gives the same answer: for whole
-numbers `< 2.5` becomes `<= 2`, `== 2.5` holds for no row, `!= 2.5` for all that are not null. Dates and times become whole
-numbers. What is left are comparisons with values that the column itself could hold.
+A literal between two values of the column's type is replaced by a value that gives the same answer: for whole numbers,
+`< 2.5` becomes `<= 2`, `== 2.5` holds for no row, and `!= 2.5` for all rows that are not null. Dates and times become
+whole numbers. What remains are comparisons with values that the column itself can hold.
 """
 
 import datetime as dt
@@ -23,18 +23,19 @@ Kind = Literal["whole", "float", "double", "decimal", "boolean", "date", "timest
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowTest:
-    """`column op values`, in values of the column's type. It never holds for a null, and compares NaN as IEEE 754 does: for
-    NaN only `not in` holds."""
+    """`column op values`, with values of the column's type. It never holds for a null, and compares NaN as IEEE 754
+    does: for NaN, only `not in` holds."""
 
     column: str
     kind: Kind
-    """How to compare. `float`: a narrower column, widened to double first."""
+    """How to compare. `float`: the column is narrower than a double, and is widened first."""
     op: Literal["in", "not in", "<", "<=", ">", ">="]
-    """An order has exactly one value. `in` without values holds for no row, `not in` for every row that is not null."""
+    """An order comparison has exactly one value. `in` without values holds for no row, `not in` for every row that is
+    not null."""
     values: tuple[Any, ...]
-    """Sorted. `whole` and `boolean`: int; `float` and `double`: float; `decimal`: Decimal with the column's scale; `date`:
-    days since 1970; `timestamp`: since 1970 UTC (without a zone: since 1970), in the column's unit, for nanoseconds in
-    microseconds; `text`: str; `binary`: bytes."""
+    """Sorted. `whole` and `boolean`: int; `float` and `double`: float; `decimal`: Decimal with the column's scale;
+    `date`: days since 1970; `timestamp`: time since 1970 (in UTC, if the column has a zone) in the column's unit, or in
+    microseconds if that is nanoseconds; `text`: str; `binary`: bytes."""
 
 
 def row_tests(where: Iterable[RowFilter], column_types: Mapping[str, str], place: str) -> tuple[RowTest, ...]:
@@ -43,10 +44,10 @@ def row_tests(where: Iterable[RowFilter], column_types: Mapping[str, str], place
     Args:
         where: the conditions.
         column_types: the table's columns; types as `str(pyarrow.DataType)` gives them.
-        place: what error messages begin with: the task and its input.
+        place: the beginning of error messages: the task and its input.
 
     Raises:
-        InputSchemaError: there is no such column, its type cannot be compared, or not with this value.
+        InputSchemaError: a column is missing, or its type cannot be compared at all, or not with the given value.
     """
     found = []
     for condition in where:
@@ -75,12 +76,12 @@ def row_tests(where: Iterable[RowFilter], column_types: Mapping[str, str], place
 
 
 class _UnlikeError(Exception):
-    """No value of the column can be compared with the literal; the message is the way out."""
+    """The column's values cannot be compared with the literal; the message says what to write instead."""
 
 
 Between = tuple[Any, Any]
-"""The greatest value of the domain at or below a literal, and the smallest at or above it; `None` where there is none.
-Both are the literal itself where the domain holds it."""
+"""The greatest value of the domain at or below a literal, and the smallest at or above it; `None` if there is none.
+Both equal the literal if the domain contains it. For whole numbers, 2.5 gives `(2, 3)` and 2 gives `(2, 2)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +103,12 @@ def _test(condition: RowFilter, kind: Kind, between: list[Between]) -> RowTest:
     value = below if op in ("<", "<=") else above
     if value is None:
         return RowTest(column=column, kind=kind, op="in", values=())
-    between_values = below != above  # no value of the column is the literal itself
+    between_values = below != above  # the column cannot hold the literal itself
     order: Any = {"<": "<=", ">": ">="}.get(op, op) if between_values else op
     return RowTest(column=column, kind=kind, op=order, values=(value,))
 
 
-def _domain(column_type: str) -> _Domain | None:  # noqa: PLR0911  (one answer a type)
+def _domain(column_type: str) -> _Domain | None:  # noqa: PLR0911  (one return per type)
     if match := re.fullmatch(r"dictionary<values=(.*), indices=.*>", column_type):
         return _domain(match[1])
     if match := re.fullmatch(r"(u?)int(8|16|32|64)", column_type):
@@ -153,7 +154,7 @@ def _text(literal: Any) -> str:
 
 
 _BEYOND = 400
-"""Decimal digits. No type holds a number with more of them before the point, or with more zeros behind it."""
+"""Number of decimal digits. No type holds a number with more digits before the point, or with more zeros after it."""
 
 
 def _number(literal: Any) -> Fraction | float:
@@ -163,13 +164,15 @@ def _number(literal: Any) -> Fraction | float:
     if literal.is_infinite() if isinstance(literal, Decimal) else isinstance(literal, float) and math.isinf(literal):
         return float(literal)
     if isinstance(literal, Decimal) and literal and abs(literal.adjusted()) > _BEYOND:
-        far = Fraction(10) ** (_BEYOND if literal.adjusted() > 0 else -_BEYOND)  # not a million digits
+        far = Fraction(10) ** (
+            _BEYOND if literal.adjusted() > 0 else -_BEYOND
+        )  # beyond every column's range, and without a million digits
         return far if literal > 0 else -far
     return Fraction(literal)
 
 
 def _around(value: Fraction | float, low: int, high: int) -> Between:
-    """Among the whole numbers from `low` to `high`."""
+    """The neighbours of `value` among the whole numbers from `low` to `high`."""
     if isinstance(value, float):
         return (high, None) if value > 0 else (None, low)
     below, above = math.floor(value), math.ceil(value)
@@ -184,8 +187,8 @@ def _doubles(literal: Any) -> Between:
         near = float(literal)
     except OverflowError:
         near = math.inf if value > 0 else -math.inf
-    # A fraction in decimal digits means the nearest double, as it does where Python or SQL reads it; a whole number means
-    # itself, also beyond 2^53.
+    # A decimal fraction stands for the nearest double, as in Python and SQL; a whole number stands for itself, even
+    # beyond 2^53.
     if math.isfinite(near) and (value.denominator != 1 or near == value):
         return _same(near + 0.0)  # 0.0 for -0.0
     if near < value:
@@ -194,7 +197,7 @@ def _doubles(literal: Any) -> Between:
 
 
 def _decimals(literal: Any, precision: int, scale: int) -> Between:
-    # A float means the digits that it is written with: 0.1, not the double next to it.
+    # A float stands for the digits that it is printed with: 0.1, not the double next to it.
     value = _number(Decimal(repr(literal)) if type(literal) is float else literal)
     high = 10**precision - 1
     scaled = value if isinstance(value, float) else value * Fraction(10) ** scale
@@ -211,15 +214,16 @@ def _decimals(literal: Any, precision: int, scale: int) -> Between:
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 _DAY = 86_400_000_000
-"""Microseconds."""
+"""Microseconds per day."""
 
 
 def _micros(literal: Any, unit: int, *, zoned: bool) -> Fraction:
-    """The time since 1970 in units of so many microseconds; a date is its midnight, and what has no offset is in UTC."""
+    """The time since 1970 in units of `unit` microseconds. A date stands for its midnight, and a time without an offset
+    is in UTC."""
     way_out = "give a date or a time (2013-01-31, or 2013-01-31T08:00:00" + ("Z)" if zoned else ")")
     if isinstance(literal, str):
-        if re.search(r"[.,]\d{7}", literal):  # Python would cut it without a word
-            raise _UnlikeError("times are compared in microseconds; give at most six digits behind the point")
+        if re.search(r"[.,]\d{7}", literal):  # Python would silently truncate it
+            raise _UnlikeError("times are compared in microseconds; give at most six digits after the point")
         try:
             literal = dt.datetime.fromisoformat(literal)
         except ValueError:

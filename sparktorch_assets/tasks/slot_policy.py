@@ -1,4 +1,4 @@
-"""Slots: how many model instances work at once, and on what. A slot is one model instance at work."""
+"""Slots: how many model instances work at once, and on which device. A slot is one model instance at work."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -12,21 +12,21 @@ DevicePolicy = Literal["auto", "cpu", "cuda"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SlotPolicy:
-    """`models_per_gpu x GPUs x workers` slots on GPUs, or one slot a core without them."""
+    """`models_per_gpu x GPUs x workers` slots on GPUs, or one slot per core without GPUs."""
 
     device: DevicePolicy = "auto"
-    """`auto`: what the model loader's `device` says and, where that is `auto` too, a GPU where there is one, else the cores.
-    `cuda`: a GPU or an error. `cpu`: never a GPU."""
+    """`auto`: the model loader's `device`; if that is `auto` too, a GPU if there is one, else the CPU. `cuda`: a GPU,
+    or an error. `cpu`: never a GPU."""
     models_per_gpu: int = 2
-    """Model instances on each GPU: while one copies, the other computes."""
+    """Model instances per GPU: while one copies, another computes."""
     gpus_per_worker: int | None = None
-    """GPUs on each Spark worker; `None` takes `spark.executor.resource.gpu.amount`, in local mode this host's GPUs. Set it
-    where workers have GPUs that Spark does not schedule."""
+    """GPUs per Spark worker; `None` takes `spark.executor.resource.gpu.amount` or, in local mode, this host's GPUs. Set
+    it if workers have GPUs that Spark does not schedule."""
     workers: int | None = None
-    """Spark workers (executors); `None` takes what Spark is configured for or, where that does not say, what has
-    registered."""
+    """Number of Spark workers (executors); `None` takes it from Spark's configuration or, if that does not say, counts
+    those that have registered."""
     slots: int | None = None
-    """The number itself, whatever the rest says."""
+    """The number of slots itself; overrides the other fields."""
 
     def __post_init__(self) -> None:
         check_device(self.device, "SlotPolicy.device")
@@ -44,7 +44,8 @@ def check_device(device: object, field: str) -> None:
 
 
 def settle_device(slots: SlotPolicy | None, loader_device: DevicePolicy) -> SlotPolicy:
-    """The slots of a call with the device that they and the model loader agree on: `auto` yields to what the other says.
+    """The slot policy of a call, with the device that it and the model loader agree on: `auto` yields to the other's
+    value.
 
     Raises:
         TaskError: one says `cpu` and the other `cuda`.

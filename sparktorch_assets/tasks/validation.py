@@ -1,5 +1,5 @@
-"""What declarations of all kinds hold: frozen mappings, names, and numbers within limits. See `field_types` for their
-types."""
+"""Checks of values that all kinds of declarations share: frozen mappings, names, and numbers within limits. See
+`field_types` for their types."""
 
 import math
 import os
@@ -12,7 +12,7 @@ from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.plain_state import inside
 
 ASSET_NAME = r"[a-z][a-z0-9_]*"
-"""A pattern of names that can be an asset's, a table's, a folder's and a Python module's."""
+"""A pattern for names that are valid for an asset, a table, a folder and a Python module alike."""
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -24,8 +24,8 @@ def freeze(value: Mapping[str, Any] | Iterable[tuple[str, Any]], field: str) -> 
     their order.
 
     Raises:
-        TaskError: a key is empty or repeats, or a mapping stands inside another value, where a tuple of pairs could not be
-            told from a list.
+        TaskError: a key is empty or repeated, or a mapping is nested in another value, where a tuple of pairs could not
+            be told from a list.
 
     >>> freeze({"b": [1, 2], "a": 3}, "arguments")
     (('a', 3), ('b', (1, 2)))
@@ -44,7 +44,7 @@ def _freeze_value(value: Any, field: str) -> Any:
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Every string, path and byte string inside frozen arguments, as text; keys left out.
+    """All strings, paths and byte strings in frozen arguments, as text; keys are not included.
 
     >>> list(texts((("a", "x"), ("b", (1, "y")))))
     ['x', 'y']
@@ -62,8 +62,8 @@ def _texts_in(value: Any) -> Iterator[str]:
 
 
 def names(value: Iterable[str], field: str, *, empty: bool = False) -> None:
-    """Raise TaskError where a name is empty or repeats, holds what no table can store or, unless `empty`, where there is
-    none."""
+    """Raise TaskError if a name is empty or repeated, or contains characters that no table can store; or if there are
+    no names, unless `empty` allows that."""
     found = tuple(value)
     odd = [name for name in found if "\0" in name or _SURROGATES.search(name)]
     if odd:
@@ -78,12 +78,12 @@ def names(value: Iterable[str], field: str, *, empty: bool = False) -> None:
 
 
 def positive(value: float | None, field: str) -> None:
-    """Raise TaskError where `value` is not above zero, or is infinite. `None` sets no limit."""
+    """Raise TaskError unless `value` is above zero and finite. `None` sets no limit."""
     if value is not None and not 0 < value < math.inf:
         raise TaskError(f"{field}={value!r} must be a number above 0")
 
 
 def share(value: float | None, field: str) -> None:
-    """Raise TaskError where `value` does not lie in [0, 1]. `None` sets no limit."""
+    """Raise TaskError unless `value` lies in [0, 1]. `None` sets no limit."""
     if value is not None and not 0 <= value <= 1:
         raise TaskError(f"{field}={value!r} must lie in [0, 1]")

@@ -262,7 +262,7 @@ def test_where_and_names(spark, rows, tmp_path):
         (["id", "id as y"], r"needs column 'x'.*Known: id, y"),
         (["id", "x as X"], "needs column 'x'; Known: X, id"),
         (["x", "x as y", "x as y"], "the input has columns 'y' twice; .* Rename or drop one"),
-        (["x", "x as y", "x as Y"], "the input has columns 'y' and 'Y', which differ in case alone"),
+        (["x", "x as y", "x as Y"], "the input has columns 'y' and 'Y', which differ only in case"),
         (["x", "id as Confidence"], r"already has 'Confidence' \('confidence'\).*output_prefix"),
         (["x", "id as confidence"], r"already has 'confidence'.*output_prefix"),
         (["id", "cast(x as string) x"], "numeric feature 'x' has type string"),

@@ -93,10 +93,10 @@ def test_names_that_differ_in_case_alone_end_the_planning_of_a_dataframe(spark, 
     options = {"output_table": str(tmp_path / "table"), "model_loader": ModelLoader(tmp_path)}
     for columns, message in (
         (["x", "id AS Confidence"], r"already has 'Confidence' \('confidence'\).*output_prefix"),
-        (["x", "id AS y", "id AS Y"], "columns 'y' and 'Y', which differ in case alone"),
+        (["x", "id AS y", "id AS Y"], "columns 'y' and 'Y', which differ only in case"),
         (
             ["x", "named_struct('a', 1, 'A', 2) AS s"],
-            "columns 'a' and 'A', which differ in case alone of the struct 's'",
+            "columns 'a' and 'A', which differ only in case of the struct 's'",
         ),
     ):
         data = spark.range(3).selectExpr("id", "id + 0.5D AS x").selectExpr(*columns)

@@ -116,7 +116,7 @@ def test_a_session_whose_jvm_was_killed_is_given_up_for_a_new_one(kind):
     )
     wanted = ["COUNT 5 True", "COUNT 7"] if kind == "master" else ["COUNT 5 True"]
     assert done.stdout.splitlines() == wanted, done.stdout + done.stderr[-4000:]
-    assert "is gone; that session is given up" in done.stderr
+    assert "is gone; the session is discarded" in done.stderr
 
 
 def test_a_jvm_that_had_started_this_process_cannot_be_replaced(monkeypatch):

@@ -19,7 +19,7 @@ TASK, EXECUTOR, CORES = "spark.task.resource.gpu.amount", "spark.executor.resour
 @pytest.mark.parametrize("master", ["local", "local[2]", "local[*]", "local[4,2]"])
 def test_local_mode_with_gpu_amounts_is_refused(master, key):
     """Spark would wait for ever at 0 tasks."""
-    with pytest.raises(HostError, match=r"schedules no GPUs in local mode.*for ever.*SlotPolicy.*cluster manager"):
+    with pytest.raises(HostError, match=r"schedules no GPUs in local mode.*forever.*SlotPolicy.*cluster manager"):
         check_session_config(master, {key: "1"})
 
 

@@ -10,7 +10,7 @@ import pytest
 from sparktorch_assets.errors import HostError
 from sparktorch_assets.spark.session.worker_memory import explain_memory, load_torch, memory_hint
 
-WAY_OUT = r"spark\.executor\.pyspark\.memory bounds it to 400m .*Raise it, or leave it out"
+WAY_OUT = r"spark\.executor\.pyspark\.memory limits it to 400m .*Raise it, or leave it out"
 
 
 @pytest.mark.parametrize(
@@ -43,14 +43,14 @@ def test_a_worker_says_so_itself(monkeypatch):
     monkeypatch.setitem(sys.modules, "sparktorch_assets.predict.local", None)  # an import of it fails
     load_torch()
     monkeypatch.setenv("PYSPARK_EXECUTOR_MEMORY_MB", "400")
-    with pytest.raises(HostError, match=r"spark\.executor\.pyspark\.memory bounds it to 400 MiB a worker .*Raise it"):
+    with pytest.raises(HostError, match=r"spark\.executor\.pyspark\.memory limits it to 400 MiB per worker .*Raise it"):
         load_torch()
 
 
 def test_workers_that_die_may_do_so_for_lack_of_memory():
     assert memory_hint(SimpleNamespace(conf={})) == ""
     bounded = SimpleNamespace(conf={"spark.executor.pyspark.memory": "400m"})
-    assert memory_hint(bounded) == " (spark.executor.pyspark.memory=400m bounds theirs)"
+    assert memory_hint(bounded) == " (spark.executor.pyspark.memory=400m limits their memory)"
 
 
 REAL = """
@@ -77,7 +77,7 @@ for verb in (
     try:
         verb()
     except Exception as error:
-        print("RAISED", type(error).__name__, "spark.executor.pyspark.memory bounds it to 400" in str(error))
+        print("RAISED", type(error).__name__, "spark.executor.pyspark.memory limits it to 400" in str(error))
 spark.stop()
 """
 

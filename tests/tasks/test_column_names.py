@@ -50,23 +50,23 @@ def test_a_clash_is_two_names_of_the_list_that_are_one_in_lower_case(names):
     ],
 )  # fmt: skip
 def test_a_task_that_declares_twins_is_refused(changes, pair):
-    with pytest.raises(TaskError, match=f"{pair}, which differ in case alone"):
+    with pytest.raises(TaskError, match=f"{pair}, which differ only in case"):
         dataclasses.replace(TASK, **changes)
 
 
 def test_an_input_table_that_declares_twins_is_refused():
-    with pytest.raises(TaskError, match="columns names 'Id' and 'id', which differ in case alone"):
+    with pytest.raises(TaskError, match="columns names 'Id' and 'id', which differ only in case"):
         InputTable(name="t", source="a/*", format="csv", columns={"Id": "int", "id": "string"})
 
 
 INPUTS = [
-    (["x", "y", "Y"], {}, "columns 'y' and 'Y', which differ in case alone"),
-    (["x", "X"], {}, "columns 'x' and 'X', which differ in case alone"),
+    (["x", "y", "Y"], {}, "columns 'y' and 'Y', which differ only in case"),
+    (["x", "X"], {}, "columns 'x' and 'X', which differ only in case"),
     (["x", "y", "y"], {}, "columns 'y' twice"),
     (["x", "x"], {}, "columns 'x' twice"),
-    (["x", "y", "Y"], {"keep_columns": ["x"]}, "columns 'y' and 'Y', which differ in case alone"),
-    (["x", "confidence"], {}, "already has 'confidence', which predicting would overwrite.*output_prefix"),
-    (["x", "Confidence"], {}, "already has 'Confidence' \\('confidence'\\), which predicting would overwrite"),
+    (["x", "y", "Y"], {"keep_columns": ["x"]}, "columns 'y' and 'Y', which differ only in case"),
+    (["x", "confidence"], {}, "already has 'confidence', which the predictions would overwrite.*output_prefix"),
+    (["x", "Confidence"], {}, "already has 'Confidence' \\('confidence'\\), which the predictions would overwrite"),
     (["x", "PREDICTION_ERROR"], {}, "already has 'PREDICTION_ERROR' \\('prediction_error'\\)"),
     (["x", "Mine"], {"extra_columns": {"mine": "int"}}, "already has 'Mine' \\('mine'\\)"),
     (["x", "P_Confidence"], {"output_prefix": "p_"}, "already has 'P_Confidence' \\('p_confidence'\\)"),

@@ -1,6 +1,6 @@
-"""Do source files have the declared columns? Looked up in CSV headers and Parquet footers, before any Spark job.
+"""Checks CSV headers and Parquet footers of source files against the declared columns, before any Spark job.
 
-Spark would match CSV columns by place whatever the header says, and would fail on Parquet types far into the job.
+Spark would match CSV columns by position, whatever the header says, and would fail on Parquet types late in the job.
 """
 
 import bz2
@@ -26,7 +26,8 @@ def check_sources(table: InputTable, sources: Iterable[SourceFile]) -> None:
     """Check every file's header (CSV with `header: true`) or footer (Parquet) against the declared columns.
 
     Raises:
-        InputSchemaError: a file has other columns or types; the message names the file, and both.
+        InputSchemaError: a file has other columns or types; the message names the file, and what was found and
+            declared.
         TableError: a file cannot be read.
     """
     options = reader_options(table)
@@ -43,7 +44,7 @@ def check_sources(table: InputTable, sources: Iterable[SourceFile]) -> None:
 def _check_header(table: InputTable, source: SourceFile, options: Mapping[str, str]) -> None:
     separator = options.get("sep", options.get("delimiter", ",")).replace("\\t", "\t")
     if len(separator) != 1 or source.path.suffix in (".zst", ".snappy", ".lz4", ".deflate"):
-        return  # Python's csv module cannot read these; Spark then matches columns by place
+        return  # Python cannot read these; Spark then matches columns by position
     encoding = options.get("encoding", options.get("charset", "utf-8"))
     quote, escape = options.get("quote", '"')[:1], options.get("escape", "")[:1]
     reading: dict[str, Any] = (
@@ -62,7 +63,7 @@ def _check_header(table: InputTable, source: SourceFile, options: Mapping[str, s
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"InputTable {table.name!r}: cannot read {source.path}: {error}") from error
     if found is None:
-        return  # an empty file has no rows to get wrong
+        return  # an empty file has no rows that could be misread
     if "true" in (options.get("ignoreleadingwhitespace"), options.get("ignoretrailingwhitespace")):
         found = [name.strip() for name in found]
     declared = [name for name, _ in table.typed_columns]
@@ -75,7 +76,7 @@ def _check_header(table: InputTable, source: SourceFile, options: Mapping[str, s
         raise InputSchemaError(
             f"InputTable {table.name!r}: the header of {source.path} does not match the declared columns "
             f"({what or 'the order differs'}). Found: {', '.join(found)}. Declared: {', '.join(declared)}. CSV columns are "
-            f"matched by place: declare all of them, in the file's order"
+            f"matched by position: declare all of them, in the file's order"
         )
 
 
@@ -83,7 +84,7 @@ def _check_footer(table: InputTable, source: SourceFile) -> None:
     try:
         found = pq.read_schema(source.path)
     except (OSError, pa.ArrowException) as error:
-        raise TableError(f"InputTable {table.name!r}: {source.path} is no readable Parquet file: {error}") from error
+        raise TableError(f"InputTable {table.name!r}: {source.path} is not a readable Parquet file: {error}") from error
     for name, declared in table.typed_columns:
         if name not in found.names:
             raise InputSchemaError(

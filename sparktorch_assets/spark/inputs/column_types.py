@@ -1,4 +1,4 @@
-"""The types that input tables declare, as Spark and Arrow call them."""
+"""Maps the types that input tables declare to those of Spark and Arrow."""
 
 from collections.abc import Iterable
 
@@ -18,7 +18,7 @@ _ARROW = {
     "timestamp": pa.timestamp("us", tz="UTC"),
 }
 _ITEMS = {"list<float>": "float", "list<long>": "long", "list<string>": "string"}
-"""Declared list -> the type of its items."""
+"""Declared list type -> the type of its items."""
 _WIDENS_TO = {
     "short": (pa.int8(), pa.uint8()),
     "int": (pa.int8(), pa.int16(), pa.uint8(), pa.uint16()),
@@ -34,12 +34,12 @@ def arrow_schema(columns: Iterable[tuple[str, str]]) -> pa.Schema:
 
 
 def _arrow(kind: str) -> pa.DataType:
-    # Delta's name for a list's items.
+    # Delta calls the items of a list `element`.
     return pa.list_(pa.field("element", _ARROW[_ITEMS[kind]])) if kind in _ITEMS else _ARROW[kind]
 
 
 def spark_ddl(columns: Iterable[tuple[str, str]]) -> str:
-    """The declared columns as Spark's DDL."""
+    """The declared columns as a DDL string for Spark."""
     return ", ".join(f"`{name.replace('`', '``')}` {_spark(kind)}" for name, kind in columns)
 
 

@@ -1,13 +1,14 @@
-"""Materialize an input table: source files become a Delta table of typed rows, incrementally and exactly.
+"""Materializes an input table: source files become a Delta table of typed rows, incrementally and exactly.
 
-Parts are named by the source file that they hold and by their own content (`part-<fingerprint>-<number>-<hash>.parquet`).
-The first part of the name lets a comparison of the source files with the table's list of parts tell what is new, unchanged
-and gone; unchanged sources start no Spark at all. The last one keeps runs apart: how Spark splits a file depends on which
-others it reads with it, so two runs may cut one source differently, and neither may write over a part of the other.
+Parts are named by the source file whose rows they contain and by their own content
+(`part-<fingerprint>-<number>-<hash>.parquet`). The fingerprint lets a comparison of the source files with the table's
+list of parts show which files are new, unchanged and gone; if all are unchanged, Spark is not started. The hash keeps
+runs apart: how Spark splits a file depends on which others it reads with it, so two runs may split a source
+differently, and neither must overwrite a part of the other.
 
-Malformed rows go to a table beside it, `<table>__rejected`, with the same names and rules. That one is committed first:
-a crash between the two commits leaves a source that is read again, never one whose malformed rows are lost. The second
-commit keeps how many malformed rows each source has, so that a loss in the first table is noticed, too.
+Malformed rows go to a second table, `<table>__rejected`, with the same names and rules. It is committed first: after a
+crash between the two commits, a source is read again, but its malformed rows are never lost. The second commit records
+the number of malformed rows of each source, so that a loss in the first table is noticed, too.
 """
 
 import functools
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _MOST_CONFLICTS = 3
-"""So often a refresh is overtaken by others before it gives up."""
+"""Number of times that other runs may overtake a refresh before it gives up."""
 _BETWEEN_COMMITS_S = 5.0
 _LOOK_AGAIN_S = 0.1
 
@@ -61,16 +62,16 @@ class InputReport:
     rows: int
     """Rows in the table now."""
     rejected_rows: int
-    """Malformed rows of the present source files, kept in `rejected_table`."""
+    """Malformed rows of the present source files, which are in `rejected_table`."""
     rows_before: int = 0
     """Rows in the table before this refresh."""
     rejected_table: str | None
-    """`None` while no row was ever malformed."""
+    """`None` if no row was ever malformed."""
     files_new: int
-    """Source files read by this run: new or changed ones."""
+    """Source files that this run read: new and changed ones."""
     files_unchanged: int
     files_removed: int
-    """Source files whose rows left the table: gone or changed ones."""
+    """Source files whose rows left the table: deleted and changed ones."""
     seconds: float
     data_version: str
 
@@ -85,17 +86,19 @@ def materialize_input(
 ) -> InputReport:
     """Bring the Delta table at `table_uri` up to date with its source files, in at most one commit.
 
-    A run that another one overtakes looks again: what the other has read stays, and what is still missing is read.
+    If another run commits first, this run looks again: what the other has read stays, and what is still missing is
+    read.
 
     Args:
-        spark: a session, or what returns one: called only when there is a file to read.
+        spark: a session, or a callable that returns one, which is called only if there is a file to read.
         table: the declaration.
         project_root: where relative sources start.
         table_uri: the table's folder.
-        run_id: kept with the commit.
+        run_id: recorded in the commit.
 
     Raises:
-        TableError: a source matches no file, a file cannot be read, or too many rows are malformed. Nothing was committed.
+        TableError: a source matches no file, a file cannot be read, or too many rows are malformed. Nothing was
+            committed.
         RowsRejectedError: more rows are malformed than `max_rejected_share` allows. Nothing was committed.
         RowsVanishedError: more of the table's rows would leave it than `max_vanished_share`. Nothing was committed.
         InputSchemaError: a file's columns are not the declared ones. Nothing was committed.
@@ -111,7 +114,7 @@ def materialize_input(
         try:
             version = _Refresh(table, now, table_uri, rejected_uri, run_id).run(spark)
         except CommitConflictError:
-            # Two schedules at one minute: the run that was quicker may have read the very same files, or not all of them.
+            # Two schedules at the same minute: the quicker run may have read the same files, or only some of them.
             conflicts += 1
             if conflicts == _MOST_CONFLICTS:
                 raise
@@ -138,8 +141,8 @@ def materialize_input(
 
 
 def _after_the_other_run(look: Callable[[], InputState], planned: InputState) -> InputState:
-    """What is there once the run that was quicker has made its second commit, a moment after the first. One that was killed
-    in between never makes it."""
+    """The state after the quicker run has made its second commit, shortly after the first. The wait is limited, because
+    a run that was killed in between never makes it."""
     until = time.monotonic() + _BETWEEN_COMMITS_S
     while True:
         found = look()
@@ -150,7 +153,7 @@ def _after_the_other_run(look: Callable[[], InputState], planned: InputState) ->
 
 
 class _Refresh:
-    """One refresh of a table and of the rejected rows beside it."""
+    """One refresh of a table and of its table of rejected rows."""
 
     def __init__(self, table: InputTable, state: InputState, table_uri: str, rejected_uri: str, run_id: str) -> None:
         self._table, self._state, self._run_id = table, state, run_id
@@ -195,7 +198,7 @@ class _Refresh:
     ) -> int:
         description = self._table.description
         if uri == self._rejected_uri:
-            description = f"Malformed rows of {self._table.name}: the file, and the record as it stands there"
+            description = f"Malformed rows of {self._table.name}: the file, and the record as it is written there"
         made = {part.path: part for part in parts}
         return commit_parts(
             uri,
@@ -213,14 +216,15 @@ class _Refresh:
         )
 
     def _staged(self, path: str, folders: Mapping[str, SourceFile]) -> list[tuple[SourceFile, PartFile]]:
-        """The files that Spark wrote, with the source that each holds, in the source's order."""
+        """The files that Spark wrote, each with its source, in the source's order."""
         found = [entry.path for entry in self._folder.files(path) if entry.path.endswith(".parquet")]
         with ThreadPoolExecutor(READ_THREADS) as pool:
             described = list(pool.map(lambda name: describe_part(self._folder, name), sorted(found)))
         return [(folders[part.path.split("/")[-2]], part) for part in described if part.rows]
 
     def _publish(self, staged: Iterable[tuple[SourceFile, PartFile]], new: Iterable[SourceFile]) -> list[PartFile]:
-        """Give the staged files their names in the table; a source without rows gets an empty part, so that it is known."""
+        """Give the staged files their names in the table. A source without rows gets an empty part, so that it counts
+        as read."""
         numbers: dict[str, int] = {}
         parts = []
         for source, part in staged:
@@ -232,7 +236,8 @@ class _Refresh:
         return parts + [self._write_part(self._folder, source, 0, empty) for source in without_rows]
 
     def _keep_malformed(self, staged: Iterable[tuple[SourceFile, PartFile]]) -> list[PartFile]:
-        """Write the malformed rows' text into the rejected table's folder, with the name of the file it stands in."""
+        """Write the text of the malformed rows, with the names of their files, into the folder of the table of rejected
+        rows."""
         folder = Folder(self._rejected_uri)
         folder.create()
         parts: list[PartFile] = []
@@ -259,7 +264,8 @@ class _Refresh:
         return publish_by_content(folder, temporary, final)
 
     def _check_counted(self, malformed_rows: int, malformed: Iterable[PartFile]) -> None:
-        """A row is well-formed or malformed, in both of Spark's jobs: otherwise one would be lost or come twice."""
+        """Both of Spark's jobs must agree on which rows are malformed: otherwise a row would be lost, or appear
+        twice."""
         found = sum(part.rows for part in malformed)
         if found != malformed_rows:
             raise TableError(
@@ -277,7 +283,7 @@ class _Refresh:
             )
 
     def _check_rejected(self, reader: SourceReader, malformed_rows: int, good_rows: int) -> None:
-        """Judge the whole table, so that an incremental refresh accepts exactly what reading everything anew would."""
+        """Check the share of the whole table, so that an incremental refresh accepts exactly what a full one would."""
         kept_rows, kept_malformed = (
             sum(part.rows for path, part in snapshot.parts.items() if source_of(path) in self._state.kept)
             for snapshot in (self._state.main, self._state.rejected)
@@ -292,11 +298,11 @@ class _Refresh:
             f"InputTable {self._table.name!r}: {malformed:,} of {rows:,} rows ({share:.2%}) do not parse as the declared "
             f"columns, over max_rejected_share={self._table.max_rejected_share:g}. Most: {worst}. A value that is not of its "
             f"column's type, or a row with too few or too many fields: check columns and options ({self._shown_options()}), "
-            f"mend the files, or raise the limit. Nothing was committed"
+            f"fix the files, or raise the limit. Nothing was committed"
         )
 
     def _check_vanished(self, new_rows: int) -> None:
-        """Refuse to empty the table because its sources were emptied: a truncated upload must not pass for data."""
+        """Refuse to remove many rows because sources were truncated: an incomplete upload must not pass for data."""
         main = self._state.main
         before = main.rows
         vanished = sum(main.parts[path].rows for path in self._state.obsolete(main)) - new_rows

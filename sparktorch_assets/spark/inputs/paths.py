@@ -1,8 +1,9 @@
-"""Which files the patterns of an input table name. Nothing that may hold its rows is left out in silence.
+"""Finds the files that the patterns of an input table name. No file that may contain its rows is left out silently.
 
-A folder stands for the files of the table's format in it and below. Files without an ending that Spark, Hadoop and Hive give
-to their output count as well. What looks like rows but cannot be read as such is refused, and any other visible file is named
-in a warning: folders hold a README or a table's other format often enough, and refusing those would be no help.
+A folder stands for the files of the table's format in it and below it, including files without an ending that are named
+like the output of Spark, Hadoop and Hive. Files that seem to contain rows but cannot be read are refused. Any other
+visible file is named in a warning: folders often contain a README or the same data in another format, and refusing
+those would not help.
 """
 
 import glob
@@ -23,23 +24,25 @@ _ENDINGS = {
     "parquet": (".parquet", ".parq", ".pq"),
 }
 _COMPRESSED = (".gz", ".bz2", ".zst", ".snappy", ".lz4", ".deflate")
-"""What Spark decompresses, by these very letters: it would read `a.csv.GZ` as text."""
+"""Endings that Spark decompresses. It is case-sensitive: it would read `a.csv.GZ` as text."""
 _NOT_DECOMPRESSED = (".xz", ".zip", ".7z", ".rar", ".z", ".lzma", ".lzo", ".br", ".tar", ".tgz")
 _UNCLEAR = (".dat", ".data")
 _OUTPUT_NAME = re.compile(r"part-[^.]*|[0-9]+_[0-9]+(_copy_[0-9]+)?")
-"""Names without an ending that Spark and Hadoop (`part-00000`) and Hive (`000000_0`) give to the files of a table."""
+"""Matches names without an ending that Spark and Hadoop (`part-00000`) and Hive (`000000_0`) give to a table's
+files."""
 _SHOWN = 5
 
 
 def source_paths(table: InputTable, root: Path) -> list[Path]:
-    """The files that the table's patterns match, each once, whatever number of patterns, spellings and links lead to it.
+    """The files that the table's patterns match, each once, however many patterns, spellings and links lead to it.
 
     Args:
         table: the declaration.
-        root: absolute; where relative patterns start.
+        root: the absolute path at which relative patterns start.
 
     Raises:
-        TableError: a pattern matches nothing, files that may be meant but cannot be read, or files of a Delta table.
+        TableError: a pattern matches nothing, files that are probably meant but cannot be read, or files of a Delta
+            table.
     """
     by_file: dict[str, list[Path]] = {}
     for pattern in table.patterns:
@@ -51,18 +54,19 @@ def source_paths(table: InputTable, root: Path) -> list[Path]:
 
 
 def _refuse_delta_tables(table: InputTable, files: Iterable[str]) -> None:
-    """The files of a Delta table do not tell its rows; and if the table is this one, or was made from it, each refresh would
-    read what the last one wrote."""
+    """The files of a Delta table do not say which rows are in it. And if the table is this one, or was made from it,
+    each refresh would read what the last one wrote."""
     for folder in {parent for file in files for parent in Path(file).parents}:
         if (folder / "_delta_log").exists():
             raise TableError(
-                f"InputTable {table.name!r}: its sources are files of the Delta table {folder} as well, of which the table's log "
-                f"alone tells the rows. Keep sources and tables in folders of their own, or name the sources more closely"
+                f"InputTable {table.name!r}: its sources are files of the Delta table {folder} as well, and only the "
+                f"table's log says which rows count. Keep sources and tables in separate folders, or narrow the pattern"
             )
 
 
 def _indirectness(path: Path, root: Path, real_root: Path) -> tuple[bool, bool, str]:
-    """Orders the paths of one file: its own name first, so that a link that appears later changes nothing."""
+    """A sort key for the paths of one file: its own name comes first, so that a link that is added later changes
+    nothing."""
     below_root = real_root / path.relative_to(root) if path.is_relative_to(root) else path
     return str(below_root) != os.path.realpath(path), ".." in path.parts, str(path)
 
@@ -78,11 +82,11 @@ def _matches(table: InputTable, pattern: str, root: Path) -> Iterator[Path]:
     if full.is_dir():
         yield from _in_folder(table, full, where)
         return
-    if full.is_file():  # a name may hold what looks like a pattern
+    if full.is_file():  # a file name may look like a pattern
         paths = [full]
     elif Path(pattern).is_absolute():
         paths = [Path(path) for path in glob.glob(pattern, recursive=True)]  # noqa: PTH207  (pathlib globs no absolute patterns)
-    else:  # so that the root's own name is no pattern
+    else:  # so that the root's own name is not taken for a pattern
         paths = [root / path for path in glob.glob(pattern, root_dir=root, recursive=True)]  # noqa: PTH207
     files = sorted(path for path in paths if path.is_file() and _visible(path.name))
     if not files:
@@ -127,7 +131,7 @@ def _in_folder(table: InputTable, folder: Path, where: str) -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """The visible files in a folder and below, symbolic links followed, each folder once."""
+    """The visible files in a folder and below it. Symbolic links are followed, but each folder is visited once."""
     seen = {os.path.realpath(folder)}
     for parent, folders, names in os.walk(folder, followlinks=True):
         fresh = {name: os.path.realpath(Path(parent, name)) for name in sorted(folders) if _visible(name)}
@@ -145,7 +149,7 @@ def _listed(paths: Sequence[Path]) -> str:
 
 
 def _visible(name: str) -> bool:
-    # Spark leaves the others out by itself, even when named.
+    # Spark ignores the others, even if they are named.
     return not name.startswith(".") and (not name.startswith("_") or "=" in name)
 
 
@@ -162,7 +166,7 @@ def _is_opaque(path: Path) -> bool:
 
 
 def _stem(path: Path) -> str:
-    """The name in lower case, without what says how the file is compressed."""
+    """The name in lower case, without endings of compressed files."""
     name = path.name.lower()
     for ending in (*_COMPRESSED, *_NOT_DECOMPRESSED):
         name = name.removesuffix(ending)

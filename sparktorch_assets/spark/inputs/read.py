@@ -1,7 +1,7 @@
-"""Spark's part in an input table: one job reads all new source files and writes their rows as Parquet, apart by source.
+"""Reads source files with Spark: one job reads all new files and writes their rows as Parquet, one folder per source.
 
-A second job runs only where the first one counted malformed rows. Nothing here touches the table itself: everything is
-written into a staging folder.
+A second job runs only if the first one counted malformed rows. Nothing here touches the table itself: everything is
+written to a staging folder.
 """
 
 import hashlib
@@ -26,29 +26,30 @@ if TYPE_CHECKING:
 
 GROUP_BYTES = 16 << 20
 GROUP_ROWS = 131_072
-"""Row groups are what shards are cut by: small enough to balance, large enough to read fast."""
+"""Limits of a row group. Shards consist of whole row groups, which are small enough to balance and large enough to read
+fast."""
 
 _MAX_OPEN_FILES = 64
 _RECORD = "__sparktorch_record"
 _SOURCE = "__sparktorch_source"
 _SPARK_REASON = re.compile(r"\[[A-Z_.]+\] [^\n]*")
 _SETTINGS = {
-    # Without a sort on the source, rows keep the order in which a task read them.
+    # Otherwise Spark would sort by the source, and rows would not keep the order in which a task read them.
     "spark.sql.maxConcurrentOutputFileWriters": str(_MAX_OPEN_FILES),
-    # Spark's default, INT96, is deprecated in Parquet, and Delta knows microseconds alone.
+    # Spark's default, INT96, is deprecated in Parquet, and Delta has only microseconds.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.session.timeZone": "UTC",
-    # Hadoop's own: a shorter line length would drop longer lines without a word.
+    # Hadoop's default: with a lower one, longer lines would be dropped silently.
     "mapreduce.input.linerecordreader.line.maxlength": str(2**31 - 1),
     "parquet.page.write-checksum.enabled": "true",
     "parquet.page.verify-checksum.enabled": "true",
 }
-"""Where we differ from Spark's defaults, whatever the user's session is set to."""
+"""Settings that differ from Spark's defaults, whatever the user's session says."""
 
 
 @contextmanager
 def open_sources(spark: "SparkSession", table: InputTable, sources: Sequence[SourceFile]) -> "Iterator[SourceReader]":
-    """A reader of a table's new source files, at least one, on a session of its own beside `spark`.
+    """A reader of a table's new source files (at least one), with a session of its own next to `spark`.
 
     Raises:
         TableError: a file cannot be read.
@@ -65,13 +66,14 @@ class SourceReader:
         self._paths = [f"file://{_escape_pattern(str(source.path))}" for source in sources]
         self._data = self._open()
         self.folders = self._source_folders(sources)
-        """Name of the folder that a source's rows are written to -> source."""
+        """Name of the folder to which a source's rows are written -> source."""
 
     def write_rows(self, staging: str) -> int:
-        """Write the well-formed rows under `staging`, one folder a source; return the number of malformed rows.
+        """Write the well-formed rows under `staging`, one folder per source, and return the number of malformed rows.
 
         Raises:
-            TableError: a file cannot be read, or has quoted texts with line breaks while no `multiLine` is declared.
+            TableError: a file cannot be read, or has quoted texts with line breaks although `multiLine` is not
+                declared.
         """
         from pyspark.sql import Observation, functions
 
@@ -87,14 +89,14 @@ class SourceReader:
             return 0 if observed is None else int(observed.get["malformed"])
 
     def write_malformed(self, staging: str) -> None:
-        """Write the malformed rows' text under `staging`, one folder a source, in a column `record`."""
+        """Write the text of the malformed rows under `staging`, one folder per source, in a column `record`."""
         from pyspark.sql import functions
 
         with self._reading():
             self._write(self._malformed().select(_SOURCE, functions.col(_RECORD).alias("record")), staging)
 
     def count_malformed(self, files: int) -> list[tuple[SourceFile, int]]:
-        """The sources with most malformed rows, and how many."""
+        """The sources with the most malformed rows, and the numbers of these; at most `files` of them."""
         from pyspark.sql import functions
 
         with self._reading():
@@ -110,14 +112,14 @@ class SourceReader:
             ddl += f", `{_RECORD}` string"
             reader = reader.options(mode="PERMISSIVE", columnNameOfCorruptRecord=_RECORD)
         with self._reading():
-            if "timezone" in self._options:  # judged columns are cast, and casts go by the session
+            if "timezone" in self._options:  # judged columns are cast, and casts use the session's time zone
                 self._spark.conf.set("spark.sql.session.timeZone", self._options["timezone"])
             data = reader.schema(ddl).format(table.format).load(self._paths)
         data = data.withColumn(_SOURCE, _source_key())
         return self._judged(data) if judged_columns(table) else data
 
     def _judged(self, data: "DataFrame") -> "DataFrame":
-        """The rows with the values of judged columns, where one that does not pass makes its row malformed."""
+        """The rows with judged columns cast to their types. A row is malformed if a judged value is."""
         from pyspark.sql import functions
 
         table, judged = self._table, judged_columns(self._table)
@@ -129,12 +131,12 @@ class SourceReader:
                 malformed |= is_malformed
             else:
                 columns.append(column)
-        # Spark keeps a record's text only where it finds the record malformed itself.
+        # Spark keeps a record's text only if Spark itself finds the record malformed.
         record = functions.when(malformed, self._written_anew())
         return data.select(_SOURCE, *columns, functions.coalesce(functions.col(_RECORD), record).alias(_RECORD))
 
     def _written_anew(self) -> "Column":
-        """A record's text, made from its columns as they were read."""
+        """The text of a record, rebuilt from its columns as they were read."""
         from pyspark.sql import functions
 
         if self._table.format == "json":
@@ -145,8 +147,8 @@ class SourceReader:
         return functions.to_csv(functions.struct(*columns), self._options)
 
     def _source_folders(self, sources: Sequence[SourceFile]) -> dict[str, SourceFile]:
-        # Spark's own spelling of the paths is hashed on both sides, so that no two ideas of URL encoding can differ; but
-        # inputFiles() gives file:///x where a row's metadata says file:/x.
+        # Spark's own spelling of the paths is hashed on both sides, so that differences in URL encoding do not matter.
+        # But inputFiles() returns file:///x if a row's metadata says file:/x.
         by_path = {str(source.path): source for source in sources}
         folders: dict[str, SourceFile] = {}
         for uri in self._data.inputFiles():
@@ -159,12 +161,12 @@ class SourceReader:
         if unread:
             raise TableError(
                 f"InputTable {self._table.name!r}: Spark does not read {min(unread)!r}, which matches the source patterns; "
-                f"an option such as pathGlobFilter or modifiedBefore may leave it out"
+                f"an option such as pathGlobFilter or modifiedBefore may exclude it"
             )
         return folders
 
     def _check_quotes(self) -> None:
-        """Refuse CSV files whose records go over several lines, unless the table says how to take them."""
+        """Refuse CSV files with records that span several lines, unless the table says how to take them."""
         from pyspark.sql import functions
 
         if not is_cut_first(self._table, self._options):
@@ -180,8 +182,8 @@ class SourceReader:
             raise TableError(
                 f"InputTable {self._table.name!r}: lines end within a quoted text ({worst}), and Spark takes each line for "
                 f"a record. If texts hold line breaks, set the option multiLine: true; if quotes mean nothing, quote: ''; "
-                f"if each line is a record and these lines are broken, mend them, or set multiLine: false to take them as "
-                f"they are. Nothing was committed"
+                f"if each line is a record and these lines are broken, fix them, or set multiLine: false to take them "
+                f"as they are. Nothing was committed"
             )
 
     def _columns(self) -> list[Any]:
@@ -192,8 +194,8 @@ class SourceReader:
     def _malformed(self) -> "DataFrame":
         from pyspark.sql import functions
 
-        # Columns that nothing asks for are not parsed, and what is not parsed is not malformed. This condition always
-        # holds, and asks for all of them.
+        # Spark parses only columns that are used, and finds nothing malformed in those that it does not parse. This
+        # condition is always true, and uses all columns.
         all_parsed = functions.hash(*self._columns()) % 1 == 0
         return self._data.where(functions.col(_RECORD).isNotNull() & all_parsed)
 
@@ -213,7 +215,10 @@ class SourceReader:
 
         try:
             yield
-        except (PySparkException, Py4JJavaError) as error:  # pyspark leaves a failed write's Java exception as it is
+        except (
+            PySparkException,
+            Py4JJavaError,
+        ) as error:  # pyspark does not convert the Java exception of a failed write
             host: HostError | None = explain_worker_failure(error)
             if host is not None:
                 raise host from error
@@ -221,7 +226,7 @@ class SourceReader:
             reason = _SPARK_REASON.search(text)
             raise TableError(
                 f"InputTable {self._table.name!r}: Spark cannot read the source files: "
-                f"{reason[0] if reason else text.splitlines()[0]} Nothing was committed; mend or "
+                f"{reason[0] if reason else text.splitlines()[0]} Nothing was committed; fix or "
                 f"remove the file, or correct the declared format and options"
             ) from error
 
@@ -233,5 +238,5 @@ def _source_key() -> "Column":
 
 
 def _escape_pattern(path: str) -> str:
-    """A path as Hadoop's pattern language spells it: it takes every path for a pattern."""
+    """A path with Hadoop's pattern characters escaped: Hadoop takes every path for a pattern."""
     return re.sub(r"([\\\[\]{}*?])", r"\\\1", path)

@@ -1,5 +1,5 @@
-"""The files that an input table is read from, and what names each one's rows: path, size, modification time, and how it
-is read. Planning needs this and the table's list of parts, and no Spark.
+"""Finds the files that an input table is read from, each with a fingerprint of its path, size, modification time, and
+how it is read. Planning needs only this and the table's list of parts, and no Spark.
 """
 
 from dataclasses import dataclass
@@ -14,21 +14,22 @@ from sparktorch_assets.tasks.files.file_identity import FileIdentity, file_ident
 from sparktorch_assets.tasks.input_table import InputTable, Option
 
 _OURS = ("mode", "columnnameofcorruptrecord", "path", "inferschema")
-"""Reader options that decide what happens to malformed rows, in lower case: not the user's to set."""
+"""Reader options that this library sets itself, in lower case. Most decide what happens to malformed rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceFile:
-    """One file to read."""
+    """One source file of an input table."""
 
     path: Path
-    """Absolute."""
+    """The absolute path."""
     name: str
-    """Relative to the project's root where it lies below it: a project that is moved keeps its parts."""
+    """The path relative to the project's root, if the file is below it, so that a project that is moved keeps its
+    parts."""
     fingerprint: str
-    """32 hexadecimal digits; the parts that hold this file's rows are named by it."""
+    """32 hexadecimal digits, which are in the names of the parts with this file's rows."""
     seen: FileIdentity
-    """The file as it was when it was found."""
+    """The file's identity when it was found."""
 
     def has_changed(self) -> bool:
         """Whether it was rewritten, replaced or deleted since."""
@@ -36,10 +37,10 @@ class SourceFile:
 
 
 def find_sources(table: InputTable, project_root: Path) -> list[SourceFile]:
-    """The table's source files as they are now, sorted by name.
+    """The table's present source files, sorted by name.
 
     Raises:
-        TableError: a pattern matches nothing, or files that may be meant but cannot be read.
+        TableError: a pattern matches nothing, or matches files that are probably meant but cannot be read.
         TaskError: the declaration sets an option that this library sets itself.
     """
     for key, _ in table.typed_options:
@@ -71,18 +72,18 @@ def find_sources(table: InputTable, project_root: Path) -> list[SourceFile]:
 
 
 def reader_options(table: InputTable) -> dict[str, str]:
-    """The options as Spark's reader takes them, their names in lower case: Spark tells none apart by case."""
+    """The options for Spark's reader, with their names in lower case: Spark ignores case."""
     return {
         key.lower(): str(value).lower() if isinstance(value, bool) else str(value) for key, value in _options(table)
     }
 
 
 def _options(table: InputTable) -> list[tuple[str, Option]]:
-    """The declared options, and those in which we differ from Spark's defaults."""
+    """The declared options, and those whose defaults differ from Spark's."""
     pairs = list(table.typed_options)
     declared = {key.lower(): value for key, value in pairs}
     quote = declared.get("quote", '"')
     if table.format == "csv" and quote and "escape" not in declared:
-        # RFC 4180: what Python's csv, pandas and Excel write. Spark expects a backslash.
+        # RFC 4180, as Python's csv, pandas and Excel write it. Spark expects a backslash.
         pairs.append(("escape", quote))
     return pairs

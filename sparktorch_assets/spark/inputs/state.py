@@ -1,4 +1,4 @@
-"""What an input table holds, and what its source files say now: the difference is what a refresh has to do."""
+"""Compares what an input table contains with its present source files: the difference is what a refresh has to do."""
 
 import json
 from collections import Counter
@@ -15,30 +15,30 @@ from sparktorch_assets.spark.inputs.sources import SourceFile, find_sources
 from sparktorch_assets.tasks.input_table import InputTable
 
 _OWNER = "input_table"
-"""The key in a commit's metadata that marks a table as ours."""
+"""The key in a commit's metadata that holds the name of the input table that owns the Delta table."""
 _MALFORMED = "malformed"
-"""The key in a commit's metadata for the number of malformed rows of each source that has some, as JSON."""
+"""The key in a commit's metadata for the number of malformed rows of each source with any, as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputState:
-    """Both tables and the source files, as they were found together."""
+    """The state of an input table, its table of rejected rows and its source files, read together."""
 
     main: Snapshot
     rejected: Snapshot
     sources: list[SourceFile]
-    """Sorted by name."""
+    """The source files, sorted by name."""
     known: frozenset[str]
-    """Fingerprints of the sources whose rows, malformed ones included, are whole in the tables."""
+    """Fingerprints of the sources whose rows, including malformed ones, are completely in the tables."""
 
     @cached_property
     def present(self) -> frozenset[str]:
-        """Fingerprints of the source files that are there."""
+        """Fingerprints of the source files that exist now."""
         return frozenset(source.fingerprint for source in self.sources)
 
     @property
     def kept(self) -> frozenset[str]:
-        """Fingerprints of the sources whose parts stay."""
+        """Fingerprints of the sources whose parts stay in the tables."""
         return self.present & self.known
 
     @property
@@ -49,23 +49,23 @@ class InputState:
     @property
     def is_stale(self) -> bool:
         """Whether there is anything to do."""
-        # A run that lost a race after its first commit left malformed rows of a source that is no longer there.
+        # A run that lost a race after its first commit may have left malformed rows of a source that no longer exists.
         paths = (*self.main.parts, *self.rejected.parts)
         return bool(self.new) or self.main.version is None or any(source_of(path) not in self.present for path in paths)
 
     def obsolete(self, snapshot: Snapshot) -> list[str]:
-        """The parts that hold rows of sources which are gone, or which are read anew."""
+        """The parts with rows of sources that are gone or have to be read again."""
         return [path for path in snapshot.parts if source_of(path) not in self.kept]
 
 
 def read_state(table: InputTable, project_root: Path, table_uri: str, rejected_uri: str) -> InputState:
-    """The state as it is now.
+    """Read the present state of an input table.
 
     Raises:
-        TableError: a source matches no file, or a table of that name belongs to somebody else.
+        TableError: a source matches no file, or the Delta table belongs to another input table or another writer.
     """
-    # In the opposite order to a refresh's commits, and the files last. Whoever commits after this was read is noticed
-    # at our own commit; whoever committed before has seen no file that we do not see.
+    # Read in the opposite order of a refresh's commits, and the files last. A run that commits after this is noticed at
+    # our own commit; a run that committed before has seen no file that we do not see.
     rejected, _ = _our_snapshot(table, rejected_uri)
     main, metadata = _our_snapshot(table, table_uri)
     malformed = Counter[str | None]()
@@ -84,25 +84,25 @@ def read_state(table: InputTable, project_root: Path, table_uri: str, rejected_u
 
 
 def input_metadata(table: InputTable, run_id: str, malformed: Counter[str]) -> dict[str, str]:
-    """What is kept with each commit of an input table.
+    """The metadata of each commit of an input table.
 
     Args:
         table: the declaration.
-        run_id: the run's.
-        malformed: how many malformed rows each source has, by its fingerprint.
+        run_id: the run's id.
+        malformed: the number of malformed rows of each source, by fingerprint.
     """
     noted = {fingerprint: rows for fingerprint, rows in sorted(malformed.items()) if rows}
     return {_OWNER: table.name, "run_id": run_id, _MALFORMED: json.dumps(noted)}
 
 
 def source_of(path: str) -> str | None:
-    """The fingerprint of the source file whose rows a part holds; `None` for a file that is no such part."""
+    """The fingerprint of the source file whose rows are in a part; `None` for a file that is not such a part."""
     found = NUMBERED_PART_NAME.fullmatch(path)
     return found[1] if found else None
 
 
 def _our_snapshot(table: InputTable, uri: str) -> tuple[Snapshot, dict[str, str]]:
-    """The table, and the metadata of our last commit to it."""
+    """A table's snapshot, and the metadata of our last commit to it."""
     snapshot = read_snapshot(uri)
     if snapshot.version is None:
         return snapshot, {}

@@ -1,4 +1,4 @@
-"""The last step of a refresh: every row accounted for, not too many of them failed, then one commit."""
+"""The last step of a refresh: checks that every row is accounted for and that not too many failed, and commits once."""
 
 import importlib.metadata
 import json
@@ -26,20 +26,21 @@ def commit_scored(
     run_id: str,
     scoring: Scoring | None = None,
 ) -> tuple[Committed, Tally]:
-    """Commit a plan's parts; gives back the tally of the table, or of the plan's partition.
+    """Commit a plan's parts, and return the tally of the table, or of the partition if the plan covers only one.
 
     Args:
-        task: what was done.
-        plan: what was planned.
-        parts: path -> part and receipt, of all new and resumable ones.
-        digest: the model's.
-        run_id: kept with the commit.
-        scoring: how this run scored rows; `None` keeps the figures of the run that last did.
+        task: the task that was run.
+        plan: the plan that was carried out.
+        parts: path -> part and receipt, for all new and resumed parts.
+        digest: the model's digest.
+        run_id: recorded in the commit.
+        scoring: how this run scored rows; `None` keeps the figures of the last run that did.
 
     Raises:
-        TooManyFailedRowsError, TooManyDroppedRowsError: more than the task allows. Nothing was committed.
+        TooManyFailedRowsError, TooManyDroppedRowsError: more rows failed or were dropped than the task allows. Nothing
+            was committed.
         TableError: the parts do not account for every row of the input. Nothing was committed.
-        CommitConflictError: another run refreshed the same rows to something else meanwhile.
+        CommitConflictError: another run has refreshed the same rows to something else.
     """
     tally = Tally()
 
@@ -65,20 +66,21 @@ def commit_scored(
     committed = commit_plan(
         plan, {path: part for path, (part, _) in parts.items()}, metadata, description=task.description
     )
-    if not committed.changed:  # another run did the same meanwhile
+    if not committed.changed:  # another run has already committed the same
         tally = tally_now(plan, read_snapshot(plan.output_table))
     return committed, tally
 
 
 def tally_now(plan: Plan, snapshot: Snapshot) -> Tally:
-    """Of the table, or of the partition that the plan is confined to."""
+    """The table's tally, or the partition's if the plan covers only one."""
     if not plan.partition:
         return table_tally(plan.output_table, snapshot)
     return parts_tally(plan.output_table, snapshot.within(plan.partition).keys())
 
 
 def known_ceilings(output_table: str, digest: str) -> dict[str, int]:
-    """The batch sizes that the last run of the same model found to fit (`Tally.ceilings`); empty where it hit no limit."""
+    """The batch sizes that the last run of the same model found to fit (`Tally.ceilings`); empty if it never ran out of
+    memory."""
     metadata = last_commit_metadata(output_table)
     if metadata.get("model_digest") != digest or TALLY_KEY not in metadata:
         return {}
@@ -91,7 +93,7 @@ def _partition_tally(plan: Plan, current: Snapshot, added: Sequence[Tally]) -> T
 
 
 def commit_metadata(task: MlTask, digest: str, run_id: str, tally: Tally, scoring: Scoring | None) -> dict[str, str]:
-    """What is kept with each commit of predictions; `tally` is that of the whole table."""
+    """The metadata of each commit of predictions; `tally` is that of the whole table."""
     return {
         **({SCORING_KEY: scoring.to_json()} if scoring else {}),
         "run_id": run_id,

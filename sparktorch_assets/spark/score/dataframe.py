@@ -1,8 +1,8 @@
-"""score_dataframe: predictions of a DataFrame (JDBC, a view, a join) become a prediction table, in one Delta commit.
+"""`score_dataframe`: predictions of a DataFrame (JDBC, a view, a join) become a prediction table, in one Delta commit.
 
-For sources without files that workers could read themselves. There is nothing to fingerprint in a DataFrame, so every run
-computes all of it and replaces the whole table; where a file can be read, `score_table` is exact, resumable and faster.
-Parts are named by their own content: a run that gives the very same rows in the same files writes no version.
+It is for sources without files that workers could read themselves. A DataFrame has nothing to fingerprint, so every run
+computes all of it and replaces the whole table. If there are files, `score_table` is exact, resumable and faster.
+Parts are named by their own content: a run that produces the same rows in the same files writes no version.
 """
 
 import logging
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _WHILE_WRITING = {
-    # Spark's default, INT96, has no statistics, and no zone that other readers agree on.
+    # Spark's default, INT96, has no statistics, and no time zone that other readers agree on.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    # LEGACY would move dates before 1582 by days, and writeLegacyFormat gives lists names that Delta does not know.
+    # LEGACY would shift dates before 1582 by days, and writeLegacyFormat gives lists names that Delta does not know.
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
     "spark.sql.parquet.writeLegacyFormat": "false",
 }
-"""Settings that change what a written row says. How rows are read is the DataFrame's own affair."""
+"""Settings that affect the values of written rows. How rows are read is up to the DataFrame."""
 _WRITE_OPTIONS = {"compression": "snappy", "parquet.page.write-checksum.enabled": "true"}
 
 
@@ -70,25 +70,26 @@ def score_dataframe(
     Args:
         spark: the DataFrame's session, classic or Connect.
         task: what to do with each row, or the name of a task that `model_loader` knows.
-        dataframe: the rows.
-        output_table: path or URI of the prediction table's folder; created when missing. Workers write into it.
+        dataframe: the rows to predict.
+        output_table: path or URI of the prediction table's folder; created if it does not exist. Workers write to it.
         model_loader: brings the model up on the workers.
         parallel: partitions to predict in; see `spark_ml_predict`.
-        slots: model instances at work at once; by default GPUs where there are some, else cores.
-        batch_size: rows a forward pass; `None` takes the task's.
-        run_id: kept with the commit.
+        slots: the number of model instances that work at once, and their device; by default on GPUs if there are any,
+            else on the cores.
+        batch_size: rows per forward pass; `None` takes the task's.
+        run_id: recorded in the commit.
 
     Returns:
-        The report, with `path="spark_ml_predict"`. Its counts are read from the written parts, its input rows are counted
-        by Spark on the way; devices and seconds inside the workers are not known.
+        The report, with `path="spark_ml_predict"`. Its counts are read from the written parts, and its input rows are
+        counted by Spark on the way; devices and seconds inside the workers are not known.
 
     Raises:
         InputSchemaError, ModelError, HookError, DeviceError: the task cannot run on these rows, or not on the workers.
-        TableError: the output belongs to somebody else, or the rows do not add up.
+        TableError: the output contains files of another writer, or the numbers of rows do not add up.
         TooManyFailedRowsError, TooManyDroppedRowsError: more rows failed, or hooks dropped more, than the task allows.
-            The table stays as it was, and what was computed
-            is lost: a DataFrame's rows cannot be known to be the same another time.
-        CommitConflictError: another run changed the table meanwhile.
+            The table stays as it was, and the predictions are lost, because the same DataFrame may have other rows
+            another time.
+        CommitConflictError: another run has changed the table.
     """
     from sparktorch_assets.spark.ml_predict import spark_ml_predict
     from sparktorch_assets.spark.session.slot_count import find_slots
@@ -206,7 +207,7 @@ def _delta_schema(predicted: "DataFrame") -> pa.Schema:
 
 @contextmanager
 def _writing(spark: "SparkSession", task: MlTask) -> Iterator[None]:
-    """Our settings for the write; what a worker raised comes out under its own type."""
+    """Apply our settings during the write, and raise a worker's error with its own type."""
     from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
     from pyspark.errors import PySparkException
 

@@ -1,4 +1,4 @@
-"""How many rows a DataFrame had, counted by Spark while it reads them for another purpose."""
+"""Counts the rows of a DataFrame while Spark reads them for the model."""
 
 import datetime as dt
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class InputCount:
-    """Counts the DataFrame's rows while Spark reads them for the model: those that hooks drop leave no other trace."""
+    """Counts a DataFrame's rows while Spark reads them for the model: rows that hooks drop leave no other trace."""
 
     def __init__(self, task: MlTask, dataframe: "DataFrame") -> None:
-        """Count nothing yet: `dataframe` is the one to use from here on.
+        """Count nothing yet; from here on, use the attribute `dataframe` instead of the argument.
 
         Raises:
             InputSchemaError: a column of the task's `where` is missing, or cannot be compared with its value.
@@ -38,12 +38,12 @@ class InputCount:
         )
 
     def account(self, written: Tally) -> Tally:
-        """The tally with filtered and dropped rows.
+        """Complete a tally with the numbers of filtered and dropped rows.
 
         Raises:
-            TableError: rows are missing that nothing filters or drops.
+            TableError: rows are missing although nothing filters or drops them.
         """
-        # Without a row in any partition Spark reports nothing at all.
+        # Spark reports nothing at all if no partition has a row.
         found = {"rows": 0, "passing": 0} | {name: value or 0 for name, value in self._observed.get.items()}
         out, task = written.predicted + written.failed, self._task
         may_drop = task.hooks.preprocesses or task.hooks.postprocesses
@@ -51,16 +51,16 @@ class InputCount:
         written.dropped = found["rows"] - written.filtered - out
         if written.dropped < 0 or written.filtered < 0 or (written.dropped and not may_drop):
             raise TableError(
-                f"task {task.name!r}: Spark read {found['rows']:,} rows and wrote {out:,}, and nothing says where the "
-                f"others are (a DataFrame that gives other rows each time it is read, or a lost executor whose rows were "
-                f"counted twice). Nothing was committed; run again"
+                f"task {task.name!r}: Spark read {found['rows']:,} rows and wrote {out:,}, and the "
+                f"difference is unexplained (perhaps the DataFrame gives other rows each time it is read, or the rows "
+                f"of a lost executor were counted twice). Nothing was committed; run again"
             )
         written.rows = out + written.dropped
         return written
 
 
 def _arrow_type(kind: "DataType") -> str:
-    """The type that the rows will have when they reach the model."""
+    """The name of the Arrow type with which values of this type reach the model."""
     from pyspark.errors import PySparkException
     from pyspark.sql.pandas.types import to_arrow_type
 
@@ -71,7 +71,7 @@ def _arrow_type(kind: "DataType") -> str:
 
 
 def _holds(test: RowTest, kind: "DataType") -> "Column":
-    """The test in Spark's terms, as `predict/rows/filter.py` decides it; null where the column is null."""
+    """The test as a Spark column, with the same results as in `predict/rows/filter.py`; null if the column is null."""
     from pyspark.sql import functions
 
     column = _comparable(functions.col("`" + test.column.replace("`", "``") + "`"), test, kind)
@@ -83,12 +83,12 @@ def _holds(test: RowTest, kind: "DataType") -> "Column":
         return inside if test.op == "in" else ~inside
     compare = {"<": "__lt__", "<=": "__le__", ">": "__gt__", ">=": "__ge__"}[test.op]
     result: Column = getattr(column, compare)(values[0])
-    # Spark takes NaN for greater than every number.
+    # To Spark, NaN is greater than any number.
     return result & ~functions.isnan(column) if test.kind in ("float", "double") else result
 
 
 def _comparable(column: "Column", test: RowTest, kind: "DataType") -> "Column":
-    """The column as values that Spark compares one by one: without collations, padding or time zones."""
+    """The column in a form that Spark compares exactly: without collations, padding or time zones."""
     from pyspark.sql import functions
     from pyspark.sql.types import TimestampNTZType
 

@@ -1,34 +1,36 @@
-"""How fast a run goes and how long it will take, from counts that come at odd times and in steps."""
+"""Estimates the speed of a run and the time left, from counts that arrive irregularly and in steps."""
 
 import math
 from collections import deque
 
 WINDOW_S = 60.0
-"""The speed is that of the last minute, or of the last quarter of the run where that is longer."""
+"""The speed is measured over the last minute, or over the last quarter of the run if that is longer."""
 SETTLES_S = 20.0
-"""The time left follows a new estimate within about so many seconds; sooner at first, when little is known."""
+"""Time constant with which the time left follows a new estimate (exponential smoothing); shorter at first, when little
+is known."""
 
 
 class Pace:
-    """Rows a second, and seconds left.
+    """Rows per second, and seconds left.
 
-    The speed is measured from one change of the count to another, not up to now: between two steps, nothing is known. The
-    time left runs down by the clock, and is drawn towards what the speed says bit by bit, so that no step makes it jump.
+    The speed is measured between changes of the count, not up to now, because nothing is known between two steps. The
+    time left runs down with the clock, and approaches the estimate from the speed gradually, so that it does not jump
+    at a step.
     """
 
     def __init__(self, rows_total: int) -> None:
         self._total = rows_total
         self._changes: deque[tuple[float, int]] = deque([(0.0, 0)])
         self._longest_s = 0.0
-        """Between two changes; beyond it, the run is slower than it was."""
+        """The longest time between two changes so far; if a change takes much longer, the run has slowed down."""
         self._looked_s, self._first_s, self._left_s = 0.0, 0.0, math.nan
         self.rows_per_s = 0.0
 
     def look(self, seconds: float, rows_done: int) -> float | None:
-        """Take note of the rows that are done so many seconds after the start.
+        """Record the number of finished rows, `seconds` after the start.
 
         Returns:
-            Seconds left; `None` until the count has changed twice.
+            The seconds left; `None` until the count has changed twice.
         """
         if rows_done <= 0:
             return None
@@ -41,7 +43,7 @@ class Pace:
         self.rows_per_s = self._speed(seconds)
         if rows_done >= self._total:
             return 0.0
-        if len(self._changes) < 3:  # the first rows took the start of the workers and the model as well
+        if len(self._changes) < 3:  # the time of the first rows includes the start of the workers and of the model
             return None
         estimate = (self._total - rows_done) / self.rows_per_s
         since, self._looked_s = seconds - self._looked_s, seconds

@@ -1,4 +1,4 @@
-"""Deals shards into packs, one pack a Spark task."""
+"""Divides shards into packs, one pack per Spark task."""
 
 import heapq
 from collections.abc import Sequence
@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from sparktorch_assets.lake.shards import Shard
 
 PACKS_PER_SLOT = 6
-"""A task costs about 0.1 s whatever it does, so few; slots differ in speed, so some."""
+"""Few, because every task costs about 0.1 s; more than one, because slots differ in speed."""
 
 
 def deal(shards: Sequence[Shard], slots: int) -> list[list[Shard]]:
-    """The shards in at most `slots * PACKS_PER_SLOT` packs of about the same bytes, the largest pack first.
+    """The shards in at most `slots * PACKS_PER_SLOT` packs of about equal bytes, the largest pack first.
 
-    Largest shards are dealt first, each to the lightest pack. Within a pack they stand in the order of the files, so that
-    neighbours are read one after the other.
+    This is LPT (longest processing time first) scheduling: the largest shards are assigned first, each to the lightest
+    pack. For example, shards of 5, 4, 3 and 2 MB in two packs give (5, 2) and (4, 3). Within a pack, shards are in the
+    order of the files, so that adjacent row groups are read one after the other.
     """
     count = min(len(shards), max(1, slots) * PACKS_PER_SLOT)
     packs: list[list[Shard]] = [[] for _ in range(count)]

@@ -1,6 +1,6 @@
-"""Progress of a run, seen from the driver alone: parts appear in the table's folder as shards are finished, and a pack at
-work leaves a hint there of the rows that it has behind it. That works on Spark Connect as well, where a driver sees
-neither stages nor accumulators.
+"""Watches the progress of a run from the driver, by listing the table's folder: parts appear there as shards are
+finished, and each pack at work leaves a hint with its number of finished rows. This works with Spark Connect as well,
+where a driver has no accumulators.
 """
 
 import logging
@@ -32,9 +32,9 @@ class ProgressWatch:
         """Start nothing yet.
 
         Args:
-            plan: what is being carried out.
-            on_progress: called from a thread of its own; an exception ends the calls, not the run. `None` draws a bar
-                where stderr is a terminal.
+            plan: the plan that is being carried out.
+            on_progress: called from a separate thread; an exception ends the calls, but not the run. `None` draws a bar
+                if stderr is a terminal.
             interval_s: seconds between two calls.
         """
         self._bar = ProgressBar(sys.stderr) if on_progress is None and sys.stderr.isatty() else None
@@ -64,12 +64,12 @@ class ProgressWatch:
             self._bar.close()
 
     def rows_done(self) -> int:
-        """Rows of finished parts, and of packs at work as far as they tell; never fewer than before."""
+        """The number of rows in finished parts, plus those that packs at work have reported; it never decreases."""
         done: dict[str, int] = {}
         for entry in self._folder.files(self._within, recursive=False):
             hint = read_hint(entry.path)
             path, rows = hint or (entry.path, self._rows_of.get(entry.path, 0))
-            if path in self._rows_of:  # a hint may tell of rows beyond its shard, in those that come after it
+            if path in self._rows_of:  # a hint may count rows of later shards of its pack as well
                 done[path] = max(done.get(path, 0), rows)
         self._done = max(self._done, min(sum(done.values()), self._total))
         return self._done
@@ -87,7 +87,7 @@ class ProgressWatch:
             self._on_progress(
                 Progress(rows_done=done, rows_total=self._total, rows_per_s=self._pace.rows_per_s, eta_s=left_s)
             )
-        except Exception:  # noqa: BLE001  (whatever a user's callback raises: the run is worth more than its bar)
+        except Exception:  # noqa: BLE001  (whatever a user's callback raises, the run matters more than its progress)
             _LOG.warning("progress reports stopped", exc_info=True)
             return False
         return True

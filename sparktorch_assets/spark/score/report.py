@@ -1,4 +1,4 @@
-"""What a refresh of a prediction table did: the numbers that become the asset's metadata."""
+"""The report of a refresh of a prediction table: the numbers that become the asset's metadata."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,14 +10,14 @@ from sparktorch_assets.tally import Tally
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far a run is."""
+    """The progress of a run."""
 
     rows_done: int
     rows_total: int
     """Rows that this run has to score."""
     rows_per_s: float
     eta_s: float | None
-    """`None` until enough is done to tell."""
+    """Seconds left; `None` until they can be estimated."""
 
     def __str__(self) -> str:
         share = self.rows_done / self.rows_total if self.rows_total else 1.0
@@ -27,19 +27,19 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreReport:
-    """One refresh of one prediction table."""
+    """What one refresh of one prediction table did."""
 
     task: str
     table: str
     version: int
     """The table's Delta version now."""
     changed: bool
-    """False: nothing was to be done, and no version was written."""
+    """False if there was nothing to do, and no version was written."""
     shards_new: int
     shards_unchanged: int
     shards_removed: int
     shards_resumed: int
-    """Found finished, from an earlier run that did not get to its commit."""
+    """Shards that an earlier run finished but did not commit."""
     rows_in: int
     """Rows of the whole input, before the task's filter."""
     rows_table: int
@@ -47,26 +47,27 @@ class ScoreReport:
     rows_new: int = 0
     """Input rows that this run scored."""
     tally: Tally = field(default_factory=Tally)
-    """Of the whole table."""
+    """Tally of the whole table."""
     run_tally: Tally = field(default_factory=Tally)
-    """Of what this run scored."""
+    """Tally of the rows that this run scored."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """plan, session (starting Spark), score, commit, total."""
+    """Seconds per phase: plan, session (starting Spark), score, commit, total."""
     slots: int = 0
-    """0: no session was needed."""
+    """Number of slots; 0 if no session was needed."""
     balance: float | None = None
-    """The busiest slot's seconds over the mean; 1 is even. `None` when nothing was scored."""
+    """The busiest slot's seconds divided by the mean; 1 is perfectly even. `None` if nothing was scored."""
     model_digest: str
     data_version: str
     scoring: Scoring | None = None
-    """How this run scored rows or, where it had none to score, how the run did that last scored some."""
+    """How this run scored rows or, if it had none to score, how the last run that scored rows did."""
     path: Literal["score_table", "spark_ml_predict"] = "score_table"
-    """`spark_ml_predict`: the rows came from a DataFrame, through the JVM; there are no shards then, and no resume."""
+    """`spark_ml_predict`: the rows came from a DataFrame, through the JVM, without shards and without resuming."""
     partition: Partition = ()
-    """What the refresh was confined to, and what all rows, shards and tallies here are of; empty for the whole table."""
+    """The partition that was refreshed, which all numbers of rows and shards and all tallies refer to; empty for the
+    whole table."""
 
     @property
     def rows_per_s(self) -> float:
-        """Input rows that this run scored, a second of the scoring phase; 0 where nothing was scored."""
+        """Input rows scored per second of the scoring phase; 0 if nothing was scored."""
         seconds = self.seconds.get("score", 0.0)
         return self.rows_new / seconds if seconds else 0.0

@@ -1,4 +1,4 @@
-"""How far a pack at work is, told to the driver by the name of an empty file beside the part that it is writing."""
+"""Tells the driver how far a pack has got, by the name of an empty file next to the part that is being written."""
 
 import contextlib
 import logging
@@ -15,10 +15,10 @@ _HINT = re.compile(r"(.*/)?\.(part-[0-9a-f]{32}\.parquet)\.([0-9]+)-[0-9a-f]{12}
 
 
 class RowsHint:
-    """An empty file whose name tells how many rows of a shard, and of those after it in its pack, are done; renewed every
-    `interval_s` seconds at most. Any thread may tell.
+    """An empty file whose name contains the number of finished rows of a shard and of the shards after it in its pack.
+    It is renewed at most every `interval_s` seconds. It can be used from any thread.
 
-    It is named like a part's temporary file, so that a vacuum clears away what a killed worker left.
+    It is named like a part's temporary file, so that a vacuum deletes what a killed worker left behind.
     """
 
     def __init__(self, folder: Folder, part_path: str, *, interval_s: float | None = None) -> None:
@@ -29,7 +29,7 @@ class RowsHint:
         self._lock, self._cleared = threading.Lock(), False
 
     def tell(self, rows: int) -> None:
-        """So many rows are done."""
+        """Report the number of finished rows."""
         if time.monotonic() - self._last < self._interval_s:
             return
         with self._lock:
@@ -46,11 +46,11 @@ class RowsHint:
                 self._folder.open_output(self._path).close()
                 if old:
                     self._folder.delete(old)
-        except OSError:  # a full disk is the part's to report
+        except OSError:  # if the disk is full, writing the part reports it
             _LOG.debug("no progress hint", exc_info=True)
 
     def clear(self) -> None:
-        """Leave nothing behind, and tell no more."""
+        """Delete the file, and report nothing more."""
         with self._lock:
             self._cleared = True
             if self._path:
@@ -60,7 +60,7 @@ class RowsHint:
 
 
 def read_hint(path: str) -> tuple[str, int] | None:
-    """The part's path and its rows done, where `path` is a hint's.
+    """The part's path and the number of finished rows, if `path` is that of a hint; else `None`.
 
     >>> read_hint("ds=1/.part-0123456789abcdef0123456789abcdef.parquet.500-0123456789ab.rows.tmp")
     ('ds=1/part-0123456789abcdef0123456789abcdef.parquet', 500)

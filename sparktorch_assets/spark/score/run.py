@@ -1,4 +1,4 @@
-"""Sends packs of shards to Spark and brings the finished parts' receipts back; survives workers that die."""
+"""Sends packs of shards to Spark, collects the receipts of the finished parts, and recovers from workers that die."""
 
 import logging
 from collections import defaultdict
@@ -25,38 +25,38 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _FRUITLESS_ATTEMPTS = 3
-"""So many jobs in a row may die of a lost worker without one more part finished."""
+"""Number of consecutive jobs that may die of a lost worker without finishing another part."""
 
 
 @dataclass(kw_only=True, slots=True)
 class RunResult:
-    """What the workers finished."""
+    """The parts that the workers finished, and how busy each slot was."""
 
     parts: dict[str, tuple[PartFile, Receipt]] = field(default_factory=dict)
     """Path -> part and receipt."""
     busy_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    """Slot (host and process) -> seconds at work."""
+    """Slot (host and process) -> seconds of work."""
 
     def balance(self, slots: int | None) -> float | None:
-        """The busiest slot's seconds over the mean of all slots, or of those that were seen where `slots` is `None`;
-        `None` when none was seen."""
+        """The busiest slot's seconds divided by the mean over `slots` slots, or over those that were seen if `slots` is
+        `None`. With 4 slots that worked for 10, 10, 10 and 20 s, it is 20 / 12.5 = 1.6. `None` if no slot was seen."""
         total = sum(self.busy_s.values())
         return max(self.busy_s.values()) * max(slots or 0, len(self.busy_s)) / total if total else None
 
 
 def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], slots: int) -> RunResult:
-    """Score the shards. A job that fails because a process died is started again with what is missing.
+    """Score the shards. If a job fails because a process died, it is started again with the missing shards.
 
-    Spark's own retries stand before that where it has them: in local mode a task has one attempt.
+    Spark retries tasks itself before that, but not in local mode, where a task has only one attempt.
 
     Args:
         spark: a classic or Connect session.
-        job: what is to be done, without packs.
-        shards: the shards.
-        slots: how many work at once, or may come to do so.
+        job: the job, without packs.
+        shards: the shards to score.
+        slots: the number of slots that work at once, including those that may still become available.
 
     Raises:
-        SparktorchError: what a worker raised, under its own type; HostError when workers keep dying.
+        SparktorchError: the error that a worker raised, with its own type; HostError if workers keep dying.
     """
     result = RunResult()
     waiting = list(shards)

@@ -1,6 +1,6 @@
-"""The figures of the run that last scored rows of a table, kept with each commit.
+"""The figures of the run that last scored rows of a table, recorded in each commit.
 
-A refresh that finds nothing to do has no speed and no device of its own: it reports these.
+A refresh with nothing to do has no speed and no device of its own, so it reports these.
 """
 
 import json
@@ -19,16 +19,16 @@ class Scoring:
     rows: int
     """Input rows that the run scored."""
     seconds: dict[str, float]
-    """Wall seconds by phase of the run: plan, session, score."""
+    """Wall-clock seconds per phase of the run: plan, session, score."""
     worker_seconds: dict[str, float] = field(default_factory=dict)
-    """Seconds by phase in the workers, summed over slots."""
+    """Seconds per phase in the workers, summed over slots."""
     devices: tuple[str, ...] = ()
     slots: int
     balance: float | None = None
-    """The busiest slot's seconds over the mean; `None` where that is not known."""
+    """The busiest slot's seconds divided by the mean; `None` if that is not known."""
     run_id: str = ""
     at: float = field(default_factory=time.time)
-    """Seconds since 1970."""
+    """The time of the run, in seconds since 1970."""
 
     @property
     def rows_per_s(self) -> float:
@@ -37,12 +37,12 @@ class Scoring:
         return self.rows / seconds if seconds else 0.0
 
     def to_json(self) -> str:
-        """One line, for a commit's metadata."""
+        """The figures as one line of JSON, for a commit's metadata."""
         return json.dumps(asdict(self))
 
 
 def last_scoring(table: str) -> Scoring | None:
-    """The figures of the last run that scored rows of the table; `None` where no commit tells."""
+    """The figures of the last run that scored rows of the table; `None` if no commit records them."""
     try:
         kept = json.loads(last_commit_metadata(table)[SCORING_KEY])
         return Scoring(**{**kept, "devices": tuple(kept["devices"])})

@@ -1,7 +1,7 @@
-"""score_table: an input table in, a prediction table out; exact, resumable, incremental.
+"""`score_table`: brings a prediction table up to date with its input table; exact, resumable and incremental.
 
-Spark hands out shards and nothing else; workers read and write Parquet themselves; the driver commits once. What is
-already in the table, or lies finished beside it, is not computed again. With nothing to do no session is started.
+Spark only distributes shards: workers read and write Parquet themselves, and the driver commits once. Parts that are
+already in the table, or finished in its folder, are not computed again. With nothing to do, no session is started.
 """
 
 import logging
@@ -61,27 +61,29 @@ def score_table(
     """Bring a prediction table, or one partition of it, up to date with its input, its model and its task.
 
     Args:
-        spark: a session, classic or Connect; or a callable that gives one, called only if there are rows to score.
+        spark: a session, classic or Connect, or a callable that returns one, which is called only if there are rows to
+            score.
         task: what to do with each row, or the name of a task that `model_loader` knows.
         input_table: path or URI of a Delta table, a folder of Parquet files, or one file. Workers read it directly.
-        output_table: path or URI of the prediction table's folder; created when missing.
-        model_loader: brings the model up on the workers; its `models_root` is the same path there.
-        slots: model instances at work at once; by default GPUs where there are some, else cores.
-        batch_size: rows a forward pass; `None` takes the task's.
-        run_id: kept with the commit.
-        on_progress: called about every two seconds, from another thread; without one, a bar on the terminal where
-            stderr is one.
+        output_table: path or URI of the prediction table's folder; created if it does not exist.
+        model_loader: brings the model up on the workers, where its `models_root` must be the same path.
+        slots: the number of model instances that work at once, and their device; by default on GPUs if there are any,
+            else on the cores.
+        batch_size: rows per forward pass; `None` takes the task's.
+        run_id: recorded in the commit.
+        on_progress: called about every two seconds, from another thread; `None` draws a progress bar if stderr is a
+            terminal.
         partition: `{"ds": "2013-01-01"}` scores the input's rows with that value, as that partition of a table
-            partitioned by `ds`; everything else in the table stays as it is. The report is then of the partition alone.
+            partitioned by `ds`; everything else in the table stays as it is. The report then covers only the partition.
 
     Raises:
-        TaskError: a hook is a function object, or `model_loader` is of a class, or has a state, that cannot be compared
-            between runs; or `slots` and `model_loader` name different devices.
-        TableError: the input cannot be read, or the output belongs to somebody else, or has other partitions.
+        TaskError: a hook is a function object; the class or state of `model_loader` cannot be compared between runs; or
+            `slots` and `model_loader` name different devices.
+        TableError: the input cannot be read, or the output contains files of another writer or has other partitions.
         InputSchemaError, ModelError, HookError, DeviceError: the task cannot run on this input, or not on the workers.
         TooManyFailedRowsError, TooManyDroppedRowsError: more rows failed, or hooks dropped more, than the task allows.
-            What was computed is kept beside the table: with a higher limit the next run commits it as it is.
-        CommitConflictError: another run refreshed the table to something else meanwhile.
+            The finished parts stay in the table's folder: with a higher limit, the next run commits them unchanged.
+        CommitConflictError: another run has refreshed the table to something else.
         DiskFullError: a part could not be written.
     """
     started = time.perf_counter()
@@ -168,20 +170,21 @@ def plan_table(
     model_loader: ModelLoader,
     partition: Mapping[str, str] | None = None,
 ) -> Plan:
-    """What `score_table` would do with the same arguments; printing it shows the sums. Computes and writes nothing."""
+    """The plan that `score_table` would carry out with the same arguments; print it for a summary. Nothing is computed
+    or written."""
     return _plan(model_loader.find_task(task), input_table, output_table, model_loader, partition).plan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Planned:
-    """A refresh, decided, and what it was decided by."""
+    """A planned refresh, with everything that the plan depends on."""
 
     plan: Plan
     task: MlTask
-    """Confined to the partition's rows."""
+    """The task, restricted to the partition's rows."""
     model_digest: str
     files_digest: str
-    """Of the model's files."""
+    """Digest of the model's files."""
     code: Mapping[str, str]
     """The user's code: piece -> digest."""
     read_schema: pa.Schema
@@ -198,16 +201,16 @@ def _plan(
     if _lies_in(output_table, input_table) and table_version(input_table) is None:
         raise TaskError(
             f"task {task.name!r}: the output {output_table!r} lies in the folder of files {input_table!r} that is the input, "
-            f"so that the next refresh would find predictions among its rows; give it a folder outside"
+            f"so that the next refresh would find predictions among its rows; give it a folder elsewhere"
         )
     columns = readable_schema(table_schema(input_table))
     partition, where = read_partition(given, columns)
     schema = storage_schema(output_schema(task, columns))
     for name, _ in partition:
-        if name not in schema.names:  # readers find it in the parts' path, whatever the task keeps
+        if name not in schema.names:  # readers take it from the parts' paths, whatever columns the task keeps
             schema = schema.append(columns.field(name))
     digest, files = model_digest(task, loader.models_root), files_digest(task, loader.models_root)
-    # Workers are held to these very files and pieces of code, so both are in the fingerprints as they were read here.
+    # Workers must use exactly these files and pieces of code, so the fingerprints contain both as they were read here.
     code = loader.code(task)
     plan = make_plan(
         input_table,
@@ -220,7 +223,7 @@ def _plan(
                 "loader": loader.digest(task),
                 "files": files,
                 "code": {piece: found for piece, found in code.items() if not piece.endswith(DECLARED)},
-                # Sorted: the order of columns hangs on which of the input's files comes first, and changes no row.
+                # Sorted: the order of columns depends on which of the input's files comes first, and affects no row.
                 "schema": sorted([column.name, str(column.type)] for column in schema),
                 **({"partition": partition} if partition else {}),
             }
@@ -240,7 +243,7 @@ def _plan(
 
 
 def _warn_of_another_task(task: MlTask, plan: Plan) -> None:
-    """Two tasks with one output would replace each other's rows at every run."""
+    """Warn if another task made the table: two tasks with one output would replace each other's rows in every run."""
     made_by = last_commit_metadata(plan.output_table).get("task", task.name)
     if plan.obsolete and made_by != task.name:
         _LOG.warning(

@@ -1,7 +1,8 @@
-"""What runs in Spark's Python workers: read a shard, predict, write its part. No row crosses the JVM.
+"""The code that runs in Spark's Python workers: it reads a shard, predicts, and writes its part. No row crosses the
+JVM.
 
-torch loads here and nowhere else. Needs this package, and whatever the task names by import path, on every worker, and
-the input, the output and the models at the same paths.
+torch is loaded only here. Every worker needs this package and whatever the task names by import path, and must find the
+input, the output and the models at the same paths.
 """
 
 import gc
@@ -44,47 +45,47 @@ _frozen: list[bool] = []
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreJob:
-    """Everything that a worker needs to know. Travels to the workers as part of the function."""
+    """Everything that a worker needs to know. It is sent to the workers as part of the function."""
 
     task: MlTask
     model_loader: ModelLoader
     slots: SlotPolicy
     batch_size: int | None
     concurrent_slots: int
-    """Slots at work on one host at once."""
+    """Number of slots that work at once on one host."""
     output_table: str
     read_schema: pa.Schema
     schema: pa.Schema
-    """The parts' columns."""
+    """Schema of the parts."""
     files_digest: str
-    """Of the model's files."""
+    """Digest of the model's files."""
     code: Mapping[str, str]
     """The user's code that this job runs: piece -> digest."""
     packs: tuple[bytes, ...] = field(repr=False)
-    """Shards, packed by `pack`; a worker opens only its own."""
+    """The shards of each pack, serialized by `pack`; a worker deserializes only its own."""
     partition: Partition = ()
-    """Of the output."""
+    """Partition values of the output table."""
     ceilings: Mapping[str, int] = field(default_factory=dict)
-    """Batch sizes that are known to fit, from `Tally.ceilings` of the run before."""
+    """Batch sizes that are known to fit, from `Tally.ceilings` of the previous run."""
 
 
 def pack(shards: Sequence[Shard]) -> bytes:
-    """Shards as bytes."""
+    """Serialize the shards of a pack."""
     return zlib.compress(pickle.dumps(list(shards)), 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardResult:
-    """A finished shard."""
+    """What a worker returns for a finished shard."""
 
     part: PartFile
     receipt: Receipt
     slot: str
-    """Host and process."""
+    """The host and process that did the work."""
     busy_s: float
 
     def to_json(self) -> str:
-        """One line of JSON: the task's result row."""
+        """The result as one line of JSON, which is the Spark task's result row."""
         part = {name: getattr(self.part, name) for name in ("path", "size_bytes", "modified_ms", "rows", "stats")}
         return json.dumps(
             {
@@ -97,7 +98,7 @@ class ShardResult:
 
     @classmethod
     def from_json(cls, text: str) -> "ShardResult":
-        """The result that `to_json` gave."""
+        """The result that `to_json` returned as text."""
         plain = json.loads(text)
         partition = tuple((name, value) for name, value in plain["part"].pop("partition"))
         return cls(
@@ -109,7 +110,7 @@ class ShardResult:
 
 
 def bind(job: ScoreJob) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function for `mapInArrow` over pack numbers."""
+    """The function that `mapInArrow` calls with record batches of pack numbers."""
 
     def score(numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         return score_packs(job, numbers)
@@ -118,7 +119,7 @@ def bind(job: ScoreJob) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.Reco
 
 
 def score_packs(job: ScoreJob, numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Score the packs of those numbers; one result row a shard."""
+    """Score the packs with these numbers, and yield one result row per shard."""
     for batch in numbers:
         for number in batch.column(0).to_pylist():
             for result in score_pack(job, number):
@@ -126,22 +127,23 @@ def score_packs(job: ScoreJob, numbers: Iterable[pa.RecordBatch]) -> Iterator[pa
 
 
 def score_pack(job: ScoreJob, number: int) -> Iterator[ShardResult]:
-    """Score one pack. Batches for the model are cut across its shards, so that small shards cost no short batches.
+    """Score one pack. A batch for the model may contain rows of several shards, so that small shards cause no small
+    batches.
 
     Raises:
-        RuntimeError: anything went wrong; its message holds the error for the driver.
+        RuntimeError: anything went wrong; its message contains the error for the driver.
     """
     work = _PackWork(job, number)
     try:
         yield from work.run()
-    except GeneratorExit:  # nobody wants the rest
+    except GeneratorExit:  # the caller wants no more results
         raise
-    except BaseException as error:  # noqa: BLE001  (also an exit, or the panic of a library in Rust)
+    except BaseException as error:  # noqa: BLE001  (including an exit, and a panic of a Rust library)
         raise marked(error, work.doing) from None
 
 
 class _PackWork:
-    """One pass over a pack: shards are read ahead of the one that is being written."""
+    """One pass over a pack, which reads shards ahead of the one that is being written."""
 
     def __init__(self, job: ScoreJob, number: int) -> None:
         self._job, self._number = job, number
@@ -162,7 +164,7 @@ class _PackWork:
         self.doing = f"task {job.task.name!r}, bringing the model up"
 
     def run(self) -> Iterator[ShardResult]:
-        """Results, in the order of the shards."""
+        """Score the pack, and yield results in the order of the shards."""
         from sparktorch_assets.predict.local import LocalPredictor
         from sparktorch_assets.predict.partition import predict_keyed
 
@@ -194,7 +196,7 @@ class _PackWork:
         writer = self._writer(at)
         try:
             for index, batch in predicted:
-                while at < index:  # results come in order: what lies before is complete
+                while at < index:  # results come in order, so the shards before are complete
                     yield from self._finish(at, writer)
                     at += 1
                     writer = self._writer(at)
@@ -206,11 +208,12 @@ class _PackWork:
                     writer = self._writer(at)
             yield from self._published()
         finally:
-            self._publisher.shutdown()  # a part that is whole is kept, whatever else went wrong
+            self._publisher.shutdown()  # a finished part is kept, whatever else went wrong
             writer.abort()
 
     def _tell(self, rows: int) -> None:
-        """So many more of the pack's rows are done: predicted, failed or left out. From any thread."""
+        """Add to the number of the pack's finished rows: predicted, failed or filtered ones. Can be called from any
+        thread."""
         with self._telling:
             self._rows_done += rows
             if self._hint is not None:
@@ -234,14 +237,14 @@ class _PackWork:
         return _LazyWriter(self, index)
 
     def hint(self, index: int) -> RowsHint:
-        """Where the pack's progress is told while a shard's part is being written."""
+        """The hint that reports the pack's progress while a shard's part is being written."""
         with self._telling:
             self._rows_before = sum(shard.rows for shard in self._shards[:index])
             self._hint = RowsHint(self._folder, self._shards[index].part_path)
         return self._hint
 
     def open_writer(self, index: int) -> PartWriter:
-        """The writer of a shard's part; its source has been opened by now."""
+        """The writer of a shard's part, for which the shard's file must have been opened."""
         return PartWriter(
             self._folder,
             self._shards[index].fingerprint,
@@ -252,7 +255,8 @@ class _PackWork:
         )
 
     def _finish(self, index: int, writer: "_LazyWriter") -> Iterator[ShardResult]:
-        """Close the shard's part, and leave it to a thread to wait for the disk; gives the shard before it, if any."""
+        """Close the shard's part, let a thread wait for the disk, and yield the result of the previous shard, if there
+        is one."""
         shard, tally = self._shards[index], self._tallies[index]
         if not tally.balanced or tally.rows + tally.filtered != shard.rows:
             raise TableError(
@@ -261,7 +265,7 @@ class _PackWork:
                 f"not add up. This is a fault of the library: please report it"
             )
         check_code(self._job.code)
-        self._files.check()  # all rows of the part are predicted: what changes from here on did not touch them
+        self._files.check()  # all rows of the part are predicted, so later changes cannot affect them
         opened = writer.open()
         opened.close(tally)
         now = time.perf_counter()
@@ -282,7 +286,8 @@ def _publish(writer: PartWriter, hint: RowsHint, busy_s: float) -> ShardResult:
 
 
 class _LazyWriter:
-    """A part's writer, made when it is first needed: by then the shard's source has been opened and its footer is known."""
+    """A part's writer that is created when it is first needed: by then the shard's file has been opened, and its footer
+    is known."""
 
     def __init__(self, work: _PackWork, index: int) -> None:
         self._work, self._index = work, index

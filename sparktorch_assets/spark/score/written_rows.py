@@ -1,4 +1,4 @@
-"""Parts that Spark wrote: what their rows say of the run, and names that stand for their content."""
+"""Tallies parts that Spark wrote, from their rows, and names them by their content."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -17,17 +17,17 @@ from sparktorch_assets.tasks import MlTask
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrittenPart:
-    """One file that Spark wrote, in a staging folder."""
+    """A file that Spark wrote into a staging folder."""
 
     staged: str
-    """Where it lies."""
+    """The path of the file in the staging folder."""
     path: str
-    """The name that it gets, which stands for its content."""
+    """The part's name in the table, derived from its content."""
     tally: Tally
 
 
 def read_written(folder: Folder, staging: str, task: MlTask) -> list[WrittenPart]:
-    """The files below `staging` that hold rows, tallied from their prediction columns alone."""
+    """The files below `staging` that contain rows, tallied from their prediction columns."""
     found = sorted(entry.path for entry in folder.files(staging) if entry.path.endswith(".parquet"))
     with ThreadPoolExecutor(READ_THREADS) as pool:
         tallies = list(pool.map(lambda path: _tally(folder, path, task), found))
@@ -35,7 +35,7 @@ def read_written(folder: Folder, staging: str, task: MlTask) -> list[WrittenPart
     parts, copies = [], Counter[str]()
     for path, tally, digest in zip(found, tallies, digests, strict=True):
         if tally.rows:
-            # Two files of one run may hold the very same rows: both count.
+            # Two files of one run may contain the same rows, and both count.
             name = f"part-{digest[:32]}-{copies[digest]:05d}.parquet"
             copies[digest] += 1
             parts.append(WrittenPart(staged=path, path=name, tally=tally))
@@ -63,6 +63,6 @@ def _count(batch: pa.RecordBatch, task: MlTask, tally: Tally) -> None:
     tally.failed += failed
     tally.predicted += batch.num_rows - failed
     for text in errors.drop_null().to_pylist():
-        reason = ": ".join(text.split(": ")[:2])  # stage and kind; the message may quote the row
+        reason = ": ".join(text.split(": ")[:2])  # stage and exception type; the message may quote the row
         tally.reasons[reason] = tally.reasons.get(reason, 0) + 1
     count_values(batch, task, tally)

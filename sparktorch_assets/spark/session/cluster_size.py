@@ -1,8 +1,8 @@
-"""How many Spark tasks can run at once, and on how many executors: from the configuration where it tells, else from the
+"""Counts the Spark tasks that can run at once, and their executors: from the configuration if it says so, else from the
 executors that have registered. No job runs.
 
-`spark.sparkContext.defaultParallelism` is not asked: it is what `spark.default.parallelism` says where that is set, and
-just after the start it counts only the executors that are there by then.
+`spark.sparkContext.defaultParallelism` is not used: it returns `spark.default.parallelism` if that is set, and just
+after the start it counts only the executors that have registered by then.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ Certainty = Literal["exact", "at most", "so far"]
 
 _LOCAL_CLUSTER = re.compile(r"local-cluster\[\s*(\d+)\s*,\s*(\d+)\s*,\s*\d+\s*\]$")
 _NO_MAXIMUM = 2**31 - 1
-"""Spark's default for the most executors of dynamic allocation."""
+"""Spark's default for `spark.dynamicAllocation.maxExecutors`."""
 _LOOK_S = 0.1
 _STABLE_S = 2.0
 """Executors of one cluster register within about a second of each other."""
@@ -29,25 +29,26 @@ _WAIT_S = 30.0
 """Spark's own default for spark.scheduler.maxRegisteredResourcesWaitingTime."""
 _TIME = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "": 0.001}
 _waited: set[str] = set()
-"""The applications whose executors were waited for: once is enough."""
+"""The applications whose executors have been waited for: once is enough."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClusterSize:
-    """Where Spark's tasks run."""
+    """The number of tasks and executors of a Spark cluster."""
 
     executors: int
     tasks: int
-    """Tasks that can run at once, on all executors together."""
+    """Number of tasks that can run at once, on all executors together."""
     certainty: Certainty
-    """`at most`: fewer executors may be there. `so far`: more may come."""
+    """`at most`: there may be fewer executors. `so far`: more executors may register."""
     source: str
-    """What it was counted from, for a log."""
+    """What the numbers were taken from, for the log."""
 
 
 def cluster_size(spark: "SparkSession") -> ClusterSize:
-    """The size of the session's cluster; in local mode, that of this one JVM. Waits for executors only where nothing else
-    tells, and for at most `spark.scheduler.maxRegisteredResourcesWaitingTime` after the application's start."""
+    """The size of the session's cluster; in local mode, that of its only JVM. It waits for executors only if the
+    configuration does not determine the size, and at most until `spark.scheduler.maxRegisteredResourcesWaitingTime`
+    after the application's start."""
     master = setting(spark, "spark.master", "local")
     if is_local(master):
         return _local(spark, master)
@@ -60,7 +61,7 @@ def cluster_size(spark: "SparkSession") -> ClusterSize:
         return _of(spark, workers * (cores // per_executor), per_executor, certainty, f"spark.master={master}")
     if dynamic:
         return _dynamic(spark, master)
-    if _is_standalone(master):  # such a cluster does not look at spark.executor.instances
+    if _is_standalone(master):  # a standalone cluster ignores spark.executor.instances
         return _standalone(spark, more_may_come=False)
     managed = master.startswith(("yarn", "k8s:"))
     instances = setting(spark, "spark.executor.instances", "2" if managed else "")
@@ -72,12 +73,12 @@ def cluster_size(spark: "SparkSession") -> ClusterSize:
 
 
 def is_connect(spark: "SparkSession") -> bool:
-    """Whether `spark` speaks to a Spark Connect server (and so has no SparkContext)."""
+    """Whether `spark` is a Spark Connect session, which has no SparkContext."""
     return type(spark).__module__.startswith("pyspark.sql.connect")
 
 
 def setting(spark: "SparkSession", key: str, default: str) -> str:
-    """A setting of the session or of its application, also on a Connect server."""
+    """A setting of the session or of its application; works with Spark Connect as well."""
     return str(spark.conf.get(key, default))
 
 
@@ -126,7 +127,8 @@ def _registered(spark: "SparkSession", *, more_may_come: bool) -> ClusterSize:
 
 
 def _planned(spark: "SparkSession") -> ClusterSize:
-    """The last resort with Connect, which has no defaultParallelism: a range is planned with that many partitions."""
+    """The last resort for Spark Connect, which has no `defaultParallelism`: a range is planned with that many
+    partitions."""
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown):
         spark.range(1).explain()
@@ -151,7 +153,7 @@ def _of(spark: "SparkSession", executors: int, cores_each: int, certainty: Certa
 
 
 def _cores_each(spark: "SparkSession", master: str) -> int:
-    """The cores of one executor; 0 where it gets all that its host has."""
+    """The number of cores of one executor; 0 if it gets all cores of its host."""
     everything = _is_standalone(master)
     return int(setting(spark, "spark.executor.cores", "0" if everything else "1"))
 
@@ -177,18 +179,20 @@ def _wait_for_executors(spark: "SparkSession") -> None:
 
 
 def _there(spark: "SparkSession") -> tuple[int, int]:
-    """The tasks that could run at once, and the executors; one of them may be counted a moment before the other."""
+    """The number of tasks that could run at once, and of executors; the two may change at slightly different
+    moments."""
     return _tasks_at_once(spark), _executors_there(spark)
 
 
 def _seconds(text: str) -> float:
-    """Spark's way to write a time span: `30s`, `500ms`, `2min`; milliseconds where no unit is given."""
+    """The seconds of a time span as Spark writes it: `30s`, `500ms`, `2min`; without a unit, milliseconds."""
     found = re.fullmatch(r"\s*(\d+)\s*([a-z]*)\s*", text.lower())
     return int(found[1]) * _TIME[found[2]] if found and found[2] in _TIME else _WAIT_S
 
 
 def _tasks_at_once(spark: "SparkSession") -> int:
-    """What the scheduler could start now if all its slots were free; `spark.task.cpus` and GPUs count."""
+    """The number of tasks that the scheduler could start now if nothing ran, taking `spark.task.cpus` and GPUs into
+    account."""
     context = _scala_context(spark)
     return int(context.maxNumConcurrentTasks(context.resourceProfileManager().defaultResourceProfile()))
 

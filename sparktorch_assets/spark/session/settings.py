@@ -1,6 +1,6 @@
-"""Settings that a session has while our code writes from it, put back afterwards, whatever other threads do.
+"""Changes settings of a session while our code writes from it, and restores them afterwards, whatever other threads do.
 
-For DataFrames, which cannot leave their session; where we build the query ourselves, `own_session` is the better way.
+This is for DataFrames, which cannot leave their session. For queries that we build ourselves, `own_session` is better.
 """
 
 import threading
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 _lock = threading.Lock()
 _in_use: dict[tuple[Any, str], int] = {}
-"""Session and setting -> how many blocks need it."""
+"""Session and setting -> number of blocks that need it at present."""
 _before: dict[tuple[Any, str], str | None] = {}
 
 
 @contextmanager
 def session_settings(spark: "SparkSession", settings: Mapping[str, str]) -> Iterator[None]:
-    """Set session settings for a while, and put back what was there.
+    """Change session settings inside the block, and restore them at its end.
 
-    Several threads can be inside at once, with the same settings: the first one sets them, the last one puts back what
-    the first one found.
+    Several threads can be inside at once, with the same settings: the first one changes them, and the last one restores
+    what the first one found.
     """
     session = _identity(spark)
     with _lock:
@@ -52,5 +52,5 @@ def _put_back(spark: "SparkSession", key: str, old: str | None) -> None:
 
 
 def _identity(spark: "SparkSession") -> Any:
-    """Equal for two Python objects that stand for one session."""
+    """A value that is equal for two Python objects that represent the same session."""
     return getattr(spark, "_jsparkSession", None) or spark.session_id  # type: ignore[attr-defined]

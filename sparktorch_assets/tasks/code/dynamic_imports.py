@@ -1,5 +1,5 @@
-"""Code that is imported or run at run time, as far as its text shows it: which modules are named outright, and whether
-others may follow that only running the code would tell."""
+"""Code that a module imports or runs dynamically, as far as its text shows: which modules it names outright, and
+whether it may import others, which only running it would show."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ from importlib.util import resolve_name
 _IMPORTERS = frozenset(
     ["import_module", "__import__", "_gcd_import", "resolve_name", "iter_modules", "walk_packages", "import_string"]
 )
-"""They import modules by their names."""
+"""Functions that import modules by name."""
 _RUNNERS = frozenset(
     [
         *["run_module", "run_path", "spec_from_file_location", "spec_from_loader", "module_from_spec", "exec_module"],
@@ -18,31 +18,31 @@ _RUNNERS = frozenset(
         *["zipimporter", "extend_path", "addsitedir", "path_hooks", "meta_path", "pyximport"],
     ]
 )
-"""They run files as code under names that are not those of the files, or change where imports are looked for. A loader's own
-`load_module` is not among them: `ModelLoader` has a method of that name, and loaders come from the others."""
+"""Names with which files are run as code under names other than their own, or the import path is changed. A loader's own
+`load_module` is not among them: `ModelLoader` has a method of that name, and loaders are made with the others."""
 _BY_LITERAL = frozenset(["import_module", "__import__", "resolve_name", "run_module"])
-"""Of these, the ones whose first argument names the module."""
+"""Those of the functions above whose first argument names the module."""
 _OF_TEXT = frozenset(["exec", "eval", "compile"])
 _LONGEST_NAME = 255
 
 
 @dataclass(kw_only=True, slots=True)
 class DynamicImports:
-    """What a module imports or runs other than by import statements."""
+    """What a module imports or runs without import statements."""
 
     modules: list[str] = field(default_factory=list)
-    """Names in calls with literal arguments, as they are written."""
+    """Names of modules in calls with literal arguments, as they are written."""
     by_name: bool = False
-    """Whether modules are imported whose names only running the code would tell."""
+    """Whether modules are imported whose names only running the code would show."""
     by_file: bool = False
-    """Whether files are run as code, or imports are looked for in other places."""
+    """Whether files are run as code, or the import path is changed."""
     by_text: bool = False
-    """Whether text is run as code (`exec`, `eval`, `compile`) that does not stand in the module."""
+    """Whether text that is not a literal in the module is run as code (`exec`, `eval`, `compile`)."""
 
 
 def dynamic_imports(tree: ast.AST) -> DynamicImports:
-    """The imports at run time in a module. Any use of a function that imports counts, under whatever name it goes
-    afterwards (`load = importlib.import_module`), unless it is a call that names the module.
+    """The dynamic imports of a module. Any use of a function that imports counts, even under another name
+    (`load = importlib.import_module`), unless it is a call that names the module.
 
     Args:
         tree: the module's syntax tree.
@@ -64,7 +64,7 @@ def dynamic_imports(tree: ast.AST) -> DynamicImports:
 
 
 def module_names(text: str) -> Iterator[str]:
-    """The name that a string holds if it is one of a module (`pkg.sub`, `.sub`, `pkg.nets:Net`) or begins as one
+    """The module's name in a string that may be one (`pkg.sub`, `.sub`, `pkg.nets:Net`) or begin with one
     (`pkg.{name}`)."""
     match = re.match(r"(\.*(?:\w+\.)*\w*)(?:$|[%{]|:[\w.]+$)", text) if len(text) <= _LONGEST_NAME else None
     name = "" if match is None else match[1]
@@ -75,7 +75,7 @@ def module_names(text: str) -> Iterator[str]:
 
 
 def _settle(call: ast.Call, found: DynamicImports) -> bool:
-    """Whether the call tells all that it imports; what it names is added."""
+    """Whether the call shows everything that it imports; modules that it names are added to `found`."""
     name = _name_of(call.func)
     if name in _OF_TEXT:
         return isinstance(call.func, ast.Name) and bool(call.args) and isinstance(call.args[0], ast.Constant)
@@ -149,7 +149,7 @@ def _is_search_path(node: ast.AST, names_of_sys: set[str]) -> bool:
 
 
 def _bound(nodes: list[ast.AST]) -> set[str]:
-    """Names that an import binds: `from re import compile` is not the built-in function."""
+    """Names that an import binds: after `from re import compile`, `compile` is not the built-in function."""
     imports = (node for node in nodes if isinstance(node, ast.ImportFrom) and node.module != "builtins")
     return {alias.asname or alias.name for node in imports for alias in node.names}
 

@@ -1,5 +1,5 @@
-"""Which modules a function object needs where it is unpickled: the one that it is imported from, or, where it travels by
-value (a lambda, a local function, one of a notebook), those that its code refers to.
+"""Which modules a function object needs to be unpickled: the one that it is imported from or, if it is pickled by value
+(a lambda, a local function, a function of a notebook), those that its code refers to.
 """
 
 import dis
@@ -11,7 +11,8 @@ from typing import Any
 
 
 def modules_behind(function: Callable[..., Any]) -> set[str]:
-    """The modules, by name; some of a function's imports may be missing there, or be no modules at all."""
+    """The names of the modules behind a function. Some may not exist here, and some may be attributes rather than
+    modules."""
     modules: set[str] = set()
     seen: set[int] = set()
     waiting: list[Any] = [function]
@@ -31,7 +32,7 @@ def modules_behind(function: Callable[..., Any]) -> set[str]:
 
 
 def _imported_from(value: Any) -> str | None:
-    """The module that pickle names for a function or class; `None` for what travels by value."""
+    """The module from which pickle imports a function or class; `None` if it is pickled by value."""
     if not isinstance(value, FunctionType | type):
         return None
     found: Any = sys.modules.get(value.__module__)
@@ -41,7 +42,7 @@ def _imported_from(value: Any) -> str | None:
 
 
 def _behind(value: Any) -> Iterator[Any]:
-    """What a value that travels by value takes along."""
+    """The values that are pickled together with a value that is pickled by value."""
     if isinstance(value, partial):
         yield from (value.func, *value.args, *value.keywords.values())
     elif isinstance(value, MethodType):

@@ -1,4 +1,4 @@
-"""Import paths (`package.module:attribute`): declaring one is free, loading it and fingerprinting its code are apart.
+"""Import paths (`package.module:attribute`): how to check one, load its object, and find the code behind it.
 
 A task names its model, encoders and hooks by path, so that declaring it imports neither torch nor the user's code.
 """
@@ -24,11 +24,12 @@ def check_import_path(path: str, field: str) -> None:
 def load_import_path(path: str, field: str) -> Any:
     """The object that `path` names.
 
-    A module that this process has imported before is taken as it was then; `imported_code.check_code` tells whether it
-    has changed since.
+    A module that this process has imported already is not imported again; `imported_code.check_code` finds out whether
+    it has changed since.
 
     Raises:
-        TaskError: the module cannot be found or has no such attribute. An error inside the module is not wrapped.
+        TaskError: the module cannot be found or has no such attribute. Errors raised by the module itself are not
+            wrapped.
     """
     check_import_path(path, field)
     module_name, _, attribute = path.partition(":")
@@ -67,14 +68,14 @@ def import_path_code(path: str, field: str) -> dict[str, str]:
 
 
 def named_module(text: str) -> str | None:
-    """The user's own module that a text names, as `package.module:attribute` or `package.module.attribute` does; `None`
-    where it names none. Factories import what such an argument says."""
+    """The user's own module that a text names, in the form `package.module:attribute` or `package.module.attribute`;
+    `None` if it names none. A factory may import what such an argument names."""
     if not _DOTTED.fullmatch(text.replace(":", ".", 1)):
         return None
     finder = ModuleFinder()
     for name in reversed(list(with_parents(text.partition(":")[0]))):
         spec = finder.find(name)
-        # `words.json` is a file, though there may be a module `words`.
+        # `words.json` is a file, even if there is a module `words`.
         if spec is not None and finder.is_users(name) and (":" in text or "." in name or folders_of(spec)):
             return name
     return None

@@ -1,4 +1,4 @@
-"""Which version of the user's code this process has imported, so that no process runs code of another digest.
+"""Tracks which version of the user's code this process has imported, so that it never runs code of another digest.
 
 Python imports a module once, and Spark keeps its Python workers alive between jobs. Nothing is reloaded here: a reload
 would leave old classes and functions alive wherever they were imported to.
@@ -15,26 +15,27 @@ from sparktorch_assets.tasks.code.module_finder import ModuleFinder
 from sparktorch_assets.tasks.code.stale_bytecode import drop_stale_bytecode
 
 DECLARED = ":code_version"
-"""Ends the name of a version that a task declares, among the pieces of its code: `task:code_version`."""
+"""Suffix of the key of a task's declared version among the pieces of its code: `task:code_version`."""
 
 _imported: dict[str, tuple[str, object]] = {}
-"""Piece -> its digest, and the module's spec, which is another object after a reload by the user."""
+"""Piece -> its digest, and the module's spec, which is a new object after a reload by the user."""
 _declared: dict[str, str] = {}
-"""Declared version -> its value in this process's first job of that task."""
+"""Key of a declared version -> its value in the first job of that task in this process."""
 
 
 def check_code(code: Mapping[str, str]) -> None:
-    """Check that this process runs, and will import, exactly these pieces of code. Call it before user code is imported,
-    and again afterwards: what changed in between is found then. Costs nothing for modules that are imported and checked
-    already. Data files may be read at any time, so that they are compared each time.
+    """Check that this process runs, and will import, exactly these pieces of code. Call it before user code is
+    imported, and again afterwards to find what changed in between. It costs nothing for modules that are already
+    imported and checked. Data files may be read at any time, so they are compared each time.
 
-    A module that was imported before the first check that names it is taken to be what its file holds now.
+    If a module was imported before the first check that names it, it is assumed to match the present content of its
+    file.
 
     Args:
         code: piece -> digest, as `code_closure` gives them; and `task:code_version` -> the declared version.
 
     Raises:
-        HostError: a module was imported here in another version, or its file is not the version that is asked for.
+        HostError: this process has imported another version of a module, or the module's file is another version.
     """
     unknown: list[str] = []
     for piece, digest in code.items():

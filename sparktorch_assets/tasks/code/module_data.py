@@ -1,10 +1,11 @@
-"""Data files beside a user's code that the code names: a lookup table or a list of words decides about answers as a
+"""Data files next to a user's code that the code names: a lookup table or a list of words affects answers as much as a
 statement does.
 
-Which files code will open, only running it would tell. A file counts where it lies in the module's folder, or in one above
-it up to where imports start, and a string in the module names it (`words.json`, `*.json`); likewise in folders that strings
-name. Of a folder inside a package that a string names, all files count but those of Python code and hidden ones, which count
-where strings name them, too: code may be run from a file (`runpy`, `exec`) or be loaded from a shared library.
+Only running the code would show which files it opens. A file therefore counts if a string in the module names it
+(`words.json`, `*.json`) and it lies in the module's folder, in a folder above that up to where imports start, or in a
+folder there that strings name. If a string names a folder inside a package, all files in that folder count. Files of
+Python code and hidden files are the exception: they count only if strings name them, because code may be run from a
+file (`runpy`, `exec`) or loaded from a shared library.
 """
 
 import hashlib
@@ -22,12 +23,12 @@ _CODE = (".py", ".pyw", ".pyc", ".so", ".pyd")
 
 
 def data_digest(module: str, words: frozenset[str], finder: ModuleFinder) -> str | None:
-    """A hash of the names and contents of the files beside `module` that `words` name; `None` where there are none.
+    """A hash of the names and contents of the files around `module` that `words` name; `None` if there are none.
 
     Args:
         module: one of the user's modules.
-        words: the parts of the paths among its strings: see `ModuleSource.words`.
-        finder: finds modules.
+        words: the parts of its strings that may name files and folders: see `ModuleSource.words`.
+        finder: used to find the module's folders.
     """
     digest, found = hashlib.sha256(), False
     for folder in folders_around(module, finder):
@@ -38,14 +39,15 @@ def data_digest(module: str, words: frozenset[str], finder: ModuleFinder) -> str
 
 
 def file_digest(file: Traversable) -> str:
-    """The file's sha256; read again only where its identity has changed, or in an archive."""
+    """The file's sha256. The file is read again only if its identity has changed, or if it is in an archive."""
     identity = file_identity(file) if isinstance(file, Path) else None
     return hashlib.sha256(file.read_bytes()).hexdigest() if identity is None else _sha256(str(file), identity)
 
 
 def named_digest(file: Traversable, words: frozenset[str]) -> str:
-    """The digest of a file that words name. Source code counts by its bytes where its name is spelled out, for the code may
-    read it as text; where only its ending is (`.py`), comments in it do not count."""
+    """The digest of a file that `words` name. If they contain the full name of a Python file, its bytes are hashed,
+    since the code may read it as text; if they contain only the ending (`.py`), its syntax tree is, so that comments do
+    not count."""
     if file.name.endswith(".py") and file.name not in words:
         identity = file_identity(file) if isinstance(file, Path) else None
         if identity is None:
@@ -55,14 +57,14 @@ def named_digest(file: Traversable, words: frozenset[str]) -> str:
 
 
 def named_files(level: str, folder: str, words: frozenset[str]) -> Iterator[tuple[str, Traversable]]:
-    """The files in a folder that words name, each with a name that says where it lies: see `folders_around`."""
+    """The files in a folder that `words` name, each with a name that says where it is: see `folders_around`."""
     opened = open_folder(folder)
     if opened is not None:
         yield from _matching(opened, level, words, in_package=bool(level))
 
 
 def is_named(level: str, path: str, words: frozenset[str]) -> bool:
-    """Whether words name a file, given by what `named_files` calls it."""
+    """Whether `words` name the file to which `named_files` gives the name `path`."""
     *folders, file = path.removeprefix(f"{level}/").split("/")
     if not level or not folders:
         return words.issuperset(folders) and _names(words, file)
@@ -74,7 +76,8 @@ def is_named(level: str, path: str, words: frozenset[str]) -> bool:
 
 
 def folders_around(module: str, finder: ModuleFinder) -> Iterator[tuple[str, str]]:
-    """The packages that the module lies in, and the folder that imports start at; each with a name to call it by."""
+    """Name and folder of each package that contains the module, and of the folder where imports start, whose name is
+    empty."""
     parts = module.split(".")
     for length in range(len(parts), 0, -1):
         package = ".".join(parts[:length])
@@ -87,13 +90,13 @@ def folders_around(module: str, finder: ModuleFinder) -> Iterator[tuple[str, str
 def _matching(
     folder: Traversable, name: str, words: frozenset[str], *, in_package: bool, all_data: bool = False
 ) -> Iterator[tuple[str, Traversable]]:
-    """Files below a folder, in a fixed order: those that words name, or all of data."""
+    """The files below a folder that `words` name, in a fixed order; with `all_data`, all data files as well."""
     for item in sorted(folder.iterdir(), key=lambda item: item.name):
         path = f"{name}/{item.name}"
         if item.name.startswith("__pycache__") or (
             item.name.startswith(".") and not in_package and item.name not in words
         ):
-            continue  # where imports start, a project's hidden files lie, such as `.gitlab-ci.yml`
+            continue  # the folder where imports start has a project's hidden files, such as `.gitlab-ci.yml`
         takes_all = all_data and _is_plain(item.name)
         if item.is_dir():
             if (takes_all or item.name in words) and not _leads_up(item, folder):
@@ -103,7 +106,7 @@ def _matching(
 
 
 def _leads_up(item: Traversable, folder: Traversable) -> bool:
-    """Whether a folder is a link to one above, so that following it would never end."""
+    """Whether a folder is a link to a folder above it, so that following it would never end."""
     is_link = isinstance(item, Path) and isinstance(folder, Path) and item.is_symlink()
     return is_link and Path(str(folder)).resolve().is_relative_to(Path(str(item)).resolve())
 

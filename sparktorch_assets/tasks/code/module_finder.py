@@ -1,4 +1,4 @@
-"""Finds modules as the import system would, and tells the user's own from installed ones. Nothing is imported."""
+"""Finds modules as the import system would, and tells the user's own from installed modules. Nothing is imported."""
 
 import os
 import pkgutil
@@ -16,10 +16,10 @@ from sparktorch_assets.tasks.files.file_identity import FileIdentity, file_ident
 OWN_PACKAGE = __name__.partition(".")[0]
 _STANDARD_LIBRARY = os.path.dirname(os.__file__)  # noqa: PTH120  (compared as text, with what finders give)
 _SHIPPED_BY_SPARK = ("pyspark", "py4j")
-"""Installed wherever Spark is, though often outside any folder for packages."""
+"""Packages that come with Spark, often outside of any folder for installed packages."""
 
 _archives: dict[str, tuple[zipimport.zipimporter, FileIdentity | None]] = {}
-"""Archive, or folder in one -> the finder that has read the archive's directory, and the file as it was then."""
+"""Archive, or folder in one -> the importer that has read the archive's directory, and the archive's identity then."""
 
 
 def _only_finds(finder: Any) -> bool:
@@ -28,7 +28,7 @@ def _only_finds(finder: Any) -> bool:
 
 
 class ModuleFinder:
-    """One look at the modules that are importable now; what it has found once it finds again."""
+    """A view of the modules that can be imported now. Each result is cached, so that repeated look-ups agree."""
 
     def __init__(self) -> None:
         _forget_listings()
@@ -50,7 +50,7 @@ class ModuleFinder:
     def _find_below(self, name: str) -> ModuleSpec | None:
         portions: list[str] = []
         for folder in folders_of(self.find(name.rpartition(".")[0])):
-            # Not PathFinder: it looks up the parent of a namespace package in sys.modules.
+            # Not PathFinder, which looks up the parent of a namespace package in sys.modules.
             importer: Any = pkgutil.get_importer(folder)
             spec: ModuleSpec | None = None if importer is None else importer.find_spec(name)
             if spec is not None and spec.loader is not None:
@@ -63,7 +63,7 @@ class ModuleFinder:
         return namespace
 
     def modules_below(self, package: str) -> Iterator[str]:
-        """All modules of a package, at any depth, those of namespace packages in it included."""
+        """All modules of a package, at any depth, including those of nested namespace packages."""
         folders = folders_of(self.find(package))
         names = {found.name for found in pkgutil.iter_modules(folders)}
         names |= {name for folder in folders for name in _plain_folders(folder)}
@@ -75,26 +75,27 @@ class ModuleFinder:
                 yield from self.modules_below(module)
 
     def modules_beside(self, module: str) -> Iterator[str]:
-        """The modules in the folder of a module that lies in no package; packages there are left out."""
+        """The modules in the folder of a module that is in no package; packages there are left out."""
         spec = self.find(module)
         if spec is not None and spec.origin is not None and has_code(spec) and not folders_of(spec):
             folder = os.path.dirname(spec.origin)  # noqa: PTH120  (compared as text, with what finders give)
             yield from (found.name for found in pkgutil.iter_modules([folder]) if not found.ispkg)
 
     def outermost(self, module: str) -> str:
-        """The outermost regular package that the module lies in, or the module itself."""
+        """The outermost regular package that contains the module, or the module itself."""
         return next((name for name in with_parents(module) if has_code(self.find(name))), module)
 
     def is_users(self, module: str) -> bool:
-        """Whether the module can be found and belongs to neither this library, an installed one nor the standard one."""
+        """Whether the module can be found, and belongs neither to this library, nor to an installed package, nor to the
+        standard library."""
         top = module.partition(".")[0]
         place = _place(self.find(top))
         standard = not place or place.startswith(_STANDARD_LIBRARY + os.sep)
         return top != OWN_PACKAGE and not standard and not self.is_installed(module)
 
     def is_installed(self, module: str) -> bool:
-        """Whether the module lies in a folder for packages, or was put where it lies by an installer, which leaves a
-        record of it: a project may hold installed packages beside its own modules."""
+        """Whether the module is in a folder for installed packages, or was put where it is by an installer, which
+        leaves a record: a project may have installed packages next to its own modules."""
         top = module.partition(".")[0]
         if top not in self._installed:
             place = PurePath(_place(self.find(top)))
@@ -106,17 +107,18 @@ class ModuleFinder:
 
 
 def _forget_listings() -> None:
-    """Let finders look at their folders again, which they remember by their times.
+    """Make finders list their folders again: they cache the listings, and trust modification times.
 
-    Not `importlib.invalidate_caches`: it reads the directory of every archive on the path again, and in Spark's workers
-    pyspark's own is one, a tenth of a second each time. Here an archive is read again where its file has changed.
+    Not `importlib.invalidate_caches`, which reads the directory of every archive on the path again. In Spark's workers,
+    pyspark's own archive is one of them, at a tenth of a second each time. Here, an archive is read again only if its
+    file has changed.
     """
     for finder in sys.meta_path:
         if finder is not PathFinder and hasattr(finder, "invalidate_caches"):
             finder.invalidate_caches()
     for path, found in list(sys.path_importer_cache.items()):
         if found is None:
-            sys.path_importer_cache.pop(path, None)  # there was no such folder
+            sys.path_importer_cache.pop(path, None)  # there was no such folder before
         elif not isinstance(found, zipimport.zipimporter):
             if hasattr(found, "invalidate_caches"):
                 found.invalidate_caches()
@@ -129,12 +131,12 @@ def _forget_listings() -> None:
 
 
 def folders_of(spec: ModuleSpec | None) -> list[str]:
-    """Where a package's modules lie; empty for what is no package."""
+    """The folders of a package's modules; empty if the spec is not a package's."""
     return [] if spec is None else list(spec.submodule_search_locations or ())
 
 
 def _plain_folders(folder: str) -> Iterator[str]:
-    """The folders in a folder, or in one of an archive, that may be namespace packages."""
+    """The names of the folders in a folder (which may be in an archive) that may be namespace packages."""
     opened = open_folder(folder)
     if opened is not None:
         names = (item.name for item in opened.iterdir() if item.name.isidentifier() and item.is_dir())
@@ -142,7 +144,7 @@ def _plain_folders(folder: str) -> Iterator[str]:
 
 
 def open_folder(path: str) -> Traversable | None:
-    """The folder, which may lie in a zip archive (`code.zip/package`); `None` where there is none."""
+    """The folder, which may be in a zip archive (`code.zip/package`); `None` if it does not exist."""
     if Path(path).is_dir():
         return Path(path)
     archive = next((above for above in Path(path).parents if above.is_file()), Path(path))
@@ -153,7 +155,7 @@ def open_folder(path: str) -> Traversable | None:
 
 
 def has_code(spec: ModuleSpec | None) -> bool:
-    """Whether there is code to run: namespace packages have none."""
+    """Whether the module has code to run; namespace packages have none."""
     return spec is not None and spec.loader is not None and spec.origin is not None
 
 

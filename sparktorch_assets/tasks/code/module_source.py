@@ -1,5 +1,5 @@
-"""What matters of a module's text: a digest that is blind to comments and layout, the imports in it, and its strings that
-may name files or modules."""
+"""What is taken from a module's text: a digest that ignores comments and layout, its imports, and the strings in it
+that may name files or modules."""
 
 import ast
 import hashlib
@@ -16,7 +16,7 @@ _PLACES = frozenset(
         *["resources", "importlib.resources", "importlib_resources", "pkg_resources"],
     ]
 )
-"""Names through which code finds the files that lie beside it."""
+"""Names through which code finds the files next to it."""
 _DUNDERS = ("__file__", "__path__", "__spec__", "__loader__")
 _PYC_HEADER_BYTES = 16
 _LONGEST_FILE_NAME = 255
@@ -24,32 +24,33 @@ _LONGEST_FILE_NAME = 255
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModuleSource:
-    """One module, read and not run."""
+    """What was read from a module's source, without running it."""
 
     digest: str
     imports: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Modules as they are written (`pkg.sub`, `..sibling`), each with the names that are taken from it."""
+    """Imported modules as they are written (`pkg.sub`, `..sibling`), each with the names that are imported from it."""
     exports: tuple[str, ...] = ()
     """The strings in `__all__`: a star import of a package imports the sub-modules among them."""
     computes_imports: bool = False
-    """Whether a module is imported whose name only running the code would tell."""
+    """Whether a module is imported whose name only running the code would show."""
     runs_files: bool = False
-    """Whether files are run as code under other names than theirs, or imports are looked for in other places."""
+    """Whether files are run as code under names other than their own, or the import path is changed."""
     runs_text: bool = False
-    """Whether text is run as code that does not stand in the module."""
+    """Whether text that is not a literal in the module is run as code."""
     finds_its_place: bool = False
-    """Whether the code asks where it lies, as it must to open the files beside it."""
+    """Whether the code asks where it is, as it must to open the files next to it."""
     words: frozenset[str] = frozenset()
-    """Its strings' parts that may be names of files and folders; of a pattern (`*.json`, `{language}.json`) the ending."""
+    """The parts of its strings that may be names of files and folders; for a pattern (`*.json`, `{language}.json`), the
+    ending."""
     named: frozenset[str] = frozenset()
-    """Its strings that may be names of modules, or their beginnings: see `module_names`."""
+    """Its strings that may be names of modules, or the beginnings of such names: see `module_names`."""
 
 
 def read_source(origin: str, content: bytes) -> ModuleSource:
     """The source of a module.
 
     Args:
-        origin: the name of its file; only `.py` and `.pyw` are parsed, all else counts by its bytes.
+        origin: the name of its file. Only `.py` and `.pyw` are parsed; of other files, the bytes are hashed.
         content: the file's bytes.
     """
     if not origin.endswith((".py", ".pyw")):
@@ -116,7 +117,7 @@ def _words(text: str) -> Iterator[str]:
 
 
 def _targets(node: ast.AST) -> list[str]:
-    """The variables that a statement sets, or extends (`__all__.append("name")`)."""
+    """The variables that a statement sets or extends (`__all__.append("name")`)."""
     if isinstance(node, ast.Assign):
         targets = node.targets
     elif isinstance(node, ast.AnnAssign | ast.AugAssign):
@@ -131,7 +132,7 @@ def _targets(node: ast.AST) -> list[str]:
 def _tree_digest(tree: ast.AST) -> str:
     """A hash of a syntax tree without its positions.
 
-    Not `ast.dump`: it recurses, and what it writes for empty fields differs between versions of Python.
+    Not `ast.dump`, which recurses, and represents empty fields differently in different versions of Python.
     """
     digest = hashlib.sha256()
     stack: list[tuple[bool, Any]] = [(False, tree)]

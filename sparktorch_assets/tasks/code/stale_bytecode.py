@@ -1,7 +1,7 @@
-"""Cached bytecode that Python would take for a source file although it was compiled from another text.
+"""Deletes cached bytecode that Python would load for a source file although it was compiled from another text.
 
-Python compares a source file with its `.pyc` by size and by whole seconds. So two edits within a second bring the old code
-back, and so does a deployment that gives all files one time.
+Python compares only the size and the modification time, in whole seconds, of a source file with those recorded in its
+`.pyc`. So after two edits within a second, or a deployment that gives all files the same time, the old code may run.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ _HEADER_BYTES = 16
 
 
 def drop_stale_bytecode(spec: ModuleSpec | None) -> None:
-    """Delete a module's cached bytecode where Python would trust it and it is not the source's.
+    """Delete a module's cached bytecode if Python would trust it although it was not compiled from the source.
 
     Raises:
         HostError: it cannot be deleted.
@@ -36,7 +36,7 @@ def drop_stale_bytecode(spec: ModuleSpec | None) -> None:
         cached.unlink(missing_ok=True)
     except OSError as error:
         raise HostError(
-            f"{cached} was compiled from another text than {source} holds, and Python would run it; it cannot be deleted "
+            f"{cached} was compiled from another text than {source}, and Python would run it; it cannot be deleted "
             f"({error}). Delete it and run again"
         ) from error
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TICK_NS = 20_000_000
-"""File systems stamp times in steps of up to 10 ms. Two writes within one step leave equal times, so a file that was
-changed this recently is looked at again after the step has passed."""
+"""File systems record times in steps of up to 10 ms. Two writes within one step leave equal times, so a file that was
+changed this recently is examined again after the step has passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """What the operating system says of a file's content, without reading it. Symbolic links are followed."""
+    """What the operating system reports about a file, without reading its content. Symbolic links are followed."""
 
     host: str
     device: int
@@ -28,10 +28,10 @@ class FileIdentity:
     modified_ns: int
 
     def agrees_with(self, other: "FileIdentity") -> bool:
-        """Whether both can be the same content.
+        """Whether both can have the same content.
 
-        On one host everything must be equal. Another host numbers its devices in its own way, and may see a copy with
-        inodes and change times of its own: between hosts only size and modification time count.
+        On one host, everything must be equal. Another host numbers its devices differently, and may have a copy with
+        other inodes and change times: between hosts, only size and modification time are compared.
         """
         if self.host == other.host:
             return self == other
@@ -39,7 +39,7 @@ class FileIdentity:
 
 
 def file_identity(path: str | os.PathLike[str]) -> FileIdentity | None:
-    """The file's identity as it is now; `None` where there is no such file."""
+    """The file's present identity; `None` if there is no such file."""
     try:
         status = Path(path).stat()
         age_ns = time.time_ns() - status.st_ctime_ns

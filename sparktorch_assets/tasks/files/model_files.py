@@ -1,5 +1,5 @@
-"""The files that a task's model is made of: which they are, what they contain, and whether they stay as they are while
-they are used.
+"""The files that a task's model is made of: which they are, the digests of their contents, and whether they stay
+unchanged while they are used.
 """
 
 import hashlib
@@ -16,11 +16,11 @@ _CHUNK_BYTES = 1 << 20
 
 
 def model_files(task: MlTask, models_root: Path) -> dict[str, Path]:
-    """Every file that counts in the model's digest: name relative to the models root -> path, the weights first.
+    """All files that are part of the model's digest: name relative to the models root -> path, the weights first.
 
     These are the declared files (weights, `ModelSpec.files`, vocabularies, tokenizers) and those that a string in
-    `arguments` names under the models root. A folder stands for all files in it except hidden ones (a dot comes first) and
-    `__pycache__`. A declared file need not exist here.
+    `arguments` names under the models root. A folder stands for all files in it except hidden ones (their names begin
+    with a dot) and `__pycache__`. A declared file need not exist here.
     """
     found: dict[str, Path] = {}
     for name in (*task.files, *named_files(task, models_root)):
@@ -33,16 +33,17 @@ def model_files(task: MlTask, models_root: Path) -> dict[str, Path]:
 
 
 def named_files(task: MlTask, models_root: Path) -> list[str]:
-    """The strings in `arguments` that name a file or a folder which exists under the models root."""
+    """The strings in `arguments` that name an existing file or folder under the models root."""
     return [text for text in task.argument_texts if _lies_under(models_root, text)]
 
 
 def _lies_under(models_root: Path, text: str) -> bool:
-    root = os.path.abspath(models_root)  # noqa: PTH100  (a string that may hold anything, which pathlib raises on)
+    root = os.path.abspath(models_root)  # noqa: PTH100  (pathlib raises for some strings)
     path = os.path.normpath(os.path.join(root, text))  # noqa: PTH118
     if not os.path.exists(path):  # noqa: PTH110
         return False
-    # By name, for a link may lead elsewhere from under the root; and by what it is, for the root may be given by a link.
+    # By its name, because a link under the root may lead elsewhere; and by its real path, because the root may be given
+    # as a link.
     return _is_below(path, root) or _is_below(os.path.realpath(path), os.path.realpath(root))
 
 
@@ -51,7 +52,7 @@ def _is_below(path: str, root: str) -> bool:
 
 
 def _files_below(folder: Path) -> list[str]:
-    """Relative paths, sorted. Links to folders are followed, each folder once."""
+    """Sorted paths relative to the folder. Links to folders are followed, but each folder is visited once."""
     found, seen = [], set()
     for at, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(at)
@@ -65,12 +66,12 @@ def _files_below(folder: Path) -> list[str]:
 
 
 def file_sha256(path: Path) -> str:
-    """The file's sha256, in hexadecimal; of a folder, the sha256 of its files' names and digests.
+    """The file's sha256, in hexadecimal; for a folder, the sha256 of the names and digests of its files.
 
-    A file is read again only where its identity has changed.
+    A file is read again only if its identity has changed.
 
     Raises:
-        ModelError: there is no such file (the message lists what lies beside it), or it changes while it is read.
+        ModelError: there is no such file (the message lists the files next to it), or it changes while it is read.
     """
     if path.is_dir():
         digest = hashlib.sha256()
@@ -95,7 +96,7 @@ def _sha256(path: str, identity: FileIdentity) -> str:
 
 
 def check_file(path: Path) -> None:
-    """Raise ModelError, naming what lies beside it, where there is no such file or folder."""
+    """Raise ModelError if there is no such file or folder; the message lists the files next to it."""
     if not path.exists():
         raise _missing(path)
 
@@ -109,16 +110,16 @@ def _missing(path: Path) -> ModelError:
 
 
 class FilesInUse:
-    """A task's model files as they were when this was made. Weights are mapped into memory, so a file that is
-    overwritten changes a model that is already loaded."""
+    """A task's model files as they were when this object was created. Weights are mapped into memory, so overwriting a
+    file changes a model that is already loaded."""
 
     def __init__(self, task: MlTask, models_root: Path) -> None:
         self._task, self._models_root = task, models_root
         self.identities = tuple(_identities(task, models_root))
-        """Of each file its name and its identity, `None` where it does not exist."""
+        """The name and the identity of each file; the identity is `None` if the file does not exist."""
 
     def check(self) -> None:
-        """Raise ModelError, naming the files, where one was changed, added or removed since."""
+        """Raise ModelError, naming the files, if any was changed, added or removed since."""
         now = tuple(_identities(self._task, self._models_root))
         if now == self.identities:
             return

@@ -1,8 +1,8 @@
 """Whether a task's model files may be opened at all.
 
-Some formats are programs, and code that a task names may open whatever it is given in any format. Such files are opened
-only where the task pins their content with `sha256` or says `trust_code: true`, and this is asked before a byte of them is
-interpreted.
+Files of some formats are programs, and code that a task names may open the files that it is given in any format. Such
+files are opened only if the task pins their content with `sha256` or says `trust_code: true`. This is checked before a
+byte of them is interpreted.
 """
 
 from pathlib import Path
@@ -16,8 +16,8 @@ def check_weights(task: MlTask, models_root: Path) -> None:
     """Check that the model's files may be opened, before anything does.
 
     Raises:
-        ModelError: opening one can run code and the task neither pins its sha256 nor trusts it; or the task pins another
-            sha256 than the weights'; or the weights are a folder and no factory takes them.
+        ModelError: opening a file can run code, and the task neither pins its sha256 nor trusts it; or the task pins a
+            sha256 other than that of the weights; or the weights are a folder, and there is no factory to open it.
     """
     model = task.model
     check_trust(task, models_root)
@@ -39,17 +39,17 @@ def check_weights(task: MlTask, models_root: Path) -> None:
 
 
 def check_trust(task: MlTask, models_root: Path) -> None:
-    """Raise ModelError where opening a file of the model can run code that the task does not trust.
+    """Raise ModelError if opening a file of the model can run code that the task does not trust.
 
-    This holds for weights that are programs, unless `sha256` pins them, and for every file that code of the user's is
-    given by `ModelSpec.files` or by name in `arguments`: nobody knows in which format that code opens it.
+    This concerns weights that are programs, unless `sha256` pins them, and every file that the user's code is given by
+    `ModelSpec.files` or by name in `arguments`, because we cannot know in which format that code opens it.
     """
     model = task.model
     if model.trust_code:
         return
     given = dict.fromkeys((*model.files, *named_files(task, models_root)))
     if model.weights is not None:
-        given.pop(model.weights, None)  # pinned or not, it is judged by itself
+        given.pop(model.weights, None)  # the weights are checked separately, pinned or not
         if model.sha256 is None and model.code_in_weights is not None:
             path = models_root / model.weights
             pin = "" if given else f"`sha256: {file_sha256(path)}` trusts this very content, "
