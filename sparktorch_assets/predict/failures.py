@@ -163,8 +163,9 @@ class Quarantine:
     def _hopeless(self, stage: str) -> ModelError:
         error = self._last_error[stage]
         raised = ModelError(
-            f"task {self._task_name!r}: every row that was tried failed in {stage}, {self._failed_rows[stage]:,} of them "
-            f"alone, so this is not about single rows. The last error: {type(error).__name__}: {message_of(error)}"
+            f"task {self._task_name!r}: every row that was tried failed in {stage}, {self._failed_rows[stage]:,} of "
+            f"them alone, so the cause is not in single rows. The last error: {type(error).__name__}: "
+            f"{message_of(error)}"
         )
         raised.__cause__ = error
         return raised

@@ -276,6 +276,6 @@ class ModelLoader:
         if self.device == "auto" and not gpus:
             return False
         raise DeviceError(
-            f"GPU {gpu_device} was asked for, but torch sees {gpus} GPUs here; pass gpu=False, or create the loader "
+            f"GPU {gpu_device} was requested, but torch sees {gpus} GPUs here; pass gpu=False, or create the loader "
             f"with device='auto' to use the CPU on hosts without a GPU"
         )

@@ -276,8 +276,8 @@ class Pipeline(Generic[K]):
         missing = [name for name in self._schema.names if name not in there and name not in extra]
         if missing and batch.num_rows:
             raise HookError(
-                f"task {self._task.name!r}: the postprocessor left out {', '.join(map(repr, missing))}, which the table "
-                f"holds; return the whole row, or narrow the task's keep_columns"
+                f"task {self._task.name!r}: the postprocessor left out {', '.join(map(repr, missing))}, which the "
+                f"table holds; return the whole row, or narrow the task's keep_columns"
             )
 
 

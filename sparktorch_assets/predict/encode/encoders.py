@@ -147,8 +147,8 @@ class CategoricalEncoder:
             texts = [text_form(entry, value_kind) for entry in entries]
             if entries and not pa.types.is_null(value_kind) and all(text is None for text in texts):
                 raise InputSchemaError(
-                    f"column {name!r} has type {kind}, and no entry of its vocabulary ({entries[0]!r} ...) is a value of "
-                    f"that type: every row would be unknown. Give the vocabulary values of the column's type"
+                    f"column {name!r} has type {kind}, and no entry of its vocabulary ({entries[0]!r} ...) is a value "
+                    f"of that type: every row would be unknown. Give the vocabulary values of the column's type"
                 )
             taken: dict[str, int] = {}
             for place, (entry, text) in enumerate(zip(entries, texts, strict=True)):

@@ -133,8 +133,8 @@ def check_size(path: Path, what: str, max_bytes: int) -> None:
 
 def _too_long(path: Path, what: str, found: int, limit: int) -> ModelError:
     return ModelError(
-        f"{path}: {what} has {found:,} bytes, over the limit of {limit:,}, which no known model comes near; the file is "
-        f"broken or crafted to exhaust memory"
+        f"{path}: {what} has {found:,} bytes, over the limit of {limit:,}, which no known model comes near; the file "
+        f"is broken or crafted to exhaust memory"
     )
 
 

@@ -141,8 +141,8 @@ def _read_state_dict(spec: ModelSpec, path: Path) -> torch.nn.Module:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"{path} holds more than a state dict, and loading it would run the code inside it. Save model.state_dict() "
-            f"instead; if you made the file yourself, set format: pickle and trust_code: true"
+            f"{path} holds more than a state dict, and loading it would run the code inside it. Save "
+            f"model.state_dict() instead; if you made the file yourself, set format: pickle and trust_code: true"
         ) from error
     except Exception as error:  # a broken pickle can raise many kinds of errors
         raise ModelError(f"{path} cannot be read as a state dict: {error}") from error
@@ -153,8 +153,8 @@ def _read_state_dict(spec: ModelSpec, path: Path) -> torch.nn.Module:
     odd = [name for name, value in state.items() if not isinstance(name, str) or not isinstance(value, torch.Tensor)]
     if odd:
         raise ModelError(
-            f"{path} is not a state dict of tensors alone: {odd[0]!r} is a {type(state[odd[0]]).__name__}. Leave it out when "
-            f"you save the file; if the network needs it, bring the network up with a factory"
+            f"{path} is not a state dict of tensors alone: {odd[0]!r} is a {type(state[odd[0]]).__name__}. Leave it "
+            f"out when you save the file; if the network needs it, bring the network up with a factory"
         )
     return _from_state(spec, path, state)
 
