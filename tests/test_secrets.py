@@ -127,7 +127,9 @@ def test_an_environment_variable_inside_the_settings_is_refused():
 def test_a_tables_address_with_a_password_is_refused_everywhere(uri: str):
     """It would be in metadata, in each error about the table, and in the log of each refresh."""
     for use in (Folder, has_table):
-        with pytest.raises(TableError, match=r"a password stands in the address.*AWS_SECRET_ACCESS_KEY") as caught:
+        with pytest.raises(
+            TableError, match=r"the address of a table contains a password.*AWS_SECRET_ACCESS_KEY"
+        ) as caught:
             use(uri)
         assert CANARY not in str(caught.value)
 

@@ -1,1 +1,1 @@
-"""Tables as files: listing, planning, writing, committing. pyarrow and deltalake; no Spark, no torch, no Dagster."""
+"""Lists, plans, writes and commits tables as files, with pyarrow and deltalake, without Spark, torch or Dagster."""

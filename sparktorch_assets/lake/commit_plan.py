@@ -1,4 +1,4 @@
-"""Carries a plan out, once its parts lie in place: commits it, and settles with whoever committed meanwhile."""
+"""Commits a plan once its parts are in place, and resolves conflicts with commits that other writers made meanwhile."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,23 +12,22 @@ from sparktorch_assets.lake.parts.file import PartFile
 from sparktorch_assets.lake.plan import Plan, check_partitioning
 
 _ATTEMPTS = 20
-"""Every lost race means that another writer's commit went through, so this bounds patience, not progress."""
+"""Maximum number of commit attempts. Each lost race means that another writer's commit succeeded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Committed:
-    """How a refresh ended."""
+    """The outcome of a refresh."""
 
     version: int
     changed: bool
-    """False: another run had done the very same."""
+    """Whether this run committed; false if the table already had the planned content."""
     removed: int
-    """Parts that went."""
+    """Number of parts removed."""
 
 
 def keep_resumed(plan: Plan) -> None:
-    """Make the parts that a run takes up from an earlier one as young as the run itself, so that no vacuum takes them for
-    abandoned while the run works."""
+    """Touch the parts that a run resumes from an earlier one, so that no vacuum deletes them as abandoned meanwhile."""
     folder = Folder(plan.output_table)
     for path in plan.resumed:
         folder.touch(path)
@@ -43,18 +42,18 @@ def commit_plan(
 ) -> Committed:
     """Make the table, or its partition, consist of exactly the plan's parts.
 
-    A commit that lost a race is decided again on the new version, and goes through where the other writer did nothing
-    against this plan: it worked on another partition, or added only parts that are planned here, too, and removed none of
-    them.
+    After a lost race, the commit is recomputed for the new version. It succeeds if the other writer's commit does not
+    conflict with this plan: it changed another partition, or it added only parts that are planned here as well and
+    removed none of them.
 
     Args:
-        plan: what was planned.
-        parts: path -> part, of all new and resumable ones.
-        metadata: given the version to build on and the paths to remove, what to keep with the commit.
-        description: the table's description, where it is created.
+        plan: the plan to commit.
+        parts: path -> part, for all new and resumable parts.
+        metadata: returns the metadata to keep with the commit, given the snapshot to build on and the paths to remove.
+        description: the table's description, used if the table is created.
 
     Raises:
-        CommitConflictError: the other writer's commit and this plan exclude each other. Nothing was committed.
+        CommitConflictError: another writer's commit conflicts with this plan. Nothing was committed.
         TableError: a planned part is missing.
     """
     target = plan.target
@@ -66,7 +65,7 @@ def commit_plan(
         unknown = missing - parts.keys()
         if unknown:
             raise TableError(
-                f"{len(unknown):,} planned parts of {plan.output_table!r} were not made (first: {min(unknown)!r})"
+                f"{len(unknown):,} planned parts of {plan.output_table!r} were not written (first: {min(unknown)!r})"
             )
         remove = tuple(sorted(current.within(plan.partition).keys() - target))
         if current.version is not None and not missing and not remove and same_columns(current.schema, plan.schema):
@@ -107,8 +106,8 @@ def _check_compatible(plan: Plan, current: Snapshot, target: set[str]) -> None:
     )
     if added or removed or other_columns:
         raise CommitConflictError(
-            f"another run changed {plan.output_table!r} against what this one planned ({len(added):,} parts added and "
-            f"{len(removed):,} removed that this plan would undo): version {plan.snapshot.version} became "
-            f"{current.version}. Nothing of this run was committed. Run it again if its input and model are the ones that "
-            f"count; what it computed will be found and used"
+            f"another run changed {plan.output_table!r} in conflict with this plan ({len(added):,} parts added and "
+            f"{len(removed):,} removed, which this plan would undo): version {plan.snapshot.version} became "
+            f"{current.version}. Nothing of this run was committed. If its input and model are the right ones, run it "
+            f"again; what it computed will be found and used"
         )

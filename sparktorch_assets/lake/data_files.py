@@ -1,4 +1,4 @@
-"""Which files hold a table's rows: from its Delta log where there is one, else a folder of Parquet files, or one file."""
+"""Lists the files that hold a table's rows: those of its Delta log, or else a folder's Parquet files, or one file."""
 
 import logging
 import os
@@ -25,22 +25,22 @@ class DataFile:
     """One Parquet file of a table. Path, size and modification time together are its identity."""
 
     uri: str
-    """Where to open it."""
+    """The URI or local path to open."""
     path: str
-    """Relative to the table's root: a table that is moved keeps its identity."""
+    """The path relative to the table's root, so that a file keeps its identity when the table is moved."""
     size_bytes: int
     modified_ms: int
     partition: Partition = ()
-    """Column -> value, for columns that stand in the path or in the log."""
+    """Column -> value, for columns whose values are given by the path or the log."""
     rows: int | None = None
-    """Rows in the file, deleted ones included, where the log counts them."""
+    """Number of rows in the file, including deleted ones; `None` if the log does not record it."""
     deleted: bytes = b""
-    """Rows that the table deleted: one bit a row, the lowest first; see `LoggedFile.deleted`."""
+    """The rows that the table deleted: one bit per row, lowest bit first; see `LoggedFile.deleted`."""
     mapping: ColumnMapping | None = None
-    """How the table's columns are found in the file, where names do not tell."""
+    """How to find the table's columns in the file; `None` if they have the same names there."""
 
     def stored_tests(self, tests: Sequence[RowTest]) -> tuple[RowTest, ...]:
-        """Those of the tests that the file's own bounds can settle, on the columns as the file names them."""
+        """The tests that the file's own bounds may decide, with the file's names for the columns."""
         outside = dict(self.partition)
         inside = tuple(test for test in tests if test.column not in outside)
         return inside if self.mapping is None else self.mapping.stored_tests(inside)
@@ -53,7 +53,7 @@ def list_data_files(table: str) -> list[DataFile]:
         table: a local path or a URI.
 
     Raises:
-        TableError: there is no such table, or its files alone do not tell its rows.
+        TableError: there is no such table, or its rows cannot be determined from its files alone.
     """
     folder = Folder(table)
     delta = open_delta(table)
@@ -86,22 +86,22 @@ def _parquet_files(folder: Folder) -> list[DataFile]:
         raise TableError(f"there is no table at {folder.uri!r}: neither a Delta table, nor a folder, nor a file")
     if folder.is_folder(_LOG_FOLDER) or (folder.is_local and os.path.lexists(folder.full(_LOG_FOLDER))):
         raise TableError(
-            f"{folder.uri!r} has a Delta log ({_LOG_FOLDER}) of which no version can be read, and its files alone do not tell "
-            f"which rows the table has. Restore the log; or, if every file counts, delete that folder"
+            f"{folder.uri!r} has a Delta log ({_LOG_FOLDER}) of which no version can be read, and its rows cannot be "
+            f"determined from its files alone. Restore the log; or, if the rows of all files count, delete that folder"
         )
     inside = _delta_table_above(folder)
     if inside is not None:
         raise TableError(
-            f"{folder.uri!r} is a partition's folder of the Delta table {inside!r}, and its files alone do not tell which rows "
-            f"it has. Name that table as the input, and choose the rows by `where` or by a partition"
+            f"{folder.uri!r} is a partition's folder of the Delta table {inside!r}, and its rows cannot be determined "
+            f"from its files alone. Name that table as the input, and select the rows by `where` or by a partition"
         )
     entries = list(folder.files())
     tables = {entry.path.partition(f"/{_LOG_FOLDER}/")[0] for entry in entries if f"/{_LOG_FOLDER}/" in entry.path}
     nested = sorted(table for table in tables if not _hidden(table))
     if nested:
         raise TableError(
-            f"the folder {folder.uri!r} holds a Delta table, {nested[0]!r}, whose files do not tell which rows it has. Name "
-            f"that table as the input, or move it out of the folder"
+            f"the folder {folder.uri!r} holds a Delta table, {nested[0]!r}, whose rows cannot be determined from its "
+            f"files alone. Name that table as the input, or move it out of the folder"
         )
     files = [
         DataFile(
@@ -120,8 +120,9 @@ def _parquet_files(folder: Folder) -> list[DataFile]:
     if len(by_columns) > 1:
         one, other = list(by_columns.values())[:2]
         raise TableError(
-            f"the files of {folder.uri!r} lie in folders of different partition columns ({one.path!r} and {other.path!r}), so "
-            f"that some of them lack a column's value. Give each kind a folder of its own, or name a subfolder as the table"
+            f"the files of {folder.uri!r} are in folders with different partition columns ({one.path!r} and "
+            f"{other.path!r}), so some of them lack a column's value. Move each kind to a separate folder, or name a "
+            f"subfolder as the table"
         )
     return files
 
@@ -138,13 +139,13 @@ def _delta_table_above(folder: Folder) -> str | None:
 
 
 def _hidden(path: str) -> bool:
-    """As Spark sees it: a partition folder is data, whatever its column's name begins with."""
+    """Whether Spark ignores the path. A partition folder is never hidden, whatever its column's name begins with."""
     return any(part.startswith(".") or (part.startswith("_") and "=" not in part) for part in path.split("/"))
 
 
 def _holds_rows(folder: Folder, entry: FolderEntry) -> bool:
-    """Whether a visible file is one of the table's: by its ending or, as Hive and Trino write them, by its content where it
-    has none. Files with another ending may be half-written."""
+    """Whether a visible file belongs to the table, judging by its extension or, for a file without one (as Hive and
+    Trino write them), by its content. A file with another extension may be half-written."""
     name = entry.path.rpartition("/")[2].lower()
     if name.endswith(_ENDINGS):
         return True
@@ -154,7 +155,7 @@ def _holds_rows(folder: Folder, entry: FolderEntry) -> bool:
         is_parquet = file.read(len(_MAGIC)) == _MAGIC
     if is_parquet and "." in name:
         _LOG.warning(
-            "%s is a Parquet file, and is not read with the others of its folder: its name does not end in %s",
+            "%s is a Parquet file, but is not read with the others of its folder: its name does not end in %s",
             folder.full(entry.path),
             " or ".join(_ENDINGS),
         )
@@ -162,14 +163,14 @@ def _holds_rows(folder: Folder, entry: FolderEntry) -> bool:
 
 
 def _check_inside(folder: Folder, paths: Iterable[str]) -> None:
-    """Raise TableError where a symbolic link leads out of the table: whoever may put files there could make readers show
-    what only they may read."""
+    """Raise `TableError` if a symbolic link leads out of the table: otherwise, whoever can create files there could
+    make readers expose files that only the readers may read."""
     if not folder.is_local:
         return
     root = os.path.realpath(folder.root)
     inside = {root: True}  # parent -> whether it is within the root
     for path in paths:
-        if path.startswith("/"):  # the log says on purpose that it lies elsewhere
+        if path.startswith("/"):  # the log lists it with an absolute path on purpose
             continue
         full = folder.full(path)
         parent = full.rpartition("/")[0]
@@ -178,8 +179,8 @@ def _check_inside(folder: Folder, paths: Iterable[str]) -> None:
         linked = os.path.islink(full)  # noqa: PTH114  (strings, since there may be many)
         if not inside[parent] or (linked and not _within(os.path.realpath(full), root)):
             raise TableError(
-                f"{full!r} leads out of the table's folder {folder.uri!r} by a symbolic link. Move or copy the files into the "
-                f"folder, or give the folder that they lie in as the table"
+                f"{full!r} leads out of the table's folder {folder.uri!r} by a symbolic link. Move or copy the files "
+                f"into the folder, or name the folder that holds them as the table"
             )
 
 

@@ -1,4 +1,4 @@
-"""A table that an asset makes whole from other tables: joined, counted, compared."""
+"""Writes tables that an asset derives as a whole from other tables, by joins, counts or comparisons."""
 
 import contextlib
 import uuid
@@ -21,20 +21,22 @@ _GROUP_ROWS = 131_072
 
 
 def write_if_changed(table: str, rows: pa.Table, made_from: str) -> bool:
-    """Replace the table by `rows`, in a new version, unless its latest version was made here and from the very same.
+    """Replace the table's rows by `rows` in a new version, unless this function wrote its latest version with the same
+    `made_from`.
 
-    A file of that version that is gone or cut is written again.
+    A file of that version that is missing or truncated is written again.
 
     Args:
-        table: path or URI of the Delta table; created when missing.
+        table: path or URI of the Delta table; created if it does not exist.
         rows: all of its rows.
-        made_from: stands for all that the rows depend on: a hash of the sources' data versions and of the code.
+        made_from: identifies everything that the rows depend on, such as a hash of the sources' data versions and the
+            code.
 
     Returns:
         Whether there is a new version.
 
     Raises:
-        CommitConflictError: another writer changed the table meanwhile, to something else. Nothing was committed.
+        CommitConflictError: another writer changed the table meanwhile, to other content. Nothing was committed.
         InputSchemaError: a column's type has no counterpart in Delta.
         TableError: the table cannot be written.
     """
@@ -61,7 +63,7 @@ def write_if_changed(table: str, rows: pa.Table, made_from: str) -> bool:
         )
     except CommitConflictError:
         if _made_from(table) == made_from:
-            return False  # another run wrote the very same
+            return False  # another run wrote the same content
         raise
     return True
 
@@ -81,7 +83,7 @@ def _write(table: str, rows: pa.Table) -> PartFile:
     try:
         folder.create()
         with folder.open_output(temporary) as sink:
-            bare = columns_with_nan(rows)  # readers would skip groups that hold one
+            bare = columns_with_nan(rows)  # readers would skip row groups that hold a NaN
             pq.write_table(
                 rows,
                 sink,
@@ -98,6 +100,6 @@ def _write(table: str, rows: pa.Table) -> PartFile:
 
 
 def _made_from(table: str, version: int | None = None) -> str | None:
-    """What that version, or the latest one, was made from; `None` where somebody else committed it."""
+    """The `made_from` of that version, or of the latest one; `None` if another writer committed it."""
     made_from = next(commit_infos(table, version), {}).get(METADATA_PREFIX + _MADE_FROM)
     return None if made_from is None else str(made_from)

@@ -1,5 +1,5 @@
-"""A table's folder, wherever it lies: local paths through the operating system, `s3://`, `gs://`, `hdfs://`, `abfs://` and
-the like through `pyarrow.fs`. One small set of operations, because that is all that exact commits need.
+"""A table's folder, local or remote: local paths through the operating system; `s3://`, `gs://`, `hdfs://`, `abfs://`
+and the like through `pyarrow.fs`. It has only the few operations that exact commits need.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ from sparktorch_assets.tasks.files.file_identity import FileIdentity, file_ident
 
 _CHUNK_BYTES = 8 << 20
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
-"""What file systems answer that bring names to disk by themselves, such as some network shares; and what a folder answers
-that this user may write into but not list."""
+"""Errors of `fsync` that are ignored: those of file systems that do not support it, such as some network shares, and
+that of a folder that this user may write to but not list."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,25 +31,25 @@ class FolderEntry:
     """One file below a folder."""
 
     path: str
-    """Relative to the folder, with `/` between its parts."""
+    """The path relative to the folder, with `/` as the separator."""
     size_bytes: int
     modified_ms: int
 
 
 class Folder:
-    """One folder (or single file) and the file system that it lies on."""
+    """A folder (or a single file) and its file system."""
 
     def __init__(self, uri: str) -> None:
         if has_password(uri):
             raise TableError(
-                f"{without_secrets(uri)!r}: a password stands in the address of a table, which is shown in logs and on "
-                f"asset pages. Leave it out, and give the credentials as the store's own environment variables or profile "
-                f"(for S3, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
+                f"{without_secrets(uri)!r}: the address of a table contains a password, and addresses are shown in "
+                f"logs and on asset pages. Leave it out, and set the store's own environment variables or profile "
+                f"instead (for S3, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
             )
         self.uri = uri.rstrip("/") if len(uri) > 1 else uri
         local = local_path(self.uri)
         self.absolute = self.uri if local is None else local
-        """The URI, or the absolute path: what it means does not depend on a process's working directory."""
+        """The URI, or the absolute local path, whose meaning does not depend on the working directory."""
         self.is_local = local is not None
         if local is not None:
             self.filesystem: fs.FileSystem = fs.LocalFileSystem()
@@ -63,22 +63,23 @@ class Folder:
                 ) from error
 
     def full(self, path: str) -> str:
-        """`path`, relative to this folder, as the file system wants it."""
+        """`path`, relative to this folder, in the file system's form."""
         return f"{self.root}/{path}" if path else self.root
 
     def uri_of(self, path: str) -> str:
-        """What opens the file `path`, relative to this folder, as a `Folder` of its own."""
+        """The URI or local path with which `Folder` opens the file `path`, relative to this folder."""
         return f"{self.absolute}/{path if self.is_local else quote(path)}"
 
     def info(self, path: str = "") -> FolderEntry | None:
-        """The file's size and modification time; `None` where there is no such file."""
+        """The file's size and modification time; `None` if there is no such file."""
         found = self.filesystem.get_file_info(self.full(path))
         return _entry(path, found) if found.type == fs.FileType.File else None
 
     def identity(self, path: str = "") -> FileIdentity | None:
-        """What tells the file from any other that may take its place; `None` where there is no such file.
+        """What distinguishes the file from any other that may replace it; `None` if there is no such file.
 
-        A store has neither devices nor inodes: there it is the size and the modification time, on whatever host.
+        An object store has neither devices nor inodes: there, the identity is the size and the modification time, the
+        same on every host.
         """
         if self.is_local:
             return file_identity(self.full(path))
@@ -94,7 +95,7 @@ class Folder:
         return bool(self.filesystem.get_file_info(self.full(path)).type == fs.FileType.Directory)
 
     def files(self, path: str = "", *, recursive: bool = True) -> Iterator[FolderEntry]:
-        """Every file below `path`, in no particular order; none where the folder does not exist."""
+        """Every file below `path`, in no particular order; none if the folder does not exist."""
         selector = fs.FileSelector(self.full(path), recursive=recursive, allow_not_found=True)
         prefix = len(self.root.rstrip("/")) + 1
         for found in self.filesystem.get_file_info(selector):
@@ -102,7 +103,7 @@ class Folder:
                 yield _entry(found.path[prefix:], found)
 
     def create(self, path: str = "") -> None:
-        """Make the folder, and those above it, where they are missing."""
+        """Create the folder and its parents if they do not exist."""
         if not self.is_local:
             self.filesystem.create_dir(self.full(path), recursive=True)
             return
@@ -113,20 +114,21 @@ class Folder:
             _sync(made.parent)
 
     def open_input(self, path: str = "") -> Any:
-        """A random-access file. Not mapped into memory: a file cut while it is read must raise, not kill the process."""
+        """Open a file for random access. It is not memory-mapped: a file that is truncated while it is read must raise,
+        not kill the process."""
         return self.filesystem.open_input_file(self.full(path))
 
     def open_output(self, path: str) -> Any:
-        """A new file to write."""
+        """Open a new file for writing."""
         return self.filesystem.open_output_stream(self.full(path))
 
     def delete(self, path: str) -> None:
-        """Delete the file; quiet where it is already gone."""
+        """Delete the file if it exists."""
         with contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_file(self.full(path))
 
     def sha256(self, path: str) -> str:
-        """The file's sha256, in hexadecimal."""
+        """The file's SHA-256, in hexadecimal."""
         digest = hashlib.sha256()
         with self.open_input(path) as source:
             while chunk := source.read(_CHUNK_BYTES):
@@ -134,33 +136,33 @@ class Folder:
         return digest.hexdigest()
 
     def touch(self, path: str) -> None:
-        """Set the file's modification time to now; quiet where it is gone, or where the store keeps the time itself."""
+        """Set a local file's modification time to now, if it exists. On a store, this does nothing."""
         if self.is_local:
             with contextlib.suppress(OSError):
                 os.utime(self.full(path))
 
     def sync(self, path: str = "") -> None:
-        """Bring a file's content, or the names in a folder, from memory to disk, so that a power cut does not take it
-        back. A store does so by itself."""
+        """Flush a file's content, or the names in a folder, to disk (fsync), so that they survive a power failure. A
+        store needs no such call."""
         if self.is_local:
             _sync(self.full(path))
 
     def publish(self, temporary: str, final: str) -> bool:
-        """Give a finished file its name in one step, unless the name is taken; its content is on disk by then.
+        """Give a finished file its final name atomically, unless the name is taken. Its content is flushed first.
 
-        Local disks decide between writers that come at once: one of them gets the name. Object stores could, but
-        `pyarrow.fs` has no way to ask for it. There, a file that comes in the moment between our look and our move is
-        replaced, whole by whole.
+        On local disks, exactly one of several concurrent writers gets the name. Object stores could guarantee the same,
+        but `pyarrow.fs` does not expose it. There, a file that another writer publishes between our check and our move
+        is replaced as a whole.
 
         Args:
-            temporary: the file's name until now; gone afterwards when this returns True.
-            final: its name from now on.
+            temporary: the file's current name; it no longer exists once this has returned True.
+            final: the file's final name.
 
         Returns:
-            False when the name was taken. Nothing has changed then.
+            False if the name was taken; nothing has changed then.
 
         Raises:
-            TableError: somebody deleted the file meanwhile.
+            TableError: the file was deleted meanwhile.
         """
         if not self.is_local:
             if self.info(final) is not None:
@@ -170,12 +172,12 @@ class Folder:
         source, target = self.full(temporary), self.full(final)
         try:
             _sync(source)
-            os.link(source, target)  # unlike a rename, it fails where the name is taken
+            os.link(source, target)  # unlike a rename, it fails if the name is taken
         except FileExistsError:
             return False
         except FileNotFoundError as error:
             raise _gone(source) from error
-        except OSError:  # no hard links here (FUSE, some network shares): take the name with an empty file first
+        except OSError:  # no hard links here (FUSE, some network shares): reserve the name with an empty file first
             try:
                 os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
             except FileExistsError:
@@ -186,10 +188,10 @@ class Folder:
         return True
 
     def replace(self, temporary: str, final: str) -> None:
-        """Give a finished file its name in one step; a file that has the name already gives way.
+        """Give a finished file its final name atomically, replacing a file of that name.
 
         Raises:
-            TableError: somebody deleted the file meanwhile.
+            TableError: the file was deleted meanwhile.
         """
         try:
             self.sync(temporary)
@@ -198,7 +200,7 @@ class Folder:
             raise _gone(self.full(temporary)) from error
 
     def free_bytes(self) -> int | None:
-        """Free space where the folder lies; `None` where that has no meaning."""
+        """Free bytes on the folder's disk; `None` for object stores, and if it cannot be determined."""
         if not self.is_local:
             return None
         with contextlib.suppress(OSError):
@@ -215,15 +217,15 @@ def local_path(uri: str) -> str | None:
     scheme = urlparse(uri).scheme
     if scheme == "file":
         return unquote(urlparse(uri).path)
-    if len(scheme) > 1:  # one letter is a drive
+    if len(scheme) > 1:  # a single letter is a drive
         return None
-    return os.path.abspath(uri)  # noqa: PTH100  (a string that may hold anything)
+    return os.path.abspath(uri)  # noqa: PTH100  (a string that may contain anything)
 
 
 def _gone(path: str) -> TableError:
     return TableError(
-        f"{path} was deleted before it got its final name; did a vacuum with too short a retention run meanwhile? Nothing "
-        f"of it was committed; run again"
+        f"{path} was deleted before it got its final name; did a vacuum with too short a retention run meanwhile? "
+        f"Nothing of it was committed; run again"
     )
 
 

@@ -1,8 +1,8 @@
-"""One partition of a prediction table: `{"ds": "2013-01-01"}` is the folder `ds=2013-01-01/` of the output, and the rows
-of the input for which the column has that value.
+"""One partition of a prediction table: `{"ds": "2013-01-01"}` means the folder `ds=2013-01-01/` of the output, and the
+input rows whose column has that value.
 
-The input needs no partitions of its own. Where it has some, whole files are left out by their partition values; where it
-has none, row groups are left out by their bounds, and the rest is filtered row by row.
+The input need not be partitioned. If it is, whole files are skipped by their partition values; if not, row groups are
+skipped by their bounds, and the remaining rows are filtered one by one.
 """
 
 import re
@@ -19,12 +19,12 @@ from sparktorch_assets.tasks.row_filter import RowFilter
 Partition = tuple[tuple[str, str | None], ...]
 """Column -> value as text, sorted by column; `None` for a null. Empty for a table without partitions."""
 _NAME_BYTES = 255
-"""What file systems and Delta's readers agree on as the longest name of a folder."""
+"""The longest folder name that all file systems and Delta readers accept."""
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 def path_partition(path: str) -> Partition:
-    """The values that stand in a path.
+    """The partition values that a path contains.
 
     >>> path_partition("ds=2013-01-01/part-0.parquet")
     (('ds', '2013-01-01'),)
@@ -37,8 +37,8 @@ def path_partition(path: str) -> Partition:
 
 
 def partition_folder(partition: Partition) -> str:
-    """The folder of a partition, relative to the table's root; empty without one. Names and values are percent-encoded, as
-    Hive and Spark do.
+    """The folder of a partition, relative to the table's root; empty for `()`. Names and values are percent-encoded, as
+    by Hive and Spark.
 
     >>> partition_folder((("ds", "2013-01-01"), ("n", "a/b")))
     'ds=2013-01-01/n=a%2Fb'
@@ -47,21 +47,21 @@ def partition_folder(partition: Partition) -> str:
 
 
 def _encoded(text: str) -> str:
-    # Spark decodes each byte as a character of its own, so what is not ASCII stays as it is, as Spark leaves it, too.
+    # Spark decodes each escaped byte as a separate character, so non-ASCII characters are not encoded, as in Spark.
     return re.sub(r"[\x00-\x7f]+", lambda found: quote(found[0], safe=""), text)
 
 
 def read_partition(given: Mapping[str, Any] | None, columns: pa.Schema) -> tuple[Partition, tuple[RowFilter, ...]]:
-    """The partition in its one spelling, and the rows of the input that belong to it.
+    """The partition in canonical form, and the filters that select its rows of the input.
 
     Args:
         given: column -> value; `None` or empty for the whole table.
         columns: the input's columns, in Delta's types.
 
     Raises:
-        InputSchemaError: the input has no such column, or one of a type that cannot partition.
-        TaskError: the value is not of the column's type, or cannot be a partition: a null, an empty string, a text that is
-            too long for a folder's name.
+        InputSchemaError: the input has no such column, or its type cannot be used for partitions.
+        TaskError: the value is not of the column's type, or cannot be a partition: it is null, an empty string, or too
+            long for a folder's name.
     """
     partition, rows = [], []
     for name, value in sorted((given or {}).items()):
@@ -76,18 +76,20 @@ def read_partition(given: Mapping[str, Any] | None, columns: pa.Schema) -> tuple
             )
         if value is None:
             raise TaskError(
-                f"partition={given!r}: a null is no partition that can be refreshed, since no condition holds for it. Give "
-                f"these rows a value of their own in column {name!r}"
+                f"partition={given!r}: a null cannot be refreshed as a partition, since no condition holds for it. "
+                f"Give these rows a value of their own in column {name!r}"
             )
         try:
             typed: Any = pa.scalar(str(value)).cast(kind).as_py()
         except (pa.ArrowInvalid, UnicodeEncodeError) as error:
-            raise TaskError(f"partition={given!r}: {value!r} is no {kind}, the type of column {name!r}") from error
+            raise TaskError(
+                f"partition={given!r}: {value!r} is not a valid {kind}, the type of column {name!r}"
+            ) from error
         text = str(typed)
         if text in ("", _NULL):
             raise TaskError(
-                f"partition={given!r}: readers of Delta tables take {text!r} for a null; give these rows another value in "
-                f"column {name!r}"
+                f"partition={given!r}: readers of Delta tables read {text!r} as a null; give these rows another value "
+                f"in column {name!r}"
             )
         if len(partition_folder(((name, text),)).encode()) > _NAME_BYTES:
             raise TaskError(
@@ -100,15 +102,15 @@ def read_partition(given: Mapping[str, Any] | None, columns: pa.Schema) -> tuple
 
 
 def in_partition(values: Partition, partition: Partition, columns: pa.Schema) -> bool:
-    """Whether an input file with these partition values may hold rows of the partition: none of them says otherwise.
+    """Whether an input file with these partition values may hold rows of the partition: no value contradicts it.
 
     Args:
         values: the file's own partition values.
-        partition: as `read_partition` spells it.
-        columns: the table's columns: values are compared as their types, so that `05` is the number 5.
+        partition: the partition, as returned by `read_partition`.
+        columns: the table's columns. Values are compared in their types, so `05` equals the number 5.
 
     Raises:
-        InputSchemaError: one of the file's values is not of its column's type.
+        InputSchemaError: one of the file's values is not valid for its column's type.
     """
     wanted = dict(partition)
     return all(
@@ -118,13 +120,13 @@ def in_partition(values: Partition, partition: Partition, columns: pa.Schema) ->
 
 @lru_cache(maxsize=4096)
 def _typed(name: str, value: str | None, kind: pa.DataType) -> str | None:
-    """The value in its one spelling, that of `read_partition`."""
+    """The value in the canonical form of `read_partition`."""
     if value is None:
         return None
     try:
         return str(pa.scalar(value).cast(kind).as_py())
     except pa.ArrowInvalid as error:
         raise InputSchemaError(
-            f"the partition folder {partition_folder(((name, value),))!r} has no value of type {kind}, the type of column "
-            f"{name!r}"
+            f"the partition folder {partition_folder(((name, value),))!r} has no value of type {kind}, the type of "
+            f"column {name!r}"
         ) from error

@@ -1,4 +1,4 @@
-"""What a refresh has to do: planned shards minus the parts that readers already see, minus those that lie finished."""
+"""Plans a refresh: all shards, minus those whose parts are in the table, minus those whose parts only need a commit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,51 +21,51 @@ from sparktorch_assets.tasks.row_test import RowTest
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """One refresh, decided and not begun. Printing it shows the sums."""
+    """A refresh that has been planned but not started. Printing it shows the totals."""
 
     output_table: str
     schema: pa.Schema
     """The output's columns."""
     snapshot: Snapshot
-    """The output as it was when this was decided."""
+    """The snapshot of the output on which the plan is based."""
     new: tuple[Shard, ...]
-    """To be scored."""
+    """Shards to score."""
     unchanged: tuple[Shard, ...]
-    """Their parts are in the table, and their files in its folder."""
+    """Shards whose parts are in the table, with their files in its folder."""
     resumable: tuple[Shard, ...]
-    """Their parts lie finished in the table's folder, uncommitted: an earlier run got that far."""
+    """Shards whose finished parts are in the table's folder but uncommitted, left by an earlier run."""
     resumed: Mapping[str, tuple[PartFile, Receipt]]
-    """Path -> part and receipt of the resumable ones."""
+    """Path -> part and receipt, for the parts of the resumable shards."""
     obsolete: tuple[SnapshotPart, ...]
-    """In the table (within the partition, where there is one), and no longer planned."""
+    """Parts of the table, or of the partition if the plan covers one only, that are no longer planned."""
     partition: Partition = ()
-    """What the refresh is confined to; empty for the whole table."""
+    """The partition that the refresh covers; empty for the whole table."""
 
     @property
     def part_schema(self) -> pa.Schema:
-        """The columns of the parts: those that stand in their path are left out."""
+        """The columns of the parts, without those whose values are in the path."""
         return pa.schema([column for column in self.schema if column.name not in dict(self.partition)])
 
     @property
     def target(self) -> set[str]:
-        """The paths of the parts that the table, or its partition, will consist of."""
+        """The paths of all parts of the table, or of the partition, after the refresh."""
         return {shard.part_path for shards in (self.new, self.unchanged, self.resumable) for shard in shards}
 
     @property
     def lost(self) -> set[str]:
-        """The paths of parts that the snapshot lists, and whose files are gone or damaged: they are planned again."""
+        """The paths of parts that the snapshot lists but whose files are missing or damaged; they are planned again."""
         return {
             shard.part_path for shards in (self.new, self.resumable) for shard in shards
         } & self.snapshot.parts.keys()
 
     @property
     def rows(self) -> int:
-        """Rows of the whole input; for a partition, of the shards that may hold some of its rows."""
+        """Number of rows of the whole input; for a partition, of the shards that may hold some of its rows."""
         return sum(shard.rows for shards in (self.new, self.unchanged, self.resumable) for shard in shards)
 
     @property
     def changes(self) -> bool:
-        """Whether anything at all is to be done."""
+        """Whether there is anything to do."""
         return bool(self.new or self.resumable or self.obsolete or not same_columns(self.snapshot.schema, self.schema))
 
     def __str__(self) -> str:
@@ -91,21 +91,21 @@ def make_plan(
     partition: Partition = (),
     tests: Sequence[RowTest] = (),
 ) -> Plan:
-    """Decide a refresh. Reads the input's log or folder and footers and the output's log and folder; writes nothing.
+    """Plan a refresh. Reads the input's log or folder and footers and the output's log and folder; writes nothing.
 
     Args:
-        input_table: path or URI of a Delta table, a folder of Parquet files, or one file.
-        output_table: path or URI of the output's folder; it need not exist.
+        input_table: path or URI of a Delta table, a folder of Parquet files, or a single file.
+        output_table: path or URI of the output's folder, which need not exist.
         schema: the output's columns, in Delta's types.
-        digest: a hash of everything but the rows that the output depends on.
+        digest: a hash of everything that the output depends on, except the rows.
         target_rows: see `shards.TARGET_ROWS`.
         target_bytes: see `shards.TARGET_BYTES`.
-        partition: confine the refresh to this partition of the output; `digest` has to tell it, too.
-        tests: the rows that belong to it. Files and row groups that cannot hold any are left out of the plan.
+        partition: the partition of the output that the refresh covers; `digest` must depend on it as well.
+        tests: select the rows that belong to it. Files and row groups that cannot hold any are left out of the plan.
 
     Raises:
-        TableError: the input cannot be read, or the output is a table that this library did not make, or one with other
-            partitions.
+        TableError: the input cannot be read, or the output is a table that this library did not write, or one with
+            other partition columns.
     """
     files = [file for file in list_data_files(input_table) if in_partition(file.partition, partition, schema)]
     shards = make_shards(
@@ -124,24 +124,24 @@ def make_plan(
 
 
 def check_partitioning(output_table: str, snapshot: Snapshot, partition: Partition) -> None:
-    """Raise TableError where the table has other partition columns than the refresh, or none, or some where it has none."""
+    """Raise `TableError` unless the table and the refresh have the same partition columns, or both have none."""
     wanted, found = [name for name, _ in partition], sorted(snapshot.partition_by)
     if snapshot.version is not None and wanted != found:
         has = f"is partitioned by {', '.join(found)}" if found else "has no partitions"
-        asked = f"partition by {', '.join(wanted)}" if wanted else "the whole table at once"
+        asked = f"one partition by {', '.join(wanted)}" if wanted else "the whole table at once"
         raise TableError(
-            f"{output_table!r} {has}, and this refresh is of {asked}; mixed, rows would be lost or doubled. Refresh it as "
-            f"it was begun, or give these predictions a table of their own"
+            f"{output_table!r} {has}, but this refresh covers {asked}; mixing both would lose or duplicate rows. "
+            f"Refresh it as before, or give these predictions a table of their own"
         )
 
 
 def plan_shards(
     shards: Sequence[Shard], output_table: str, snapshot: Snapshot, schema: pa.Schema, partition: Partition = ()
 ) -> Plan:
-    """Subtract what is there from what is wanted.
+    """Plan the shards whose parts are missing from the table.
 
-    A part counts as there when the snapshot lists it and its file lies in the folder with the size that the log says: a
-    part whose file somebody deleted or cut is planned again, so that any loss is healed by the next refresh.
+    A part is present if the snapshot lists it and the folder holds its file with the size that the log records. A part
+    whose file was deleted or truncated is planned again, so the next refresh repairs any loss.
     """
     folder = Folder(output_table)
     entries = {entry.path: entry for entry in folder.files(partition_folder(partition), recursive=False)}
@@ -164,8 +164,8 @@ def plan_shards(
 
 
 def _in_order_of(table: pa.Schema | None, schema: pa.Schema) -> pa.Schema:
-    """`schema` in the table's order, where both have the same columns: a new file whose columns stand in another order must
-    not replace a table of which parts stay, and where none stays, delta-rs keeps the old order all the same."""
+    """`schema` in the table's column order, if both have the same columns. Another order would count as a new schema,
+    for which every part must be replaced, and even then delta-rs keeps the old order."""
     if table is None or sorted(table.names) != sorted(schema.names):
         return schema
     return pa.schema([schema.field(name) for name in table.names])
@@ -177,7 +177,7 @@ def _is_intact(path: str, snapshot: Snapshot, entries: Mapping[str, FolderEntry]
 
 
 def check_ours(output_table: str, snapshot: Snapshot) -> None:
-    """Raise TableError where the table holds another writer's files (a user's, or those of an input table), or has rules
+    """Raise `TableError` if the table holds another writer's files (a user's, or those of an input table), or has rules
     that a refresh could break."""
     check_writable(output_table, snapshot.write_obstacles)
     foreign = [path for path in snapshot.parts if not PART_NAME.fullmatch(path)]

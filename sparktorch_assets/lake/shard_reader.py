@@ -1,6 +1,6 @@
 """Reads one shard as a stream of record batches: only the columns that are needed, in the table's types.
 
-Memory is bounded by `_BATCH_BYTES` (decoded) and the pages at hand, whatever the row group's size.
+Memory is bounded by `_BATCH_BYTES` (decoded) and the current pages, whatever the row group's size.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,19 +28,19 @@ _BUFFER_BYTES = 1 << 20
 
 
 class ShardReader:
-    """One open shard.
+    """An open shard.
 
     Raises:
-        TableError: the file is gone, is not the one that was planned, or has columns that cannot be read as the table's.
+        TableError: the file is missing, is not the one that was planned, or has columns that do not fit the table's.
     """
 
     def __init__(self, shard: Shard, schema: pa.Schema, tests: Sequence[RowTest] = ()) -> None:
-        """Open the file and compare it with what was planned; read no rows yet.
+        """Open the file and check that it is the one that was planned; rows are read later.
 
         Args:
-            shard: what to read.
-            schema: the columns that are wanted, in the table's types.
-            tests: row groups in which no row can pass are left unread; others come with all their rows.
+            shard: the shard to read.
+            schema: the wanted columns, in the table's types.
+            tests: row groups in which no row can pass are skipped; the others are read with all their rows.
         """
         self._shard = shard
         self._folder = Folder(shard.file.uri)
@@ -53,7 +53,7 @@ class ShardReader:
                 metadata=pq.read_metadata(pa.BufferReader(raw)),
                 buffer_size=_BUFFER_BYTES,
                 pre_buffer=False,
-                coerce_int96_timestamp_unit="us",  # nanoseconds hold the years 1677 to 2262 only
+                coerce_int96_timestamp_unit="us",  # nanoseconds cover only the years 1677 to 2262
                 page_checksum_verification=True,
             )
         except (OSError, pa.ArrowException) as error:
@@ -67,7 +67,7 @@ class ShardReader:
         self._groups = list(filter(GroupFilter(self.footer, stored).may_match, groups))
         self._deleted = self._deleted_rows()
         self.skipped_rows = shard.rows - self._rows(self._groups) + int(self._deleted.sum())
-        """Rows of the row groups that are left unread."""
+        """Number of rows in the row groups that are skipped, without rows that the table deleted."""
 
     def __enter__(self) -> Self:
         return self
@@ -112,7 +112,7 @@ class ShardReader:
         return sum(self.footer.row_group(group).num_rows for group in groups)
 
     def _deleted_rows(self) -> np.ndarray:
-        """The mask of the rows of the groups that are read; empty where the table deleted none of the shard."""
+        """The mask of deleted rows in the row groups that are read; empty if the table deleted no row of the shard."""
         shard = self._shard
         if not shard.deleted:
             return np.empty(0, bool)
@@ -125,15 +125,19 @@ class ShardReader:
         )
 
     def _identity(self) -> FileIdentity:
-        """The file as it is now, if it is the one that was planned."""
+        """The file's current identity, if it is the one that was planned.
+
+        Raises:
+            TableError: it is another file, or missing.
+        """
         found, shard = self._folder.identity(), self._shard
-        # Delta's log may hold a time that a copied file does not have: of what the log says, the size alone is checked.
+        # A copied file may not have the modification time that Delta's log records, so only the log's size is checked.
         if found is None or found.size_bytes != shard.file.size_bytes or not found.agrees_with(shard.seen):
             raise self._changed()
         return found
 
     def _changed(self) -> TableError:
         return TableError(
-            f"{self._shard.file.uri!r} is not the file any more that this run was planned on (it was rewritten or deleted "
-            f"while the run worked); run again"
+            f"{self._shard.file.uri!r} is no longer the file for which this run was planned (it was rewritten or "
+            f"deleted during the run); run again"
         )

@@ -1,7 +1,7 @@
-"""Cuts a table's files into shards (ranges of row groups within one file) and gives each its fingerprint.
+"""Cuts a table's files into shards (ranges of row groups within one file) and computes their fingerprints.
 
-The cut depends on the files alone, never on cores or settings of a run: the same files give the same fingerprints on any
-machine, which is what makes parts reusable.
+The cut depends only on the files, never on cores or on settings of a run: the same files give the same fingerprints on
+any machine, which makes parts reusable.
 """
 
 import hashlib
@@ -21,34 +21,36 @@ from sparktorch_assets.tasks.row_test import RowTest
 
 TARGET_ROWS = 500_000
 TARGET_BYTES = 128 << 20
-"""Uncompressed. A shard ends at the first row group with which it reaches either; a row group is never split."""
+"""Target sizes of a shard, in rows and uncompressed bytes. A shard ends at the first row group with which it reaches
+either; a row group is never split."""
 _FORMAT = 2
-"""Raise it when parts change in a way that no digest shows (this library's own arithmetic, the parts' layout)."""
+"""Version of the parts' content. Increment it when parts change in a way that no digest covers (this library's
+arithmetic, the layout of parts)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shard:
-    """Row groups `first_group` to `end_group` (exclusive) of one file, and the name of what they become."""
+    """Row groups `first_group` to `end_group` (exclusive) of one file, and the fingerprint that names their part."""
 
     fingerprint: str
     file: DataFile
     first_group: int
     end_group: int
     rows: int
-    """Without those that the table deleted."""
+    """Number of rows, without those that the table deleted."""
     deleted: bytes = b""
-    """Which of the groups' rows the table deleted: one bit a row, the lowest first; empty for none."""
+    """The rows of these groups that the table deleted: one bit per row, lowest bit first; empty for none."""
     bytes: int
-    """Uncompressed."""
+    """Uncompressed size of the row groups."""
     footer_digest: str
     seen: FileIdentity
-    """The file as it was when it was planned: what is read must be the same."""
+    """The file's identity when it was planned; it must be the same when it is read."""
     partition: Partition = ()
-    """Of the output."""
+    """Partition values of the output table."""
 
     @property
     def part_path(self) -> str:
-        """Where its part lies in the output table."""
+        """The path of the shard's part, relative to the output table."""
         return part_path(self.fingerprint, self.partition)
 
 
@@ -62,16 +64,17 @@ def make_shards(
     partition: Partition = (),
     tests: Sequence[RowTest] = (),
 ) -> list[Shard]:
-    """All shards of the files, in the files' order; files without rows give none, nor do row groups that cannot match.
+    """All shards of the files, in the files' order. Files without rows give no shards, nor do row groups that cannot
+    match.
 
     Args:
         files: the input's files.
         footers: their footers, in the same order.
-        digest: a hash of everything but the rows that the output depends on: model, task, output schema.
+        digest: a hash of everything that the output depends on, except the rows: model, task, output schema.
         target_rows: see `TARGET_ROWS`.
         target_bytes: see `TARGET_BYTES`.
-        partition: where in the output their parts go. `digest` has to tell it, too.
-        tests: which rows are asked for.
+        partition: the partition of the output to which the parts belong; `digest` must depend on it as well.
+        tests: select the requested rows.
     """
     shards = []
     for file, footer in zip(files, footers, strict=True):
@@ -81,7 +84,7 @@ def make_shards(
             ).encode()
         )
         deleted = unpack_rows(file.deleted, footer.rows if file.deleted else 0)
-        carried = replace(file, deleted=b"")  # a shard travels with the bits of its own rows alone
+        carried = replace(file, deleted=b"")  # a shard carries only the bits of its own rows
         starts = list(itertools.accumulate((group.rows for group in footer.row_groups), initial=0))
         stored = file.stored_tests(tests)
         wanted = GroupFilter(footer.metadata(), stored) if stored else None

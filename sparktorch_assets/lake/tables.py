@@ -1,4 +1,4 @@
-"""Questions about a table: its columns, version, number of rows, first rows."""
+"""Queries of a table's columns, version, number of rows and first rows."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,11 +18,11 @@ from sparktorch_assets.lake.parquet.types import check_names, comparable, holds_
 
 
 def table_schema(table: str) -> pa.Schema:
-    """The table's columns: from its Delta log, else what its Parquet files have together.
+    """The table's columns: those in its Delta log, else the union of its Parquet files' columns.
 
     Raises:
-        TableError: there is no such table, or it cannot be read right.
-        InputSchemaError: its files disagree about a column's type, or its columns' names are not distinct.
+        TableError: there is no such table, or it cannot be read correctly.
+        InputSchemaError: its files disagree about a column's type, or its column names are not distinct.
     """
     delta = open_delta(table)
     if delta is not None:
@@ -40,13 +40,13 @@ def table_schema(table: str) -> pa.Schema:
 
 
 def merged_schema(schemas: Mapping[str, pa.Schema]) -> pa.Schema:
-    """One schema for files that may lack each other's columns, and have narrower types for some.
+    """One schema for files that may lack some of each other's columns, or have narrower types for some.
 
     Args:
         schemas: path -> the file's columns.
 
     Raises:
-        InputSchemaError: no one type shows all values of a column in all files, or a file's names are not distinct.
+        InputSchemaError: no single type holds all values of a column in all files, or a file's names are not distinct.
     """
     distinct: dict[pa.Schema, str] = {}
     for path, schema in schemas.items():
@@ -74,19 +74,19 @@ def _merged(known: pa.Field, field: pa.Field, known_path: str, path: str) -> pa.
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         pass
     raise InputSchemaError(
-        f"column {field.name!r} is {known.type} in {known_path!r} and {field.type} in {path!r}, and no type shows the values of "
-        f"both as they are. Write the files again with one type"
+        f"column {field.name!r} is {known.type} in {known_path!r} and {field.type} in {path!r}, and no type holds the "
+        f"values of both unchanged. Write the files again with one type"
     )
 
 
 def has_table(table: str) -> bool:
-    """Whether anything lies there: a Delta table, a folder, or a file."""
+    """Whether there is anything at the table's address: a Delta table, a folder, or a file."""
     folder = Folder(table)
     return folder.is_folder() or folder.info() is not None
 
 
 def table_version(table: str) -> int | None:
-    """The Delta version that readers see; `None` where there is no Delta table."""
+    """The Delta version that readers see; `None` if there is no Delta table."""
     delta = open_delta(table)
     return None if delta is None else int(delta.version())
 
@@ -98,7 +98,7 @@ def data_version(table: str) -> str:
 
 
 def row_count(table: str) -> int:
-    """The number of rows that readers see, from the log's statistics where it has them, else from the files' footers."""
+    """The number of rows that readers see, from the log's statistics or, for files without any, from their footers."""
     files = list_data_files(table)
     untold = [file for file in files if file.rows is None]
     total = sum(footer.rows for footer in read_footers(untold)) + sum(file.rows or 0 for file in files)

@@ -1,8 +1,8 @@
-"""Deletes files that no reader needs: parts removed from the table, parts that never came to be committed, temporary
-files and staging folders of killed writers. For prediction tables, input tables and derived tables alike. Writes no
-commit, so a vacuum changes no version and stands in no running refresh's way.
+"""Deletes files that no reader needs: parts removed from the table, parts that were never committed, and temporary
+files and staging folders of killed writers. It works on prediction tables, input tables and derived tables, and writes
+no commit, so a vacuum changes no version and does not disturb running refreshes.
 
-Deleting removed parts ends time travel to the versions that held them, and a return to old weights will then compute
+Deleting removed parts ends time travel to the versions that held them, and going back to old weights will then compute
 their parts again.
 """
 
@@ -30,22 +30,23 @@ class VacuumReport:
     """What a vacuum deleted, or would delete."""
 
     files: tuple[str, ...]
-    """Relative to the table's root."""
+    """Paths relative to the table's root."""
     bytes: int
 
 
 def vacuum(table: str, *, retention_hours: float = RETENTION_HOURS, dry_run: bool = False) -> VacuumReport:
-    """Delete parts and temporary files that the current version lacks and that are older than the retention.
+    """Delete parts and temporary files that are not in the current version and are older than the retention.
 
-    A part counts as old when it was both written and removed from the table before that. The retention must exceed the
-    longest refresh: finished parts of a run that is still working belong to no version yet. Staging folders on local disks
-    have owners: those of killed runs go whatever their age, those of runs that work stay. Nothing outside of the table's
-    folder is touched, and nothing in a folder below it that is a Delta table of its own.
+    A part is old if it was both written and removed from the table longer ago than the retention. The retention must
+    exceed the longest refresh, since the finished parts of a running refresh do not belong to any version yet. Staging
+    folders on local disks have owners: those of killed runs are deleted whatever their age, and those of running ones
+    stay. Nothing outside the table's folder is touched, nor is anything in a folder below it that is a Delta table
+    itself.
 
     Args:
         table: the table's folder. Only files named like parts, their temporary files and staging folders are touched.
-        retention_hours: how long an unneeded file stays.
-        dry_run: only tell.
+        retention_hours: how long an unneeded file is kept.
+        dry_run: only report what would be deleted.
 
     Raises:
         TableError: the retention is negative, or there is no table.
@@ -56,11 +57,12 @@ def vacuum(table: str, *, retention_hours: float = RETENTION_HOURS, dry_run: boo
     cutoff_ms = time.time() * 1000 - retention_hours * 3_600_000
     entries = own_files(folder)
     removed_lately = _removed_since(folder, entries, cutoff_ms)
-    # Read after the folder: a part that is committed after this line was young when it was listed, or was not listed.
+    # Read after listing the folder: a part that is committed after this line was young when it was listed, or not
+    # listed.
     snapshot = read_snapshot(table)
     if snapshot.version is None:
         raise TableError(f"vacuum: there is no Delta table at {table!r}")
-    # A log spells some letters of a path as %20 and the like: what it may mean in either spelling stays.
+    # A log encodes some characters of a path, such as a space as %20; files that match either spelling stay.
     kept = {spelled for path in snapshot.parts.keys() | removed_lately for spelled in (path, unquote(path))}
     old = [
         entry
@@ -68,7 +70,7 @@ def vacuum(table: str, *, retention_hours: float = RETENTION_HOURS, dry_run: boo
         if entry.modified_ms <= cutoff_ms and entry.path not in kept and (_is_part(entry) or _is_temporary(entry))
     ]
     if not dry_run:
-        # A run that resumes an old part makes it young first: look once more, right before each file goes.
+        # A run that resumes an old part touches it first, so check again right before each file is deleted.
         committed = {spelled for path in read_snapshot(table).parts for spelled in (path, unquote(path))}
         old = [entry for entry in old if entry.path not in committed and _delete_if_old(folder, entry, cutoff_ms)]
     old += _clear_staging(folder, entries, cutoff_ms, dry_run=dry_run)
@@ -76,10 +78,10 @@ def vacuum(table: str, *, retention_hours: float = RETENTION_HOURS, dry_run: boo
 
 
 def own_files(folder: Folder) -> list[FolderEntry]:
-    """The files of the table itself: in its folder, and below it in those of its partitions, its log and its staging.
+    """The files of the table itself: in its folder, and below that in the folders of its partitions, log and staging.
 
-    Other folders are somebody else's, perhaps a table whose first commit is still to come. So are folders that have a
-    Delta log of their own, and what symbolic links lead to.
+    Other folders do not belong to it: one may be a table whose first commit is still to come. The same goes for folders
+    with a Delta log of their own, and for the targets of symbolic links.
     """
     if folder.is_local:
         return list(_walk(folder, ""))
@@ -137,13 +139,13 @@ def _is_temporary(entry: FolderEntry) -> bool:
 
 
 def _staging_of(entry: FolderEntry) -> str | None:
-    """The staging folder that the file lies in."""
+    """The staging folder that contains the file; `None` if there is none."""
     first, _, inner = entry.path.partition("/")
     return first if inner and STAGING_NAME.fullmatch(first) else None
 
 
 def _clear_staging(folder: Folder, entries: list[FolderEntry], cutoff_ms: float, *, dry_run: bool) -> list[FolderEntry]:
-    """Delete the staging folders that nobody works in, and give back what lay there."""
+    """Delete the abandoned staging folders, and return the files that were in them."""
     staged: dict[str, list[FolderEntry]] = {}
     for entry in entries:
         path = _staging_of(entry)
@@ -161,7 +163,7 @@ def _clear_staging(folder: Folder, entries: list[FolderEntry], cutoff_ms: float,
 
 
 def _removed_since(folder: Folder, entries: list[FolderEntry], cutoff_ms: float) -> set[str]:
-    """Parts that a commit younger than the cutoff removed: readers of the version before may still be at work."""
+    """Parts that a commit after the cutoff removed; readers of the version before it may still need them."""
     return {
         path
         for entry in entries

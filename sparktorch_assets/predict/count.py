@@ -1,4 +1,4 @@
-"""Finished rows into the counts that receipts, reports and metadata show."""
+"""Adds finished rows to the counts that receipts, reports and metadata show."""
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ from sparktorch_assets.tasks.ml_task import MlTask
 def count_predictions(
     result: pa.RecordBatch, failures: dict[int, RowFailure], task: MlTask, device: str, tally: Tally
 ) -> None:
-    """Add the rows of `result`, of which those in `failures` have no prediction, to `tally`."""
+    """Add the rows of `result` to `tally`; those in `failures` have no prediction."""
     tally.failed += len(failures)
     tally.predicted += result.num_rows - len(failures)
     tally.devices[device] = tally.devices.get(device, 0) + result.num_rows
@@ -27,11 +27,11 @@ def count_values(batch: pa.RecordBatch, task: MlTask, tally: Tally) -> None:
         tally.classes[name] = tally.classes.get(name, 0) + rows
     confidence = batch.column(task.confidence_column).drop_null().to_numpy(zero_copy_only=False)
     if not (confidence.min(initial=0) >= 0 and confidence.max(initial=0) <= 1):
-        # What lies outside [0, 1] is in no bin: the check on the range of confidences goes by what is missing.
+        # Values outside [0, 1] go into no bin: the check on the range of confidences counts the missing ones.
         confidence = confidence[(confidence >= 0) & (confidence <= 1)]
     tally.confidence_sum += float(confidence.sum(dtype=np.float64))
     *counts, ones = np.bincount((confidence * CONFIDENCE_BINS).astype(np.intp), minlength=CONFIDENCE_BINS + 1).tolist()
-    counts[-1] += ones  # the last bin is closed
+    counts[-1] += ones  # the last bin includes its upper end, 1.0
     tally.confidence_histogram = [a + b for a, b in zip(tally.confidence_histogram, counts, strict=True)]
 
 

@@ -1,4 +1,5 @@
-"""What one bad row costs: one row. Cutting a failing batch up finds the rows that make it fail; the rest of the batch goes on."""
+"""Isolates failing rows: a failing batch is split (as in group testing) until the rows that make it fail are found, and
+the rest of the batch succeeds."""
 
 from collections.abc import Callable, Container
 from dataclasses import dataclass
@@ -13,21 +14,22 @@ Rows = npt.NDArray[np.int64]
 Result = TypeVar("Result")
 
 PATIENCE_ROWS = 16
-"""A step is called hopeless once this many rows failed alone and as many others, spread over the rest, failed as well."""
+"""A step is given up once this many rows failed on their own and as many others, spread over the rest, failed too."""
 
 PATIENCE_SEEN = 256
-"""It is not called hopeless before it was given this many rows, or all there are: a table may begin with bad rows."""
+"""A step is not given up before it has been given this many rows, since a table may begin with bad rows."""
 
 PIECES = 4
-"""A failing batch is cut into so many pieces: about as many calls as halves need, over half of the wasted rows."""
+"""Number of pieces into which a failing batch is split. Compared with halves, quarters need about as many calls and
+waste half as many rows."""
 
 _MESSAGE_CHARACTERS = 200
 _LONGEST_KIND = 80
 
 
 def is_about_the_row(error: BaseException) -> bool:
-    """Whether `error` may be blamed on a row: any exception, and a panic of Rust code (a tokenizer's), which pyo3 derives
-    from `BaseException`; but no interrupt or exit."""
+    """Whether a row may be the cause of `error`: true for any exception and for a panic of Rust code (a tokenizer's),
+    which pyo3 derives from `BaseException`; false for an interrupt or exit."""
     kind = type(error)
     return isinstance(error, Exception) or (kind.__module__, kind.__name__) == ("pyo3_runtime", "PanicException")
 
@@ -42,7 +44,7 @@ class RowFailure:
 
     @classmethod
     def of(cls, stage: str, error: BaseException) -> "RowFailure":
-        """The failure that `error` stands for."""
+        """The failure of a row for which `error` was raised."""
         name = type(error).__name__
         return cls(
             stage, name if name.isidentifier() and len(name) <= _LONGEST_KIND else "Exception", message_of(error)
@@ -50,18 +52,18 @@ class RowFailure:
 
     @property
     def text(self) -> str:
-        """What the table's error column says."""
+        """The text of the table's error column."""
         return f"{self.stage}: {self.kind}: {self.message}" if self.message else self.reason
 
     @property
     def reason(self) -> str:
-        """What logs and metadata say: never the message, which may hold the row's contents."""
+        """The text for logs and metadata, without the message, which may quote the row's contents."""
         return f"{self.stage}: {self.kind}"
 
 
 def message_of(error: BaseException) -> str:
-    """The beginning of an exception's message on one line; also of one that raises when it is shown, or that holds what
-    UTF-8 cannot."""
+    """The beginning of an exception's message, on one line. The exception's own `__str__` may fail, and the message may
+    hold characters that UTF-8 cannot encode."""
     try:
         text = str.__str__(str(error))
     except BaseException as broken:
@@ -73,7 +75,7 @@ def message_of(error: BaseException) -> str:
 
 
 class Quarantine:
-    """Runs a step over rows and sets the failing ones apart, remembering whether any row ever got through."""
+    """Runs a step over rows and isolates the failing ones, remembering whether any row ever succeeded."""
 
     def __init__(self, task_name: str) -> None:
         self._task_name = task_name
@@ -85,20 +87,21 @@ class Quarantine:
     def run(
         self, stage: str, rows: Rows, step: Callable[[Rows], Result]
     ) -> tuple[list[tuple[Rows, Result]], dict[int, RowFailure]]:
-        """Run `step` on `rows`; where it raises, on quarters of them, down to single rows.
+        """Run `step` on `rows`; if it raises, on quarters of them, down to single rows.
 
-        When a part fails, its quarters are tried in order up to the first that fails, which is cut up in turn. The last
-        quarter is not tried as a whole: with all others fine, the failing row is in it. What lies behind the row that
-        is found is tried as one part, the first time: mostly nothing else is wrong with it. One bad row among n costs
-        about 2 log4(n) further calls, over n rows that are predicted anyway and n/4 that are not.
+        When a part fails, its quarters are tried in order up to the first that fails, which is split in turn. The last
+        quarter is not tried as a whole: if all others succeed, the failing row must be in it. The first time that a
+        failing row is found, all rows after it are tried as one part, since usually nothing else is wrong with them.
+        One bad row among n costs about 2 log4(n) extra calls, over n rows that have to be predicted anyway and n/4 that
+        are wasted.
 
         Returns:
-            The pieces that succeeded, in order, and per failed row its failure.
+            The pieces that succeeded, in order, and the failure of each failed row.
 
         Raises:
-            ModelError: no row ever succeeded: neither PATIENCE_ROWS rows that were tried alone nor as many others, spread
-                over the rest, of PATIENCE_SEEN rows at least.
-            SparktorchError: raised by `step` itself: such an error is about the task, not about a row.
+            ModelError: out of at least PATIENCE_SEEN rows, no row ever succeeded: neither PATIENCE_ROWS rows that were
+                tried on their own nor as many others, spread over the rest.
+            SparktorchError: raised by `step` itself; such an error is about the task, not about a row.
         """
         pieces: list[tuple[Rows, Result]] = []
         failures: dict[int, RowFailure] = {}
@@ -128,7 +131,7 @@ class Quarantine:
                     sampled = True
                     if all(error_of(row[None]) is not None for row in _spread(rows, failures)):
                         raise self._hopeless(stage)
-                    pieces.pop()  # it comes again when the search reaches it
+                    pieces.pop()  # the search will reach this row again
             return error is not None
 
         untried = [rows] if len(rows) else []
@@ -136,18 +139,19 @@ class Quarantine:
             part = untried.pop()
             if fails(part):
                 behind = _search(part, fails)
-                # Many failing rows: ever larger parts, so that no row is tried much more often than its depth.
+                # With many failing rows, the parts after it grow step by step, so that no row is tried much more often
+                # than its depth in the search.
                 if len(failures) <= 1 and behind:
                     behind = [np.concatenate(behind[::-1])]
                 untried += behind
         return pieces, failures
 
     def finish(self) -> None:
-        """Say that no more rows come.
+        """Declare that no more rows follow.
 
         Raises:
-            ModelError: in some step none of PATIENCE_SEEN rows or more succeeded. Fewer may be a small file of bad rows
-                among large good ones, which others read: they count against the task's limits.
+            ModelError: a step was given at least PATIENCE_SEEN rows and none succeeded. Fewer rows may be a small bad
+                file among large good ones that other workers read; they count against the task's limits instead.
         """
         for stage in self._failed_rows:
             if self._doubtful(stage) and self._seen_rows[stage] >= PATIENCE_SEEN:
@@ -159,25 +163,26 @@ class Quarantine:
     def _hopeless(self, stage: str) -> ModelError:
         error = self._last_error[stage]
         raised = ModelError(
-            f"task {self._task_name!r}: every row that was tried failed in {stage}, {self._failed_rows[stage]:,} of them "
-            f"alone, so this is not about single rows. The last error: {type(error).__name__}: {message_of(error)}"
+            f"task {self._task_name!r}: every row that was tried failed in {stage}, {self._failed_rows[stage]:,} of "
+            f"them alone, so the cause is not in single rows. The last error: {type(error).__name__}: "
+            f"{message_of(error)}"
         )
         raised.__cause__ = error
         return raised
 
 
 def _spread(rows: Rows, failures: Container[int]) -> Rows:
-    """PATIENCE_ROWS of the rows that are not in `failures`, at even distances; fewer where there are not as many."""
+    """PATIENCE_ROWS of the rows that are not in `failures`, evenly spaced; all of them if there are fewer."""
     others = np.array([row for row in rows.tolist() if row not in failures], dtype=np.int64)
     places = np.linspace(0, len(others) - 1, min(PATIENCE_ROWS, len(others))).astype(np.int64)
     return others[places]
 
 
 def _search(part: Rows, fails: Callable[[Rows], bool]) -> list[Rows]:
-    """Try pieces of `part`, which failed as a whole, down to its first failing row.
+    """Try pieces of `part`, which failed as a whole, until its first failing row is found.
 
     Returns:
-        What lies behind that row, not tried yet: large parts first, the nearest last.
+        The rows after that row, not tried yet, in parts: the largest first, the nearest last.
     """
     behind: list[Rows] = []
     while len(part) > 1:

@@ -1,4 +1,4 @@
-"""ModelLoader: finds a task's configuration and brings its model up on a device. Importing this loads no torch."""
+"""ModelLoader: finds a task's declaration and brings its model up on a device. Importing this does not load torch."""
 
 import logging
 import uuid
@@ -26,33 +26,33 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _CODE = (".py", ".pyc", ".so")
 _OWN_STATE = ("models_root", "tasks", "device")
-"""What `ModelLoader` itself keeps: places, and declarations that count by themselves."""
+"""Attributes of `ModelLoader` that its digest leaves out: paths, and declarations that have digests of their own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelDescription:
-    """What can be said of a model without rows."""
+    """Properties of a model that are known without any rows."""
 
     digest: str
-    """sha256 of the weights; of the code and arguments for a factory without one."""
+    """SHA-256 of the weights file; for a factory without one, of its code and arguments."""
     format: str
     file_bytes: int | None
     parameters: int | None
-    """`None` for a model object that is no `torch.nn.Module`."""
+    """Number of parameters; `None` for a model object that is not a `torch.nn.Module`."""
 
 
 class ModelLoader:
-    """Brings the models of declared tasks up. Picklable: Spark sends it to the workers.
+    """Brings up the models of declared tasks. Picklable, because Spark sends it to the workers.
 
-    Subclass it to load differently: override `load_module` for another file format or source, or `bring_up_model` to
-    return any object with `predict(rows)`. What a subclass keeps in its instances decides about predictions, and counts in
-    the fingerprints of prediction tables; see `digest`.
+    Subclass it to load models differently: override `load_module` for another file format or source, or
+    `bring_up_model` to return any object with `predict(rows)`. The instance state of a subclass may affect predictions,
+    and is part of the fingerprints of prediction tables; see `digest`.
 
     Args:
-        models_root: the folder that relative paths in tasks start at; the same path on every worker.
-        tasks: the tasks that can be asked for by name.
-        device: `auto` leaves it to `SlotPolicy.device` and, where that is `auto` too, uses a GPU where there is one; `cuda`
-            insists on one, `cpu` never uses it.
+        models_root: the folder that relative paths in tasks refer to; the same path on every worker.
+        tasks: the tasks that can be requested by name.
+        device: `auto` leaves the choice to `SlotPolicy.device` and, if that is `auto` as well, uses a GPU if there is
+            one; `cuda` requires a GPU, `cpu` never uses one.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ModelLoader:
         self.device: DevicePolicy = device
 
     def find_task(self, ml_task: MlTask | str) -> MlTask:
-        """The task itself, or the declared one of this name.
+        """The task itself, or the declared task of this name.
 
         Raises:
             UnknownTaskError: no task has this name.
@@ -78,19 +78,20 @@ class ModelLoader:
     def bring_up_model(
         self, ml_task: MlTask | str, gpu: bool = True, gpu_device: int = 0, batch_size: int = DEFAULT_BATCH_SIZE
     ) -> Any:
-        """The task's model object: it has `predict(rows)`, a generator that adds the task's output columns to each row.
+        """Bring up the task's model object. Its `predict(rows)` is a generator that adds the task's output columns to
+        each row.
 
         Args:
             ml_task: a task, or the name of a declared one.
-            gpu: put the model on a GPU; with the loader's device `auto`, on the CPU where there is none.
+            gpu: put the model on a GPU; if the loader's device is `auto`, on the CPU of a host without a GPU.
             gpu_device: the CUDA index of that GPU.
-            batch_size: rows a forward pass; the task's own batch policy goes before it.
+            batch_size: rows per forward pass; the task's own batch policy takes precedence.
 
         Raises:
             UnknownTaskError: no task has this name.
-            DeviceError: the GPU that was asked for is not there.
-            ModelError: the weights are missing, altered, refused, or do not fit; or a file of the model changed while it
-                was loaded.
+            DeviceError: the requested GPU does not exist.
+            ModelError: the weights are missing, altered, refused, or do not fit; or a file of the model changed while
+                it was being loaded.
         """
         import torch
 
@@ -103,7 +104,7 @@ class ModelLoader:
         device = torch.device("cuda", gpu_device) if self._takes_gpu(gpu, gpu_device) else torch.device("cpu")
         with self._naming_uncounted_files(task):
             found = self.load_module(task, device)
-        files.check()  # what was loaded is what was checked
+        files.check()  # the files that were loaded are those that were checked
         if not isinstance(found, torch.nn.Module):
             return found
         shared_by = self.cache_key(task) or uuid.uuid4()
@@ -117,7 +118,7 @@ class ModelLoader:
         )
 
     def load_module(self, task: MlTask, device: "torch.device") -> Any:
-        """The network of the task, on `device`; or, from a factory, whatever model object that returns.
+        """Load the task's network onto `device`; a factory may return any other model object.
 
         Raises:
             ModelError: it cannot be loaded.
@@ -129,7 +130,7 @@ class ModelLoader:
         spec = task.model
         path = self.models_root / spec.weights if spec.weights else None
         if spec.factory is None:
-            assert path is not None  # ModelSpec asks for weights or a factory
+            assert path is not None  # ModelSpec requires weights or a factory
             return load_module(spec, path, device)
         if path is not None:
             check_file(path)
@@ -139,7 +140,8 @@ class ModelLoader:
 
     @contextmanager
     def _naming_uncounted_files(self, task: MlTask) -> Iterator[None]:
-        """Warn of files under the models root that are opened inside the block and that no digest knows; code has its own."""
+        """Warn of files under the models root that are opened inside the block but are not part of the model's digest.
+        Code is exempt, since it has a digest of its own."""
         with opened_files() as opened:
             yield
         root = self.models_root.resolve()
@@ -150,8 +152,8 @@ class ModelLoader:
         names = sorted(path.relative_to(root).as_posix() for path in found if path.is_relative_to(root))
         if names:
             _LOG.warning(
-                "task %r: its factory or loader opens %s under %s, which the model's digest does not know: a "
-                "change there scores nothing again. List them in the model's `files: [%s]`",
+                "task %r: its factory or loader opens %s under %s, which the model's digest does not know: if that "
+                "changes, nothing is scored again. List it in the model's `files: [%s]`",
                 task.name,
                 ", ".join(names),
                 self.models_root,
@@ -159,10 +161,10 @@ class ModelLoader:
             )
 
     def describe(self, ml_task: MlTask | str) -> ModelDescription:
-        """The model's digest, size and number of parameters; brings it up on the CPU to count them.
+        """The model's digest, size and number of parameters; loads the model on the CPU to count them.
 
         Raises:
-            HostError: this process has imported the model's code in another version than its files hold now.
+            HostError: this process has imported another version of the model's code than its files now contain.
         """
         import torch
 
@@ -186,14 +188,14 @@ class ModelLoader:
         )
 
     def digest(self, ml_task: MlTask | str) -> str:
-        """A hash of the loader's class name and state, and of what a class of the user's may see of the task beyond its
-        own digest: its name and its input. Empty for a plain `ModelLoader`.
+        """A hash of the loader's class name and state, and of the task's name and input, which are not part of the
+        task's own digest but are visible to a subclass. Empty for a plain `ModelLoader`.
 
         The state is what `__getstate__` returns, without `models_root`, `tasks` and `device`: everything in `__dict__`,
         unless the class says otherwise.
 
         Raises:
-            TaskError: the class has no name that workers could import, or its state holds a value that cannot be compared.
+            TaskError: workers cannot import the class by name, or its state holds a value that cannot be compared.
         """
         task, state = self.find_task(ml_task), plain_state(self._state(), self._where, self.models_root)
         if type(self) is ModelLoader:
@@ -201,9 +203,9 @@ class ModelLoader:
         return digest_of([self._import_path(), state, task.name, task.input])
 
     def code(self, ml_task: MlTask | str) -> dict[str, str]:
-        """The user's code that a worker runs for the task, piece by piece with digests: the task's, that of a loader's own
-        class, and that of the classes in its state. With them goes the `code_version` that the task declares.
-        `check_code` holds a process to it.
+        """The user's code that a worker runs for the task, as digests per piece: the task's code, that of the loader's
+        subclass, and that of the classes in its state; also the `code_version` that the task declares. `check_code`
+        compares a process with it.
 
         Raises:
             TaskError: a module cannot be found.
@@ -219,19 +221,19 @@ class ModelLoader:
         return dict(sorted(pieces.items()))
 
     def cache_key(self, ml_task: MlTask | str, code: Mapping[str, str] | None = None) -> Hashable | None:
-        """What two tasks share when they can share one model object in a process: the files and the code as they are now,
-        and what the declaration says of model, features, labels and execution. Rows, hooks, columns and batches may
-        differ. `None` where arguments or a loader's state hold what cannot be compared: nothing is shared then. Cheap:
-        weights are not read.
+        """The key under which a process caches the task's model object: tasks with equal keys share it. It covers the
+        current files and code, and the declared model, features, labels and execution; row filters, hooks, columns and
+        the batch policy may differ. `None`, which means that nothing is shared, if arguments or the loader's state hold
+        a value that cannot be compared. Cheap, since it does not read the weights.
 
         Args:
             ml_task: a task, or the name of a declared one.
-            code: what `model_code` gives for it, where that is at hand.
+            code: the result of `model_code` for the task, if it has been computed already.
         """
         task = self.find_task(ml_task)
         files = FilesInUse(task, self.models_root).identities
         pieces = tuple(sorted((model_code(task) if code is None else code).items()))
-        # A subclass is given the whole task, and may look at any of it; rows and batches it does not see.
+        # A subclass gets the whole task and may read any part of it, but it does not see rows and batches.
         seen = () if type(self) is ModelLoader else (task.name, task.input, task.output_columns, task.code_version)
         try:
             declared = plain_state([task.model, task.features, task.labels, task.execution, seen], task.name)
@@ -255,8 +257,8 @@ class ModelLoader:
     def _import_path(self) -> str:
         if not self._has_name():
             raise TaskError(
-                f"model_loader: class {type(self).__qualname__} is defined in a function, a script or a notebook, so that its "
-                f"code has no name to be compared by. Put the class into a module that the workers can import"
+                f"model_loader: class {type(self).__qualname__} is defined in a function, a script or a notebook, so "
+                f"its code has no name by which it can be compared. Put the class into a module that workers can import"
             )
         return f"{type(self).__module__}:{type(self).__qualname__}"
 
@@ -274,6 +276,6 @@ class ModelLoader:
         if self.device == "auto" and not gpus:
             return False
         raise DeviceError(
-            f"GPU {gpu_device} was asked for, but torch sees {gpus} here; pass gpu=False, or make the loader with "
-            f"device='auto' to use the CPU where there is no GPU"
+            f"GPU {gpu_device} was requested, but torch sees {gpus} GPUs here; pass gpu=False, or create the loader "
+            f"with device='auto' to use the CPU on hosts without a GPU"
         )

@@ -1,4 +1,4 @@
-"""LocalPredictor: one slot's model instance in this process, on this slot's device."""
+"""LocalPredictor: the model instance of one slot, in this process and on the slot's device."""
 
 import os
 import time
@@ -21,24 +21,26 @@ from sparktorch_assets.tasks.slot_policy import SlotPolicy, settle_device
 
 
 class LocalPredictor:
-    """Picks the device of a slot and brings the task's model up there, once per process: later ones with the same task
-    and device find it in the cache.
+    """Chooses the device of a slot and brings the task's model up there, once per process: later instances with the
+    same task and device find the model in the cache.
 
     Args:
         ml_task: the task, or the name of one that the loader knows.
-        batch_size: rows a forward pass; `None` takes the task's policy, and where that is silent the size that is found
-            to be fastest on the first rows (1,024 for a user's own model object, less where its rows keep failing).
-        partition_index: the number of the partition; it spreads slots over GPUs where nothing better is known.
+        batch_size: rows per forward pass; `None` uses the task's policy or, if that sets no size, the size found to be
+            fastest on the first rows (1,024 for a user's own model object, fewer if its rows keep failing).
+        partition_index: the number of the partition; it spreads slots over GPUs if neither Spark nor a lease assigns
+            one.
         model_loader: brings the model up.
-        slots: the device policy and models per GPU; see `settle_device`.
-        concurrent_slots: slots at work on this host at once; each gets `cores / concurrent_slots` CPU threads.
-        gpu_addresses: the GPU addresses that Spark gave the task.
-        ceilings: what is known to fit, from `Tally.ceilings` of an earlier run with this model.
+        slots: the device policy and the number of models per GPU; see `settle_device`.
+        concurrent_slots: number of slots that work on this host at once; each gets `cores / concurrent_slots` CPU
+            threads.
+        gpu_addresses: the GPU addresses that Spark assigned to the task.
+        ceilings: batch sizes that are known to fit, from `Tally.ceilings` of an earlier run with this model.
 
     Raises:
-        UnknownTaskError, ModelError, DeviceError: as `ModelLoader.bring_up_model`.
-        TaskError: `batch_size` is not above zero, or `slots` and `model_loader` name different devices.
-        HostError: the model's code changed while it was imported.
+        UnknownTaskError, ModelError, DeviceError: as raised by `ModelLoader.bring_up_model`.
+        TaskError: `batch_size` is not positive, or `slots` and `model_loader` name different devices.
+        HostError: the model's code changed while it was being imported.
     """
 
     def __init__(
@@ -71,26 +73,27 @@ class LocalPredictor:
         if gpu is None:
             _share_cores(concurrent_slots)
         self.files = FilesInUse(self.task, loader.models_root)
-        """The model's files as they were when it was brought up: `check` them after the last row."""
+        """The model's files at the time when it was brought up; call `check` after the last row."""
         code = model_code(self.task)
-        # The key is of the code as its files hold it: a model of another version, imported earlier, must not be kept by it.
+        # The key describes the code in the files: a model of another version, imported earlier, must not be cached
+        # under it.
         shared_by = loader.cache_key(self.task, code) if _runs(code) else None
         key = None if shared_by is None else (shared_by, self.device)
 
         def bring_up() -> Any:
             rows = batch_size or self.task.batch.batch_size or DEFAULT_BATCH_SIZE
             model = loader.bring_up_model(self.task, gpu is not None, gpu or 0, rows)
-            self.files.check()  # or a model of new files would be kept under the old files' key
+            self.files.check()  # otherwise a model of new files would be cached under the old files' key
             if key is not None:
                 check_code(code)
             return model
 
         self.model: Any = cached_model(key, bring_up)
-        if isinstance(self.model, TorchModel):  # a loader of one's own may have put it elsewhere
+        if isinstance(self.model, TorchModel):  # a user's loader may have put it elsewhere
             self.device = str(self.model.device)
         self.overlaps = gpu is not None or (_threads() > 1 and _encodes_long(self.task))
-        """Whether encoding, forward passes and writing go on side by side. On the CPU only work that leaves Python's
-        lock alone gains from it; for plain columns it costs half as much again (benchmarks/LOG.md)."""
+        """Whether encoding, forward passes and writing run concurrently. On the CPU, only work that releases the GIL
+        gains from it; for plain columns, it takes 1.5 times as long (benchmarks/LOG.md)."""
         mine = f"{self.device.partition(':')[0]}:"
         self._ceilings = {
             int(name.removeprefix(mine)): rows for name, rows in (ceilings or {}).items() if name.startswith(mine)
@@ -98,15 +101,15 @@ class LocalPredictor:
         self.load_s = time.perf_counter() - started
 
     def for_run(self, on_rows: Callable[[int], None]) -> "TorchModel | UserModel":
-        """The model as the partition predictor drives it for one run, in windows of columns; `on_rows` is called with the
-        rows of each batch that was predicted."""
+        """The model, prepared for one run in windows of columns; `on_rows` is called with the number of rows of each
+        batch that was predicted."""
         if isinstance(self.model, TorchModel):
             return self.model.for_run(self.task, self.batch_size, self._ceilings, on_rows)
         return UserModel(self.task, self.model, self.batch_size or self.task.batch.batch_size, on_rows)
 
 
 def _runs(code: Mapping[str, str]) -> bool:
-    """Whether this process has imported these versions of the code, as far as it has imported it."""
+    """Whether the code that this process has imported so far is of these versions."""
     try:
         check_code(code)
     except HostError:

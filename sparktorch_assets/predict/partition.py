@@ -1,4 +1,4 @@
-"""The partition predictor: record batches or rows in, the same with predictions out, every row accounted for."""
+"""Predicts the rows of a partition: record batches or dicts in, the same with predictions out."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,13 +16,13 @@ from sparktorch_assets.tally import Tally
 K = TypeVar("K")
 
 ROWS_A_BATCH = 8192
-"""Dicts that become a record batch at once."""
+"""Number of dicts that are converted to a record batch at once."""
 
 
 def predict_batches(
     batches: Iterable[pa.RecordBatch], *, predictor: LocalPredictor, schema: pa.Schema, tally: Tally | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Predictions of a stream of record batches, in order.
+    """Predict a stream of record batches, in order.
 
     Args:
         batches: record batches that hold at least the task's `read_columns`.
@@ -44,10 +44,11 @@ def predict_keyed(
     tally_of: Callable[[K], Tally],
     on_rows: Callable[[int], None] = lambda _rows: None,
 ) -> Iterator[tuple[K, pa.RecordBatch]]:
-    """As `predict_batches`, over record batches that carry a key (the shard that they are of).
+    """Like `predict_batches`, for record batches that carry a key (the shard that they belong to).
 
-    `on_rows` is told of rows as soon as they are predicted, have failed or are left out, which come out later, in whole
-    windows; it is called from other threads where stages overlap. When a record batch of a key comes out, all earlier keys are complete, also those of which no row is left.
+    `on_rows` is called with the number of rows that were just predicted, failed or left out; they are yielded later, in
+    whole windows. It is called from other threads if stages run concurrently. When a record batch is yielded, all keys
+    before its own are complete, including those without any rows left.
     """
     yield from Pipeline(predictor, schema, tally_of, on_rows).run(batches)
 
@@ -70,18 +71,19 @@ def predict_map(
     Args:
         index: the partition's number.
         partition: record batches, or rows (dicts or anything that `dict()` takes, such as `Row.asDict()`); the result
-            comes as the same kind, in the same order, less the rows that a hook dropped.
+            is of the same kind, in the same order, without the rows that a hook dropped.
         ml_task: the task, or the name of one that `model_loader` knows.
-        batch_size: rows a forward pass: every batch has exactly so many but the last.
+        batch_size: rows per forward pass; every batch has exactly this many rows, except the last.
         row_preprocessor, batch_preprocessor: change what the model sees of a row or DataFrame; the output keeps the
             input's own columns. They may drop rows.
-        row_postprocessor, batch_postprocessor: get rows with predictions, and return what is kept of them.
+        row_postprocessor, batch_postprocessor: get rows with predictions, and return what is to be kept of them.
         tally: counts and seconds are added to it.
         slot: further arguments of `LocalPredictor` (`model_loader`, `slots` ...).
 
     Raises:
         InputSchemaError, ModelError, DeviceError, UnknownTaskError: the task cannot run on these rows or here.
-        ModelError: after the last row, where a file of the model changed meanwhile: any row may come from either content.
+        ModelError: raised after the last row if a file of the model has changed since the model was brought up, because
+            it is not known which content the rows were predicted with.
     """
     predictor = LocalPredictor(ml_task, batch_size, index, **slot)
     predictor.task = predictor.task.with_hooks(
@@ -101,7 +103,8 @@ def predict_map(
         )
         predictor.files.check()
         return
-    # Rows need not have one schema: those of each are predicted by themselves, so that no value is changed to fit others.
+    # Rows may differ in schema. Consecutive rows of one schema are predicted together, so that no value is changed to
+    # fit those of another.
     for schema, batches in itertools.groupby(_rows_in_batches(items, ROWS_A_BATCH), key=lambda batch: batch.schema):
         wanted = output_schema(predictor.task, schema)
         for batch in predict_batches(batches, predictor=predictor, schema=wanted, tally=tally):
@@ -110,7 +113,7 @@ def predict_map(
 
 
 def _rows_in_batches(rows: Iterator[Any], batch_rows: int) -> Iterator[pa.RecordBatch]:
-    """Rows as record batches, each with the columns and types of its own rows."""
+    """Rows as record batches, each with the columns and types of the rows in it."""
     known: dict[str, pa.DataType] = {}
     while part := [row if isinstance(row, Mapping) else dict(row) for row in itertools.islice(rows, batch_rows)]:
         for batch in _alike(part, known):
@@ -119,8 +122,8 @@ def _rows_in_batches(rows: Iterator[Any], batch_rows: int) -> Iterator[pa.Record
 
 
 def _alike(rows: Sequence[Mapping[str, Any]], known: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-    """The rows as few record batches as their types allow. Columns stand in the order of `known` ones, and have their type
-    where they hold nulls alone."""
+    """The rows in as few record batches as their types allow. `known` columns come first, in their order; a column that
+    holds only nulls has its `known` type."""
     found = dict.fromkeys(name for row in rows for name in row)
     names = [*(name for name in known if name in found), *(name for name in found if name not in known)]
     try:

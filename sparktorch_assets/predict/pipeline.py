@@ -1,7 +1,7 @@
-"""Three stages between the rows of a partition and their predictions: encode, forward, decode.
+"""The three stages from the rows of a partition to their predictions: encode, forward, decode.
 
-Batches for the model are cut across the record batches that come (and across the keys they carry), so that only the
-last one is short. Results go out in the record batches that came: kept columns are passed on, not copied.
+Batches for the model are cut across incoming record batches (and across their keys), so that only the last one is
+short. Results are yielded in the record batches that came in; kept columns are passed through without a copy.
 """
 
 import time
@@ -30,21 +30,22 @@ from sparktorch_assets.tasks.features import has_lengths
 K = TypeVar("K")
 
 _CUT = "__cut__"
-"""A column beside the predictions, on the way alone: the rows whose text or sequence was cut."""
+"""An internal column that is dropped before the output: whether a row's text or sequence was truncated."""
 
 HELD_WINDOWS = 16
-"""Windows whose answers wait at most while the network is still compared with fp32: a refused run gives none."""
+"""Maximum number of windows whose predictions are held back while the network is compared with fp32, so that a refused
+run yields none."""
 
 HOOK_NAMES = ("row_preprocessor", "batch_preprocessor", "row_postprocessor", "batch_postprocessor")
 
 
 @dataclass(slots=True)
 class _Chunk(Generic[K]):
-    """Rows that came together and go out together."""
+    """The rows of one incoming record batch, which are yielded together."""
 
     key: K
     rows: pa.RecordBatch
-    """As they came, less those that were filtered or dropped, and with the columns that a preprocessor added."""
+    """The incoming rows, except those that were filtered or dropped, with the columns that a preprocessor added."""
 
 
 @dataclass(slots=True)
@@ -54,9 +55,9 @@ class _Window(Generic[K]):
     key: K
     rows: int
     good: Rows
-    """Those of the rows that the model sees."""
+    """The rows that the model sees; the others have failed before."""
     place: Rows | None
-    """For each of them, its place in `prepared`, where equal ones are there once."""
+    """The index in `prepared` of each of the `good` rows, if equal rows are predicted once; else `None`."""
     prepared: Any
     failures: dict[int, RowFailure]
 
@@ -70,7 +71,8 @@ class _Answers:
 
 
 class Pipeline(Generic[K]):
-    """One pass over keyed record batches: chunks queue up, windows are cut from them, predictions flow back into them."""
+    """One pass over keyed record batches: chunks are queued, windows are cut from them, and predictions added to
+    them."""
 
     def __init__(
         self,
@@ -82,7 +84,7 @@ class Pipeline(Generic[K]):
         self._task = predictor.task
         self._on_rows = on_rows
         self._window_left = 0
-        """Rows of the window that the model has at hand, less those of which `on_rows` was told."""
+        """Number of rows of the model's current window that have not been reported to `on_rows`."""
         self._model = predictor.for_run(self._batch_done)
         self._filter = BatchFilter(self._task.where, f"task {self._task.name!r}")
         self._cuts = any(has_lengths(feature) for feature in self._task.features) and self._model.columns is not None
@@ -95,13 +97,13 @@ class Pipeline(Generic[K]):
         self._load_s = predictor.load_s
         self._inputs = RowQueue()
         self._input_types: dict[str, pa.DataType] = {}
-        """What a preprocessor first made of each column: later rows must be of a type that can be joined with it."""
+        """The type that a preprocessor first gave to each column; the types of later rows must be compatible."""
         self._chunks: deque[_Chunk[K]] = deque()
         self._added = RowQueue()
 
     def run(self, batches: Iterable[tuple[K, pa.RecordBatch]]) -> Iterator[tuple[K, pa.RecordBatch]]:
-        """Three stages: read, preprocess and encode; forward; decode and postprocess. Side by side where cores or a GPU
-        are there for it, else in turn."""
+        """Run three stages: read, preprocess and encode; forward; decode and postprocess. They run concurrently if the
+        predictor's `overlaps` is set, else one after the other."""
         prepared: Iterable[_Chunk[K] | _Window[K]] = self._prepare(batches)
         inferred = self._infer(ahead(prepared) if self._overlaps else prepared)
         finished: Iterable[_Chunk[K] | _Answers] = ahead(inferred) if self._overlaps else inferred
@@ -114,7 +116,7 @@ class Pipeline(Generic[K]):
         self._quarantine.finish()
 
     def _prepare(self, batches: Iterable[tuple[K, pa.RecordBatch]]) -> Iterator["_Chunk[K] | _Window[K]"]:
-        """Each chunk, and after it the windows that its rows complete."""
+        """Yield each chunk, followed by the windows that its rows complete."""
         chunk: _Chunk[K] | None = None
         for key, batch in batches:
             chunk = self._take_in(key, batch)
@@ -127,7 +129,7 @@ class Pipeline(Generic[K]):
 
     def _take_in(self, key: K, batch: pa.RecordBatch) -> "_Chunk[K]":
         tally = self._tally_of(key)
-        if self._load_s:  # the first key pays for bringing the model up
+        if self._load_s:  # the time to bring the model up counts for the first key
             tally.spend("load", self._load_s)
             self._load_s = 0.0
         rows = self._filter.rows(batch)
@@ -135,7 +137,7 @@ class Pipeline(Generic[K]):
         tally.rows += rows.num_rows
         inputs, failures = rows, {}
         if self._task.hooks.preprocesses:
-            # What the model sees may have other types than the table: no types are asked for.
+            # The model may see other types than the table has, so none are required here.
             hooked = self._apply("preprocessor", rows, {}, pa.schema([]), tally)
             tally.dropped += rows.num_rows - hooked.batch.num_rows
             inputs, unfit = settle_types(hooked.batch, self._input_types, "preprocessor")
@@ -159,7 +161,7 @@ class Pipeline(Generic[K]):
         return _Chunk(key, rows)
 
     def _encode(self, rows: int, key: K) -> "_Window[K]":
-        """The next `rows` rows, encoded; those that failed before stay out of the model's sight."""
+        """Encode the next `rows` rows, without those that have failed already."""
         inputs, failures = self._inputs.pop(rows)
         good = np.arange(rows)
         if failures:
@@ -173,7 +175,8 @@ class Pipeline(Generic[K]):
         return _Window(key, rows, good, place, prepared, failures)
 
     def _infer(self, items: Iterable["_Chunk[K] | _Window[K]"]) -> Iterator["_Chunk[K] | _Answers"]:
-        """Chunks as they come; the answers of a window once the model, if it works asynchronously, has the next one."""
+        """Yield chunks as they come, and each window's answers; if the model works asynchronously, after the next
+        window has been launched."""
         under_way: deque[tuple[_Window[K], Any]] = deque()
         last: _Window[K] | None = None
         for item in items:
@@ -182,7 +185,7 @@ class Pipeline(Generic[K]):
                 continue
             last, self._window_left = item, item.rows
             under_way.append((item, self._model.start(item.prepared, self._quarantine, self._tally_of(item.key))))
-            self._batch_done(self._window_left)  # rows that failed, or that others stand for
+            self._batch_done(self._window_left)  # rows that failed, and duplicates of other rows
             while len(under_way) > (HELD_WINDOWS if self._model.undecided else self._model.late):
                 yield self._answer(*under_way.popleft())
         if last is not None:
@@ -191,7 +194,7 @@ class Pipeline(Generic[K]):
             yield self._answer(*under_way.popleft())
 
     def _batch_done(self, rows: int) -> None:
-        rows = min(rows, self._window_left)  # the search for a failing row predicts some twice
+        rows = min(rows, self._window_left)  # the search for a failing row predicts some rows twice
         self._window_left -= rows
         self._on_rows(rows)
 
@@ -237,7 +240,7 @@ class Pipeline(Generic[K]):
                 yield chunk.key, final
 
     def _conform(self, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:
-        """The table's columns in their types; a value that does not fit its type makes its row fail."""
+        """The table's columns, in their types; a value that does not fit its column's type makes its row fail."""
         found = dict(zip(rows.schema.names, rows.columns, strict=True))
         failures: dict[int, RowFailure] = {}
         arrays = []
@@ -253,7 +256,7 @@ class Pipeline(Generic[K]):
     def _apply(
         self, kind: str, batch: pa.RecordBatch, failures: dict[int, RowFailure], types: pa.Schema, tally: Tally
     ) -> HookedRows:
-        """The row hook and then the batch hook of a kind."""
+        """Apply the row hook and then the batch hook of a kind (`preprocessor` or `postprocessor`)."""
         started = time.perf_counter()
         hooked = HookedRows(batch, np.arange(batch.num_rows), failures)
         row_hook, batch_hook = self._hooks[f"row_{kind}"], self._hooks[f"batch_{kind}"]
@@ -273,13 +276,13 @@ class Pipeline(Generic[K]):
         missing = [name for name in self._schema.names if name not in there and name not in extra]
         if missing and batch.num_rows:
             raise HookError(
-                f"task {self._task.name!r}: the postprocessor left out {', '.join(map(repr, missing))}, which the table "
-                f"holds; return the whole row, or narrow the task's keep_columns"
+                f"task {self._task.name!r}: the postprocessor left out {', '.join(map(repr, missing))}, which the "
+                f"table holds; return the whole row, or narrow the task's keep_columns"
             )
 
 
 def with_columns(batch: pa.RecordBatch, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
-    """`batch` with columns added at the end, in place of ones of the same name."""
+    """`batch` with columns appended; they replace columns of the same name."""
     kept = {name: column for name, column in zip(batch.schema.names, batch.columns, strict=True) if name not in columns}
     found = {**kept, **columns}
     return pa.RecordBatch.from_arrays(list(found.values()), names=list(found))

@@ -1,4 +1,4 @@
-"""The prediction table's schema, fixed before anything runs and the same for an empty input. Needs no torch."""
+"""The prediction table's schema, which is fixed before anything runs, even for an empty input. Does not need torch."""
 
 import pyarrow as pa
 
@@ -17,12 +17,12 @@ ARROW_TYPES = {
 
 
 def output_schema(task: MlTask, input_schema: pa.Schema) -> pa.Schema:
-    """The kept input columns with their own types, then the columns that predicting adds. A dictionary-encoded column has
-    the type of its values.
+    """The kept input columns with their own types, followed by the columns that predicting adds. A dictionary-encoded
+    column gets the type of its values.
 
     Raises:
-        InputSchemaError: the input lacks a column, has one of the wrong type, one that would be overwritten, or two of one
-            name.
+        InputSchemaError: the input lacks a column, or has a column of the wrong type, one that would be overwritten, or
+            two of the same name.
     """
     task.check_input((field.name, str(field.type)) for field in input_schema)
     kept = [_decoded(input_schema.field(name)) for name in task.kept_columns(input_schema.names)]

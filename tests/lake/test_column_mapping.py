@@ -133,7 +133,7 @@ def test_files_without_numbers_are_refused(tmp_path):
     action = put_file(tmp_path, "a.parquet", pa.table({"id": [1], "x": [0.5]}))
     write_log(tmp_path, COLUMNS, [action], properties={"delta.columnMapping.mode": "id"}, reader=2)
     with pytest.raises(
-        TableError, match=r"a.parquet' has none of the columns that are wanted of the table \('id', 'x'"
+        TableError, match=r"a.parquet' has none of the columns that are read from the table \('id', 'x'"
     ):
         preview(str(tmp_path), 1)
 
@@ -150,5 +150,5 @@ def test_an_output_with_a_mapping_is_refused(tmp_path, protocol):
     make(tmp_path / "table", "name", protocol)
     source = tmp_path / "in"
     put_file(source, "a.parquet", pa.table({"id": ["a"], "x": [1]}))
-    with pytest.raises(TableError, match="column mapping, under which files hold other column names"):
+    with pytest.raises(TableError, match="column mapping, under which files have other column names"):
         plan_of(source, tmp_path / "table", 1)

@@ -98,7 +98,7 @@ def test_a_commit_that_slips_in_at_the_last_moment_is_noticed(tmp_path, monkeypa
     if weight == 2:
         assert refresh(source, table, 2)[0].changed is False
     else:
-        with pytest.raises(CommitConflictError, match="against what this one planned"):
+        with pytest.raises(CommitConflictError, match="in conflict with this plan"):
             refresh(source, table, 2)
     assert rows_of(table) == expected_rows(source, weight)
 
@@ -177,10 +177,10 @@ def test_commits_that_make_no_sense_are_refused_and_change_nothing(tmp_path):
     with pytest.raises(TableError, match="no such part"):
         commit_parts(str(table), plan.schema, remove=["part-x.parquet"], **common)
     narrow = plan.schema.remove(2)
-    with pytest.raises(TableError, match="2 of its parts would stay as they are"):
+    with pytest.raises(TableError, match="2 of its parts would keep the old ones"):
         commit_parts(str(table), narrow, remove=[], **common)
     ghost = PartFile(path="ghost.parquet", size_bytes=1, modified_ms=1, rows=1, stats="{}")
-    with pytest.raises(TableError, match="should have 1 bytes and is not there"):
+    with pytest.raises(TableError, match="should have 1 bytes and is missing"):
         commit_parts(str(table), plan.schema, remove=[], add=[ghost], metadata={}, read_version=0)
     assert table_version(str(table)) == 0
 
@@ -246,7 +246,7 @@ def test_a_disk_that_is_full_fails_the_run_and_not_the_table(small_disk, tmp_pat
     ballast.write_bytes(b"x" * 1_000_000)
     for name in ("b", "c", "d"):
         write_file(source, name, [hash((name, row)) for row in range(20_000)], group_rows=20_000)
-    with pytest.raises(DiskFullError, match=r"no room to write .*/disk/table/part-.*: [\d,]+ bytes free"):
+    with pytest.raises(DiskFullError, match=r"no space left to write .*/disk/table/part-.*: [\d,]+ bytes free"):
         refresh(source, table, 1)
     assert rows_of(table) == [("a-0", 1, 1), ("a-1", 2, 2), ("a-2", 3, 3)]
     assert not list(table.glob(".*"))

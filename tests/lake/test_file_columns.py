@@ -245,7 +245,7 @@ def test_a_file_of_none_of_the_wanted_columns_is_refused(tmp_path):
     write_log(tmp_path, DELTA, adds, reader=1)
     assert [row["x"] for row in preview(str(tmp_path), 9)] == [0.5, 1.5, None, None]
     write_log(tmp_path, DELTA, [*adds, put_file(tmp_path, "2.parquet", pa.table(stray))], reader=1)
-    message = r"2.parquet' has none of the columns that are wanted of the table \('id', 'x'\); it has 'other'"
+    message = r"2.parquet' has none of the columns that are read from the table \('id', 'x'\); it has 'other'"
     with pytest.raises(TableError, match=message):
         preview(str(tmp_path), 9)
     shard = plan_of(tmp_path, tmp_path / "out", 1).new[-1]

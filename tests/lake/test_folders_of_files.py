@@ -32,7 +32,7 @@ def test_files_of_every_usual_name_are_read(tmp_path, caplog):
     (tmp_path / "README").write_text("no Parquet")
     (tmp_path / "empty").touch()
     assert [file.path for file in list_data_files(str(tmp_path))] == sorted(rows[:-1])
-    assert "h.parquet.tmp is a Parquet file, and is not read" in caplog.text
+    assert "h.parquet.tmp is a Parquet file, but is not read" in caplog.text
     assert "README" not in caplog.text
 
 

@@ -213,7 +213,7 @@ def test_a_source_file_that_changes_under_a_run_stops_it(tmp_path):
     write_file(source, "a", [1, 2, 3])
     plan = plan_of(source, table, 1)
     write_file(source, "a", [1, 2])
-    with pytest.raises(TableError, match="is not the file any more"):
+    with pytest.raises(TableError, match="is no longer the file"):
         carry_out(plan, table, 1)
     assert table_version(str(table)) is None
 
@@ -249,12 +249,12 @@ def test_a_source_file_that_gives_way_to_one_that_looks_the_same_stops_the_run(t
 
     if when == "before it is opened":
         change()
-        with pytest.raises(TableError, match="is not the file any more"):
+        with pytest.raises(TableError, match="is no longer the file"):
             ShardReader(shard, INPUT)
         return
     with ShardReader(shard, INPUT) as reader:
         change()
-        with pytest.raises(TableError, match="is not the file any more"):
+        with pytest.raises(TableError, match="is no longer the file"):
             list(reader.batches())
 
 

@@ -141,7 +141,7 @@ def test_a_part_that_is_deleted_during_the_commit_is_noticed_and_heals(tmp_path,
         (table / min(paths)).unlink()
 
     monkeypatch.setattr(commit, "sync_names", deleted_meanwhile)
-    with pytest.raises(TableError, match=r"and is not there.*Version 1 lists it; run again, which makes it anew"):
+    with pytest.raises(TableError, match=r"and is missing.*Version 1 lists it; run again to write it again"):
         finish(tmp_path / "work", "scored")
     monkeypatch.undo()
     assert finish(tmp_path / "work", "scored") == expected_rows(tmp_path / "work" / "source", 2)

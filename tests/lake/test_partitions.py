@@ -164,7 +164,7 @@ def test_two_runs_on_one_partition_agree_or_one_is_refused(source, tmp_path):
     assert same.changed is False
     mine = plan(source, table, {"ds": "1"}, weight=3)
     other = lambda: score(plan(source, table, {"ds": "1"}, weight=4), weight=4)  # noqa: E731
-    with pytest.raises(CommitConflictError, match="against what this one planned"):
+    with pytest.raises(CommitConflictError, match="in conflict with this plan"):
         score(mine, weight=3, before_commit=other)
     assert found(table) == expected("1", weight=4)
 
@@ -174,9 +174,9 @@ def test_whole_tables_and_partitioned_ones_are_not_mixed(source, tmp_path):
     table, whole = tmp_path / "table", tmp_path / "whole"
     score(plan(source, table, {"ds": "1"}))
     score(plan(source, whole, None))
-    with pytest.raises(TableError, match="is partitioned by ds, and this refresh is of the whole table at once"):
+    with pytest.raises(TableError, match="is partitioned by ds, but this refresh covers the whole table at once"):
         plan(source, table, None)
-    with pytest.raises(TableError, match="has no partitions, and this refresh is of partition by ds"):
+    with pytest.raises(TableError, match="has no partitions, but this refresh covers one partition by ds"):
         plan(source, whole, {"ds": "1"})
     late = plan(source, tmp_path / "late", None)
     with pytest.raises(TableError, match="is partitioned by ds"):
@@ -218,14 +218,14 @@ def test_a_partition_has_one_spelling(kind, value, spelled, typed):
     [
         (pa.string(), {"day": "1"}, InputSchemaError, "no column 'day'.*Known: ds"),
         (pa.float64(), {"ds": "1"}, InputSchemaError, "has type double; partition by a string"),
-        (pa.date32(), {"ds": "soon"}, TaskError, "'soon' is no date32"),
+        (pa.date32(), {"ds": "soon"}, TaskError, "'soon' is not a valid date32"),
         (pa.string(), {"ds": "x" * 253}, TaskError, "becomes a folder's name, percent-encoded, of more than 255 bytes"),
         (pa.string(), {"ds": "ü" * 127}, TaskError, "of more than 255 bytes"),
-        (pa.string(), {"ds": ""}, TaskError, "readers of Delta tables take '' for a null"),
-        (pa.string(), {"ds": "__HIVE_DEFAULT_PARTITION__"}, TaskError, "for a null; give these rows another value"),
-        (pa.string(), {"ds": None}, TaskError, "a null is no partition"),
-        (pa.string(), {"ds": "\ud800"}, TaskError, "is no string"),
-        (pa.int32(), {"ds": True}, TaskError, "True is no int32"),
+        (pa.string(), {"ds": ""}, TaskError, "readers of Delta tables read '' as a null"),
+        (pa.string(), {"ds": "__HIVE_DEFAULT_PARTITION__"}, TaskError, "as a null; give these rows another value"),
+        (pa.string(), {"ds": None}, TaskError, "a null cannot be refreshed as a partition"),
+        (pa.string(), {"ds": "\ud800"}, TaskError, "is not a valid string"),
+        (pa.int32(), {"ds": True}, TaskError, "True is not a valid int32"),
         (pa.timestamp("us"), {"ds": "2013-01-01"}, InputSchemaError, "partition by a string, a whole number or a date"),
     ],
 )
@@ -388,7 +388,7 @@ def test_a_folders_text_is_a_value_of_the_columns_type(tmp_path, inside):
 def test_a_folder_that_is_no_value_of_the_columns_type_is_refused(tmp_path):
     (tmp_path / "m=x").mkdir()
     pq.write_table(pa.table({"x": [1], "m": [5]}), tmp_path / "m=x" / "a.parquet")
-    with pytest.raises(TableError, match="the partition's value m=x is no int64"):
+    with pytest.raises(TableError, match="the partition's value m=x is not a valid int64"):
         preview(str(tmp_path), 1)
     columns = table_schema(str(tmp_path))
     partition, where = read_partition({"m": 5}, columns)

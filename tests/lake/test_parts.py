@@ -155,7 +155,7 @@ def test_a_part_without_rows_has_its_columns(tmp_path):
 
 def test_describing_something_else_names_it(tmp_path):
     (tmp_path / "x.parquet").write_text("no")
-    with pytest.raises(TableError, match=r"x\.parquet is no readable Parquet file"):
+    with pytest.raises(TableError, match=r"x\.parquet is not a readable Parquet file"):
         describe_part(Folder(str(tmp_path)), "x.parquet")
 
 

@@ -94,7 +94,7 @@ def test_a_part_that_a_vacuum_takes_from_a_run_at_work_costs_that_run_alone(lake
         if reached == "before commit":
             vacuum(str(table), retention_hours=0)
 
-    with pytest.raises(TableError, match="is not there; did a vacuum with too short a retention run meanwhile"):
+    with pytest.raises(TableError, match="is missing; did a vacuum with too short a retention run meanwhile"):
         carry_out(plan, table, 2, step)
     assert rows_of(table) == expected_rows(source, 1)
     refresh(source, table, 2)

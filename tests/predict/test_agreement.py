@@ -71,7 +71,7 @@ def test_every_run_in_a_process_is_compared(batch_size):
     for value in (1.0, 9.0, 1.0, 9.0):
         tally = Tally()
         if value > 5:
-            with pytest.raises(ModelError, match=r"0.0000 of the first \d+ rows .* under min_agreement=0.9"):
+            with pytest.raises(ModelError, match=r"0.0000 of the first \d+ rows .* below min_agreement=0.9"):
                 run(rows((value, 400)), batch=policy)
         else:
             assert len(run(rows((value, 400)), tally=tally, batch=policy)) == 400

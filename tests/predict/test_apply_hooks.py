@@ -212,7 +212,7 @@ def test_an_index_that_could_shift_rows_is_refused(hook, echo_task, loader):
 def test_column_names_of_a_frame_are_strings_used_once(echo_task, table, loader):
     """Others could not be told apart in the table."""
     for hook in (lambda frame: frame.assign(y=1).rename(columns={"y": 0}), lambda frame: frame[["x", "x"]]):
-        with pytest.raises(HookError, match="names must be strings, each used once"):
+        with pytest.raises(HookError, match="names must be unique strings"):
             list(predict_map(0, [table(2)], echo_task(hooks=Hooks(batch_preprocessor=hook)), 4, model_loader=loader))
 
 
@@ -331,7 +331,7 @@ def test_a_generator_in_place_of_a_row_is_named(echo_task, table, loader):
     def hook(row):
         yield row
 
-    with pytest.raises(HookError, match="gave a generator for a row"):
+    with pytest.raises(HookError, match="returned a generator for a row"):
         list(predict_map(0, [table(2)], echo_task(hooks=Hooks(row_preprocessor=hook)), 4, model_loader=loader))
 
 

@@ -268,7 +268,7 @@ def test_a_changed_policy_holds_for_a_model_that_is_up_already():
         assert tally.batch_sizes == {str(size): 8 // size}
     broken = dataclasses.replace(_task("Echo"), labels=["0", "1", "2"])
     for name in ("first", "second"):
-        with pytest.raises(ModelError, match=f"task '{name}': the model gave logits of shape"):
+        with pytest.raises(ModelError, match=f"task '{name}': the model returned logits of shape"):
             list(predict_map(0, [batch], dataclasses.replace(broken, name=name), model_loader=ModelLoader(".")))
 
 
@@ -484,7 +484,7 @@ def test_too_little_agreement_refuses_to_run():
         execution=Execution(precision="fp16", min_agreement=0.9),
     )
     batch = pa.record_batch({"t": pa.array(["~~~~"] * 4)})
-    with pytest.raises(ModelError, match="under min_agreement=0.9; use a higher precision"):
+    with pytest.raises(ModelError, match="below min_agreement=0.9; use a higher precision"):
         list(predict_map(0, [batch], task, model_loader=ModelLoader(".")))
 
 
@@ -648,7 +648,7 @@ def test_a_hanging_batch_ends_the_worker_and_is_named(network, code):
     assert done.returncode == code
     assert done.stdout == ""
     if network == "HangsOnValue":
-        assert "batch_timeout_s=1 passed in task 'hangs', batch 2 of this worker, 2 rows" in done.stderr
+        assert "batch_timeout_s=1 exceeded in task 'hangs', batch 2 of this worker, 2 rows" in done.stderr
 
 
 def _task(network, batch=None, execution=None, **arguments):

@@ -28,7 +28,7 @@ def test_spark_addresses_are_translated(address, visible, gpus, index):
 
 def test_an_address_that_is_not_visible_is_an_error():
     """Rather than computing on somebody else's GPU."""
-    with pytest.raises(DeviceError, match="Spark gave the task GPU '5'.*sees only 0, 1"):
+    with pytest.raises(DeviceError, match="Spark assigned GPU '5' to the task.*sees only 0, 1"):
         device.visible_index("5", "0,1", 2)
 
 

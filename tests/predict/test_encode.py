@@ -168,7 +168,7 @@ def test_custom_encoder():
 
 def test_custom_encoder_is_held_to_its_contract():
     """One entry a row, or an error that says what came."""
-    with pytest.raises(HookError, match=r"gave \(1,\) for 2 rows"):
+    with pytest.raises(HookError, match=r"returned \(1,\) for 2 rows"):
         encode(CustomFeature(columns=["a"], encoder=f"{__name__}:wrong_size"), {"a": pa.array([1, 2])})
 
 
@@ -248,7 +248,9 @@ def test_a_users_encoder_may_give_sequences():
     encoded, (values_BT, mask_BT) = encode(feature, {"t": pa.array(["a", "", "bc"])})
     assert values_BT.tolist() == [[97, 0], [0, 0], [98, 99]]
     assert mask_BT.sum(dim=1).tolist() == encoded.lengths_N.tolist() == [1, 0, 2]
-    with pytest.raises(HookError, match=r"gave Tensor for 2 rows; a pyarrow.ListArray with one list a row is due"):
+    with pytest.raises(
+        HookError, match=r"returned Tensor for 2 rows; expected a pyarrow.ListArray with one list per row"
+    ):
         encode(
             CustomFeature(columns=["a"], encoder=f"{__name__}:Doubles", sequences=True, arguments={"factor": 2}),
             {"a": pa.array([1, 2])},

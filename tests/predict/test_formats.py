@@ -288,7 +288,7 @@ def test_full_pickle_is_refused_and_its_code_does_not_run(tmp_path):
                 "architecture": "torch.nn:LayerNorm",
                 "arguments": {"normalized_shape": 2, "bias": False},
             },
-            "surplus bias",
+            "unexpected bias",
         ),
         (
             {"weights": "m.safetensors", "architecture": "torch.nn:Linear", "arguments": {"inputs": 2}},
@@ -333,7 +333,7 @@ def test_unknown_architecture_suggests_the_nearest(files):
 def test_a_gpu_that_is_not_there_is_an_error_unless_auto(files):
     """`cuda` insists, `auto` falls back to the CPU."""
     task = make(weights="m.safetensors", **LINEAR)
-    with pytest.raises(DeviceError, match="torch sees 0 here"):
+    with pytest.raises(DeviceError, match="torch sees 0 GPUs here"):
         ModelLoader(files, device="cuda").bring_up_model(task)
     assert ModelLoader(files).bring_up_model(task).device.type == "cpu"
 

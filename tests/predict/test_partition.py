@@ -271,7 +271,7 @@ def test_integers_with_nulls_survive_a_batch_hook(echo_task, loader):
 @pytest.mark.parametrize(
     ("hooks", "message"),
     [
-        (Hooks(row_preprocessor=lambda row: [row]), "gave a list for a row"),
+        (Hooks(row_preprocessor=lambda row: [row]), "returned a list for a row"),
         (Hooks(batch_preprocessor=lambda frame: frame.to_dict()), "return a pandas DataFrame"),
         (Hooks(batch_preprocessor=lambda frame: frame.set_index("x")), "keep the index"),
         (Hooks(row_postprocessor=lambda row: {"id": row["id"]}), "left out 'x'"),

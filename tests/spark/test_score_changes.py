@@ -195,7 +195,7 @@ def test_one_partition_is_scored_and_the_others_stay(lake, monkeypatch):  # noqa
     assert score_day(2, dataclasses.replace(more, code_version="b")).version == 4
     assert len(lake.rows()) == 8
     meanwhile(2, "c")
-    with pytest.raises(CommitConflictError, match="against what this one planned"):
+    with pytest.raises(CommitConflictError, match="in conflict with this plan"):
         score_day(2, dataclasses.replace(more, code_version="d"))
     assert len(lake.rows()) == 8
     assert data_version(str(lake.table)) != again.data_version  # a report's is of its partition

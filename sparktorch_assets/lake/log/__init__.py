@@ -1,1 +1,1 @@
-"""Delta logs: what a version lists, and the commit of the next one."""
+"""Delta logs: reads what a version lists, and commits the next one."""

@@ -1,5 +1,5 @@
-"""Delta's column mapping: files keep the names, or the numbers, that columns had when they were created, and the table's
-schema says which of them is which column today. Renaming a column, or dropping one, then rewrites no file.
+"""Delta's column mapping: files keep the names, or the field ids, that columns had when they were created, and the
+table's schema maps them to its current columns. Renaming or dropping a column then rewrites no file.
 """
 
 from collections.abc import Sequence
@@ -16,22 +16,22 @@ _PHYSICAL, _ID, _PARQUET_ID = b"delta.columnMapping.physicalName", b"delta.colum
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ColumnMapping:
-    """How to find a table's columns in its files. The same for all files of a version."""
+    """How to find a table's columns in its files; the same for all files of a version."""
 
     mode: str
     """`name` or `id`."""
     schema: pa.Schema
-    """The table's columns; the fields' metadata hold the names and numbers that files have."""
+    """The table's columns, whose metadata hold the names and field ids used in the files."""
 
     def logical(self, stored: pa.Schema) -> list[pa.Field | None]:
-        """Each of the file's columns under the table's name, fields of structs included; `None` where the table has no
-        such column (any more)."""
+        """Each of the file's columns under the table's name, including fields of structs; `None` for a column that the
+        table does not have, or no longer has."""
         known: dict[str | None, pa.Field] = {self._key(field): field for field in self.schema}
         return [self._renamed(field, known.get(self._stored_key(field))) for field in stored]
 
     def stored_tests(self, tests: Sequence[RowTest]) -> tuple[RowTest, ...]:
-        """Tests on the table's columns as tests on the file's. Where these cannot be named without looking into the file,
-        there is none, so that nothing is left out."""
+        """Tests on the table's columns as tests on the file's columns. In `id` mode, the names are not known without
+        reading the file, so there are none and nothing is skipped."""
         if self.mode == "id":
             return ()
         return tuple(replace(test, column=self._key(self.schema.field(test.column))) for test in tests)
@@ -52,7 +52,7 @@ class ColumnMapping:
     def _renamed_type(self, stored: pa.DataType, table: pa.DataType) -> pa.DataType:
         if pa.types.is_struct(stored) and pa.types.is_struct(table):
             known: dict[str | None, pa.Field] = {self._key(field): field for field in table}
-            # Fields that the table has no more get names that it cannot have, so that nothing takes them for its own.
+            # Fields that the table no longer has get names that it cannot have, so that they match none of its fields.
             return pa.struct(
                 [
                     self._renamed(field, known.get(self._stored_key(field))) or field.with_name(f"\0{number}")
@@ -70,6 +70,6 @@ class ColumnMapping:
 
 
 def column_mapping(delta: DeltaTable) -> ColumnMapping | None:
-    """The table's mapping; `None` where files have the table's own names."""
+    """The table's column mapping; `None` if its files use the table's own names."""
     mode = delta.metadata().configuration.get(MAPPING_MODE, "none")
     return None if mode == "none" else ColumnMapping(mode=mode, schema=pa.schema(delta.schema().to_arrow()))

@@ -1,8 +1,8 @@
-"""One Delta transaction: parts that lie in place become rows, others stop being rows, or nothing happens.
+"""Adds and removes parts in one Delta transaction: either all of them, or none.
 
-delta-rs merges concurrent appends by itself (measured with 1.6.6: an overwrite with a stale handle keeps what another
-writer appended meanwhile, and two writers that add the same path both succeed). A refresh is exact only against the
-version that it was planned on, so its retries are switched off: a commit is a compare-and-swap on the version number.
+delta-rs merges concurrent appends on its own (measured with 1.6.6: an overwrite with a stale handle keeps what another
+writer appended meanwhile, and two writers that add the same path both succeed). A refresh is exact only for the version
+for which it was planned, so retries are switched off: a commit is a compare-and-swap on the version number.
 """
 
 import json
@@ -34,12 +34,12 @@ from sparktorch_assets.lake.parts.file import PartFile
 __all__ = ["METADATA_PREFIX", "PartFile", "commit_parts", "last_commit_metadata"]
 
 METADATA_PREFIX = "sparktorch_assets."
-"""Stands before our keys in a commit's metadata, which Delta's own share."""
+"""Prefix of our keys in a commit's metadata, which they share with Delta's own keys."""
 _KEPT_IN_PATHS = "/=~!$&'()+,;:@"
-"""What delta-rs leaves as it is when it encodes the paths of actions (measured with 1.6.6), beside letters, digits and
-`_.-`."""
+"""Characters that delta-rs does not encode in the paths of actions (measured with 1.6.6), in addition to letters,
+digits and `_.-`."""
 _FEW = 50
-"""Above so many parts, listing the folder once costs less than asking for each."""
+"""From this number of parts on, listing the folder once costs less than looking up each part."""
 
 
 def commit_parts(
@@ -57,20 +57,23 @@ def commit_parts(
 
     Args:
         table: the table's folder, as a path or URI.
-        schema: the table's columns. Another schema than the table's replaces it, which needs every old part removed.
-        add: parts that already lie in the folder.
-        remove: paths, relative to the folder, of parts that readers no longer see; their files stay until vacuumed.
-        metadata: strings kept with the commit; `last_commit_metadata` gives them back.
-        read_version: the version that `add` and `remove` were decided on; `None` when there was no table.
-        description: the table's description, where it is created.
-        partition: the one partition that all of this is about; the table is, or becomes, partitioned by its columns.
+        schema: the table's columns. A schema that differs from the table's replaces it, and then every old part must be
+            removed.
+        add: parts whose files are already in the folder.
+        remove: paths, relative to the folder, of parts that readers will no longer see; their files stay until
+            vacuumed.
+        metadata: strings to keep with the commit; `last_commit_metadata` returns them.
+        read_version: the version for which `add` and `remove` were planned; `None` if there was no table.
+        description: the table's description, used if the table is created.
+        partition: the partition that the commit covers; the table is, or will be, partitioned by its columns.
 
     Returns:
         The new version.
 
     Raises:
         CommitConflictError: the table is no longer at `read_version`. Nothing was committed.
-        TableError: the commit makes no sense (parts that are not there, a new schema for a part of the table).
+        TableError: the commit is invalid (parts whose files are missing, a new schema for only some of the table's
+            parts).
     """
     _check_in_place(table, add)
     sync_names(Folder(table), [part.path for part in add])
@@ -130,8 +133,8 @@ def _removes(table: str, current: Snapshot, remove: Sequence[str]) -> list[Remov
             raise TableError(f"cannot remove {path!r}: {table!r} at version {current.version} has no such part")
         if quote(path, safe=_KEPT_IN_PATHS) != part.logged_path:
             raise TableError(
-                f"cannot remove {path!r} from {table!r}: another writer spelled it {part.logged_path!r} in the log, which "
-                f"delta-rs would not repeat. Delete these rows with that writer, then run again"
+                f"cannot remove {path!r} from {table!r}: another writer encoded it as {part.logged_path!r} in the log, "
+                f"which delta-rs would not repeat. Delete these rows with that writer, then run again"
             )
         actions.append(RemoveAction(path, True, now_ms, part.size_bytes, dict(part.partition)))
     return actions
@@ -139,13 +142,13 @@ def _removes(table: str, current: Snapshot, remove: Sequence[str]) -> list[Remov
 
 def _finished(table: str, add: Sequence[PartFile], version: int) -> int:
     sync_commit(Folder(table), version)
-    # Nothing keeps a file from being deleted between the first look and the commit.
-    _check_in_place(table, add, f"Version {version} lists it; run again, which makes it anew")
+    # A file may have been deleted between the first check and the commit.
+    _check_in_place(table, add, f"Version {version} lists it; run again to write it again")
     return version
 
 
 def _check_in_place(table: str, add: Sequence[PartFile], way_out: str = "Nothing was committed; run again") -> None:
-    """A commit of a file that is not there would break every reader."""
+    """Raise `TableError` if a part's file is missing or has another size: committing it would break every reader."""
     folder = Folder(table)
     if len(add) < _FEW:
         sizes = {part.path: entry.size_bytes for part in add if (entry := folder.info(part.path)) is not None}
@@ -153,7 +156,7 @@ def _check_in_place(table: str, add: Sequence[PartFile], way_out: str = "Nothing
         sizes = {entry.path: entry.size_bytes for entry in folder.files()}
     for part in add:
         if sizes.get(part.path) != part.size_bytes:
-            found = f"has {sizes[part.path]:,} bytes" if part.path in sizes else "is not there"
+            found = f"has {sizes[part.path]:,} bytes" if part.path in sizes else "is missing"
             raise TableError(
                 f"{folder.full(part.path)} is part of this commit: it should have {part.size_bytes:,} bytes and {found}; "
                 f"did a vacuum with too short a retention run meanwhile? {way_out}"
@@ -195,19 +198,19 @@ def _check_new_columns(
     remove: Sequence[str],
     partition: Partition,
 ) -> None:
-    """New columns need every part of the table, or of the partition, to be replaced. Other partitions can only be given
-    more columns, which are null there until they are refreshed, too."""
+    """Raise `TableError` unless the commit replaces every part of the table, or of the partition, as new columns
+    require. Other partitions can only gain columns, which are null there until they are refreshed as well."""
     old, new = (json.loads(columns.to_json())["fields"] for columns in (delta.schema(), Schema.from_arrow(schema)))
     if partition and not all(_bare(column) in map(_bare, new) for column in old):
         raise TableError(
             f"the columns of {table!r} change from {', '.join(column['name'] for column in old)} to "
-            f"{', '.join(schema.names)}, and its other partitions have the old ones: one partition at a time can only add "
-            f"columns. Give the predictions a new table"
+            f"{', '.join(schema.names)}, but its other partitions have the old ones: a refresh of one partition can "
+            f"only add columns. Give the predictions a new table"
         )
     kept = current.within(partition).keys() - set(remove)
     if kept:
         raise TableError(
-            f"the columns of {table!r} change, but {len(kept):,} of its parts would stay as they are (first: "
+            f"the columns of {table!r} change, but {len(kept):,} of its parts would keep the old ones (first: "
             f"{min(kept)!r}); refresh the whole table"
         )
 
@@ -220,17 +223,17 @@ def _conflict(table: str, read_version: int | None, found: DeltaTable | None) ->
     planned = "there was no table" if read_version is None else f"it was at version {read_version}"
     now = "there is no table now" if found is None else f"it is at version {found.version()} now"
     return CommitConflictError(
-        f"another writer changed {table!r} while this run worked: when it was planned, {planned}; {now}. Nothing of this "
-        f"run was committed; run it again, and what it computed will be found and used"
+        f"another writer changed {table!r} while this run worked: when it was planned, {planned}; {now}. Nothing of "
+        f"this run was committed; run it again, and what it computed will be found and used"
     )
 
 
 def last_commit_metadata(table: str) -> dict[str, str]:
-    """The metadata that the latest of our commits carries; empty where there is none.
+    """The metadata of our latest commit; empty if there is none.
 
-    Commits of others (OPTIMIZE, a user's DELETE) may stand after it: compare the version's parts before trusting it.
+    Other writers' commits (OPTIMIZE, a user's DELETE) may follow it, so compare the version's parts before trusting it.
     """
-    for commit in commit_infos(table):  # nearly always it is the last one
+    for commit in commit_infos(table):  # nearly always the last one
         ours = {
             key.removeprefix(METADATA_PREFIX): str(value)
             for key, value in commit.items()

@@ -1,5 +1,5 @@
-"""What commits say of themselves, read from the log: delta-rs 1.6.6 gives no history at all of a table whose path holds `#`
-or `?`, and reads every commit of it to give one.
+"""Reads the `commitInfo` of commits from the log, because delta-rs 1.6.6 gives no history for a table whose path
+contains `#` or `?`, and reads every commit for other tables.
 """
 
 import json
@@ -13,9 +13,10 @@ _COMMIT = re.compile(r"_delta_log/(\d{20})\.json")
 
 
 def commit_infos(table: str, version: int | None = None) -> Iterator[dict[str, Any]]:
-    """The `commitInfo` of `version`, or of the latest one, and of those before it as far as the log reaches back.
+    """Yield the `commitInfo` of `version`, or of the latest version, and of those before it, as far back as the log
+    goes.
 
-    Empty for a commit without one: its writer wrote none, or a power cut left the log's last entry empty.
+    It is empty for a commit without one: its writer wrote none, or a power failure left the log's last entry empty.
     """
     folder = Folder(table)
     found = (_COMMIT.fullmatch(entry.path) for entry in folder.files("_delta_log", recursive=False))

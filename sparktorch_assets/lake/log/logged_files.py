@@ -1,4 +1,4 @@
-"""The files that a Delta log lists: where they lie, which of their rows the table deleted, and their partition's values."""
+"""The files that a Delta log lists, with their locations, deleted rows and partition values."""
 
 from dataclasses import dataclass
 from urllib.parse import unquote, urlparse
@@ -19,26 +19,26 @@ class LoggedFile:
     """One file of one version of a Delta table."""
 
     logged_path: str
-    """As it stands in the log: URL-encoded. Whoever removes the file from the table has to name it like this."""
+    """The path as it is in the log, URL-encoded. A commit that removes the file must use this form."""
     path: str
-    """Decoded: relative to the table's root, or absolute where the log says so."""
+    """The decoded path: relative to the table's root, or absolute if it is so in the log."""
     uri: str
-    """Where to open it."""
+    """The URI or local path to open."""
     size_bytes: int
     modified_ms: int
     rows: int | None
-    """Rows in the file, deleted ones included, as the log counts them; `None` where it does not."""
+    """Number of rows in the file, including deleted ones; `None` if the log does not record it."""
     partition: Partition
     deleted: bytes
-    """One bit a row, the lowest first, set where the table deleted the row; empty for none. Rows beyond it are kept."""
+    """One bit per row, lowest bit first, set for rows that the table deleted; empty for none. Further rows are kept."""
 
 
 def logged_files(table: str, delta: DeltaTable) -> list[LoggedFile]:
-    """The files of the version that `delta` is at.
+    """The files of the version that `delta` has loaded.
 
     Raises:
-        TableError: the log cannot be read right: a deletion vector is broken, a path leads out of the table, a partition's
-            value has no type that can be read.
+        TableError: the log cannot be read correctly: a deletion vector is broken, a path leads out of the table, or a
+            partition column is binary.
     """
     folder = Folder(table)
     try:
@@ -74,13 +74,13 @@ def logged_files(table: str, delta: DeltaTable) -> list[LoggedFile]:
     if deleted:
         raise TableError(
             f"the Delta table {table!r} has deletion vectors for files that it does not list (first: {min(deleted)!r}); "
-            f"its log cannot be read right"
+            f"its log cannot be read correctly"
         )
     return files
 
 
 def _deleted(delta: DeltaTable) -> dict[str, bytes]:
-    """Decoded URI, or local path -> bits, of the files with a deletion vector."""
+    """Decoded URI or local path -> bits, for the files with a deletion vector."""
     vectors = pa.table(delta.deletion_vectors())
     return {
         unquote(uri.removeprefix("file://")): np.packbits(
@@ -91,7 +91,7 @@ def _deleted(delta: DeltaTable) -> dict[str, bytes]:
 
 
 def _located(folder: Folder, logged: str) -> tuple[str, str]:
-    """Path and URI of a file. A log holds URLs: relative to the table, or absolute for the files of another table, of
+    """The path and URI of a file. A log holds URLs, relative to the table, or absolute for files of another table of
     which this one is a shallow clone."""
     scheme = urlparse(logged).scheme if ":" in logged else ""
     if scheme == "file":
@@ -104,8 +104,8 @@ def _located(folder: Folder, logged: str) -> tuple[str, str]:
         return path, path
     if path.startswith("/") or (".." in path and ".." in path.split("/")):
         raise TableError(
-            f"the log of the Delta table {folder.uri!r} lists the file {logged!r}, which leads out of the table's folder. A "
-            f"file that lies elsewhere on purpose has to be listed by its full URI (file:///...)"
+            f"the log of the Delta table {folder.uri!r} lists the file {logged!r}, which leads out of the table's "
+            f"folder. A file that lies elsewhere on purpose has to be listed by its full URI (file:///...)"
         )
     return path, folder.uri_of(path)
 
@@ -118,8 +118,8 @@ def _partitions(table: str, actions: pa.Table) -> list[Partition]:
     for field in sorted(found.type, key=lambda field: field.name):
         if pa.types.is_binary(field.type):
             raise TableError(
-                f"the Delta table {table!r} is partitioned by {field.name!r}, which is binary: writers do not agree on how "
-                f"its values stand in the log. Partition by a string"
+                f"the Delta table {table!r} is partitioned by {field.name!r}, which is binary: writers do not agree on "
+                f"how to write its values to the log. Partition by a string"
             )
         columns[field.name] = pc.cast(found.field(field.name), pa.string()).to_pylist()
     return [tuple(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

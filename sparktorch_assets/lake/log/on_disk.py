@@ -1,8 +1,8 @@
-"""What a power cut may take back: nothing of which a caller was told.
+"""Durability: a power failure loses nothing that was reported to a caller as committed.
 
-A part's content is on disk before it gets its name (`Folder.publish`), and its name before a commit lists it. delta-rs
-(1.6.6) writes its log without asking the disk for anything, so an entry is brought there as soon as the commit returns.
-Until then a power cut may leave the entry empty, which readers take for a commit that changed nothing.
+A part's content is on disk before it gets its name (`Folder.publish`), and its name is on disk before a commit lists
+it. delta-rs (1.6.6) writes its log without fsync, so the entry is flushed as soon as the commit returns. Until then, a
+power failure may leave the entry empty, which readers take for a commit that changed nothing.
 """
 
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ _LOG = "_delta_log"
 
 
 def sync_names(folder: Folder, paths: Iterable[str]) -> None:
-    """Bring the names of finished parts to disk."""
+    """Flush the names of finished parts to disk."""
     for above in {path.rpartition("/")[0] for path in paths}:
         folder.sync(above)
 
 
 def sync_commit(folder: Folder, version: int) -> None:
-    """Bring a commit to disk, and the checkpoint that delta-rs may have written with it."""
+    """Flush a commit to disk, and the checkpoint that delta-rs may have written with it."""
     if not folder.is_local:
         return
     entry = f"{_LOG}/{version:020d}."

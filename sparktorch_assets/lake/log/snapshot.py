@@ -1,4 +1,4 @@
-"""What a Delta table holds at one version: the parts that its readers see."""
+"""Snapshots: the parts that readers of a Delta table see at one version."""
 
 import hashlib
 import json
@@ -24,12 +24,12 @@ class SnapshotPart:
     """One file of a snapshot."""
 
     path: str
-    """Relative to the table's root."""
+    """Path relative to the table's root."""
     size_bytes: int
     rows: int
     partition: Partition = ()
     logged_path: str = ""
-    """The path as the log spells it."""
+    """The path as it is encoded in the log."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,31 +37,31 @@ class Snapshot:
     """One version of a table."""
 
     version: int | None
-    """`None`: there is no table yet."""
+    """The version number; `None` if there is no table yet."""
     parts: dict[str, SnapshotPart]
     """Path -> part."""
     schema: pa.Schema | None
     partition_by: tuple[str, ...] = ()
     """The table's partition columns."""
     write_obstacles: tuple[str, ...] = ()
-    """Why no refresh may write this table; see `lake/log/writable.py`."""
+    """The reasons why no refresh may write this table; see `lake/log/writable.py`."""
 
     @property
     def rows(self) -> int:
-        """Rows that readers see."""
+        """Number of rows in the parts."""
         return sum(part.rows for part in self.parts.values())
 
     def within(self, partition: Partition) -> dict[str, SnapshotPart]:
-        """Path -> part, of one partition; all of them for `()`."""
+        """Path -> part, for the parts of one partition; all parts for `()`."""
         wanted = set(partition)
         return {path: part for path, part in self.parts.items() if wanted <= set(part.partition)}
 
 
 def open_delta(table: str, version: int | None = None) -> DeltaTable | None:
-    """The Delta table at that path or URI; `None` where there is none.
+    """Open the Delta table at that path or URI; `None` if there is none.
 
     Raises:
-        TableError: the table uses features under which its files alone do not tell its rows.
+        TableError: the table cannot be read, or uses features that are not supported here.
     """
     path = local_path(table)
     if path is not None and _misread(path):
@@ -81,13 +81,13 @@ def open_delta(table: str, version: int | None = None) -> DeltaTable | None:
 
 
 def check_root(table: str) -> None:
-    """Raise TableError where delta-rs would look for the table in another folder: it decodes a local path once too often,
-    however the path is given."""
+    """Raise `TableError` if delta-rs would look for the table in another folder: it URL-decodes local paths, however
+    they are given."""
     path = local_path(table)
     if path is not None and _misread(path):
         raise TableError(
-            f"{table!r}: delta-rs, which reads and writes the tables' logs, takes {unquote(path)!r} for this path. Choose a "
-            f"path without a backslash and without a percent sign before two hexadecimal digits"
+            f"{table!r}: delta-rs, which reads and writes the tables' logs, takes {unquote(path)!r} for this path. "
+            f"Choose a path without a backslash and without a percent sign before two hexadecimal digits"
         )
 
 
@@ -96,7 +96,7 @@ def _misread(path: str) -> bool:
 
 
 def read_snapshot(table: str, version: int | None = None) -> Snapshot:
-    """The table's parts at `version`, or at the latest one; an empty snapshot where there is no table."""
+    """The table's parts at `version`, or at the latest version; an empty snapshot if there is no table."""
     delta = open_delta(table, version)
     if delta is None:
         check_root(table)
@@ -105,7 +105,7 @@ def read_snapshot(table: str, version: int | None = None) -> Snapshot:
 
 
 def snapshot_of(table: str, delta: DeltaTable) -> Snapshot:
-    """The table's parts at the version that is open already."""
+    """The table's parts at the version that `delta` has loaded."""
     files = logged_files(table, delta)
     return Snapshot(
         version=delta.version(),
@@ -128,7 +128,7 @@ def snapshot_of(table: str, delta: DeltaTable) -> Snapshot:
 def same_columns(one: pa.Schema | None, other: pa.Schema) -> bool:
     """Whether two schemas have the same column names and Delta types, in the same order.
 
-    Comments and other metadata that somebody set on a column do not count. No schema (no table) is like no other.
+    Comments and other metadata of a column do not count. `None` (no table) is not the same as any schema.
     """
     return one is not None and _columns(one) == _columns(other)
 
@@ -146,16 +146,16 @@ def _without_metadata(node: Any) -> Any:
 
 
 def check_writable(table: str, obstacles: Sequence[str]) -> None:
-    """Raise TableError where a table has rules that a refresh could break; see `lake/log/writable.py`."""
+    """Raise `TableError` if a table has rules that a refresh could break; see `lake/log/writable.py`."""
     if obstacles:
         raise TableError(
-            f"{table!r} has {'; '.join(obstacles)}. A refresh adds and removes whole files, which would break such a rule "
-            f"without anyone noticing. Drop the rule, or give these rows a table of their own"
+            f"{table!r} has {'; '.join(obstacles)}. A refresh adds and removes whole files, which would break such a "
+            f"rule without anyone noticing. Drop the rule, or give these rows a table of their own"
         )
 
 
 def data_version_of(paths: Iterable[str], schema: pa.Schema | None) -> str:
-    """A hash of a snapshot's part names and schema. Parts are named by what they hold, so it names the rows too."""
+    """A hash of a snapshot's part names and schema. Parts are named after their content, so it covers the rows."""
     digest = hashlib.sha256()
     for path in sorted(paths):
         digest.update(path.encode() + b"\0")

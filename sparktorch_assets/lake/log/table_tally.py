@@ -1,4 +1,4 @@
-"""The whole table's tally, without reading the whole table: kept with each commit, brought forward by what changed."""
+"""The tally of a whole table, kept with each commit and updated by what changed, without reading the whole table."""
 
 import json
 from collections.abc import Collection, Iterable
@@ -29,21 +29,21 @@ SUMS = frozenset(
         "splits",
     ]
 )
-"""The tally's fields that are sums, from which a part can be taken away."""
+"""The tally's fields that are sums, so that a part's share can be subtracted."""
 EXTREMES = frozenset({"ceilings", "agreement", "confidence_difference"})
-"""The worst values found: they stay when the part that showed them goes."""
+"""The tally's fields that are extremes, which stay when the part in which they occurred is removed."""
 
 
 def table_tally(table: str, snapshot: Snapshot) -> Tally:
-    """The tally of all parts of a snapshot: from its commit, or else from the parts' receipts."""
+    """The tally of all parts of a snapshot, from its commit or, if that has none, from the parts' receipts."""
     stored = _stored(table, snapshot)
     return _from_receipts(table, snapshot.parts)[0] if stored is None else stored
 
 
 def tally_after(table: str, snapshot: Snapshot, removed: Collection[str], added: Iterable[Tally]) -> Tally:
-    """The tally of the table once `removed` parts are gone from `snapshot` and `added` ones are there.
+    """The tally of the table without the parts `removed` of `snapshot`, and with parts whose tallies are `added`.
 
-    Reads as few receipts as it can: those of the removed parts, or of the kept ones where these are fewer.
+    Reads as few receipts as possible: those of the removed parts, or those of the kept parts if these are fewer.
     """
     kept = snapshot.parts.keys() - set(removed)
     stored = _stored(table, snapshot) if len(removed) < len(kept) else None
@@ -52,7 +52,7 @@ def tally_after(table: str, snapshot: Snapshot, removed: Collection[str], added:
         gone, all_found = _from_receipts(table, removed)
         if all_found:
             total = _minus(stored, gone)
-        else:  # somebody deleted an old part's file
+        else:  # the file of a removed part is missing
             stored = None
     if stored is None:
         total, _ = _from_receipts(table, kept)
@@ -62,14 +62,14 @@ def tally_after(table: str, snapshot: Snapshot, removed: Collection[str], added:
 
 
 def parts_tally(table: str, paths: Collection[str]) -> Tally:
-    """The tally of those parts alone, from their receipts."""
+    """The tally of only these parts, from their receipts."""
     return _from_receipts(table, paths)[0]
 
 
 def _stored(table: str, snapshot: Snapshot) -> Tally | None:
     metadata = last_commit_metadata(table)
     if TALLY_KEY not in metadata or metadata.get(DATA_VERSION_KEY) != data_version_of(snapshot.parts, snapshot.schema):
-        return None  # other hands changed the table since
+        return None  # another writer has changed the table since
     return Tally.from_plain(json.loads(metadata[TALLY_KEY]))
 
 

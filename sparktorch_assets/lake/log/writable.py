@@ -1,6 +1,6 @@
-"""What keeps a refresh from writing a Delta table that exists: rules that others declared for its rows or files.
+"""Finds what prevents a refresh from writing an existing Delta table: rules that others declared for its rows or files.
 
-delta-rs checks such rules when it writes rows itself. A refresh adds and removes finished files, which nobody checks
+delta-rs checks such rules when it writes rows itself. A refresh adds and removes finished files, which are not checked
 again, so a table with rules that files could break is refused before anything is computed.
 """
 
@@ -16,7 +16,7 @@ from sparktorch_assets.lake.parquet.stats import LEADING_COLUMNS
 
 _HARMLESS_FEATURES = frozenset(
     {
-        # Features that are listed whether or not they are used; their use is looked up in properties and columns below.
+        # Features that are listed whether or not they are used; properties and columns are checked for their use below.
         "appendOnly",
         "checkConstraints",
         "columnMapping",
@@ -24,7 +24,7 @@ _HARMLESS_FEATURES = frozenset(
         "generatedColumns",
         "identityColumns",
         "invariants",
-        # Features that ask nothing of a writer which adds and removes whole files.
+        # Features that require nothing of a writer that adds and removes whole files.
         "changeDataFeed",
         "domainMetadata",
         "timestampNtz",
@@ -42,12 +42,12 @@ _COLUMN_RULES = {
 
 
 def write_obstacles(table: str, delta: DeltaTable, files: Sequence[LoggedFile]) -> tuple[str, ...]:
-    """Why parts must not be added to or removed from this table, one phrase per reason; empty when they may be.
+    """The reasons why parts must not be added to or removed from this table, one phrase each; empty if there are none.
 
     Args:
-        table: its path or URI.
-        delta: the table at the version in question.
-        files: that version's files.
+        table: the table's path or URI.
+        delta: the table, at the version to check.
+        files: the files of that version.
     """
     properties = delta.metadata().configuration
     found = [
@@ -58,7 +58,7 @@ def write_obstacles(table: str, delta: DeltaTable, files: Sequence[LoggedFile]) 
     if _is_on(properties.get("delta.appendOnly")):
         found.append("the property delta.appendOnly, under which no part may be removed")
     if properties.get("delta.columnMapping.mode", "none") != "none":
-        found.append("column mapping, under which files hold other column names than the table")
+        found.append("column mapping, under which files have other column names than the table")
     if any(file.deleted for file in files):
         # delta-rs cannot name the vector in a remove action, and a file is removed only together with its vector.
         found.append(
@@ -67,12 +67,12 @@ def write_obstacles(table: str, delta: DeltaTable, files: Sequence[LoggedFile]) 
     version = delta.version()
     if Folder(table).info(f"_delta_log/{version:020}.json") is None:
         found.append(
-            f"a log without the JSON file of its version {version}, in place of which there is a checkpoint alone: delta-rs "
-            f"cannot commit on it (any commit of another writer, such as Spark, mends that)"
+            f"a log without the JSON file of its version {version}, for which there is only a checkpoint: delta-rs "
+            f"cannot commit on it (any commit of another writer, such as Spark, repairs that)"
         )
     if "delta.dataSkippingStatsColumns" in properties or not 0 <= _indexed_columns(properties) <= LEADING_COLUMNS:
         found.append(
-            "a property delta.dataSkipping..., for columns of which our files have no bounds (delta-rs would leave out rows)"
+            "a property delta.dataSkipping..., for columns of which our files have no bounds (delta-rs would omit rows)"
         )
     fields: list[dict[str, Any]] = json.loads(delta.schema().to_json())["fields"]
     for column in fields:

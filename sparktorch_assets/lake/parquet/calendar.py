@@ -1,7 +1,9 @@
-"""Dates and times before 1582-10-15 in files that Spark wrote in its older calendar, the Julian one up to that day.
+"""Detects dates and times before 1582-10-15 in files that Spark wrote in its legacy hybrid calendar, which is Julian
+before that day.
 
-Read as they stand, they are days off: Spark rebases them, and pyarrow does not know of it. Which files these are is Spark's own
-rule (`DataSourceUtils.datetimeRebaseSpec`): they say so, or are of Spark 2, which named no version.
+pyarrow reads them several days off, since it does not rebase them as Spark does. Which files are affected follows
+Spark's own rule (`DataSourceUtils.datetimeRebaseSpec`): those that are marked as such, and those of Spark 2, which
+recorded no version.
 """
 
 import datetime as dt
@@ -18,19 +20,19 @@ _FIRST_DAY = dt.date(1582, 10, 15)
 
 
 def has_older_calendar(footer: pq.FileMetaData) -> bool:
-    """Whether days before 1582-10-15 in the file are counted in Spark's older calendar."""
+    """Whether days before 1582-10-15 in the file are in Spark's legacy calendar."""
     keys = footer.metadata or {}
     return any(key in keys for key in _LEGACY) or (_BY_SPARK in keys and _VERSION not in keys)
 
 
 def check_calendar(batch: pa.RecordBatch, uri: str) -> None:
-    """Raise TableError where a file of the older calendar holds a date or time before 1582-10-15."""
+    """Raise `TableError` if a file in the legacy calendar holds a date or time before 1582-10-15."""
     for field, column in zip(batch.schema, batch.columns, strict=True):
         if _is_early(column):
             raise TableError(
                 f"{uri!r}: column {field.name!r} holds days before {_FIRST_DAY}, in the calendar of Spark 2 "
-                f"(datetimeRebaseModeInWrite=LEGACY), where they would be read days off. Write the file again with Spark 3 or "
-                f"later and spark.sql.parquet.datetimeRebaseModeInWrite=CORRECTED"
+                f"(datetimeRebaseModeInWrite=LEGACY), and would be read as other days. Write the file again with Spark "
+                f"3 or later and spark.sql.parquet.datetimeRebaseModeInWrite=CORRECTED"
             )
 
 

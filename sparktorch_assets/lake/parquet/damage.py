@@ -1,8 +1,8 @@
-"""Files whose bytes are not the ones that were written: a disk that loses bits, a copy that stopped half way.
+"""Handles files whose bytes are not those that were written, because of a failing disk or an incomplete copy.
 
-Our parts prove it. Their pages carry checksums, and the parts that Spark wrote are named by a hash of their bytes. A part
-that is damaged is put aside, where the next refresh of its table misses it and makes it again, as it does with every part
-that is lost.
+For our own parts, this can be verified: their pages have checksums, and parts that Spark wrote are named after a hash
+of their bytes. A damaged part is moved aside, so that the next refresh of its table finds it missing and writes it
+again, like every lost part.
 """
 
 import contextlib
@@ -17,15 +17,15 @@ from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.parts.file import NUMBERED_PART_NAME, PART_NAME
 
 _BY_CONTENT = re.compile(r"part-(?:[0-9a-f]{32}-\d{5}-([0-9a-f]{16})|([0-9a-f]{32})-\d{5})\.parquet")
-"""Names that hold a hash of the file's bytes."""
+"""Names that contain a hash of the file's bytes."""
 
 
 def damaged_file(uri: str, error: Exception) -> TableError:
-    """What to raise where a file that was planned on does not read back.
+    """The error to raise if a planned file cannot be read. A part that is verified to be damaged is moved aside.
 
     Args:
         uri: the file.
-        error: what the reader said.
+        error: the reader's error.
     """
     head, _, name = uri.rpartition("/")
     folder = Folder(head or "/")
@@ -37,17 +37,17 @@ def damaged_file(uri: str, error: Exception) -> TableError:
         if folder.is_local and _is_damaged(folder, name):
             folder.replace(name, aside)
             return TableError(
-                f"{said}. It was put aside as {aside}: refresh the table that it belongs to, which makes it again, then "
-                f"run again"
+                f"{said}. It was put aside as {aside}: refresh the table that it belongs to, which writes it again, "
+                f"then run again"
             )
     return TableError(
-        f"{said}. If it is still so in the next run, delete the file and refresh the table that it belongs to, which makes "
-        f"it again"
+        f"{said}. If the next run fails in the same way, delete the file and refresh the table that it belongs to, "
+        f"which writes it again"
     )
 
 
 def _is_damaged(folder: Folder, name: str) -> bool:
-    """Whether it is so when all of the file is read once more: a fault in passing costs no part."""
+    """Whether the file is still damaged when all of it is read once more, so that a transient fault costs no part."""
     named = _BY_CONTENT.fullmatch(name)
     if named is not None:
         return not folder.sha256(name).startswith(named[1] or named[2])

@@ -1,5 +1,5 @@
-"""How one file's columns become the table's: found by name, cast where the file's type differs, null where the file is
-older than the column. What cannot be read right is refused."""
+"""Converts a file's columns to the table's: they are found by name, cast if the file's type differs, and null if the
+file is older than the column. A column that cannot be read correctly is refused."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,19 +15,19 @@ from sparktorch_assets.lake.parquet.types import cast_column, holds_all
 
 
 class FileColumns:
-    """The columns of one file, for a reader that wants some of the table's."""
+    """The columns of one file, for a reader of some of the table's columns."""
 
     def __init__(self, file: DataFile, footer: pq.FileMetaData, wanted: pa.Schema) -> None:
         """Find the columns.
 
         Args:
             file: the file.
-            footer: its footer.
-            wanted: the columns that are wanted, in the table's types.
+            footer: the file's footer.
+            wanted: the wanted columns, in the table's types.
 
         Raises:
-            TableError: the file has none of the wanted columns, or one of a type whose values the table's cannot hold, or
-                a name twice or in other letters.
+            TableError: the file has none of the wanted columns, or one whose values the table's type cannot hold, or
+                one whose name occurs twice or in another case.
         """
         self._file, self._wanted = file, wanted
         self._older_calendar = has_older_calendar(footer)
@@ -46,10 +46,10 @@ class FileColumns:
         self._sources = [found.get(column.name) for column in wanted]
         self._check(found, [field.name for field in fields if field is not None])
         self.names = [name for name, _ in found.values()]
-        """The columns to read, as the file names them."""
+        """The columns to read, by their names in the file."""
 
     def conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """A batch that was read with `names`, with exactly the wanted columns.
+        """Convert a batch with the columns `names` to one with exactly the wanted columns.
 
         Raises:
             TableError: a value does not fit into the table's type, or would be read as another day.
@@ -71,13 +71,13 @@ class FileColumns:
         name, named_type = source
         array = batch.column(name)
         if self._file.mapping is not None and pa.types.is_nested(named_type):
-            array = array.view(named_type)  # the same values under other names
+            array = array.view(named_type)  # the same values under the table's names
         try:
             return cast_column(array, column.type)
         except pa.ArrowInvalid as error:
             raise TableError(
-                f"{self._file.uri!r}: column {column.name!r} is {named_type} there and {column.type} in the table, and holds "
-                f"a value that does not fit; write the file again in the table's type"
+                f"{self._file.uri!r}: column {column.name!r} is {named_type} there and {column.type} in the table, and "
+                f"holds a value that does not fit; write the file again in the table's type"
             ) from error
 
     def _check(self, found: Mapping[str, tuple[str, pa.DataType]], names: list[str]) -> None:
@@ -87,25 +87,25 @@ class FileColumns:
         for name in missing:
             if name.lower() in spelled:
                 raise TableError(
-                    f"{uri!r} has the column {spelled[name.lower()]!r} where the table has {name!r}; write the file again "
-                    f"with the table's spelling"
+                    f"{uri!r} has the column {spelled[name.lower()]!r} where the table has {name!r}; write the file "
+                    f"again with the table's spelling"
                 )
         if missing and not found:
             raise TableError(
-                f"{uri!r} has none of the columns that are wanted of the table ({', '.join(map(repr, missing))}); it has "
-                f"{', '.join(map(repr, names)) or 'none'}. A file of another table? Take it away, or write it again"
+                f"{uri!r} has none of the columns that are read from the table ({', '.join(map(repr, missing))}); it "
+                f"has {', '.join(map(repr, names)) or 'none'}. If it is another table's file, remove it; or rewrite it"
             )
         for column in self._wanted:
             if column.name in found and not holds_all(column.type, found[column.name][1]):
                 raise TableError(
-                    f"{uri!r}: column {column.name!r} is {found[column.name][1]} there and {column.type} in the table; write "
-                    f"the file again in the table's type"
+                    f"{uri!r}: column {column.name!r} is {found[column.name][1]} there and {column.type} in the table; "
+                    f"write the file again in the table's type"
                 )
 
 
 def _partition_values(file: DataFile, wanted: pa.Schema) -> dict[str, Any]:
-    """The wanted columns that stand in the file's path or in the log, as scalars. They count more than a column of that name
-    inside the file, as in Spark."""
+    """The values, as scalars, of the wanted columns that are given by the file's path or by the log. As in Spark, they
+    take precedence over a column of the same name inside the file."""
     values = {}
     for name, text in file.partition:
         if name not in wanted.names:
@@ -115,6 +115,6 @@ def _partition_values(file: DataFile, wanted: pa.Schema) -> dict[str, Any]:
             values[name] = pa.scalar(text, pa.string()).cast(kind)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise TableError(
-                f"{file.uri!r}: the partition's value {name}={text} is no {kind}, the type of column {name!r}"
+                f"{file.uri!r}: the partition's value {name}={text} is not a valid {kind}, the type of column {name!r}"
             ) from error
     return values

@@ -1,7 +1,7 @@
-"""Keeps what was read of files, up to a number of bytes. Where that is not enough, an entry that chance picks gives way.
+"""A cache of footers with a limit in bytes. When it is full, randomly chosen entries are evicted.
 
-To forget the one that was used longest ago, as is usual, would be of no use here: a plan goes through all files in turn,
-twice, and of more files than fit it would then find none the second time.
+LRU eviction would be of no use here: a plan reads all files in order, twice, and if they do not all fit, the second
+pass would find none of them.
 """
 
 import random
@@ -12,22 +12,22 @@ T = TypeVar("T")
 
 
 class FooterMemory(Generic[T]):
-    """One entry a file."""
+    """A thread-safe cache with one entry per file."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes, self._bytes = limit_bytes, 0
         self._entries: dict[str, tuple[T, int]] = {}
         self._order: list[str] = []
-        """The entries' keys, so that one can be picked without looking at all."""
+        """The entries' keys, from which one can be chosen in constant time."""
         self._lock = threading.Lock()
 
     def get(self, key: str) -> T | None:
-        """The entry, if it is there."""
+        """The entry of that key; `None` if there is none."""
         found = self._entries.get(key)
         return None if found is None else found[0]
 
     def put(self, key: str, value: T, size_bytes: int) -> None:
-        """Keep an entry of about this size, in place of an older one of the same key."""
+        """Add an entry of about this size, replacing one of the same key."""
         with self._lock:
             if key in self._entries:
                 self._bytes -= self._entries[key][1]
@@ -36,6 +36,6 @@ class FooterMemory(Generic[T]):
             self._entries[key] = value, size_bytes
             self._bytes += size_bytes
             while self._bytes > self._limit_bytes:
-                place = random.randrange(len(self._order))  # noqa: S311  (no secret hangs on it)
+                place = random.randrange(len(self._order))  # noqa: S311  (not used for security)
                 self._order[place], self._order[-1] = self._order[-1], self._order[place]
                 self._bytes -= self._entries.pop(self._order.pop())[1]

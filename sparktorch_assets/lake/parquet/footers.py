@@ -1,7 +1,7 @@
-"""Parquet footers: rows and bytes of every row group, read in parallel and remembered by file identity.
+"""Reads Parquet footers (rows and bytes of every row group) in parallel, and caches them by file identity.
 
-What is remembered is the file's alone. What a run asks for (a partition's rows) is applied to it afterwards, so that the
-runs of all partitions read each footer once.
+The cached data depend only on the file. A run's conditions (a partition's rows) are applied afterwards, so that the
+runs of all partitions together read each footer once.
 """
 
 import hashlib
@@ -25,39 +25,39 @@ from sparktorch_assets.tasks.files.file_identity import FileIdentity
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowGroup:
-    """One row group."""
+    """The size of one row group."""
 
     rows: int
     bytes: int
-    """Uncompressed bytes of all its columns."""
+    """Uncompressed size of all columns."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Footer:
-    """What planning needs of one file's footer."""
+    """The data of one file's footer that planning needs."""
 
     digest: str
-    """A hash of the footer's own bytes: offsets, sizes and statistics. It tells most rewritten files apart even where size
-    and modification time agree. Rows in another order can leave it as it is."""
+    """A hash of the footer's bytes: offsets, sizes and statistics. It differs for most rewritten files, even if size
+    and modification time are the same, but may be the same for rows in another order."""
     seen: FileIdentity
-    """The file as it was when its footer was read."""
+    """The file's identity when its footer was read."""
     schema: pa.Schema
     row_groups: tuple[RowGroup, ...]
     packed: bytes
-    """The footer itself, compressed: the bounds of all columns are in it."""
+    """The compressed footer itself, which contains the bounds of all columns."""
 
     @property
     def rows(self) -> int:
-        """Rows in the file."""
+        """Number of rows in the file."""
         return sum(group.rows for group in self.row_groups)
 
     def metadata(self) -> pq.FileMetaData:
-        """All that the footer holds, decoded anew."""
+        """The complete footer, decoded on every call."""
         return pq.read_metadata(pa.BufferReader(zlib.decompress(self.packed)))
 
 
 _SMALL_BYTES = 4096
-"""About what the schema and the row groups of a footer take, beside its packed bytes."""
+"""Approximate size of a footer's schema and row groups in memory, in addition to its packed bytes."""
 _FEW_FILES = 256
 _memory: FooterMemory[Footer] = FooterMemory(128 << 20)
 
@@ -66,10 +66,10 @@ def read_footers(files: Sequence[DataFile]) -> list[Footer]:
     """The files' footers, in the same order.
 
     Raises:
-        TableError: a file is missing, or is no Parquet file.
+        TableError: a file is missing, or is not a Parquet file.
     """
     found: dict[str, Footer | None] = {}
-    if len(files) <= _FEW_FILES:  # to look at a few local files takes less time than to start threads
+    if len(files) <= _FEW_FILES:  # checking a few local files takes less time than starting threads
         found = {file.uri: _remembered(file.uri) for file in files if Folder(file.uri).is_local}
     missing = [file.uri for file in files if found.get(file.uri) is None]
     if missing:
@@ -82,7 +82,7 @@ def footer_bytes(source: Any) -> bytes:
     """The last bytes of an open Parquet file: its footer, the footer's length and the magic bytes.
 
     Raises:
-        ArrowInvalid: it is no Parquet file.
+        ArrowInvalid: it is not a Parquet file.
     """
     size = source.size()
     source.seek(max(size - 8, 0))
@@ -95,7 +95,7 @@ def footer_bytes(source: Any) -> bytes:
 
 
 def footer_digest(raw: bytes) -> str:
-    """A hash of what `footer_bytes` gave."""
+    """A hash of the bytes that `footer_bytes` returned."""
     return hashlib.sha256(raw).hexdigest()[:32]
 
 
@@ -123,7 +123,7 @@ def _read(uri: str, seen: FileIdentity | None) -> Footer:
             raise OSError("it was changed while its footer was read")
     except (OSError, pa.ArrowException) as error:
         raise TableError(
-            f"cannot read the footer of {uri!r}: {error}; the table lists a file that is gone or broken"
+            f"cannot read the footer of {uri!r}: {error}; the table lists a file that is missing or broken"
         ) from error
     groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
     return Footer(

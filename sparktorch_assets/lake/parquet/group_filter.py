@@ -1,8 +1,8 @@
-"""Which row groups a task's `where` can leave unread: those whose own bounds show that no row of theirs passes.
+"""Finds the row groups that a task's `where` can skip: those whose bounds show that none of their rows passes.
 
-Bounds are taken for what Parquet says they are: no value is smaller or greater. They need not be values of the column
-(writers cut long texts). A bound that may be anything else, or a type whose values are rounded on their way into the table,
-settles nothing.
+Bounds mean what Parquet defines: no value is smaller or greater. They need not be values of the column, since writers
+truncate long texts. Bounds that may mean anything else, and types whose values are rounded when they enter the table,
+skip nothing.
 """
 
 import json
@@ -18,14 +18,14 @@ Bounds = tuple[Any, Any] | None
 
 
 class GroupFilter:
-    """The tests on one file."""
+    """The tests of a `where`, applied to the row groups of one file."""
 
     def __init__(self, footer: pq.FileMetaData, tests: Sequence[RowTest]) -> None:
         """Find the tests' columns in the file.
 
         Args:
             footer: the file's footer.
-            tests: for the types that the table has, which may be wider than the file's own.
+            tests: the tests, in the table's types, which may be wider than the file's.
         """
         self._footer = footer
         self._tests: list[tuple[RowTest, int, Callable[[Any], Bounds]]] = []
@@ -34,7 +34,8 @@ class GroupFilter:
         leaves = {}
         for index in range(footer.num_columns):
             leaf = footer.schema.column(index)
-            # The path of a struct's field has a dot, too, but is longer than the field's name.
+            # A column's own name may contain a dot, as does the path of a struct's field, but only the latter is longer
+            # than the name.
             if leaf.name == leaf.path and leaf.max_repetition_level == 0:
                 leaves[leaf.name] = index
         for test in tests:
@@ -43,9 +44,9 @@ class GroupFilter:
                 self._tests.append((test, index, _bounds_as(test, footer.schema.column(index))))
 
     def may_match(self, group: int) -> bool:
-        """Whether a row of the group may pass all tests; True whenever the footer does not settle it."""
+        """Whether a row of the group may pass all tests; true if the footer does not rule it out."""
         if not self._tests:
-            return True  # asked for every row group of every file
+            return True  # a fast path, since this is called for every row group of every file
         found = self._footer.row_group(group)
         return all(_may_match(found, test, index, bounds) for test, index, bounds in self._tests)
 
@@ -55,11 +56,11 @@ def _may_match(group: pq.RowGroupMetaData, test: RowTest, index: int, bounds_of:
     if statistics is None:
         return True
     if statistics.has_null_count and statistics.null_count == group.num_rows:
-        return False  # nothing but nulls, for which no test holds
+        return False  # only nulls, for which no test holds
     if not statistics.has_min_max:
         return True
     bounds = bounds_of(statistics)
-    # NaN for a bound, which some writers leave there, fails here: it is no bound, nor is the other one then.
+    # The comparison is false if a bound is NaN, as some writers leave it; then neither value is a bound.
     return bounds is None or not bounds[0] <= bounds[1] or _within(*bounds, test)
 
 
@@ -67,19 +68,19 @@ def _within(low: Any, high: Any, test: RowTest) -> bool:
     if test.op == "in":
         first = bisect_left(test.values, low)
         return first < len(test.values) and bool(test.values[first] <= high)
-    if test.op == "not in":  # bounds do not tell NaN, for which it holds
+    if test.op == "not in":  # bounds do not reveal NaN, for which the test holds
         return test.kind in ("float", "double") or low != high or low not in test.values
     (value,) = test.values
     return bool({"<": low < value, "<=": low <= value, ">": high > value, ">=": high >= value}[test.op])
 
 
 def _bounds_as(test: RowTest, leaf: pq.ColumnSchema) -> Callable[[Any], Bounds]:
-    """How to read the leaf's bounds as values like the test's: as the table's column would show them."""
+    """The function that reads the leaf's bounds in the representation of the test's values."""
     logical = json.loads(leaf.logical_type.to_json())
     name, kind = logical["Type"], test.kind
     if kind == "timestamp" and name == "Timestamp":
         return {"milliseconds": _millis, "microseconds": _raw, "nanoseconds": _nanos}[logical["timeUnit"]]
-    if name in ("None", "Int"):  # without a logical type, the physical one says all
+    if name in ("None", "Int"):  # without a logical type, the physical one decides
         name = leaf.physical_type
     return _READERS.get((kind, name), lambda _: None)
 
@@ -89,7 +90,7 @@ def _plain(statistics: Any) -> Bounds:
 
 
 def _raw(statistics: Any) -> Bounds:
-    # Whole numbers, unlike `min` and `max`, reach beyond the years that Python's dates know.
+    # Raw integers, unlike `min` and `max`, also cover years that Python's dates cannot represent.
     return statistics.min_raw, statistics.max_raw
 
 
@@ -99,7 +100,7 @@ def _as_double(statistics: Any) -> Bounds:
 
 def _millis(statistics: Any) -> Bounds:
     low, high = statistics.min_raw * 1000, statistics.max_raw * 1000
-    return (low, high) if low >= -(2**63) and high < 2**63 else None  # as microseconds they would not fit
+    return (low, high) if low >= -(2**63) and high < 2**63 else None  # else they overflow as microseconds
 
 
 def _nanos(statistics: Any) -> Bounds:
@@ -107,14 +108,14 @@ def _nanos(statistics: Any) -> Bounds:
 
 
 def _cut(nanos: int) -> int:
-    """In microseconds, cut towards zero as Arrow's cast does."""
+    """Nanoseconds as microseconds, truncated towards zero like Arrow's cast: -1,500 becomes -1."""
     return nanos // 1000 if nanos >= 0 else -(-nanos // 1000)
 
 
 def _text(statistics: Any) -> Bounds:
     try:
         return statistics.min, statistics.max
-    except UnicodeDecodeError:  # cut within a character
+    except UnicodeDecodeError:  # truncated within a character
         return None
 
 
@@ -135,4 +136,4 @@ _READERS: dict[tuple[str, str], Callable[[Any], Bounds]] = {
     ("text", "String"): _text,
     ("date", "Date"): _raw,
 }
-"""What a test compares, and how the file says it -> how to read bounds. INT96 and half floats have none that count."""
+"""(Kind of the test, type in the file) -> function that reads the bounds. INT96 and half floats have none."""

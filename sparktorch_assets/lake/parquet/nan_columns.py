@@ -1,5 +1,5 @@
-"""Which columns hold a NaN. Parquet's bounds leave it out, while DataFusion, DuckDB, polars and Spark sort it above all
-numbers: going by such bounds, they would skip row groups that hold one."""
+"""Finds columns that hold a NaN. Parquet's bounds ignore NaN, but DataFusion, DuckDB, Polars and Spark sort it above
+all numbers, so with such bounds they would skip row groups that hold one."""
 
 import numpy as np
 import pyarrow as pa
@@ -18,5 +18,5 @@ def columns_with_nan(table: pa.Table) -> set[str]:
 def _has_nan(values: pa.Array) -> bool:
     if values.null_count:
         return bool(pc.any(pc.is_nan(values)).as_py())
-    # NumPy's minimum of values among which there is a NaN is NaN; it is 30 times as fast as asking for each value.
+    # NumPy's minimum is NaN if any value is, and is 30 times as fast as testing each value.
     return len(values) > 0 and bool(np.isnan(values.to_numpy().min()))

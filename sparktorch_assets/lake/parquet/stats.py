@@ -1,10 +1,11 @@
-"""A file's statistics as Delta wants them, taken from the file's own footer, so that readers can skip files.
+"""A file's statistics in Delta's form, taken from the file's own footer, so that readers can skip files.
 
-A wrong bound makes readers lose rows without an error, and so does a missing one: delta-rs 1.6.6 fills every column of
-the table's first 32 that has no bounds in a file with null bounds, and its pyarrow datasets, polars on top of pyarrow and
-DuckDB over such a dataset then take the file for one in which nothing matches. A file therefore gets both bounds for every
-column that delta-rs looks at, or no statistics but its number of rows, with which all readers read it. That goes for the
-columns that the table has later on, too: where it can gain columns while the file stays, the number of rows is all.
+A wrong bound silently makes readers lose rows, and so does a missing one: for every column among the table's first 32
+that has no bounds in a file, delta-rs 1.6.6 fills in null bounds, and then its pyarrow datasets, Polars on top of
+pyarrow and DuckDB on such a dataset assume that nothing in the file matches. Therefore a file gets both bounds for
+every column that delta-rs looks at, or no statistics except its number of rows, with which all readers read it. This
+includes columns that the table gains later: if it can gain columns while the file stays, only the number of rows is
+recorded.
 """
 
 import datetime as dt
@@ -18,9 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 _LONGEST_BOUND = 64
-"""Characters of a string bound. Longer strings are cut, and an upper bound is then raised above all that begin so."""
+"""Maximum number of characters of a string bound. Longer strings are truncated; an upper bound is then raised above all
+strings with that prefix."""
 LEADING_COLUMNS, _TRAILING_COLUMNS = 32, 8
-"""Delta's own readers look at the first 32 columns; ours also writes the last ones, which are the predictions."""
+"""Columns with bounds: the first 32, which Delta's own readers look at, and the last 8, which are the predictions."""
 _LAST_CHARACTER = "\U0010ffff"
 
 Bounds = tuple[Any, Any]
@@ -33,15 +35,16 @@ def delta_stats(
     *,
     may_gain_columns: bool = False,
 ) -> str:
-    """The `stats` of an add action: `numRecords`, and per column minimum, maximum and number of nulls.
+    """The `stats` of an add action: `numRecords`, and the minimum, maximum and number of nulls per column.
 
     Args:
         footer: the file's footer.
         schema: the file's Arrow schema.
-        nan_columns: floating columns that hold a NaN, `None` when unknown. Parquet's bounds may ignore NaN, while Spark,
-            DuckDB and Polars sort it above every number, and JSON has no number for it: such a column has no maximum.
-        may_gain_columns: the table may be given columns that this file lacks, as one whose partitions are refreshed one by
-            one. Readers would take such a column for one without nulls here, where it holds nothing else.
+        nan_columns: floating-point columns that hold a NaN; `None` if unknown. Parquet's bounds may ignore NaN, but
+            Spark, DuckDB and Polars sort it above every number, and JSON has no NaN, so such a column has no maximum.
+        may_gain_columns: the table may gain columns that this file lacks, as a table does whose partitions are
+            refreshed one by one. Readers would then assume that the column has no nulls in this file, although it is
+            null in every row.
     """
     if may_gain_columns:
         return _rows_alone(footer)
@@ -51,7 +54,7 @@ def delta_stats(
     if nan_columns is None and _tells_nan(footer):
         nan_columns = ()
     leaves = ((index, footer.schema.column(index)) for index in range(footer.num_columns))
-    # The path of a struct's field has a dot, as a column's own name may have: only the column's is all of its path.
+    # A column's own name may contain a dot, as does the path of a struct's field, but only a column's name is its path.
     leaf = {column.name: index for index, column in leaves if column.name == column.path}
     for name in _indexed(schema.names):
         kind = schema.field(name).type
@@ -64,7 +67,7 @@ def delta_stats(
         nulls[name] = sum(item.null_count for item in found)
         filled = [item for item in found if item.num_values]
         if not filled:
-            continue  # a column that is null in all rows: its number of nulls says all
+            continue  # null in all rows: the number of nulls suffices
         bounds = None
         if not pa.types.is_floating(kind) or (nan_columns is not None and name not in nan_columns):
             bounds = _bounds(filled)
@@ -79,12 +82,12 @@ def _rows_alone(footer: pq.FileMetaData) -> str:
 
 
 def _json(stats: dict[str, Any]) -> str:
-    # As UTF-8: delta-rs reads a character past U+FFFF wrong where JSON spells it as two escapes.
+    # As UTF-8, because delta-rs misreads a character above U+FFFF that JSON writes as two escapes.
     return json.dumps(stats, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
 def _tells_nan(footer: pq.FileMetaData) -> bool:
-    # parquet-mr, which Spark writes with, compares as Java does: one NaN makes the maximum NaN.
+    # Spark writes with parquet-mr, which compares as Java does: a NaN makes the maximum NaN.
     return str(footer.created_by).startswith("parquet-mr ")
 
 
@@ -95,23 +98,23 @@ def _indexed(names: Sequence[str]) -> Sequence[str]:
 
 
 def _has_bounds(kind: pa.DataType) -> bool:
-    """Whether readers look for bounds of such a column: not of nested and binary ones."""
+    """Whether readers look for bounds of such a column; they do not for nested and binary columns."""
     return bool(pa.types.is_primitive(kind) or pa.types.is_string(kind) or pa.types.is_decimal(kind))
 
 
 def _bounds(found: Sequence[Any]) -> Bounds | None:
-    """Both bounds as JSON values, or `None` where one of them cannot be told or written."""
+    """Both bounds as JSON values; `None` if one of them is unknown or cannot be written."""
     if not all(item.has_min_max for item in found):
         return None
     try:
         low, high = min(item.min for item in found), max(item.max for item in found)
-    except (ValueError, OverflowError, pa.ArrowException):  # a date or time outside of Python's years 1 to 9999
+    except (ValueError, OverflowError, pa.ArrowException):  # a date or time outside Python's years 1 to 9999
         return None
     bounds = _json_bound(low, up=False), _json_bound(high, up=True)
     return None if None in bounds else bounds
 
 
-def _json_bound(value: Any, *, up: bool) -> Any:  # noqa: PLR0911  (one answer a type)
+def _json_bound(value: Any, *, up: bool) -> Any:  # noqa: PLR0911  (one answer per type)
     if isinstance(value, bool | int):
         return value
     if isinstance(value, float):
@@ -128,18 +131,18 @@ def _json_bound(value: Any, *, up: bool) -> Any:  # noqa: PLR0911  (one answer a
 
 
 def _decimal_bound(value: Decimal) -> float | None:
-    # JSON has one kind of number, and readers differ in how many of its digits they keep: what a double holds exactly,
-    # written without an exponent, is read alike by all.
+    # JSON has only one kind of number, and readers differ in how many digits they keep. All of them read a number
+    # correctly that a double holds exactly and that is written without an exponent.
     number = float(value)
     text = repr(number)
     return number if "e" not in text and Decimal(text) == value else None
 
 
 def _text_bound(value: str, *, up: bool) -> str | None:
-    """The text, or its beginning as a bound: with `up`, raised above every text that begins like it.
+    """The text, or a prefix of it as a bound; with `up`, raised above every text with that prefix.
 
-    Order is that of code points, which for UTF-8 is that of bytes: "abc" becomes "abd", and "ab" followed by the last
-    character of all becomes "ac".
+    The order is that of code points, which for UTF-8 is that of bytes: the prefix "abc" becomes "abd", and "ab"
+    followed by the last code point, U+10FFFF, becomes "ac".
     """
     if len(value) <= _LONGEST_BOUND:
         return value
@@ -150,11 +153,11 @@ def _text_bound(value: str, *, up: bool) -> str | None:
     if not head:
         return None
     following = ord(head[-1]) + 1
-    return head[:-1] + chr(0xE000 if following == 0xD800 else following)  # no text holds surrogates
+    return head[:-1] + chr(0xE000 if following == 0xD800 else following)  # skips the surrogates, which no text contains
 
 
 def _time_bound(value: dt.datetime, *, up: bool) -> str | None:
-    # Delta's statistics hold milliseconds: round away from the values, never into them.
+    # Delta's statistics hold milliseconds: round outwards, so that the bounds still enclose all values.
     spare = value.microsecond % 1000
     try:
         value -= dt.timedelta(microseconds=spare)

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 
 
 def stored_schema(footer: pq.FileMetaData) -> pa.Schema:
-    """The file's columns. Spark's older form of timestamps, INT96, holds instants in UTC, and pyarrow takes it for local
-    times; here it is what it is, inside of lists and structs, too."""
+    """The file's columns. Spark's older timestamp type, INT96, holds instants in UTC, but pyarrow reads it as
+    timestamps without a time zone; here it becomes UTC timestamps, also inside lists and structs."""
     schema = footer.schema.to_arrow_schema().remove_metadata()
     physical = [footer.schema.column(index).physical_type for index in range(footer.num_columns)]
     if "INT96" not in physical:
@@ -18,7 +18,7 @@ def stored_schema(footer: pq.FileMetaData) -> pa.Schema:
 
 
 def _with_instants(kind: pa.DataType, leaves: Iterator[str]) -> pa.DataType:
-    """`kind`, whose leaves come next."""
+    """`kind` with INT96 leaves as UTC timestamps; takes the physical types of its leaves from `leaves`."""
     if pa.types.is_struct(kind):
         return pa.struct([field.with_type(_with_instants(field.type, leaves)) for field in kind])
     if pa.types.is_map(kind):

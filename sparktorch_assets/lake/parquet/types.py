@@ -1,7 +1,7 @@
-"""Which Arrow types a Delta table can hold, and how to bring columns to them.
+"""Maps Arrow types to those that a Delta table can hold, and casts columns to them.
 
-delta-rs maps some types in ways that lose values (uint8 becomes int8), so the mapping is made here, once, before
-anything is planned: the schema of a table never depends on which writer touched it.
+delta-rs maps some types in ways that lose values (uint8 becomes int8), so the mapping is done here, once, before
+anything is planned: the schema of a table never depends on which writer wrote it.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ _WIDER = {
 
 
 def storage_schema(schema: pa.Schema) -> pa.Schema:
-    """`schema` in the types that Delta tables have; every column may hold nulls.
+    """`schema` in Delta's types; every column is nullable.
 
     Raises:
         InputSchemaError: a column's type has no counterpart in Delta (times of day, durations, unions ...), or a name
@@ -39,8 +39,8 @@ def storage_schema(schema: pa.Schema) -> pa.Schema:
 
 
 def readable_schema(schema: pa.Schema) -> pa.Schema:
-    """`schema` in the types that Delta tables have, and as it is where they have none: a column that nobody keeps may be of
-    any type.
+    """`schema` in Delta's types; columns whose types have no counterpart in Delta are unchanged, since a column that is
+    not kept may have any type.
 
     Raises:
         InputSchemaError: a name occurs twice.
@@ -50,15 +50,15 @@ def readable_schema(schema: pa.Schema) -> pa.Schema:
 
 
 def comparable(column: pa.Field, nulls: pa.DataType = _NULL) -> pa.Field:
-    """The column in the type that Delta tables have for it, or as it is where they have none. `nulls` is the type for
-    columns that hold nothing but nulls; by default that stays open."""
+    """The column in Delta's type, or unchanged if Delta has none. `nulls` is the type for columns of Arrow's null type,
+    which by default keep it."""
     try:
         return pa.field(column.name, _stored(column.type, column.name, nulls))
     except InputSchemaError:
         return column
 
 
-def _stored(kind: pa.DataType, column: str, nulls: pa.DataType = _TEXT) -> pa.DataType:  # noqa: PLR0911  (one answer a type)
+def _stored(kind: pa.DataType, column: str, nulls: pa.DataType = _TEXT) -> pa.DataType:  # noqa: PLR0911  (one per type)
     if pa.types.is_null(kind):
         return nulls
     if kind in _WIDER:
@@ -90,11 +90,11 @@ def _stored(kind: pa.DataType, column: str, nulls: pa.DataType = _TEXT) -> pa.Da
 
 
 def check_names(names: Iterable[str], where: str = "") -> None:
-    """Raise InputSchemaError where names are equal, or differ only in case: Delta tables cannot hold such columns, and Spark
-    takes one for the other.
+    """Raise `InputSchemaError` if names are equal or differ only in case: Delta tables cannot hold such columns, and
+    Spark confuses them.
 
     Args:
-        names: of the columns of a table, or of the fields of a struct.
+        names: the names of a table's columns, or of a struct's fields.
         where: what the names belong to, for the message.
     """
     names = tuple(names)
@@ -110,9 +110,9 @@ def check_names(names: Iterable[str], where: str = "") -> None:
         )
 
 
-def holds_all(table: pa.DataType, stored: pa.DataType) -> bool:  # noqa: PLR0911  (one answer a kind of types)
-    """Whether a table's column of one type can show a file's column of another one, as `cast_column` does it: every value
-    as it is, or an error where it does not fit."""
+def holds_all(table: pa.DataType, stored: pa.DataType) -> bool:  # noqa: PLR0911  (one answer per kind)
+    """Whether `cast_column` can convert a file's column of type `stored` to the table's type: every value is unchanged,
+    or an error is raised if it does not fit."""
     if table == stored or pa.types.is_null(stored):
         return True
     if pa.types.is_dictionary(stored):
@@ -161,8 +161,8 @@ def _is_bytes(kind: pa.DataType) -> bool:
 
 
 def cast_column(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """The column in a table's type, for types of which `holds_all` is true. What a timestamp has beyond the table's
-    microseconds is cut; everything else has to fit. Fields of structs are found by name.
+    """The column in the table's type `kind`, for which `holds_all` must be true. Timestamps are truncated to the
+    table's microseconds; all other values must fit. Fields of structs are found by name.
 
     Raises:
         ArrowInvalid: a value does not fit.

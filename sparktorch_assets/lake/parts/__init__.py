@@ -1,1 +1,1 @@
-"""The files that refreshes write."""
+"""Parts: the files that refreshes write."""

@@ -1,4 +1,4 @@
-"""A finished part: what a commit needs to know of it, and whether a file that bears a part's name is one."""
+"""Describes finished parts for a commit, and verifies that a file with a part's name is an intact part."""
 
 import os
 import re
@@ -17,39 +17,39 @@ from sparktorch_assets.lake.parts.receipt import RECEIPT_KEY, Receipt
 
 PART_NAME = re.compile(r"(?:.*/)?part-([0-9a-f]{32})\.parquet")
 NUMBERED_PART_NAME = re.compile(r"(?:.*/)?part-([0-9a-f]{32})-(\d{5})(?:-[0-9a-f]{16})?\.parquet")
-"""Parts that Spark wrote: of an input table (named by the source file that they hold, their number and their content) or of
-a DataFrame (named by their content and a number). They carry no receipt."""
+"""Names of parts that Spark wrote, which carry no receipt: those of an input table (named after their source file,
+number and content) and those of a DataFrame (named after their content and a number)."""
 READ_THREADS = min(32, 4 * (os.cpu_count() or 1))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartFile:
-    """A Parquet file that lies in a table's folder, ready to be committed."""
+    """A Parquet file in a table's folder, ready to be committed."""
 
     path: str
-    """Relative to the table's root."""
+    """Path relative to the table's root."""
     size_bytes: int
     modified_ms: int
     rows: int
     stats: str
-    """Delta's statistics, as JSON."""
+    """The statistics for Delta's log, as JSON."""
     partition: Partition = ()
 
 
 def part_path(fingerprint: str, partition: Partition = ()) -> str:
-    """Where the part of that fingerprint lies, relative to its table's root."""
+    """The path of the part with that fingerprint, relative to its table's root."""
     folder = partition_folder(partition)
     return f"{folder}/part-{fingerprint}.parquet" if folder else f"part-{fingerprint}.parquet"
 
 
 def publish_by_content(folder: Folder, temporary: str, final: str) -> PartFile:
-    """Give a finished file a name that stands for its content.
+    """Give a finished file its final name, which is derived from its content.
 
-    A file that has the name already, from a run that ended early, stays if it holds the same: it may be in a commit. One
-    with other content is a damaged copy, and gives way.
+    A file that has the name already, from a run that ended early, stays if its content is the same, since a commit may
+    list it. If its content differs, it is a damaged copy and is replaced.
     """
     if not folder.publish(temporary, final):
-        folder.touch(final)  # else a vacuum could take it for abandoned, before the commit
+        folder.touch(final)  # otherwise a vacuum could take it for abandoned before the commit
         if _same_content(folder, temporary, final):
             folder.delete(temporary)
         else:
@@ -60,15 +60,15 @@ def publish_by_content(folder: Folder, temporary: str, final: str) -> PartFile:
 def _same_content(folder: Folder, one: str, other: str) -> bool:
     try:
         return folder.sha256(one) == folder.sha256(other)
-    except FileNotFoundError:  # a vacuum was quicker
+    except FileNotFoundError:  # a vacuum deleted it meanwhile
         return False
 
 
 def describe_part(folder: Folder, path: str) -> PartFile:
-    """What a commit needs to know of any Parquet file in the table's folder, whoever wrote it.
+    """Describe a Parquet file in the table's folder, whoever wrote it, for a commit.
 
     Raises:
-        TableError: the file is missing, or is no Parquet file.
+        TableError: the file is missing, or is not a Parquet file.
     """
     entry = folder.info(path)
     try:
@@ -77,14 +77,14 @@ def describe_part(folder: Folder, path: str) -> PartFile:
         with folder.open_input(path) as source, pq.ParquetFile(source) as file:
             footer, schema = file.metadata, file.schema_arrow
     except (OSError, pa.ArrowInvalid) as error:
-        raise TableError(f"{folder.full(path)} is no readable Parquet file: {error}") from error
+        raise TableError(f"{folder.full(path)} is not a readable Parquet file: {error}") from error
     return _part_file(entry, footer, schema, _receipt_of(footer))
 
 
 def verify_part(folder: Folder, entry: FolderEntry) -> tuple[PartFile, Receipt] | None:
-    """The part and its receipt, if the file is whole and is the part that its name says; else `None`.
+    """The part and its receipt, if the file is complete and is the part that its name claims; else `None`.
 
-    A file that was cut, is empty, belongs to somebody else or was renamed gives `None`: it is never counted.
+    A file that is truncated, empty, foreign or renamed gives `None`, and is never counted.
     """
     named = PART_NAME.fullmatch(entry.path)
     if named is None or entry.size_bytes < 12:
@@ -103,7 +103,7 @@ def verify_part(folder: Folder, entry: FolderEntry) -> tuple[PartFile, Receipt] 
 
 
 def verify_parts(folder: Folder, entries: Iterable[FolderEntry]) -> dict[str, tuple[PartFile, Receipt]]:
-    """Path -> part and receipt, of those that `verify_part` finds whole. Footers are read in parallel."""
+    """Path -> part and receipt, for the files that `verify_part` accepts. Footers are read in parallel."""
     with ThreadPoolExecutor(READ_THREADS) as pool:
         verified = pool.map(lambda entry: verify_part(folder, entry), entries)
         return {found[0].path: found for found in verified if found is not None}

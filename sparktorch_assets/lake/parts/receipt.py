@@ -1,4 +1,4 @@
-"""What a part says about itself, in its Parquet footer: which shard it is, and what happened to that shard's rows."""
+"""The receipt in a part's Parquet footer: which shard the part belongs to, and what happened to that shard's rows."""
 
 import json
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ RECEIPT_KEY = b"sparktorch_assets.receipt"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
-    """A part's own account of itself."""
+    """A part's fingerprint, counts and columns with NaN, as stored in its footer."""
 
     fingerprint: str
     rows: int
-    """Rows in the part."""
+    """Number of rows in the part."""
     tally: Tally = field(default_factory=Tally)
     nan_columns: tuple[str, ...] = ()
-    """Floating columns that hold a NaN."""
+    """Floating-point columns that hold a NaN."""
 
     def to_json(self) -> str:
         """The receipt as one line of JSON."""
@@ -34,10 +34,10 @@ class Receipt:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """The receipt that `to_json` gave.
+        """Parse a receipt that `to_json` wrote.
 
         Raises:
-            ValueError: the text is no receipt.
+            ValueError: the text is not a receipt.
         """
         plain: Any = json.loads(text)
         try:

@@ -1,8 +1,10 @@
-"""A folder inside a table's own folder for files on their way into it: same file system, so that moving is a rename.
+"""Staging folders inside a table's folder, for files that are about to be added: on the same file system, so that a
+move is a rename.
 
-On a local disk its owner holds a lock on it for as long as it lives, so that nobody has to guess from its age whether a
-run still works: a run of 30 hours keeps its folder, and a killed run's goes at once. Where locks say nothing (object
-stores, file systems without locks, folders of another host on a shared one) the time since the last write has to do.
+On a local disk, the owner holds a lock on the folder as long as it lives, so nobody has to infer from the folder's age
+whether a run is still working: a run of 30 hours keeps its folder, and that of a killed run is deleted at once. Where
+locks do not help (object stores, file systems without locks, another host's folders on a shared disk), the time of the
+last write decides.
 """
 
 import contextlib
@@ -23,15 +25,15 @@ from pyarrow import fs
 from sparktorch_assets.lake.folder import Folder
 
 STAGING_NAME = re.compile(r"_staging-[0-9a-f]{8}-[0-9a-f]{24}")
-"""`_staging-<host>-<anything>`. Readers of Parquet folders leave names with an underscore out."""
+"""`_staging-<host>-<random>`. Readers of Parquet folders ignore names that begin with an underscore."""
 _ABANDONED_S = 24 * 3600
 
 
 @contextmanager
 def staging_folder(table: Folder) -> Iterator[str]:
-    """A new folder's path relative to the table's; gone at the end, whatever happens.
+    """Create a staging folder and yield its path, relative to the table's; it is deleted at the end, whatever happens.
 
-    Folders that killed runs left behind are deleted.
+    Folders that killed runs left behind are deleted as well.
     """
     table.create()
     _delete_abandoned(table)
@@ -47,12 +49,13 @@ def staging_folder(table: Folder) -> Iterator[str]:
 
 @contextmanager
 def taken_over(table: Folder, path: str, before_s: float) -> Iterator[bool]:
-    """Whether nobody works in that staging folder any more; while this is so, nobody can take it from the caller.
+    """Yield whether the staging folder is abandoned; if it has a lock, the caller holds that lock inside the block.
 
     Args:
         table: the table's folder.
         path: the staging folder, relative to it.
-        before_s: seconds since 1970; where no lock tells, it counts as abandoned if nothing was written in it since.
+        before_s: seconds since 1970; without a usable lock, the folder is abandoned if nothing was written in it since
+            then.
     """
     lock, owned = _lock(table.full(path)) if table.is_local and _of_this_host(path) else (None, None)
     try:
@@ -69,7 +72,7 @@ def _create_owned(table: Folder) -> tuple[str, int | None]:
         if not table.is_local:
             return path, None
         lock, owned = _lock(table.full(path))
-        # Another run may have taken the new folder for an abandoned one before the lock was ours.
+        # Another run may have taken the new folder for an abandoned one before we held the lock.
         if not owned and table.is_folder(path):
             return path, lock
         if lock is not None:
@@ -77,7 +80,7 @@ def _create_owned(table: Folder) -> tuple[str, int | None]:
 
 
 def _lock(folder: str) -> tuple[int | None, bool | None]:
-    """An open, locked folder, and whether somebody else holds the lock; `None` where that cannot be told."""
+    """The descriptor of the open, locked folder, and whether another process holds the lock; `None`: unknown."""
     try:
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -93,7 +96,7 @@ def _lock(folder: str) -> tuple[int | None, bool | None]:
 def _delete_abandoned(table: Folder) -> None:
     before_s = time.time() - _ABANDONED_S
     for found in table.filesystem.get_file_info(fs.FileSelector(table.root)):
-        linked = table.is_local and Path(found.path).is_symlink()  # never ours, and it may lead anywhere
+        linked = table.is_local and Path(found.path).is_symlink()  # never ours, and may point anywhere
         if found.type == fs.FileType.Directory and STAGING_NAME.fullmatch(found.base_name) and not linked:
             with taken_over(table, found.base_name, before_s) as abandoned, contextlib.suppress(OSError):
                 if abandoned:
@@ -101,7 +104,7 @@ def _delete_abandoned(table: Folder) -> None:
 
 
 def _last_write_s(table: Folder, path: str) -> float:
-    """When something was last written in the folder; on a store, which has no folders, an empty one was never used."""
+    """The time of the last write in the folder; 0 for an empty one on a store, which has no real folders."""
     made = table.filesystem.get_file_info(table.full(path)).mtime_ns or 0
     return max([made / 1e9, *(file.modified_ms / 1e3 for file in table.files(path))])
 

@@ -1,6 +1,7 @@
-"""Writes one part: under a temporary name in its table's folder, with its receipt in the footer, then renamed.
+"""Writes one part: under a temporary name in its table's folder, with its receipt in the footer, and renames it at the
+end.
 
-The last step waits for the disk and for nothing else, so that it can be left to another thread.
+The last step only waits for the disk, so another thread can do it.
 
 Memory is bounded by one row group (`_GROUP_ROWS` rows or `_GROUP_BYTES`), whatever the part's size.
 """
@@ -33,7 +34,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class PartWriter:
-    """One part in the making. Use it as a context: leaving it without `finish` deletes the temporary file."""
+    """Writes one part. Use it as a context manager: leaving it without `finish` deletes the temporary file."""
 
     def __init__(
         self,
@@ -45,13 +46,13 @@ class PartWriter:
         added: Collection[str] = (),
         partition: Partition = (),
     ) -> None:
-        """Open nothing yet.
+        """Prepare a part; no file is opened before the first row group is written.
 
         Args:
             folder: the table's folder.
-            fingerprint: what the part will be named after.
-            schema: the columns of the batches to come.
-            source: the footer of the file that the kept columns come from: it tells which encodings pay.
+            fingerprint: the fingerprint after which the part is named.
+            schema: the columns of the batches to write.
+            source: the footer of the file from which the kept columns come; it shows which encodings are worthwhile.
             added: columns that the source lacks.
             partition: the part's partition values.
         """
@@ -70,7 +71,7 @@ class PartWriter:
         self._receipt: Receipt | None = None
         self.rows = 0
         self.seconds = 0.0
-        """Seconds spent here."""
+        """Seconds spent in `write`."""
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +85,7 @@ class PartWriter:
         """Append the batch's rows.
 
         Raises:
-            DiskFullError: no room; the temporary file is gone.
+            DiskFullError: the disk is full; the temporary file was deleted.
         """
         start = time.perf_counter()
         self.rows += batch.num_rows
@@ -96,15 +97,15 @@ class PartWriter:
         self.seconds += time.perf_counter() - start
 
     def finish(self, tally: Tally) -> tuple[PartFile, Receipt]:
-        """`close` and `publish`, where there is nothing to do meanwhile."""
+        """`close` and `publish`, for callers that have nothing to do in between."""
         self.close(tally)
         return self.publish()
 
     def close(self, tally: Tally) -> None:
-        """Write what waits, and the footer with the receipt.
+        """Write the buffered rows, and the footer with the receipt.
 
         Raises:
-            DiskFullError: no room; the temporary file is gone.
+            DiskFullError: the disk is full; the temporary file was deleted.
         """
         start = time.perf_counter()
         self._flush(is_last=True)
@@ -120,14 +121,14 @@ class PartWriter:
             self._writer = None
 
     def publish(self) -> tuple[PartFile, Receipt]:
-        """Bring the closed file to disk, and give it its name.
+        """Flush the closed file to disk, and give it its final name.
 
-        A part of this name that somebody else finished meanwhile stays, and is what is returned: its size may already be
-        in a commit. One that is not whole gives way.
+        If another writer has finished a part of this name meanwhile, that part stays and is returned, since a commit
+        may already record its size. An incomplete one is replaced.
 
         Raises:
-            DiskFullError: no room; the temporary file is gone.
-            TableError: somebody deleted the file meanwhile.
+            DiskFullError: the disk is full; the temporary file was deleted.
+            TableError: the file was deleted meanwhile.
         """
         assert self._footer is not None
         assert self._receipt is not None
@@ -187,8 +188,8 @@ class PartWriter:
     def _open(self, sample: pa.RecordBatch, *, is_only_group: bool) -> None:
         if self._partition or not self._folder.is_local:
             self._folder.create(self._temporary.rpartition("/")[0])
-        # Parquet's bounds leave NaN out, which DataFusion sorts above all numbers: it would skip groups that hold one. Where
-        # further groups come, any column of floats may still get one.
+        # Parquet's bounds ignore NaN, which DataFusion sorts above all numbers, so it would skip row groups that hold
+        # one. If more row groups follow, any floating-point column may still get one.
         with_nan = (
             self._nan_columns if is_only_group else [c.name for c in self._schema if pa.types.is_floating(c.type)]
         )
@@ -205,7 +206,7 @@ class PartWriter:
 
     @contextlib.contextmanager
     def _guard(self) -> Any:
-        """Delete the temporary file on any error, and tell a full disk from the rest."""
+        """Delete the temporary file on any error, and distinguish a full disk from other errors."""
         try:
             yield
         except OSError as error:
@@ -213,9 +214,9 @@ class PartWriter:
             if error.errno in _NO_SPACE or "No space left" in str(error):
                 free = self._folder.free_bytes()
                 raise DiskFullError(
-                    f"no room to write {self._folder.full(self.path)}: "
-                    f"{'unknown' if free is None else f'{free:,}'} bytes free. Nothing was committed; free some space (or "
-                    f"vacuum old parts) and run again: finished parts are kept and not computed again"
+                    f"no space left to write {self._folder.full(self.path)}: "
+                    f"{'unknown' if free is None else f'{free:,}'} bytes free. Nothing was committed; free some space "
+                    f"(or vacuum old parts) and run again: finished parts are kept and not computed again"
                 ) from error
             raise
         except BaseException:

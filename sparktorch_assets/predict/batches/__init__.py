@@ -1,1 +1,1 @@
-"""Which rows go through the network together."""
+"""Decides which rows go through the network together."""

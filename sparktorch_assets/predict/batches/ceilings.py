@@ -1,7 +1,7 @@
-"""How many rows fit into memory: less after it ran out, and more again, step by step, while batches go through.
+"""How many rows fit into memory: fewer after it ran out, and more again, step by step, while batches succeed.
 
-What ran out is remembered as rows per length bucket (the longest row's length, rounded up to a power of two), because
-attention grows faster than tokens do. A bucket bounds the longer ones, too.
+The bound is kept in rows per length bucket (the longest row's length, rounded up to a power of two), because the memory
+of attention grows faster than the number of tokens. A bucket's bound also holds for the longer buckets.
 """
 
 from collections.abc import Mapping
@@ -10,26 +10,26 @@ from dataclasses import dataclass
 NO_LIMIT = 1 << 62
 
 FIRST_WAIT = 8
-"""Full batches that go through before a larger one is tried; twice as many after every try that fails."""
+"""Number of full batches that must succeed before a larger one is tried; doubled after every try that fails."""
 REMEMBERED_WAIT = 64
-"""The same where the size comes from an earlier run, which has tried already."""
+"""The same number, for a size from an earlier run, which has already tried larger ones."""
 CLOSE = 16
-"""Within this fraction of the least size that failed, a size is close enough to it."""
+"""The bisection ends once the gap to the smallest size that failed is at most 1/16 of the current size."""
 
 
 @dataclass(slots=True)
 class _Ceiling:
     rows: int
-    """That a batch may have."""
+    """Number of rows that a batch may have."""
     wait: int
     fits: int = 0
-    """The most rows that went through, since so many or fewer did not."""
+    """The largest number of rows that fitted since a batch of that size or smaller last ran out of memory."""
     fails: int = NO_LIMIT
-    """The fewest rows that did not fit."""
+    """The smallest number of rows that did not fit."""
     trying: bool = False
-    """Whether `rows` is a try, and no batch of that size went through yet."""
+    """Whether `rows` is a trial size of which no batch has succeeded yet."""
     full: int = 0
-    """Full batches that went through since the last change."""
+    """Number of full batches that succeeded since the last change."""
 
     def lower(self, rows: int) -> None:
         if rows <= self.fits:
@@ -43,7 +43,7 @@ class _Ceiling:
         self.fits = max(self.fits, rows)
         if self.trying:
             self.trying = False
-            if rows >= self.fails:  # what was short has passed
+            if rows >= self.fails:  # the shortage of memory is over
                 self.fails, self.wait = NO_LIMIT, max(FIRST_WAIT, self.wait // 2)
         self.full += 1
         if self.full >= self.wait:
@@ -61,11 +61,11 @@ class _Ceiling:
 
 
 class Ceilings:
-    """Rows per length bucket that may fit.
+    """The number of rows per length bucket that may fit into memory.
 
-    After a batch ran out of memory, half of it may fit; then sizes between the largest that fits and the least that does
-    not are tried, and at last that one again: whatever took the memory may have gone. The more tries fail, the longer it
-    is until the next.
+    After a batch ran out of memory, half as many rows are allowed. Then sizes between the largest that fitted and the
+    smallest that did not are tried (bisection), and finally the latter again, because whatever took the memory may be
+    gone. Every failed try doubles the number of batches before the next one.
 
     Args:
         known: rows per length bucket that fitted in an earlier run.
@@ -79,7 +79,7 @@ class Ceilings:
 
     @property
     def known(self) -> dict[int, int]:
-        """Rows per length bucket, where there is a bound. A size that is being tried is not known to fit."""
+        """Rows per length bucket that are known to fit, for buckets with a bound. A trial size is not yet known."""
         return {
             bucket: one.fits if one.trying and one.fits else one.rows
             for bucket, one in self._by_bucket.items()
@@ -87,18 +87,18 @@ class Ceilings:
         }
 
     def most(self, bucket: int) -> int:
-        """Rows that a batch of that bucket may have."""
+        """The largest number of rows that a batch of this bucket may have."""
         return min((one.rows for below, one in self._by_bucket.items() if below <= bucket), default=NO_LIMIT)
 
     def out_of_memory(self, rows: int, bucket: int) -> None:
-        """Take note that so many rows did not fit."""
+        """Record that a batch of `rows` rows did not fit."""
         self._by_bucket.setdefault(bucket, _Ceiling(NO_LIMIT, FIRST_WAIT)).lower(rows)
 
     def went_through(self, rows: int, bucket: int, wanted: int) -> None:
-        """Take note that so many rows did fit, of `wanted` that a batch would have without a bound."""
+        """Record that a batch of `rows` rows fitted; without a bound, it would have had `wanted` rows."""
         for below, one in self._by_bucket.items():
             if below > bucket or one.rows >= NO_LIMIT or rows < min(one.rows, wanted):
                 continue
             one.went_through(rows)
-            if rows >= wanted:  # nothing is bound any more
+            if rows >= wanted:  # the bound no longer limits anything
                 one.rows, one.fails = NO_LIMIT, NO_LIMIT

@@ -1,4 +1,4 @@
-"""Equal rows of a window, found so that each is predicted once."""
+"""Finds equal rows of a window, so that each distinct row is predicted once."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,9 +8,9 @@ from sparktorch_assets.predict.failures import Rows
 
 
 def distinct_rows(batch: pa.RecordBatch) -> tuple[Rows, Rows]:
-    """The first of each set of equal rows, in order, and for every row the place of its first among those.
+    """The first row of each set of equal rows, in order, and for every row the index of its representative among them.
 
-    Columns of nested types are not compared: rows of a batch that has one all count as different.
+    Columns of nested types cannot be compared: in a batch that has one, all rows count as distinct.
 
     >>> distinct_rows(pa.record_batch({"a": ["x", "y", "x"]}))
     (array([0, 1]), array([0, 1, 0]))
@@ -23,7 +23,7 @@ def distinct_rows(batch: pa.RecordBatch) -> tuple[Rows, Rows]:
     for column in batch.columns:
         coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
         code = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64) + 1
-        # Number the pairs (group so far, this column's value) anew, so that numbers stay below the rows' count.
+        # Renumber the pairs (group so far, this column's value), so that group numbers stay below the number of rows.
         _, group = np.unique(group * (len(coded.dictionary) + 1) + code, return_inverse=True)
     _, first, inverse = np.unique(group, return_index=True, return_inverse=True)
     order = np.argsort(first)

@@ -1,4 +1,4 @@
-"""Which rows of a window go into one batch."""
+"""Cuts the rows of a window into batches."""
 
 from collections.abc import Iterator
 
@@ -10,11 +10,12 @@ from sparktorch_assets.predict.failures import Rows
 
 
 def pack(rows: Rows, lengths_N: npt.NDArray[np.int64] | None, sizer: BatchSizer) -> Iterator[Rows]:
-    """Cut `rows` into batches; where rows have lengths, shortest first, so that like ones pad each other little.
+    """Cut `rows` into batches; rows with lengths are sorted first, shortest first, to keep padding small.
 
-    The sizer is asked before every batch, since it learns from those before. With lengths, a batch closes before its
-    rows times its longest row would pass the sizer's tokens; a row longer than that stands alone. Every row is in
-    exactly one batch.
+    The sizer is asked before every batch, since it learns from the earlier ones. With lengths, a batch ends before its
+    padded size (rows times the longest row) would exceed `sizer.tokens`; a longer row gets a batch of its own. With 10
+    tokens per batch, rows of lengths [9, 3, 2, 3] give batches of lengths [2, 3, 3] and [9]. Every row is in exactly
+    one batch.
     """
     if lengths_N is None:
         start = 0
@@ -28,9 +29,10 @@ def pack(rows: Rows, lengths_N: npt.NDArray[np.int64] | None, sizer: BatchSizer)
     start = 0
     while start < len(ordered):
         stop = min(start + sizer.rows, len(ordered))
-        # Padded size of the batch [start, i]: (i - start + 1) rows, each as long as row i, the longest so far.
+        # Padded size of the batch [start, i]: (i - start + 1) rows, each padded to the length of row i, the longest so
+        # far.
         padded = lengths[start:stop] * np.arange(1, stop - start + 1)
         stop = start + max(1, int(np.searchsorted(padded, sizer.tokens, side="right")))
-        stop = min(stop, start + sizer.most(int(lengths[stop - 1])))  # less where its longest row ran out of memory
+        stop = min(stop, start + sizer.most(int(lengths[stop - 1])))  # fewer if rows of this length ran out of memory
         yield ordered[start:stop]
         start = stop

@@ -1,4 +1,4 @@
-"""Stages of work at once: a generator runs ahead of its consumer in a thread of its own, by a bounded number of items."""
+"""Prefetching: a generator runs in a thread of its own, ahead of its consumer by a bounded number of items."""
 
 import queue
 import threading
@@ -12,10 +12,10 @@ _POLL_S = 0.1
 
 
 def ahead(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
-    """`items`, computed in a thread while the consumer works on earlier ones; at most `depth` wait.
+    """Yield `items`, computed in a thread while the consumer works on earlier ones; at most `depth` items are queued.
 
     An error in `items` is raised here, after the items before it. When the consumer stops early (an error, or
-    `close()`), the thread ends at its next item and `items` is closed, before this returns.
+    `close()`), the thread ends at its next item and `items` is closed before this generator returns.
     """
     waiting: queue.Queue[object] = queue.Queue(maxsize=depth)
     stopped = threading.Event()

@@ -1,4 +1,4 @@
-"""A first-in, first-out line of rows that arrive in batches of one size and leave in batches of another."""
+"""A first-in, first-out queue of rows that arrive in batches of one size and leave in batches of another."""
 
 from collections import deque
 
@@ -10,20 +10,20 @@ Failures = dict[int, RowFailure]
 
 
 class RowQueue:
-    """Record batches with their failures, joined and cut at any row without losing or reordering one."""
+    """Record batches with their failures, joined and cut at any row without losing or reordering rows."""
 
     def __init__(self) -> None:
         self.rows = 0
         self._parts: deque[tuple[pa.RecordBatch, Failures]] = deque()
 
     def push(self, batch: pa.RecordBatch, failures: Failures) -> None:
-        """Add rows at the end; `failures` are by row of `batch`."""
+        """Add rows at the end; the keys of `failures` are row numbers in `batch`."""
         if batch.num_rows:
             self._parts.append((batch, failures))
             self.rows += batch.num_rows
 
     def pop(self, rows: int) -> tuple[pa.RecordBatch, Failures]:
-        """Take the first `rows` rows as one batch; copied only where they come from several."""
+        """Take the first `rows` rows as one batch; they are copied only if they come from several batches."""
         assert 0 < rows <= self.rows
         taken: list[pa.RecordBatch] = []
         failures: Failures = {}
@@ -43,7 +43,8 @@ class RowQueue:
 
 
 def join(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    """One batch of all rows; columns whose types differ (a preprocessor's inferred ones) take the wider type."""
+    """All rows as one batch; a column whose type differs between batches (one that a preprocessor made, with an
+    inferred type) gets the wider type."""
     if len(batches) == 1:
         return batches[0]
     if all(batch.schema == batches[0].schema for batch in batches):

@@ -1,1 +1,1 @@
-"""Columns become tensors."""
+"""Turns columns into tensors."""

@@ -1,4 +1,4 @@
-"""The columns that encoders read: found by name, their nulls named as failures."""
+"""Finds the columns that encoders read, and reports their nulls as failures."""
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +8,12 @@ from sparktorch_assets.predict.failures import RowFailure
 
 
 def column_of(batch: pa.RecordBatch, name: str) -> pa.Array:
-    """The column, or an error that names what is there (a preprocessor may have left it out)."""
+    """The column `name` of `batch`.
+
+    Raises:
+        InputSchemaError: the batch has no such column (a preprocessor may have left it out); the message names those it
+            has.
+    """
     place = batch.schema.get_field_index(name)
     if place < 0:
         raise InputSchemaError(f"the rows have no column {name!r} to encode; {nearest(name, batch.schema.names)}")
@@ -16,7 +21,7 @@ def column_of(batch: pa.RecordBatch, name: str) -> pa.Array:
 
 
 def null_failures(column: pa.Array, what: str) -> dict[int, RowFailure]:
-    """A failure for every null of a column, which the message calls `what` and whose feature declares no fill."""
+    """A failure for every null of a column whose feature declares no fill; `what` names the column in the message."""
     if not column.null_count:
         return {}
     message = f"{what} is null and its feature declares no fill"

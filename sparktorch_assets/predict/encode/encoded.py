@@ -1,4 +1,4 @@
-"""Encoded features of a window of rows, from which batches of any rows are collated.
+"""Encoded features of a window, from which batches of any of its rows are collated.
 
 Shapes: N rows of the window, B rows of a batch, T values (tokens) of the batch's longest sequence.
 """
@@ -18,33 +18,33 @@ class EncodedFeature(ABC):
     """One feature group of N rows."""
 
     lengths_N: npt.NDArray[np.int64] | None
-    """Tokens of each row, where rows differ in length."""
+    """Number of tokens per row; `None` if rows have no lengths."""
     failures: dict[int, RowFailure]
-    """Rows that could not be encoded; what `collate` gives for them is undefined."""
+    """Rows that could not be encoded; what `collate` returns for them is undefined."""
     truncated_N: npt.NDArray[np.bool_] | None = None
-    """Rows that were longer than the feature allows and are cut; `None` where there is none."""
+    """Whether each row was longer than the feature allows and was truncated; `None` if no row can be."""
 
     @property
     @abstractmethod
     def shape(self) -> tuple[object, ...]:
-        """What features must have in common to be joined: types, and the sizes of one row where all rows have the same."""
+        """What features must have in common to be joined: types, and the size of a row if it is the same for all."""
 
     @abstractmethod
     def joined(self, others: "Sequence[EncodedFeature]") -> "EncodedFeature":
-        """The rows of this feature and those of `others`, which have the same `shape`, one after the other."""
+        """The rows of this feature followed by those of `others`, which must have the same `shape`."""
 
     @property
     @abstractmethod
     def nbytes(self) -> int:
-        """Bytes of all rows' tensors, without padding."""
+        """Bytes of the tensors of all rows, without padding."""
 
     @abstractmethod
     def collate(self, rows: Rows, width: int = 0) -> tuple[torch.Tensor, ...]:
-        """The arguments of `forward` for these rows of the window; sequences padded to `width` values at least."""
+        """The arguments of `forward` for these rows of the window; sequences are padded to at least `width` values."""
 
 
 class DenseFeature(EncodedFeature):
-    """Tensors with one entry a row."""
+    """Tensors with one entry per row."""
 
     def __init__(self, tensors: tuple[torch.Tensor, ...], failures: dict[int, RowFailure] | None = None) -> None:
         self.lengths_N = None
@@ -53,11 +53,11 @@ class DenseFeature(EncodedFeature):
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """The type and size of one row of each tensor."""
+        """The dtype of each tensor, and the shape of one of its rows."""
         return tuple((tensor.dtype, tuple(tensor.shape[1:])) for tensor in self.tensors)
 
     def joined(self, others: Sequence[EncodedFeature]) -> EncodedFeature:
-        """Each tensor with the others' rows at its end."""
+        """Each tensor, with the others' rows appended."""
         parts = [self, *(other for other in others if isinstance(other, DenseFeature))]
         several = zip(*(part.tensors for part in parts), strict=True)
         sizes = [len(part.tensors[0]) for part in parts]
@@ -68,8 +68,8 @@ class DenseFeature(EncodedFeature):
         """Bytes of the tensors."""
         return sum(tensor.nbytes for tensor in self.tensors)
 
-    def collate(self, rows: Rows, width: int = 0) -> tuple[torch.Tensor, ...]:  # noqa: ARG002  (sequences alone have one)
-        """A view where the rows are consecutive, else a copy."""
+    def collate(self, rows: Rows, width: int = 0) -> tuple[torch.Tensor, ...]:  # noqa: ARG002  (for sequences only)
+        """Views if the rows are consecutive, else copies."""
         span = consecutive(rows)
         if span is not None:
             return tuple(tensor[span] for tensor in self.tensors)
@@ -78,7 +78,8 @@ class DenseFeature(EncodedFeature):
 
 
 class RaggedFeature(EncodedFeature):
-    """Values of all rows end to end: row i's are `values[offsets_N1[i] : offsets_N1[i] + lengths_N[i]]`."""
+    """The values of all rows, concatenated (jagged layout): those of row i are
+    `values[offsets_N1[i] : offsets_N1[i] + lengths_N[i]]`."""
 
     def __init__(
         self,
@@ -101,7 +102,7 @@ class RaggedFeature(EncodedFeature):
         return (self._dtype,)
 
     def joined(self, others: Sequence[EncodedFeature]) -> EncodedFeature:
-        """The values end to end, and the offsets moved on."""
+        """The values of all features, concatenated, with their offsets shifted accordingly."""
         parts = [self, *(other for other in others if isinstance(other, RaggedFeature))]
         starts = np.cumsum([0, *(len(part.values) for part in parts)])
         offsets = [part.offsets_N1[:-1] + start for part, start in zip(parts, starts, strict=False)]
@@ -121,19 +122,21 @@ class RaggedFeature(EncodedFeature):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the values and their share of the mask."""
+        """Bytes of the values and of their part of the mask."""
         assert self.lengths_N is not None
         return TOKEN_BYTES * int(self.lengths_N.sum())
 
     def collate(self, rows: Rows, width: int = 0) -> tuple[torch.Tensor, ...]:
-        """`values_BT` int64 or float32, 0 where padded, and `mask_BT` bool. T is at least 1, so that an empty sequence has
-        shape."""
+        """`values_BT` (int64 or float32, padded with 0) and `mask_BT` (bool, true for values). T is at least 1, so that
+        a batch of empty sequences has a non-empty shape."""
         assert self.lengths_N is not None
         lengths_B = self.lengths_N[rows]
         longest = max(int(lengths_B.max(initial=0)), width, 1)
         mask_BT = np.arange(longest)[None, :] < lengths_B[:, None]
         values_BT = np.zeros((len(rows), longest), dtype=self._dtype)
-        # The source index of every value: each row's offset, counted on from its first value.
+        # Index into `values` of every value of the batch: with lengths_B [2, 1] and offsets [5, 9], it is [5, 6, 9].
+        # starts holds each row's offset minus the number of values before it, once per value: [5, 5, 7]; arange adds
+        # [0, 1, 2].
         ends_B = np.cumsum(lengths_B)
         starts = np.repeat(self.offsets_N1[rows] - (ends_B - lengths_B), lengths_B)
         values_BT[mask_BT] = self.values[starts + np.arange(ends_B[-1] if len(ends_B) else 0)]
@@ -150,7 +153,7 @@ def _joined_failures(parts: Sequence[EncodedFeature], sizes: Sequence[int]) -> d
 
 
 def consecutive(rows: Rows) -> slice | None:
-    """The rows as a slice, where each follows the one before; else `None`.
+    """The rows as a slice if they are consecutive and in order, else `None`.
 
     >>> consecutive(np.array([4, 5, 6])), consecutive(np.array([0, 2, 1, 3]))
     (slice(4, 7, None), None)

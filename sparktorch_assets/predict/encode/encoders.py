@@ -1,4 +1,4 @@
-"""Feature groups become encoders; an encoder turns the columns of a window of rows into an EncodedFeature.
+"""Makes encoders from feature groups; an encoder turns the columns of a window into an `EncodedFeature`.
 
 Shapes: N rows of the window, F numeric columns, K categorical columns.
 """
@@ -34,25 +34,26 @@ from sparktorch_assets.tasks.validation import Scalar
 
 
 class Encoder(Protocol):
-    """Columns of a window in, one feature group out."""
+    """Encodes the columns of a window as one feature group."""
 
     @property
     def columns(self) -> Sequence[str]:
-        """The columns it reads."""
+        """The columns that the encoder reads."""
         ...
 
     @property
     def row_bytes(self) -> int | None:
-        """Bytes of one row's tensors; `None` where rows differ or only encoding shows it."""
+        """Bytes of one row's tensors; `None` if they differ between rows or are known only after encoding."""
         ...
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
-        """Encode all rows of `batch`, which holds at least `columns`; rows that cannot be are named in `failures`."""
+        """Encode all rows of `batch`, which has at least `columns`; the result's `failures` lists rows that cannot be
+        encoded."""
         ...
 
 
 def make_encoder(feature: Feature, models_root: Path) -> Encoder:
-    """The encoder of a declared feature group; its files are read here, once.
+    """Make the encoder of a declared feature group; its files are read here, once.
 
     Raises:
         ModelError: a vocabulary or tokenizer file is missing or malformed.
@@ -72,7 +73,7 @@ def make_encoder(feature: Feature, models_root: Path) -> Encoder:
 
 
 class NumericEncoder:
-    """`x_NF` float32."""
+    """Encodes numeric columns as `x_NF`, float32."""
 
     def __init__(self, feature: NumericFeature) -> None:
         self.columns = tuple(feature.columns)
@@ -80,7 +81,7 @@ class NumericEncoder:
         self._fill = feature.fill
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
-        """Each column cast to float32 and put beside the others."""
+        """Cast each column to float32, and stack them."""
         x_NF = np.empty((batch.num_rows, len(self.columns)), dtype=np.float32)
         failures: dict[int, RowFailure] = {}
         for f, name in enumerate(self.columns):
@@ -95,11 +96,11 @@ class NumericEncoder:
 
 
 class CategoricalEncoder:
-    """`c_NK` int64: 0 for what the vocabulary lacks, entry i as i + 1.
+    """Encodes categorical columns as `c_NK`, int64: 0 for a value that the vocabulary lacks, i + 1 for its entry i.
 
-    Values of any type are looked up in their text form, Arrow's cast to string. Vocabulary entries are brought to the
-    column's type first, so that `True`, "True" and "true" all stand for a boolean column's true, and 1, 1.0 and "1.0" for a
-    number.
+    Values of any type are looked up by their text form, which is Arrow's cast to string. Vocabulary entries are
+    converted to the column's type first, so that `True`, "True" and "true" all match true in a boolean column, and 1,
+    1.0 and "1.0" all match the number 1.
     """
 
     def __init__(self, feature: CategoricalFeature, models_root: Path) -> None:
@@ -111,7 +112,7 @@ class CategoricalEncoder:
         if isinstance(vocabulary, str):
             known = _read_vocabulary(models_root / vocabulary)
         else:
-            known = dict(cast(Sequence[tuple[str, Any]], vocabulary))  # frozen by the feature to pairs
+            known = dict(cast(Sequence[tuple[str, Any]], vocabulary))  # the feature has frozen it to pairs
         missing = [column for column in self.columns if column not in known]
         if missing:
             raise ModelError(
@@ -121,7 +122,7 @@ class CategoricalEncoder:
         self._texts: dict[tuple[str, pa.DataType], tuple[pa.Array, str | None]] = {}
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
-        """Each column's index in its vocabulary, beside the others."""
+        """Look each column's values up in its vocabulary, and stack the indices."""
         c_NK = np.empty((batch.num_rows, len(self.columns)), dtype=np.int64)
         failures: dict[int, RowFailure] = {}
         for k, name in enumerate(self.columns):
@@ -137,7 +138,7 @@ class CategoricalEncoder:
         return DenseFeature((torch.from_numpy(c_NK) + 1,), failures)
 
     def _known(self, name: str, kind: pa.DataType) -> tuple[pa.Array, str | None]:
-        """The text forms of a column's vocabulary and of the fill, for a column of this type."""
+        """The text forms of a column's vocabulary entries and of its fill value, for a column of type `kind`."""
         if (name, kind) not in self._texts:
             value_kind = kind.value_type if pa.types.is_dictionary(kind) else kind
             if pa.types.is_nested(value_kind):
@@ -146,13 +147,13 @@ class CategoricalEncoder:
             texts = [text_form(entry, value_kind) for entry in entries]
             if entries and not pa.types.is_null(value_kind) and all(text is None for text in texts):
                 raise InputSchemaError(
-                    f"column {name!r} has type {kind}, and no entry of its vocabulary ({entries[0]!r} ...) is a value of "
-                    f"that type: every row would be unknown. Give the vocabulary values of the column's type"
+                    f"column {name!r} has type {kind}, and no entry of its vocabulary ({entries[0]!r} ...) is a value "
+                    f"of that type: every row would be unknown. Give the vocabulary values of the column's type"
                 )
             taken: dict[str, int] = {}
             for place, (entry, text) in enumerate(zip(entries, texts, strict=True)):
                 if text is not None and (text not in taken or (entry == text and entries[taken[text]] != text)):
-                    taken[text] = place  # "1" goes before "01", which means the same number
+                    taken[text] = place  # "1" takes precedence over "01", which means the same number
             values = [text if text is not None and taken[text] == place else None for place, text in enumerate(texts)]
             fill = None if self._fill is None else text_form(self._fill, value_kind) or self._fill
             self._texts[name, kind] = pa.array(values, pa.string()), fill
@@ -160,10 +161,10 @@ class CategoricalEncoder:
 
 
 def text_form(value: Any, kind: pa.DataType) -> str | None:
-    """How a value reads once it is in a column of type `kind`, and that is cast to string; `None` where it cannot be in it.
+    """The text of a value after it was stored in a column of type `kind` and cast to string; `None` if it does not fit.
 
-    >>> text_form("True", pa.bool_()), text_form(1.0, pa.int64()), text_form("1.0", pa.int64()), text_form("x", pa.int64())
-    ('true', '1', '1', None)
+    >>> text_form("True", pa.bool_()), text_form(1.0, pa.int64()), text_form("1.0", pa.int64()), text_form("x",
+    pa.int64()) ('true', '1', '1', None)
     """
     if value is None:
         return None
@@ -182,7 +183,7 @@ def text_form(value: Any, kind: pa.DataType) -> str | None:
 
 
 def _text_of(column: pa.Array) -> pa.Array:
-    """Values as text, the same for equal ones: -0.0 is 0."""
+    """Values as text, the same text for equal values: -0.0 becomes 0."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     text = column.cast(pa.string())
@@ -190,7 +191,7 @@ def _text_of(column: pa.Array) -> pa.Array:
 
 
 class CustomEncoder:
-    """A user's encoder, held to its contract: one tensor or a tuple of tensors with one entry a row, or lists."""
+    """Calls a user's encoder and checks its result: a tensor or a tuple of tensors with one entry per row, or lists."""
 
     def __init__(self, feature: CustomFeature) -> None:
         self.columns = tuple(feature.columns)
@@ -199,25 +200,29 @@ class CustomEncoder:
         self._path = feature.encoder
         self._encoder: Any = load_import_path(feature.encoder, "CustomFeature.encoder")(**dict(feature.arguments))
         if not callable(self._encoder):
-            raise HookError(f"encoder {self._path!r} gave a {type(self._encoder).__name__}, which cannot be called")
+            raise HookError(f"encoder {self._path!r} returned a {type(self._encoder).__name__}, which is not callable")
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
-        """What the user's encoder makes of the columns."""
-        found = self._encoder(batch.select(list(self.columns)))  # perhaps in a buffer that it fills again next time
+        """Call the user's encoder with the columns.
+
+        Raises:
+            HookError: the result does not have one entry per row.
+        """
+        found = self._encoder(batch.select(list(self.columns)))  # may be a buffer that the encoder will reuse
         if self._sequences:
             if not isinstance(found, pa.Array) or len(found) != batch.num_rows:
                 gave = f"{len(found)} lists" if isinstance(found, pa.Array) else type(found).__name__
                 raise HookError(
-                    f"encoder {self._path!r} gave {gave} for {batch.num_rows} rows; a pyarrow.ListArray with one list a "
-                    f"row is due, as it declares sequences"
+                    f"encoder {self._path!r} returned {gave} for {batch.num_rows} rows; expected a pyarrow.ListArray "
+                    f"with one list per row, because the feature declares sequences"
                 )
-            return ragged(own_memory(found), f"what encoder {self._path!r} gave")
+            return ragged(own_memory(found), f"the result of encoder {self._path!r}")
         tensors = found if isinstance(found, tuple) else (found,)
         for tensor in tensors:
             if not isinstance(tensor, torch.Tensor) or tensor.ndim == 0 or len(tensor) != batch.num_rows:
                 shape = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
                 raise HookError(
-                    f"encoder {self._path!r} gave {shape} for {batch.num_rows} rows; one entry a row is due"
+                    f"encoder {self._path!r} returned {shape} for {batch.num_rows} rows; expected one entry per row"
                 )
         return DenseFeature(tuple(tensor.clone() for tensor in tensors))
 
@@ -229,5 +234,7 @@ def _read_vocabulary(path: Path) -> dict[str, list[str]]:
     for column, values in known.items():
         for value in values:
             if not isinstance(value, Scalar):
-                raise ModelError(f"vocabulary file {path}: {column!r} holds a {type(value).__name__}; values are plain")
+                raise ModelError(
+                    f"vocabulary file {path}: {column!r} holds a {type(value).__name__}; values must be scalars"
+                )
     return known

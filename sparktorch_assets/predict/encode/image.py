@@ -1,4 +1,4 @@
-"""Encoded images as pixels: decoded by Pillow, resized, scaled to [0, 1] and normalised."""
+"""Turns encoded images into pixels: decoded by Pillow, resized, scaled to [0, 1] and normalized."""
 
 import contextlib
 import functools
@@ -26,28 +26,28 @@ _RESAMPLE = {
 
 
 MAX_PIXELS = 1 << 26
-"""Pixels of the largest image that is decoded, 8,192 x 8,192: Pillow holds four bytes of each. A file of 20 KB may ask for
-hundreds of times as many."""
+"""Number of pixels of the largest image that is decoded, 8,192 x 8,192. Pillow needs four bytes per pixel, and a
+file of 20 KB may claim hundreds of times as many pixels."""
 
 LARGE_PIXELS = 1 << 24
-"""Images above this many pixels, 4,096 x 4,096, are decoded one at a time in a process, so that threads do not multiply their
-memory."""
+"""Images with more pixels than this (4,096 x 4,096) are decoded one at a time per process, so that threads do not
+multiply their memory."""
 
 FORMATS = (
     *("AVIF", "BMP", "DDS", "DIB", "GIF", "JPEG", "JPEG2000", "MPO"),
     *("PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP"),
 )
-"""The formats that are decoded, by Pillow's names. In each of them the size in the header is the size that is decoded. Others
-start another program (EPS), or are containers of images whose own size is not known beforehand (ICO, ICNS, BLP)."""
+"""The formats that are decoded, by Pillow's names. In all of them, the size in the header is the decoded size. Other
+formats start another program (EPS), or contain images whose size is not known in advance (ICO, ICNS, BLP)."""
 
 _decodes_large = threading.Lock()
 
 _WHITE_16 = 257
-"""65535 / 255: what makes 16 bits of a pixel 8 bits and a fraction."""
+"""65535 / 255: the divisor that scales a 16-bit pixel to the range of 8 bits, as a fraction."""
 
 
 class ImageEncoder:
-    """`x_NCHW` float32."""
+    """Encodes images as `x_NCHW`, float32."""
 
     def __init__(self, feature: ImageFeature) -> None:
         self.columns = feature.columns
@@ -60,13 +60,13 @@ class ImageEncoder:
         self._std_C11 = np.array(feature.std, dtype=np.float32).reshape(-1, 1, 1)
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
-        """Decode every row; one that Pillow cannot read fails alone."""
+        """Decode every row; a row that Pillow cannot read fails alone."""
         feature = self._feature
         column = column_of(batch, feature.column)
         failures = null_failures(column, f"column {feature.column!r}") if feature.fill is None else {}
         x_NCHW = np.empty((len(column), feature.channels, feature.height, feature.width), dtype=np.float32)
 
-        # With numpy and row by row: a row stays in its core's cache, and torch would start threads in each thread.
+        # NumPy, row by row: a row stays in its core's cache, and torch would start threads of its own in each thread.
         def fill_row(row: int) -> None:
             encoded, x_CHW = column[row].as_py(), x_NCHW[row]
             try:
@@ -88,16 +88,16 @@ class ImageEncoder:
         if threads == 1:
             for row in range(len(column)):
                 fill_row(row)
-        else:  # Pillow decodes and resizes without holding the interpreter's lock
+        else:  # Pillow releases the GIL while it decodes and resizes
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(fill_row, range(len(column))))
         return DenseFeature((torch.from_numpy(x_NCHW),), failures)
 
     def _decode(self, encoded: bytes) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
-        """Pixels (H, W, C) from 0 to 255; fractions of them where the image has 16 bits."""
+        """Pixels (H, W, C) from 0 to 255; with fractions if the image has 16 bits per channel."""
         with Image.open(io.BytesIO(encoded), formats=_formats()) as image:
             pixels = image.width * image.height
-            if pixels > MAX_PIXELS:  # before a pixel is decoded
+            if pixels > MAX_PIXELS:  # checked before any pixel is decoded
                 raise ValueError(
                     f"the image has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are decoded"
                 )
@@ -105,7 +105,7 @@ class ImageEncoder:
                 return self._pixels(image)
 
     def _pixels(self, image: Image.Image) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
-        # Pillow gives PGM files of more than 8 bits in 32 bits, brought to the range of 16.
+        # Pillow returns PGM files of more than 8 bits as 32-bit pixels, scaled to the range of 16 bits.
         if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
             return self._decode_16_bits(image)
         if image.mode in ("I", "F"):
@@ -126,18 +126,18 @@ class ImageEncoder:
     def _check_range(image: Image.Image) -> None:
         low, high = image.getextrema()
         if isinstance(low, int | float) and isinstance(high, int | float) and 0 <= low <= high <= 255:
-            known = image.mode == "I" or not 0 < high <= 1  # fractions up to 1 are likely to be shares of white
+            known = image.mode == "I" or not 0 < high <= 1  # fractions up to 1 are likely to be relative to white
         else:
             known = False
         if not known:
             raise ValueError(
-                f"pixels of 32 bits (Pillow's mode {image.mode}) from {low} to {high} have no known white; convert the image "
-                f"to 8 or 16 bits"
+                f"32-bit pixels (Pillow's mode {image.mode}) from {low} to {high} have no known white level; convert "
+                f"the image to 8 or 16 bits"
             )
 
 
 @functools.cache
 def _formats() -> list[str]:
-    """Those of `FORMATS` that this Pillow has."""
+    """The entries of `FORMATS` that this build of Pillow supports."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]

@@ -1,4 +1,4 @@
-"""Lists of numbers, of any length, straight from Arrow's buffers."""
+"""Encodes lists of numbers, of any length, directly from Arrow's buffers."""
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ from sparktorch_assets.tasks.features import SequenceFeature
 
 
 class SequenceEncoder:
-    """Values and lengths of each row's list; 0 is padding."""
+    """Encodes a list column as values and lengths; 0 is the padding value."""
 
     def __init__(self, feature: SequenceFeature) -> None:
         self.columns = feature.columns
@@ -21,7 +21,7 @@ class SequenceEncoder:
         self._kind = pa.int64() if feature.dtype == "int64" else pa.float32()
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
-        """Values of all rows end to end, with their offsets."""
+        """Concatenate the values of all rows, with their offsets."""
         (name,) = self.columns
         return ragged(column_of(batch, name), f"column {name!r}", self._kind, self._fill, self._max_length)
 
@@ -33,12 +33,13 @@ def ragged(
     fill: float | None = None,
     max_length: int | None = None,
 ) -> RaggedFeature:
-    """Lists of numbers as values of `kind`, or int64 of whole numbers and else float32; a null fails its row unless there
-    is a fill.
+    """Encode lists of numbers as values of `kind`; by default, int64 for integers and booleans and float32 for other
+    numbers.
+    A null fails its row unless there is a fill.
 
     Raises:
-        InputSchemaError: `lists_N`, which the message calls `what`, does not hold lists of numbers.
-        pyarrow.ArrowInvalid: a value is not whole, though `kind` is.
+        InputSchemaError: `lists_N`, called `what` in the message, does not hold lists of numbers.
+        pyarrow.ArrowInvalid: `kind` is int64 and a value is not a whole number.
     """
     if pa.types.is_fixed_size_list(lists_N.type):
         lists_N = lists_N.cast(pa.list_(lists_N.type.value_type))
@@ -53,7 +54,7 @@ def ragged(
     values = lists_N.values.slice(first, last - first)
     offsets_N1 = offsets_N1 - first
     lengths_N = np.diff(offsets_N1)
-    if lists_N.null_count:  # a null may hide values
+    if lists_N.null_count:  # a null list may span values in the buffer
         lengths_N[lists_N.is_null().to_numpy(zero_copy_only=False)] = 0
     truncated_N = None
     if max_length is not None:
@@ -80,6 +81,6 @@ def _is_number(kind: pa.DataType) -> bool:
         pa.types.is_floating,
         pa.types.is_boolean,
         pa.types.is_decimal,
-        pa.types.is_null,  # what lists from dicts are called where all are empty
+        pa.types.is_null,  # the inferred type of lists from dicts if all are empty
     )
     return any(test(kind) for test in tests)

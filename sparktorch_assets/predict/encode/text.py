@@ -1,4 +1,4 @@
-"""Text as tokens: UTF-8 bytes straight from Arrow's buffers, or a `tokenizers` file."""
+"""Encodes text as tokens: UTF-8 bytes directly from Arrow's buffers, or the tokens of a `tokenizers` file."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from sparktorch_assets.tasks.features import BYTES_TOKENIZER, TextFeature
 
 
 class TextEncoder:
-    """Token ids and lengths of each row's text; 0 is padding."""
+    """Encodes a text column as token ids and lengths; 0 is the padding value."""
 
     def __init__(self, feature: TextFeature, models_root: Path) -> None:
         self.columns = feature.columns
@@ -29,11 +29,11 @@ class TextEncoder:
         )
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
-        """Tokens of all rows end to end, with their offsets."""
+        """Concatenate the tokens of all rows, with their offsets."""
         (name,) = self.columns
         column = column_of(batch, name)
         failures = null_failures(column, f"column {name!r}") if self._fill is None else {}
-        if pa.types.is_null(column.type):  # what rows of dicts become where no text is there
+        if pa.types.is_null(column.type):  # the inferred type of a column of dicts without any text
             column = column.cast(pa.string())
         column = column.fill_null(self._fill or "")
         return self._byte_tokens(column, failures) if self._tokenizer is None else self._tokens(column, failures)
@@ -58,7 +58,7 @@ class TextEncoder:
         offsets_N1 = np.concatenate(([0], np.cumsum(lengths_N)))
         tokens = np.fromiter((token for row in ids for token in row), dtype=np.int64, count=int(offsets_N1[-1]))
         truncated_N = lengths_N >= self._max_tokens
-        for row in np.flatnonzero(truncated_N):  # those that are just as long have nothing left over
+        for row in np.flatnonzero(truncated_N):  # a text of exactly max_tokens tokens was not truncated
             truncated_N[row] = bool(found[row].overflowing)
         return RaggedFeature(tokens, offsets_N1, lengths_N, failures, truncated_N)
 
@@ -70,7 +70,7 @@ def _read_tokenizer(path: Path, max_tokens: int) -> Any:
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except BaseException as error:
-        if not is_about_the_row(error):  # a panic of the library's Rust code is no Exception
+        if not is_about_the_row(error):  # a panic in the library's Rust code is not an Exception
             raise
         raise ModelError(f"{path} is not a `tokenizers` JSON file: {error}") from error
     tokenizer.enable_truncation(max_length=max_tokens)

@@ -1,7 +1,7 @@
-"""Models that stay up in a worker process between tasks, so that loading is paid once per process.
+"""Keeps models in a worker process between Spark tasks, so that each is loaded once per process.
 
 Spark keeps Python workers alive between tasks unless `spark.python.worker.reuse` is false; its daemon ends a worker
-that was idle for a minute.
+that has been idle for a minute.
 """
 
 import itertools
@@ -11,26 +11,27 @@ from types import ModuleType
 from typing import Any
 
 MAX_BYTES = 8 << 30
-"""Weights kept at most; the model in use is kept whatever its size."""
+"""Maximum total size of the cached weights; the model in use is kept whatever its size."""
 
 MAX_MODELS = 16
-"""Models kept at most: a user's own object may hold more than can be measured."""
+"""Maximum number of cached models, since a user's own object may hold more memory than can be measured."""
 
 _DEPTH = 5
-"""How far into a user's object to look for networks, tensors and arrays."""
+"""How many levels deep a user's object is searched for networks, tensors and arrays."""
 
 _LOOKED_AT = 1000
-"""Items of a collection to look at: a vocabulary may have millions."""
+"""Number of items of a collection that are searched: a vocabulary may have millions."""
 
 _models: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
 
 
 def cached_model(key: Hashable | None, bring_up: Callable[[], Any], max_bytes: int = MAX_BYTES) -> Any:
-    """The model under `key`, brought up if it is not there (and each time, and not kept, if the key is `None`); the least recently used ones go when there are more than
-    `MAX_MODELS`, or when `max_bytes` is passed.
+    """The model cached under `key`, brought up if it is not there. With the key `None`, it is brought up on every call
+    and not cached.
 
-    A model says its size as `weight_bytes`. Without that, the networks, tensors and arrays count that are found in its
-    attributes.
+    The least recently used models are dropped once there are more than `MAX_MODELS`, or their weights exceed
+    `max_bytes`. A model states its size as `weight_bytes`; without that, the networks, tensors and arrays in its
+    attributes count.
     """
     if key is None:
         return bring_up()
@@ -45,7 +46,7 @@ def cached_model(key: Hashable | None, bring_up: Callable[[], Any], max_bytes: i
 
 
 def forget_models() -> None:
-    """Drop every model that this process keeps."""
+    """Drop every cached model of this process."""
     _models.clear()
 
 
@@ -53,7 +54,7 @@ def _weight_bytes(model: Any) -> int:
     said = getattr(model, "weight_bytes", None)
     if said is not None:
         return int(said)
-    import torch  # a model is up, so it is loaded
+    import torch  # already imported, since a model has been brought up
 
     found: dict[int, int] = {}
     level = [model]

@@ -1,8 +1,8 @@
-"""Which device a slot's model instance lives on.
+"""Chooses the device of a slot's model instance.
 
-On a GPU host, in this order: the address that Spark gave the task; a lease that this process holds on the host; the
-partition's number modulo the GPUs. A lease is a locked file, and the kernel drops the lock with the process, so that a
-killed worker leaves nothing behind.
+On a GPU host, the first of these that applies: the address that Spark assigned to the task, a lease that this process
+holds on the host, the partition's number modulo the number of GPUs. A lease is a locked file. The kernel releases the
+lock when the process ends, so a killed worker leaves nothing behind.
 """
 
 import fcntl
@@ -20,7 +20,7 @@ _held: dict[tuple[int, int], IO[bytes]] = {}
 
 
 def gpus_visible() -> int:
-    """CUDA devices that this process can use."""
+    """Number of CUDA devices that this process can use."""
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -38,21 +38,21 @@ def choose_gpu(
     """The CUDA index of this slot's GPU, or `None` for the CPU.
 
     Args:
-        policy: `cpu` never takes a GPU, `auto` takes one where there is one, `cuda` insists.
-        gpus: CUDA devices that this process can use.
-        models_per_gpu: how many leases each GPU has.
-        addresses: GPU addresses that Spark gave the task (`TaskContext.resources()`).
-        leases: the folder of the lock files, shared by all processes of the host; `None` is the user's own.
+        policy: `cpu` never takes a GPU, `auto` takes one if there is one, `cuda` requires one.
+        gpus: number of CUDA devices that this process can use.
+        models_per_gpu: number of leases per GPU.
+        addresses: GPU addresses that Spark assigned to the task (`TaskContext.resources()`).
+        leases: the folder of the lock files, shared by all processes of the host; by default, one folder per user.
 
     Raises:
-        DeviceError: a GPU was asked for, or given by Spark, and is not there.
+        DeviceError: a GPU is required, or was assigned by Spark, but does not exist here.
     """
     if policy == "cpu" or (policy == "auto" and not gpus and not addresses):
         return None
     if not gpus:
         raise DeviceError(
             "the device policy asks for a GPU, but torch sees none here: check nvidia-smi, CUDA_VISIBLE_DEVICES and "
-            "that torch is a CUDA build, or set device: auto to use the CPU where there is no GPU"
+            "that torch is a CUDA build, or set device: auto to use the CPU on hosts without a GPU"
         )
     if addresses:
         return visible_index(addresses[0], os.environ.get("CUDA_VISIBLE_DEVICES"), gpus)
@@ -63,8 +63,8 @@ def choose_gpu(
 def visible_index(address: str, visible: str | None, gpus: int) -> int:
     """The CUDA index of the GPU that Spark calls `address`.
 
-    `CUDA_VISIBLE_DEVICES` renumbers: with "2,3", the host's GPU 3 is CUDA's 1. An address that is not in the list but
-    is a valid index was already counted within it (Kubernetes does so).
+    `CUDA_VISIBLE_DEVICES` renumbers the devices: with "2,3", the host's GPU 3 has CUDA index 1. An address that is not
+    in the list but is a valid index already refers to the list (as on Kubernetes).
 
     Raises:
         DeviceError: no visible device has this address.
@@ -75,22 +75,22 @@ def visible_index(address: str, visible: str | None, gpus: int) -> int:
     if address.isdecimal() and int(address) < gpus:
         return int(address)
     raise DeviceError(
-        f"Spark gave the task GPU {address!r}, but this worker sees only {', '.join(listed)} "
+        f"Spark assigned GPU {address!r} to the task, but this worker sees only {', '.join(listed)} "
         f"(CUDA_VISIBLE_DEVICES={visible!r}); make the worker's discovery script and that variable agree"
     )
 
 
 def lease_gpu(gpus: int, models_per_gpu: int, folder: Path) -> int | None:
-    """Take a free lease for as long as this process lives, on the GPU with the fewest leases taken; `None` if all are
-    taken, or if `folder` cannot be used. A process that holds one already keeps it."""
+    """Take a free lease for the lifetime of this process, on the GPU with the fewest leases taken; `None` if all are
+    taken or `folder` cannot be used. A process that already holds a lease keeps it."""
     if _held:
         return next(iter(_held))[0]
     leases = PrivateFolder(folder)
-    for place in range(models_per_gpu):  # first place of every GPU, then the second: spreads before it stacks
+    for place in range(models_per_gpu):  # the first place of every GPU, then the second: breadth first
         for gpu in range(gpus):
             try:
-                file = leases.open_lock(f"gpu-{gpu}-{place}.lock")  # held open as long as the process
-            except OSError:  # no folder that can be trusted, or no room in it: slots are spread by their numbers
+                file = leases.open_lock(f"gpu-{gpu}-{place}.lock")  # stays open for the lifetime of the process
+            except OSError:  # the folder cannot be trusted or is full: slots are spread by partition number
                 return None
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
-"""Which files Python opens while a user's factory runs.
+"""Records which files Python opens while a user's factory runs.
 
-An audit hook sees every `open` of Python's own, in the thread that runs the factory. It does not see files that a native
-library opens by itself (safetensors, for instance), so nothing is decided by it: it only feeds a warning.
+An audit hook sees every call of Python's `open` in the thread that runs the factory. It does not see files that a
+native library opens directly (safetensors, for instance), so it serves only for a warning.
 """
 
 import functools
@@ -17,7 +17,7 @@ _watching = threading.local()
 
 @contextmanager
 def opened_files() -> Iterator[set[str]]:
-    """A set to which the paths of opened files are added while the context lasts, as they were given to `open`."""
+    """A set to which the paths of files opened inside the block are added, as they were passed to `open`."""
     _install()
     found: set[str] = set()
     _watching.found = found

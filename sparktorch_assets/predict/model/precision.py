@@ -1,4 +1,4 @@
-"""A network in another precision, and what that changes in its answers."""
+"""Converts a network to another precision, and measures how that changes its predictions."""
 
 import copy
 import warnings
@@ -11,29 +11,29 @@ from sparktorch_assets.tasks.execution import Execution
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 COMPARED_ROWS = 256
-"""Of each run, so that none goes on with answers that nobody compared."""
+"""Number of rows of each run that are compared with fp32, so that no run goes on without a comparison."""
 
 
 class Comparison:
-    """A run's first answers against fp32's."""
+    """Compares a run's first predictions with those of fp32."""
 
     def __init__(self) -> None:
         self.rows = 0
-        """Rows that were compared; one for which neither gives finite logits is not."""
+        """Number of rows compared, without those for which neither precision gives finite logits."""
         self.same = 0
-        """Rows with the same class."""
+        """Number of compared rows with the same class in both precisions."""
         self.confidence_difference = 0.0
-        """The largest difference of a row's confidence."""
+        """The largest difference between a row's two confidences."""
         self.open = True
         """Whether more rows are to be compared."""
 
     @property
     def share(self) -> float:
-        """Of the rows, those with the same class."""
+        """The fraction of compared rows with the same class."""
         return self.same / self.rows if self.rows else 1.0
 
     def add(self, reference_BC: torch.Tensor, found_BC: torch.Tensor) -> None:
-        """Compare logits of the same rows."""
+        """Compare the logits of the same rows in both precisions."""
         reference, found = torch.softmax(reference_BC.float(), dim=1), torch.softmax(found_BC.float(), dim=1)
         finite = torch.isfinite(reference).all(dim=1), torch.isfinite(found).all(dim=1)
         both = finite[0] & finite[1]
@@ -44,23 +44,25 @@ class Comparison:
         self.open = self.rows < COMPARED_ROWS
 
     def fails(self, floor: float | None, *, now: bool = False) -> bool:
-        """Whether the share is under `floor`, or must be so in the end; with `now`, going by the rows so far."""
+        """Whether the share is bound to end below `floor`, whatever the remaining rows give; with `now`, whether it is
+        below `floor` for the rows compared so far."""
         rows = max(self.rows, COMPARED_ROWS) if self.open and not now else self.rows
         return floor is not None and rows > 0 and (self.same + rows - self.rows) / rows < floor
 
 
 def convert(module: torch.nn.Module, execution: Execution, device: torch.device) -> torch.nn.Module:
-    """The network as the task wants it run; the one given keeps its weights, and gets the memory format.
+    """Convert the network to the task's precision, memory format and compilation. `module` itself keeps its weights,
+    but is changed to the memory format.
 
     Raises:
-        ModelError: the precision cannot be had for this network or on this device.
+        ModelError: the precision is not available on this device.
     """
     if execution.channels_last:
         module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if execution.precision == "int8-dynamic":
         if device.type != "cpu":
-            raise ModelError(f"precision int8-dynamic runs on the CPU alone, not on {device}; use bf16 or fp16 there")
-        with warnings.catch_warnings():  # torch announces a successor (torchao) that is a package of its own
+            raise ModelError(f"precision int8-dynamic runs only on the CPU, not on {device}; use bf16 or fp16 there")
+        with warnings.catch_warnings():  # torch announces a successor in a separate package, torchao
             warnings.simplefilter("ignore")
             converted: torch.nn.Module = torch.ao.quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
                 module, {torch.nn.Linear, torch.nn.LSTM, torch.nn.GRU}, dtype=torch.qint8
@@ -76,5 +78,5 @@ def convert(module: torch.nn.Module, execution: Execution, device: torch.device)
 
 
 def input_dtype(execution: Execution) -> torch.dtype | None:
-    """What floating inputs are cast to; `None` leaves them."""
+    """The dtype to which floating-point inputs are cast; `None` if they are not."""
     return _DTYPES.get(execution.precision)

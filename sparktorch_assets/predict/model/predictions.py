@@ -1,4 +1,4 @@
-"""What a model said of some rows, in columns.
+"""A model's predictions, as columns.
 
 Shapes: N rows, C classes, E embedding width.
 """
@@ -17,13 +17,13 @@ from sparktorch_assets.tasks.ml_task import MlTask
 
 @dataclass(kw_only=True, slots=True)
 class Predictions:
-    """Predictions of N rows. Rows named in `failures` have none, whatever the arrays hold for them."""
+    """Predictions of N rows. Rows in `failures` have no prediction, whatever the arrays hold for them."""
 
     classes_N: pa.Array
-    """string, or a dictionary of strings"""
+    """The predicted classes, as strings or dictionary-encoded strings."""
     confidence_N: npt.NDArray[np.float32]
     columns: dict[str, pa.Array] = field(default_factory=dict)
-    """Further columns by final name: scores, embedding, and what a rows-only model adds."""
+    """Further columns by their final names: scores, embedding, and columns that a user's model object adds."""
     failures: dict[int, RowFailure] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -31,14 +31,14 @@ class Predictions:
 
 
 def float_lists(values_NE: npt.NDArray[np.float32]) -> pa.Array:
-    """A `list<float>` array with one list a row, sharing the values' memory."""
+    """A `list<float>` array with one list per row, sharing the values' memory."""
     rows, width = values_NE.shape
     offsets = np.arange(rows + 1, dtype=np.int32) * width
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(values_NE).ravel(), pa.float32()))
 
 
 def scatter(pieces: list[tuple[Rows, pa.Array]], rows: int, kind: pa.DataType) -> pa.Array:
-    """One array of `rows` values from pieces that belong at given rows; null where no piece reaches."""
+    """One array of `rows` values from pieces with their row numbers; null in rows that no piece covers."""
     if not pieces:
         return pa.nulls(rows, kind)
     order = np.full(rows, -1, dtype=np.int64)
@@ -49,7 +49,7 @@ def scatter(pieces: list[tuple[Rows, pa.Array]], rows: int, kind: pa.DataType) -
 
 
 def prediction_batch(task: MlTask, predictions: Predictions) -> pa.RecordBatch:
-    """The columns that the model fills, in order and with their declared types; null where a row failed."""
+    """The columns that the model fills, in order and with their declared types; null in failed rows."""
     rows = len(predictions)
     by_hooks = dict(task.typed_extra_columns)
     kinds = {column.name: ARROW_TYPES[column.type] for column in task.output_columns if column.name not in by_hooks}
@@ -60,7 +60,7 @@ def prediction_batch(task: MlTask, predictions: Predictions) -> pa.RecordBatch:
     }
     arrays = [
         found[name]
-        if name == task.class_column  # a dictionary until the table is written: it is counted and joined faster
+        if name == task.class_column  # dictionary-encoded until it is written: faster to count and join
         else found[name].cast(kind)
         if name in found
         else pa.nulls(rows, kind)
@@ -70,7 +70,7 @@ def prediction_batch(task: MlTask, predictions: Predictions) -> pa.RecordBatch:
 
 
 def mark_failed(batch: pa.RecordBatch, task: MlTask, failures: dict[int, RowFailure]) -> pa.RecordBatch:
-    """`batch` with the reason in the error column of failed rows, and null in the other columns that predicting adds."""
+    """`batch` with the failure's text in the error column of failed rows, and null in their other output columns."""
     if not failures:
         return batch
     failed_N = np.zeros(batch.num_rows, dtype=bool)
@@ -93,7 +93,7 @@ def mark_failed(batch: pa.RecordBatch, task: MlTask, failures: dict[int, RowFail
 
 
 def without_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """`batch` with plain values in place of dictionaries, for a user's code."""
+    """`batch` with dictionary-encoded columns decoded, for a user's code."""
     if not any(pa.types.is_dictionary(kind) for kind in batch.schema.types):
         return batch
     return pa.RecordBatch.from_arrays(

@@ -1,4 +1,4 @@
-"""The built-in model object: encoders, a network, and labels, in columns and in rows.
+"""The built-in model object: encoders, a network and labels, with methods for columns and for rows.
 
 Shapes: N rows of a window, B rows of a batch, C classes, E embedding width.
 """
@@ -50,35 +50,35 @@ class Encoded:
 
     window_rows: int
     rows: Rows
-    """For each position in the features, its row in the window: all rows, less those that broke an encoder."""
+    """For each position in the features, its row in the window: all rows except those on which an encoder raised."""
     features: list[EncodedFeature]
     failures: dict[int, RowFailure]
-    """By row of the window."""
+    """The failures so far, by row of the window."""
     truncated: npt.NDArray[np.bool_]
-    """Rows of the window of which the model sees the beginning alone."""
+    """Whether each row of the window was truncated, so that the model sees only its beginning."""
 
     @property
     def row_bytes(self) -> int | None:
-        """Bytes of a row's tensors, on average; `None` where no row was encoded."""
+        """Average number of bytes of a row's tensors; `None` if no row was encoded."""
         return sum(feature.nbytes for feature in self.features) // len(self.rows) if len(self.rows) else None
 
 
 Launched = tuple[Rows, OnTheWay]
-"""Positions in the encoded features, and their results on the way."""
+"""Positions in the encoded features, and their pending results."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Started:
-    """A window whose batches are launched; on a GPU, some may still be computed."""
+    """A window whose batches have been launched; on a GPU, some may still be running."""
 
     encoded: Encoded
     launched: list[Launched]
     failures: dict[int, RowFailure]
-    """By row of the window."""
+    """The failures so far, by row of the window."""
 
 
 Outputs = tuple[Rows, dict[str, npt.NDArray[Any]]]
-"""Rows of the window, and their results by name, as `Network.run` names them."""
+"""Rows of the window, and their results under the names that `Network.run` gives them."""
 
 
 class TorchModel:
@@ -86,7 +86,7 @@ class TorchModel:
 
     `forward` gets the feature groups' tensors as positional arguments and returns logits (B, C), or
     `(logits, embedding)`, or an object with `.logits` (and `.embedding`). With two labels, logits of shape (B,) or
-    (B, 1) are taken as the second label's, through a sigmoid.
+    (B, 1) are taken as those of the second label, as for a sigmoid.
     """
 
     def __init__(
@@ -109,21 +109,22 @@ class TorchModel:
         self._on_rows: Callable[[int], None] = _tell_nobody
         self._numbers = itertools.count(1)
         self._learnt: dict[tuple[BatchPolicy, int | None], BatchSizer] = {}
-        """What earlier runs learnt about sizes, by what they were told about them."""
+        """The sizers of earlier runs, by batch policy and batch size."""
         self._begin(batch_size, {})
 
     def for_run(
         self, task: MlTask, batch_size: int | None, ceilings: Mapping[int, int], on_rows: Callable[[int], None]
     ) -> "TorchModel":
-        """This model for one run over rows: with the same encoders and network, and with a state that no other run sees.
+        """This model for one run over rows: with the same encoders and network, and with state that no other run sees.
 
         Args:
-            task: shares its digest with the one that the model was brought up for, and may differ in names, columns and
-                batch policy.
-            batch_size: rows of a batch; `None` takes what the task's policy says or, where it is silent, the size that is
-                found to be fastest. What earlier runs with the same policy learnt is where this one starts.
-            ceilings: what is known to fit, where this host knows nothing of its own.
-            on_rows: called with the rows of each batch that was predicted, from the thread that calls `start`.
+            task: the run's task; it has the same model digest as the task for which the model was brought up, and may
+                differ in names, columns and batch policy.
+            batch_size: rows per batch; `None` uses the task's policy or, if that sets no size, the size found to be
+                fastest. The run starts with the size that earlier runs with the same policy found.
+            ceilings: batch sizes that are known to fit, used if this host has not recorded any.
+            on_rows: called with the number of rows of each batch that was predicted, from the thread that calls
+                `start`.
         """
         run = copy.copy(self)
         run.task, run.network = task, self.network.for_run(task)
@@ -138,8 +139,8 @@ class TorchModel:
         learnt = self._learnt.get((self.task.batch, batch_size))
         self.sizer = copy.deepcopy(learnt) or self._new_sizer(ceilings if self._told is None else self._told)
         self.window_rows = self._next_window_rows()
-        """Rows to encode at once: a whole number of batches; with lengths, enough to put like ones together. Another thread
-        may read it while this run's own one learns."""
+        """Number of rows to encode at once: a whole number of batches; with lengths, enough rows to batch those of
+        similar length together. Another thread may read it while the thread that predicts updates it."""
 
     def _new_sizer(self, ceilings: Mapping[int, int]) -> BatchSizer:
         sizer = BatchSizer(self.task.batch, has_lengths=self.has_lengths, rows=self._batch_size, ceilings=ceilings)
@@ -162,21 +163,21 @@ class TorchModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """The device of the network."""
         return self.network.transfer.device
 
     @property
     def weight_bytes(self) -> int:
-        """Memory that the network takes."""
+        """Bytes of the network's parameters and buffers."""
         return self.network.weight_bytes
 
     def predict(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Each row with `predicted_class`, `confidence` and the task's other output columns added, in order.
+        """Yield each row with `predicted_class`, `confidence` and the task's other output columns added, in order.
 
         Rows that fail get `prediction_error` and a null class; nothing is raised for them.
         """
         pending = iter(rows)
-        while part := list(itertools.islice(pending, self.window_rows)):  # which changes as the model learns
+        while part := list(itertools.islice(pending, self.window_rows)):  # may change from window to window
             added = self._predict_once(rows_to_batch(part, self.columns)).to_pylist()
             for row, columns in zip(part, added, strict=True):
                 yield {**row, **columns}
@@ -195,7 +196,7 @@ class TorchModel:
         return without_dictionaries(prediction_batch(self.task, predictions))
 
     def prepare(self, batch: pa.RecordBatch, quarantine: Quarantine, tally: Tally) -> Encoded:
-        """Encode the N rows of a window; touches neither the network nor the device."""
+        """Encode the N rows of a window; uses neither the network nor the device."""
         started = time.perf_counter()
         rows = np.arange(batch.num_rows)
         failures: dict[int, RowFailure] = {}
@@ -205,7 +206,7 @@ class TorchModel:
                 features = [encoder.encode(batch) for encoder in self._encoders]
         except SparktorchError:
             raise
-        except BaseException as error:  # some row breaks an encoder: find it, and keep what was made of the others
+        except BaseException as error:  # an encoder raised on some row: find it, and keep the others
             if not is_about_the_row(error):
                 raise
             pieces, failures = quarantine.run(
@@ -223,13 +224,13 @@ class TorchModel:
 
     @property
     def late(self) -> int:
-        """Batches, and windows, that are launched before an earlier one is waited for: a GPU never runs dry."""
+        """Number of batches, and of windows, in flight while the next one is launched: a GPU is never idle."""
         return 1 if self.network.transfer.asynchronous else 0
 
     def start(self, encoded: Encoded, quarantine: Quarantine, tally: Tally) -> Started:
         """Launch the batches of an encoded window; adds seconds, splits and batch sizes to `tally`."""
         began = time.perf_counter()
-        if encoded.row_bytes is not None:  # sequences, and what a user's encoder makes, show only now what a row takes
+        if encoded.row_bytes is not None:  # for sequences and users' encoders, the size of a row is known only now
             self.sizer.rows_take(encoded.row_bytes)
         failures = dict(encoded.failures)
         positions = np.arange(len(encoded.rows))
@@ -258,14 +259,14 @@ class TorchModel:
 
     @property
     def undecided(self) -> bool:
-        """Whether it may yet turn out that none of the run's answers may be used."""
+        """Whether the comparison with fp32 may still refuse all predictions of the run."""
         return self.network.undecided
 
     def end(self, tally: Tally) -> None:
-        """Say that the run's last window was started: what was learnt stays for the next run.
+        """Declare that the run's last window has been started, and keep the sizes that it found for the next run.
 
         Raises:
-            ModelError: the network agrees too little with fp32, going by all rows of a short run.
+            ModelError: in a run with few rows, the network's agreement with fp32 is below `min_agreement`.
         """
         self._learnt[self.task.batch, self._batch_size] = self.sizer
         if self._shared_ceilings and self.sizer.ceilings != (self._told or {}):
@@ -279,7 +280,7 @@ class TorchModel:
             tally.compared(comparison.share, comparison.confidence_difference)
 
     def finish(self, started: Started, tally: Tally) -> Predictions:
-        """Predictions of a window, in its order, once they are there."""
+        """Wait for the predictions of a window, and return them in its order."""
         began = time.perf_counter()
         outputs = [_fetch(one, started.encoded.rows) for one in started.launched]
         fetched = time.perf_counter()
@@ -291,7 +292,7 @@ class TorchModel:
     def _forward(
         self, features: list[EncodedFeature], positions: Rows, lengths_N: npt.NDArray[np.int64] | None, tally: Tally
     ) -> list[Launched]:
-        """Start predicting rows; halves of them where they do not fit into memory, down to single rows."""
+        """Start predicting rows; if they do not fit into memory, halves of them, down to single rows."""
         launched: list[Launched] = []
         stack = [positions]
         while stack:
@@ -306,8 +307,8 @@ class TorchModel:
                     if self.sizer.searching or self.task.batch.batch_timeout_s is not None:
                         self.network.transfer.wait()
             except Exception as error:
-                # One row that does not fit is a failed row; and nothing is tried again in here, where the traceback
-                # still holds the tensors that filled the memory.
+                # A single row that does not fit is a failed row. The retry must not happen in this block, where the
+                # traceback still holds the tensors that filled the memory.
                 if not is_out_of_memory(error) or len(part) == 1:
                     raise
                 out_of_memory = type(error).__name__
@@ -332,7 +333,7 @@ class TorchModel:
         index_N = np.zeros(window_rows, dtype=np.int32)
         confidence_N = np.full(window_rows, np.nan, dtype=np.float32)
         for rows, output in outputs:
-            place = consecutive(rows) or rows  # a slice is written ten times as fast as listed rows
+            place = consecutive(rows) or rows  # assigning to a slice is ten times as fast as to an index array
             index_N[place] = output["classes"]
             confidence_N[place] = output["confidence"]
         not_finite = np.isnan(confidence_N)
@@ -355,7 +356,7 @@ class TorchModel:
 def _joined(
     pieces: list[tuple[Rows, list[EncodedFeature]]],
 ) -> tuple[Rows, list[EncodedFeature], dict[int, RowFailure]]:
-    """Pieces of a window that were encoded one by one, as one; rows of another shape than most have fail."""
+    """Join pieces of a window that were encoded one by one; rows with another shape than most rows fail."""
     sizes: Counter[tuple[object, ...]] = Counter()
     for part, features in pieces:
         sizes[tuple(feature.shape for feature in features)] += len(part)
@@ -363,7 +364,9 @@ def _joined(
         return np.arange(0), [], {}
     shape = sizes.most_common(1)[0][0]
     alike = [(part, features) for part, features in pieces if tuple(item.shape for item in features) == shape]
-    odd = RowFailure("encode", "OddShape", "the encoder made tensors of another shape of this row than of most others")
+    odd = RowFailure(
+        "encode", "OddShape", "the encoder made tensors of another shape for this row than for most others"
+    )
     failures = {
         int(row): odd
         for part, features in pieces
@@ -385,10 +388,10 @@ def _fetch(launched: Launched, rows: Rows) -> Outputs:
 
 
 def _longest(positions: Rows, lengths_N: npt.NDArray[np.int64] | None) -> int:
-    """Tokens of the longest of the rows; 0 where rows have no lengths."""
+    """Number of tokens of the longest of the rows; 0 if rows have no lengths."""
     return 0 if lengths_N is None else int(lengths_N[positions].max(initial=0))
 
 
 def _padded(positions: Rows, longest: int) -> int:
-    """Tokens of the rows as one batch, padding included; their number where they have no lengths."""
+    """Number of tokens of the rows as one batch, including padding; the number of rows if they have no lengths."""
     return len(positions) * max(1, longest)

@@ -1,7 +1,7 @@
-"""Tensors between host and device, so that copies and computing go on side by side where the device can.
+"""Copies tensors between host and device, concurrently with computation if the device supports it.
 
-On CUDA, inputs go through pinned memory on a stream of their own, and outputs come back without stopping the host: they
-are waited for only when they are read, one batch later. On the CPU nothing is copied.
+On CUDA, inputs go through pinned memory on a separate stream, and outputs come back asynchronously: the host waits for
+them only when they are read, one batch later. On the CPU, nothing is copied.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ class Transfer:
         self._copies = torch.cuda.Stream(device) if self.asynchronous else None  # type: ignore[no-untyped-call]
 
     def to_device(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-        """The tensors on the device, ready for what is launched next on the current stream."""
+        """Copy the tensors to the device; kernels that are launched next on the current stream wait for the copies."""
         if self._copies is None:
             return [tensor.to(self.device) for tensor in tensors]
         computing = torch.cuda.current_stream(self.device)
@@ -43,12 +43,12 @@ class Transfer:
         return OnTheWay(host, done)
 
     def wait(self) -> None:
-        """Wait until everything launched has run, so that a clock can be read."""
+        """Wait until all launched work has finished, so that it can be timed."""
         if self.asynchronous:
             torch.cuda.synchronize(self.device)
 
     def free(self) -> None:
-        """Give cached memory back to the device, after it ran out."""
+        """Return cached memory to the device after it ran out."""
         if self.asynchronous:
             torch.cuda.empty_cache()
 
@@ -61,7 +61,7 @@ class OnTheWay:
         self._done = done
 
     def fetch(self) -> dict[str, npt.NDArray[Any]]:
-        """The results, once they are there."""
+        """Wait for the results, and return them."""
         if self._done is not None:
             self._done.synchronize()
             self._done = None

@@ -1,6 +1,4 @@
-"""Model objects that users implement: `predict(rows)` alone, or `predict_batch(RecordBatch)`; both made to work in
-windows of columns.
-"""
+"""Adapts model objects of users, with `predict(rows)` or `predict_batch(RecordBatch)`, to windows of columns."""
 
 import time
 from collections.abc import Callable
@@ -23,8 +21,8 @@ from sparktorch_assets.tasks.ml_task import MlTask
 class UserModel:
     """Adapts a user's model object to windows; a row for which it raises fails alone.
 
-    `predict_batch(batch)` is preferred where it is there: it returns a record batch (or table) of as many rows, with
-    the output columns. `predict(rows)` yields as many dicts as it got, in order.
+    `predict_batch(batch)` is preferred if the object has it: it returns a record batch (or table) with the output
+    columns and the same number of rows. `predict(rows)` yields one dict per row, in order.
     """
 
     def __init__(self, task: MlTask, model: Any, batch_size: int | None, on_rows: Callable[[int], None]) -> None:
@@ -32,7 +30,7 @@ class UserModel:
         self._on_rows = on_rows
         self._batch_size = batch_size
         self._failing = FailingShare()
-        self.columns: tuple[str, ...] | None = None  # a user's code may look at any column
+        self.columns: tuple[str, ...] | None = None  # a user's code may read any column
         self._model = model
         self._run = self._run_batch if callable(getattr(model, "predict_batch", None)) else self._run_rows
         if self._run == self._run_rows and not callable(getattr(model, "predict", None)):
@@ -61,41 +59,41 @@ class UserModel:
         return name not in dict(self.task.typed_extra_columns)
 
     def _spellings(self, name: str) -> list[str]:
-        """The names under which the model may give an output column: as in the table, and without the task's prefix where
-        the rows that it gets have no such column."""
+        """The names under which the model may return an output column: its name in the table, and that name without the
+        task's prefix, unless a feature reads a column of that name."""
         plain = name.removeprefix(self.task.output_prefix)
         return [name] if plain == name or plain in self._shown else [name, plain]
 
     @property
     def window_rows(self) -> int:
-        """Rows of a batch: as given; else DEFAULT_BATCH_SIZE, or less where rows keep failing."""
+        """Rows per batch: the given size, else DEFAULT_BATCH_SIZE, or fewer if rows keep failing."""
         return self._batch_size or min(DEFAULT_BATCH_SIZE, self._failing.best_size() or DEFAULT_BATCH_SIZE)
 
     @property
     def weight_bytes(self) -> int:
-        """Unknown for a user's object."""
+        """0, since the size of a user's object is unknown."""
         return 0
 
     def prepare(self, batch: pa.RecordBatch, _quarantine: Quarantine, _tally: Tally) -> pa.RecordBatch:
-        """A user's model sees the rows as they are, but for columns of the names that it adds, unless a feature reads them:
-        another task's predictions would be taken for its own."""
+        """The rows, without columns that have the name of one that the model adds: another task's predictions would be
+        taken for its own. A column that a feature reads stays."""
         return batch.drop_columns([name for name in batch.schema.names if name in self._hidden])
 
     late = 0
-    """A user's model gives its answers at once."""
+    """Number of windows in flight: none, since a user's model works synchronously."""
 
     undecided = False
-    """There is nothing to compare a user's model with."""
+    """Always false, since there is no reference to compare a user's model with."""
 
     def end(self, _tally: Tally) -> None:
-        """Nothing is learnt for the next run."""
+        """Do nothing: no state is kept for the next run."""
 
     def finish(self, predictions: Predictions, _tally: Tally) -> Predictions:
-        """What `start` gave."""
+        """Return what `start` returned."""
         return predictions
 
     def start(self, batch: pa.RecordBatch, quarantine: Quarantine, tally: Tally) -> Predictions:
-        """Predictions of the window's rows, in its order."""
+        """Predict the window's rows, in order."""
         started = time.perf_counter()
         pieces, failures = quarantine.run(
             "forward", np.arange(batch.num_rows), lambda rows: self._run(_rows_of(batch, rows), tally)
@@ -123,7 +121,7 @@ class UserModel:
 
     def _run_rows(self, batch: pa.RecordBatch, tally: Tally) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:
         rows = batch.to_pylist()
-        predicted = [dict(row) for row in self._model.predict(rows)]  # a generator may fill one dict again and again
+        predicted = [dict(row) for row in self._model.predict(rows)]  # a generator may reuse one dict
         self._check_count(len(predicted), len(rows), "predict(rows)")
         self._count(len(rows), tally)
         wanted = [(name, self._spellings(name)) for name in self._kinds.names]
@@ -159,8 +157,8 @@ class UserModel:
     def _check_count(self, found: int, due: int, method: str) -> None:
         if found != due:
             raise ModelError(
-                f"task {self.task.name!r}: {type(self._model).__name__}.{method} gave {found} rows for {due}; it must give "
-                f"one a row, in order (drop rows in a postprocessor)"
+                f"task {self.task.name!r}: {type(self._model).__name__}.{method} returned {found} rows for {due}; it "
+                f"must return one per row, in order (drop rows in a postprocessor)"
             )
 
     def _count(self, rows: int, tally: Tally) -> None:
@@ -169,5 +167,5 @@ class UserModel:
 
 
 def _rows_of(batch: pa.RecordBatch, rows: Rows) -> pa.RecordBatch:
-    """Consecutive rows of the batch, without a copy."""
+    """A slice of the batch, without a copy; `rows` are consecutive."""
     return batch.slice(int(rows[0]), len(rows))

@@ -1,4 +1,4 @@
-"""Ends the process when a batch hangs: Spark then starts another worker and tries the task again."""
+"""Ends the process when a batch hangs; Spark then starts another worker and retries the task."""
 
 import contextlib
 import faulthandler
@@ -8,14 +8,15 @@ import threading
 from collections.abc import Iterator
 
 EXIT_CODE = 75
-"""EX_TEMPFAIL: try again."""
+"""EX_TEMPFAIL of sysexits.h: a temporary failure."""
 
 
 @contextlib.contextmanager
 def ends_worker_after(seconds: float | None, what: str) -> Iterator[None]:
-    """End this process if the block takes longer; `what` names the batch in the worker's stderr, with every stack.
+    """End this process if the block takes longer than `seconds`, after a dump of every thread's stack to stderr; `what`
+    names the batch there.
 
-    A thread that hangs inside C code cannot be interrupted, so nothing milder than ending the process helps.
+    A thread that hangs inside C code cannot be interrupted, so only ending the process helps.
     """
     if seconds is None:
         yield
@@ -31,7 +32,7 @@ def ends_worker_after(seconds: float | None, what: str) -> Iterator[None]:
 
 def _end(seconds: float, what: str) -> None:
     sys.stderr.write(
-        f"batch_timeout_s={seconds:g} passed in {what}; ending this worker so that its task is tried again\n"
+        f"batch_timeout_s={seconds:g} exceeded in {what}; ending this worker so that its task is retried\n"
     )
     faulthandler.dump_traceback(all_threads=True)
     sys.stderr.flush()

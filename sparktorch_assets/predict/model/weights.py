@@ -1,7 +1,8 @@
-"""Weights files become `torch.nn.Module`s.
+"""Loads weights files as `torch.nn.Module`s.
 
-Safetensors and state dicts hold numbers, and reading them runs no code of the file's. The other formats are programs: they
-are opened only where the task pins their `sha256`, and then from the very bytes that were hashed, or says `trust_code`.
+Safetensors files and state dicts hold numbers, and reading them runs no code from the file. The other formats are
+programs: they are opened only if the task pins their `sha256`, and then from the very bytes that were hashed, or sets
+`trust_code`.
 """
 
 import hashlib
@@ -22,18 +23,18 @@ from sparktorch_assets.tasks.model_spec import ModelSpec
 
 
 def load_module(spec: ModelSpec, path: Path, device: torch.device) -> torch.nn.Module:
-    """The network of a weights file (every format but `factory`), in evaluation mode on `device`.
+    """Load the network of a weights file (every format but `factory`), in evaluation mode, onto `device`.
 
     Raises:
-        ModelError: the file is missing, cannot be read in its format, does not fit the architecture, or is a program that
-            nobody trusts.
+        ModelError: the file is missing, cannot be read in its format, does not fit the architecture, or is a program
+            that the task does not trust.
     """
     check_file(path)
     assert spec.format is not None
     module = _READERS[spec.format](spec, path)
     if not isinstance(module, torch.nn.Module):
         raise ModelError(f"{path} ({spec.format}) holds a {type(module).__name__}, not a torch.nn.Module")
-    if spec.format != "export":  # an exported program's module has no eval(): it was exported in one mode
+    if spec.format != "export":  # an exported program's module has no eval(): its mode was fixed on export
         module.eval()
     return module.to(device)
 
@@ -47,7 +48,7 @@ def _from_state(spec: ModelSpec, path: Path, state: dict[str, torch.Tensor]) -> 
     except TypeError as error:
         raise ModelError(f"{spec.architecture} does not take ModelSpec.arguments {arguments}: {error}") from error
     if not isinstance(module, torch.nn.Module):
-        raise ModelError(f"{spec.architecture} gave a {type(module).__name__}, not a torch.nn.Module")
+        raise ModelError(f"{spec.architecture} returned a {type(module).__name__}, not a torch.nn.Module")
     wanted = module.state_dict(keep_vars=True)
     state = _with_tied_names(state, wanted)
     odd = [f"{name}: {problem}" for name, tensor in state.items() if (problem := _unusable(tensor, wanted.get(name)))]
@@ -59,8 +60,9 @@ def _from_state(spec: ModelSpec, path: Path, state: dict[str, torch.Tensor]) -> 
         if name in state and not is_lazy(wanted[name]) and state[name].shape != wanted[name].shape
     ]
     try:
-        # In place, as everywhere in PyTorch: whatever the constructor kept of a parameter (a list, a view) has its values,
-        # too. Some modules know their weights by older names, so that only loading tells what is missing.
+        # In place, as everywhere in PyTorch, so that references to a parameter that the constructor kept (a list, a
+        # view) see its values. Some modules accept older names for their weights, so only loading tells what is
+        # missing.
         keys = module.load_state_dict(state, strict=False, assign=any(tensor.is_meta for tensor in wanted.values()))
     except RuntimeError as error:
         if not shapes:
@@ -73,7 +75,7 @@ def _from_state(spec: ModelSpec, path: Path, state: dict[str, torch.Tensor]) -> 
             f"{label} {', '.join(items[:5])}{' ...' if len(items) > 5 else ''}"
             for label, items in (
                 ("the file lacks", sorted(missing)),
-                ("the file has in surplus", sorted(surplus)),
+                ("the file has unexpected", sorted(surplus)),
                 ("shapes:", shapes),
             )
             if items
@@ -84,8 +86,8 @@ def _from_state(spec: ModelSpec, path: Path, state: dict[str, torch.Tensor]) -> 
 
 
 def _with_tied_names(state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The file's tensors, also under the other names that the architecture has for the same ones: safetensors' `save_model`
-    writes each tensor once."""
+    """The file's tensors, also under the names of tensors that the architecture ties to them: safetensors' `save_model`
+    writes each shared tensor once."""
     names_of: dict[int, list[str]] = {}
     for name, tensor in wanted.items():
         names_of.setdefault(id(tensor), []).append(name)
@@ -99,8 +101,8 @@ def _with_tied_names(state: dict[str, torch.Tensor], wanted: dict[str, torch.Ten
 
 
 def _share_memory(module: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Let parameters and buffers use the file's own memory map where they hold the very same values, so that the processes
-    of one host share one copy of the weights."""
+    """Let parameters and buffers use the memory-mapped file if they hold the same values, so that the processes of a
+    host share one copy of the weights."""
     named = (
         *module.named_parameters(remove_duplicate=False),
         *module.named_buffers(remove_duplicate=False),
@@ -112,7 +114,7 @@ def _share_memory(module: torch.nn.Module, state: dict[str, torch.Tensor]) -> No
 
 
 def _unusable(found: torch.Tensor, wanted: torch.Tensor | None) -> str:
-    """Why the file's tensor cannot stand in for the architecture's of that name; empty where it can."""
+    """Why the file's tensor cannot replace the architecture's tensor of that name; empty if it can."""
     if found.is_quantized or found.layout != torch.strided or found.device.type != "cpu":
         kind = "quantized" if found.is_quantized else str(found.layout if found.device.type == "cpu" else found.device)
         return f"a {kind} tensor, where plain numbers are needed; save a dense float state dict"
@@ -134,15 +136,15 @@ def _read_safetensors(spec: ModelSpec, path: Path) -> torch.nn.Module:
 
 
 def _read_state_dict(spec: ModelSpec, path: Path) -> torch.nn.Module:
-    is_zip = check_checkpoint(path)  # the format before torch 1.6, which is none, cannot be memory-mapped
+    is_zip = check_checkpoint(path)  # files from before torch 1.6 are not zip archives and cannot be memory-mapped
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"{path} holds more than a state dict, and loading it would run the code inside it. Save model.state_dict() "
-            f"instead; if you made the file yourself, set format: pickle and trust_code: true"
+            f"{path} holds more than a state dict, and loading it would run the code inside it. Save "
+            f"model.state_dict() instead; if you made the file yourself, set format: pickle and trust_code: true"
         ) from error
-    except Exception as error:  # a broken pickle raises of many kinds
+    except Exception as error:  # a broken pickle can raise many kinds of errors
         raise ModelError(f"{path} cannot be read as a state dict: {error}") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):  # a training checkpoint
         state = state["state_dict"]
@@ -151,15 +153,15 @@ def _read_state_dict(spec: ModelSpec, path: Path) -> torch.nn.Module:
     odd = [name for name, value in state.items() if not isinstance(name, str) or not isinstance(value, torch.Tensor)]
     if odd:
         raise ModelError(
-            f"{path} is not a state dict of tensors alone: {odd[0]!r} is a {type(state[odd[0]]).__name__}. Leave it out when "
-            f"you save; a network that needs it can be brought up by a factory"
+            f"{path} is not a state dict of tensors alone: {odd[0]!r} is a {type(state[odd[0]]).__name__}. Leave it "
+            f"out when you save the file; if the network needs it, bring the network up with a factory"
         )
     return _from_state(spec, path, state)
 
 
 def _program(spec: ModelSpec, path: Path) -> Path | io.BytesIO:
-    """What a program is loaded from: its pinned bytes, held in memory so that nothing can exchange them after they were
-    hashed, or the path of a trusted file."""
+    """The source to load a program from: its pinned bytes, held in memory so that they cannot be exchanged after they
+    were hashed, or the path of a trusted file."""
     if spec.sha256 is None:
         if not spec.trust_code:
             raise ModelError(f"{path} is not opened: {spec.code_in_weights}. Set sha256 or trust_code in its ModelSpec")
@@ -189,14 +191,14 @@ def _read_export(spec: ModelSpec, path: Path) -> Any:
         raise ModelError(f"{path} cannot be read as a torch.export program: {error}") from error
     if trains is not None:
         raise ModelError(
-            f"{path} was exported in training mode ({trains.target}), so that its answers are random or depend on the other "
-            f"rows of a batch; call model.eval() before torch.export.export"
+            f"{path} was exported in training mode ({trains.target}), so its predictions are random or depend on the "
+            f"other rows of a batch; call model.eval() before torch.export.export"
         )
     return module
 
 
 def _trains(node: torch.fx.Node) -> bool:
-    """Whether an operator of an exported graph works as in training: drops values, or normalises by the batch."""
+    """Whether an operator of an exported graph is in training mode: drops values, or normalizes by the batch."""
     schema = getattr(node.target, "_schema", None)
     if schema is None:
         return False

@@ -1,1 +1,1 @@
-"""Rows in Python and in Arrow, and what users' hooks make of them."""
+"""Converts rows between Python and Arrow, filters them, and applies users' hooks to them."""

@@ -1,6 +1,6 @@
-"""Rows as dicts and rows as record batches, both ways, with one bad value costing one row.
+"""Converts rows between dicts and record batches; a bad value costs only its row.
 
-A value is never changed to fit a column: 7.5 is no `int`, and neither is "7".
+A value is never changed to fit a column: neither 7.5 nor "7" is accepted as an `int`.
 """
 
 from collections import Counter
@@ -16,14 +16,14 @@ from sparktorch_assets.predict.rows.python_values import array_of
 from sparktorch_assets.predict.rows.required_parts import check_required
 
 MISFIT = (pa.ArrowException, TypeError, ValueError, OverflowError)
-"""What Arrow raises for a value that a type cannot hold."""
+"""The exceptions that Arrow raises for a value that a type cannot hold."""
 
 
 def rows_to_batch(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pa.RecordBatch:
     """`columns` of the rows as a record batch, with inferred types.
 
     Raises:
-        InputSchemaError: no row has one of the columns, or its values have no common type.
+        InputSchemaError: a column is missing from all rows, or its values have no common type.
     """
     arrays = []
     for name in columns:
@@ -39,9 +39,10 @@ def rows_to_batch(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> 
 def typed_batch(
     rows: Sequence[Mapping[str, Any] | None], schema: pa.Schema, stage: str
 ) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:
-    """Rows as a record batch of the given types, and only of the schema's columns.
+    """Rows as a record batch with exactly the schema's columns and types.
 
-    A value that does not fit its type makes its row fail; `None` stands for a row that failed before, all nulls.
+    A value that does not fit its type makes its row fail. `None` stands for a row that has failed already, and becomes
+    a row of nulls.
     """
     failures: dict[int, RowFailure] = {}
     arrays = []
@@ -59,10 +60,11 @@ def column_of_values(
     """Python values as one column, and a failure for each value that does not fit; the column is null there.
 
     Args:
-        name: the column, for messages.
+        name: the column's name, for messages.
         values: one value per row.
-        stage: where the values come from.
-        kind: the type that the column must have. `None`: `like` where every value fits it, else what Arrow infers.
+        stage: the stage that produced the values.
+        kind: the type that the column must have. If `None`, it gets the type `like` if every value fits that, else the
+            type that Arrow infers.
         like: the type that the column had before.
     """
     wanted = kind or like
@@ -76,8 +78,8 @@ def column_of_values(
 def settle_column(
     found: pa.Array, kind: pa.DataType | None, like: pa.DataType | None, name: str, stage: str
 ) -> tuple[pa.Array, dict[int, RowFailure]]:
-    """The column in the type `kind`, where it must have one, with a failure for each value that does not fit; else in the
-    type `like` where every value fits it, and as it is where one does not."""
+    """The column converted to the type `kind`, with a failure for each value that does not fit. If `kind` is `None`,
+    the column converted to the type `like` if every value fits that, else unchanged."""
     if kind is not None:
         return conform_rows(found, kind, name, stage)
     try:
@@ -87,7 +89,7 @@ def settle_column(
 
 
 def conform_rows(column: pa.Array, kind: pa.DataType, name: str, stage: str) -> tuple[pa.Array, dict[int, RowFailure]]:
-    """The column in another type, and a failure for each value that does not fit it; the column is null there."""
+    """The column in another type, and a failure for each value that does not fit; the column is null there."""
     try:
         return conform(column, kind), {}
     except MISFIT:
@@ -104,14 +106,14 @@ def conform_rows(column: pa.Array, kind: pa.DataType, name: str, stage: str) -> 
 
 
 def conform(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """The column in another type, where that changes no value: numbers stay numbers, and none is cut.
+    """The column in another type, if that changes no value: numbers stay numbers, and none is truncated.
 
     Raises:
         pyarrow.ArrowException: a value does not fit.
     """
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if column.type == kind:  # a cast to the very same type raises for a null struct whose fields may not be null
+    if column.type == kind:  # a cast to the same type raises for a null struct whose fields are not nullable
         check_required(column)
         return column
     if column.null_count == len(column):
@@ -130,14 +132,15 @@ def conform(column: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def own_memory(column: pa.Array) -> pa.Array:
-    """The same values in memory of their own: what user code gives may lie in a buffer that it fills again."""
-    return pa.concat_arrays([column, column.slice(len(column))])  # of a single array, it makes no copy
+    """A copy of the column, because user code may return a buffer that it will reuse."""
+    return pa.concat_arrays([column, column.slice(len(column))])  # it does not copy a single array
 
 
 def settle_types(
     batch: pa.RecordBatch, known: Mapping[str, pa.DataType], stage: str
 ) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:
-    """The batch with columns that can be joined with those of `known` types; a value that cannot fails its row."""
+    """The batch with columns that can be concatenated with columns of `known` types; other values make
+    their rows fail."""
     if all(_joins(field.type, known.get(field.name)) for field in batch.schema):
         return batch, {}
     failures: dict[int, RowFailure] = {}
@@ -162,13 +165,14 @@ def _joins(kind: pa.DataType, known: pa.DataType | None) -> bool:
 
 
 def _from_values(values: list[Any], kind: pa.DataType | None) -> pa.Array:
-    """Of an inferred type, which `conform` compares with `kind`: asked for an `int32`, Arrow makes a 7 of 7.5. It cannot
-    infer maps, structs that lack fields, nor lists of them."""
+    """The values as an array of an inferred type, which `conform` then compares with `kind`: with an explicit `int32`,
+    Arrow would turn 7.5 into 7. Types with structs and maps are passed to Arrow, which cannot infer maps or structs
+    that lack fields."""
     return array_of(values, kind if kind is not None and _has_fields(kind) else None)
 
 
 def _has_fields(kind: pa.DataType) -> bool:
-    """Whether there is a struct or a map in the type."""
+    """Whether the type contains a struct or a map."""
     return bool(pa.types.is_struct(kind) or pa.types.is_map(kind) or (_is_list(kind) and _has_fields(kind.value_type)))
 
 
@@ -185,7 +189,7 @@ def _one_by_one(name: str, values: list[Any], kind: pa.DataType, stage: str) -> 
 
 
 def _most_common_type(values: list[Any]) -> pa.DataType:
-    """The type that most of the values have alone."""
+    """The type that Arrow infers for most of the values if each is converted on its own."""
     kinds: Counter[pa.DataType] = Counter()
     for value in values:
         try:
@@ -197,13 +201,13 @@ def _most_common_type(values: list[Any]) -> pa.DataType:
 
 def _misfit(name: str, found: str, kind: pa.DataType, stage: str, error: Exception) -> RowFailure:
     article = "an" if found[:1] in "aeiou" else "a"
-    # The types of maps do not show which of their parts are required.
+    # Arrow prints the types of maps without telling which of their parts are required.
     what = str(error) if found == str(kind) else f"{article} {found} does not fit {kind}"
     return RowFailure(stage, type(error).__name__, f"column {name!r}: {what}")
 
 
 def _same_family(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether values of one type can stand in a column of the other, if they are in its range."""
+    """Whether a column of type `wanted` can hold values of type `found`, as long as they are in its range."""
     if _is_list(found) and _is_list(wanted):
         return pa.types.is_null(found.value_type) or _same_family(found.value_type, wanted.value_type)
     if pa.types.is_struct(found) and pa.types.is_struct(wanted):
@@ -238,4 +242,4 @@ _FAMILIES = (
     ((pa.types.is_time,), (pa.types.is_time,)),
     ((pa.types.is_duration,), (pa.types.is_duration,)),
 )
-"""Types that are wanted, and the types whose values may stand there."""
+"""Pairs of column types and the types whose values such a column may hold."""

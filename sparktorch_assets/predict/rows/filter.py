@@ -1,4 +1,4 @@
-"""A task's `where` on record batches."""
+"""Applies a task's `where` conditions to record batches."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -13,17 +13,17 @@ _ORDERS = {"<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_
 
 
 class BatchFilter:
-    """The conditions, made ready for the types of a stream's columns by its first record batch."""
+    """Conditions on the rows of a stream, prepared for its column types when the first record batch arrives."""
 
     def __init__(self, where: Sequence[RowFilter], place: str) -> None:
-        """Nothing is looked at yet; `place` is what error messages begin with."""
+        """`place` is the beginning of error messages. Conditions are first checked against the first record batch."""
         self._where, self._place = tuple(where), place
         self._columns = tuple(dict.fromkeys(condition.column for condition in where))
         self._types: list[pa.DataType] | None = None
         self._tests: list[tuple[str, Callable[[pa.Array], pa.Array]]] = []
 
     def rows(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The rows for which every condition holds; a null makes a condition not hold.
+        """The rows for which every condition holds; no condition holds for a null.
 
         Raises:
             InputSchemaError: a column is missing, or cannot be compared with its value.
@@ -41,7 +41,7 @@ class BatchFilter:
 
 
 def _ready(test: RowTest, kind: pa.DataType) -> Callable[[pa.Array], pa.Array]:
-    """The test as a function of a column of this type; where the column is null, its result may be null."""
+    """The test as a function of a column of type `kind`; the result may be null where the column is null."""
     if not test.values:
         return pc.is_valid if test.op == "not in" else lambda column: pa.repeat(pa.scalar(False), len(column))
     comparable = _comparable(pa.array([], kind)).type
@@ -49,7 +49,7 @@ def _ready(test: RowTest, kind: pa.DataType) -> Callable[[pa.Array], pa.Array]:
         compare = {"in": pc.equal, "not in": pc.not_equal, **_ORDERS}[test.op]
         literal = pa.scalar(test.values[0], comparable)
         return lambda column: compare(_comparable(column), literal)
-    # A set tells the two zeros apart, and a comparison does not.
+    # Set lookup distinguishes 0.0 from -0.0, unlike comparison.
     values = [*test.values, -0.0] if test.kind in ("float", "double") and 0.0 in test.values else test.values
     options = pc.SetLookupOptions(pa.array(values, comparable))
     if test.op == "in":
@@ -57,13 +57,13 @@ def _ready(test: RowTest, kind: pa.DataType) -> Callable[[pa.Array], pa.Array]:
     return lambda column: pc.and_(pc.invert(pc.is_in(_comparable(column), options=options)), column.is_valid())
 
 
-def _comparable(column: pa.Array) -> pa.Array:  # noqa: PLR0911  (one answer a type)
-    """The column as values like those of its `RowTest`, in a type that every comparison takes."""
+def _comparable(column: pa.Array) -> pa.Array:  # noqa: PLR0911  (one answer per type)
+    """The column in the representation of its `RowTest`'s values, and in a type that all comparison kernels support."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         return _comparable(column.dictionary_decode())
     if pa.types.is_timestamp(kind):
-        if kind.unit == "ns":  # cut as a table's columns are
+        if kind.unit == "ns":  # truncated, as in a table's columns
             column = column.cast(pa.timestamp("us", kind.tz), safe=False)
         return column.cast(pa.int64())
     if pa.types.is_date(kind):

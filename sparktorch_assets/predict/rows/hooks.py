@@ -1,5 +1,5 @@
-"""A user's hooks around the model, on record batches: rows that a hook breaks on fail alone, rows that it leaves out
-are dropped, and what a hook does not change is passed on as it was.
+"""Applies a user's hooks to record batches: a row on which a hook raises fails alone, rows that a hook leaves out are
+dropped, and values that it does not change are passed through unconverted.
 """
 
 from collections.abc import Callable
@@ -18,20 +18,20 @@ from sparktorch_assets.predict.rows.convert import column_of_values, conform_row
 from sparktorch_assets.predict.rows.pandas_columns import from_pandas, to_pandas
 
 _INDEX_NAME = "__row__"
-"""The name of the index that a batch hook gets. pandas keeps it as long as rows keep their labels: `reset_index` and a
-frame built anew lose it, and could otherwise hand one row's values to another."""
+"""The name of the index that a batch hook gets. pandas keeps the name as long as rows keep their labels. `reset_index`
+and a newly built frame lose it, which reveals that labels may no longer refer to the original rows."""
 
 
 class HookedRows:
-    """What a hook made of a record batch: the rows that stay, and why some of them failed."""
+    """The result of a hook on a record batch: the remaining rows, and why some of them failed."""
 
     def __init__(self, batch: pa.RecordBatch, rows: Rows, failures: dict[int, RowFailure]) -> None:
         self.batch = batch
-        """The rows that stay, in order; a failed row holds what it held before the hook."""
+        """The remaining rows, in order; a failed row has the values that it had before the hook."""
         self.rows = rows
-        """For each of them, its row in the batch that the hook was given."""
+        """For each remaining row, its row in the hook's input batch."""
         self.failures = failures
-        """By row of `batch`."""
+        """The failures, by row of `batch`."""
 
 
 def apply_row_hook(
@@ -41,10 +41,11 @@ def apply_row_hook(
     skip: dict[int, RowFailure],
     types: pa.Schema,
 ) -> HookedRows:
-    """Call `hook` with every row as a dict, except the rows in `skip`, which failed before and stay as they are.
+    """Call `hook` with every row as a dict, except the rows in `skip`, which have failed already and stay unchanged.
 
-    Values that the hook leaves alone are not converted. A changed value that does not fit its column's type fails its
-    row; without a declared type, the column keeps its type if every value fits it, else it gets an inferred one.
+    Values that the hook does not change are not converted. A changed value that does not fit its column's declared type
+    makes its row fail; without a declared type, the column keeps its type if every value fits it, else it gets an
+    inferred one.
 
     Args:
         types: the types of columns that the result must have.
@@ -56,7 +57,7 @@ def apply_row_hook(
     given, unreadable = _dicts(batch, stage)
     skip = unreadable | skip
     kept: list[int] = []
-    results: list[dict[str, Any] | None] = []  # None: the row failed, and stays as it was
+    results: list[dict[str, Any] | None] = []  # None: the row failed, and keeps its values
     names: dict[Any, Any] = {}
     failures: dict[int, RowFailure] = {}
     for row, values in enumerate(given):
@@ -78,16 +79,16 @@ def apply_row_hook(
             continue
         if not isinstance(result, dict):
             raise HookError(
-                f"{stage} gave a {type(result).__name__} for a row; return the row as a dict, or None to drop it"
+                f"{stage} returned a {type(result).__name__} for a row; return the row as a dict, or None to drop it"
             )
         names.update(result)
         kept.append(row)
-        results.append(dict(result))  # a hook may fill one dict again and again
+        results.append(dict(result))  # a hook may reuse one dict
     for name in [name for name in names if not isinstance(name, str)]:
         del names[name]
         for place, result in enumerate(results):
             if result is not None and name in result:
-                message = f"the hook gave a column whose name is a {type(name).__name__}; names must be strings"
+                message = f"the hook returned a column whose name is a {type(name).__name__}; names must be strings"
                 failures[place], results[place] = RowFailure(stage, "TypeError", message), None
     rows = np.array(kept, dtype=np.int64)
     stayed = batch if len(kept) == batch.num_rows else batch.take(pa.array(rows))
@@ -108,7 +109,8 @@ def apply_row_hook(
 
 
 def _dicts(batch: pa.RecordBatch, stage: str) -> tuple[list[dict[str, Any]], dict[int, RowFailure]]:
-    """The rows as dicts; empty where a value has no counterpart in Python, such as a date beyond the year 9999."""
+    """The rows as dicts, and a failure for each row with a value that Python cannot represent, such as a date after the
+    year 9999; the dict of such a row is empty."""
     try:
         return batch.to_pylist(), {}
     except (pa.ArrowException, ValueError, OverflowError):
@@ -131,11 +133,11 @@ def _hooked_column(
     kind: pa.DataType | None,
     stage: str,
 ) -> tuple[pa.Array, dict[int, RowFailure]]:
-    """A column that was there before the hook: only the values that it changed are converted."""
+    """A column that existed before the hook: only the values that the hook changed are converted."""
     old = [row.get(name) for row in given]
     new = [value if result is None else result.get(name) for value, result in zip(old, results, strict=True)]
     changed = list(map(is_not, old, new))
-    if pa.types.is_nested(before.type):  # the hook may have changed a list or dict in place: compare with fresh ones
+    if pa.types.is_nested(before.type):  # the hook may have changed a list or dict in place: compare with a fresh copy
         hooked = np.flatnonzero([result is not None for result in results])
         for place, value in zip(hooked.tolist(), before.take(pa.array(hooked)).to_pylist(), strict=True):
             changed[place] = _differ(value, new[place])
@@ -145,7 +147,7 @@ def _hooked_column(
     places = np.flatnonzero(changed)
     failures = {int(places[row]): failure for row, failure in misfits.items()}
     if array.type != before.type:
-        if kind is None:  # the others' values in the new type, as far as there is one type for all
+        if kind is None:  # convert all values to the new type, if there is one for all
             return column_of_values(name, new, stage)
         before, unfit = conform_rows(before, kind, name, stage)
         failures = {row: failure for row, failure in unfit.items() if not changed[row]} | failures
@@ -155,10 +157,10 @@ def _hooked_column(
 
 
 def _differ(old: Any, new: Any) -> bool:
-    """Whether a value was changed; where that cannot be told, it counts as changed, and is converted."""
+    """Whether a value was changed; if the comparison raises, it counts as changed, and is converted."""
     try:
         return type(old) is not type(new) or bool(old != new)
-    except Exception:  # noqa: BLE001  (a user's type may compare as it likes)
+    except Exception:  # noqa: BLE001  (a user's type may raise anything when it is compared)
         return True
 
 
@@ -170,14 +172,15 @@ def apply_batch_hook(
     types: pa.Schema,
     quarantine: Quarantine,
 ) -> HookedRows:
-    """Call `hook` with the rows as a DataFrame (index 0 ... n-1), without the rows in `skip`, which stay as they are.
+    """Call `hook` with the rows as a DataFrame (index 0 ... n-1), without the rows in `skip`, which stay unchanged.
 
-    Rows whose index label the result lacks are dropped. Integer and boolean columns with nulls come as pandas'
-    nullable types, and lists, structs and maps as Arrow-backed ones, so that no integer passes through a float. pandas
-    holds a null of a float column as NaN: a NaN that was there stays one, and one that the hook makes is a null.
+    Rows whose index label is missing from the result are dropped. Integer and boolean columns with nulls have pandas'
+    nullable types, and lists, structs and maps are Arrow-backed, so that no integer is converted to a float. pandas
+    holds a null in a float column as NaN: a NaN of the input stays NaN, and a NaN that the hook creates becomes a null.
 
     Raises:
-        HookError: the result is no DataFrame, its index is not the one of the rows, or its columns have no proper names.
+        HookError: the result is not a DataFrame, its index is not that of the rows, or its column names are not unique
+            strings.
     """
     batch = without_dictionaries(batch)
     rows = np.flatnonzero(~np.isin(np.arange(batch.num_rows), np.fromiter(skip, dtype=np.int64, count=len(skip))))
@@ -191,7 +194,7 @@ def apply_batch_hook(
         held.append((stay, columns))
         failed |= {int(stay[place]): failure for place, failure in {**unfit, **misfits}.items()}
     broken = sorted(failed.keys() - {int(row) for stay, _ in held for row in stay})
-    if broken:  # they keep what they had before the hook, in their places
+    if broken:  # they keep their values from before the hook, and their positions
         stay = np.array(broken, dtype=np.int64)
         held.append((stay, settle_types(batch.take(pa.array(stay)), known, stage)[0]))
     if not held:
@@ -211,7 +214,7 @@ def apply_batch_hook(
 def _call(
     hook: Callable[[pd.DataFrame], pd.DataFrame], batch: pa.RecordBatch, part: Rows, stage: str, types: pa.Schema
 ) -> tuple[Rows, pa.RecordBatch, dict[int, RowFailure]]:
-    """The rows that stay, their columns, and the failures by place among them."""
+    """The remaining rows, their columns, and their failures by index among them."""
     given = batch if len(part) == batch.num_rows else batch.take(pa.array(part))
     frame = pd.DataFrame(
         {name: to_pandas(column) for name, column in zip(given.schema.names, given.columns, strict=True)}
@@ -219,10 +222,10 @@ def _call(
     frame.index = pd.RangeIndex(len(part), name=_INDEX_NAME)
     result = hook(frame)
     if not isinstance(result, pd.DataFrame):
-        raise HookError(f"{stage} gave a {type(result).__name__}; return a pandas DataFrame")
+        raise HookError(f"{stage} returned a {type(result).__name__}; return a pandas DataFrame")
     labels = _labels(result, len(part), stage)
     if not result.columns.is_unique or not all(isinstance(name, str) for name in result.columns):
-        raise HookError(f"{stage} gave columns {list(result.columns)!r:.200}; names must be strings, each used once")
+        raise HookError(f"{stage} returned columns {list(result.columns)!r:.200}; names must be unique strings")
     before = dict(zip(given.schema.names, given.columns, strict=True))
     failures: dict[int, RowFailure] = {}
     arrays = []
@@ -230,20 +233,19 @@ def _call(
         kind = types.field(name).type if types.get_field_index(name) >= 0 else None
         old = before[name].take(pa.array(labels)) if name in before else None
         array, misfits = from_pandas(name, result[name], kind, old, stage)
-        arrays.append(own_memory(array))  # a hook may fill one frame again and again
+        arrays.append(own_memory(array))  # a hook may reuse one frame
         failures = misfits | failures
     return part[labels], pa.RecordBatch.from_arrays(arrays, names=list(result.columns)), failures
 
 
 def _labels(result: pd.DataFrame, rows: int, stage: str) -> Rows:
-    """For each row of the result, its place among the rows that were given."""
+    """For each row of the result, its index among the input rows."""
     index = result.index
     if not len(index):
         return np.zeros(0, dtype=np.int64)
     if index.name != _INDEX_NAME or not index.is_unique or not index.isin(range(rows)).all():
         raise HookError(
-            f"{stage} gave a DataFrame with another index than the one it was given, so that it cannot be told which row "
-            f"is which; keep the index of the rows (no reset_index; pass index=frame.index to a new DataFrame), and leave "
-            f"a row out to drop it"
+            f"{stage} returned a DataFrame with another index than its input, so its rows cannot be matched; keep the "
+            f"index of the rows (no reset_index; pass index=frame.index to a new DataFrame); leave a row out to drop it"
         )
     return index.to_numpy(dtype=np.int64)

@@ -1,7 +1,7 @@
-"""Arrow columns as pandas columns and back, so that what a batch hook leaves alone comes back as it went in.
+"""Converts Arrow columns to pandas and back, so that values that a batch hook does not change survive the round trip.
 
-pandas changes types on the way: an integer column that meets a missing value, a `where` or an `apply` becomes one of
-floats, which hold whole numbers up to 2^53 alone, and in a column of floats a null and a NaN look alike.
+pandas changes types on the way: a missing value, a `where` or an `apply` turns an integer column into floats, which
+represent integers exactly only up to 2^53, and a float column does not distinguish a null from NaN.
 """
 
 from typing import Any
@@ -27,14 +27,14 @@ _NULLABLE = {
 
 
 def to_pandas(column: pa.Array) -> Any:
-    """The column as pandas users know it; integers and booleans with nulls as nullable types, and Arrow-backed where
-    NumPy cannot hold a value exactly."""
-    # numpy holds neither lists with nulls nor nanoseconds of a day exactly.
+    """The column in the usual pandas type: a nullable type for integers and booleans with nulls, and an Arrow-backed
+    type if NumPy cannot hold the values exactly."""
+    # NumPy holds neither lists with nulls nor times of day in nanoseconds exactly.
     if pa.types.is_nested(column.type) or column.type == pa.time64("ns"):
         return column.to_pandas(types_mapper=pd.ArrowDtype)
     try:
         return column.to_pandas(types_mapper=_NULLABLE.get if column.null_count else None)
-    except (pa.ArrowException, ValueError, OverflowError):  # dates beyond the year 9999, which Python does not know
+    except (pa.ArrowException, ValueError, OverflowError):  # dates after the year 9999, which Python cannot represent
         return column.to_pandas(types_mapper=pd.ArrowDtype)
 
 
@@ -44,12 +44,13 @@ def from_pandas(
     """A column that a hook returned, and a failure for each value that does not fit; the column is null there.
 
     Args:
-        name: the column, for messages.
-        series: what the hook returned.
-        kind: the type that the column must have. `None`: the old one where every value fits it, else the found one.
-        old: the column before the hook, row by row; `None` where there was none. Where a value is still the same in the
-            type that it came back in, the old value stays.
-        stage: which hook it was.
+        name: the column's name, for messages.
+        series: the column that the hook returned.
+        kind: the type that the column must have. If `None`, it keeps the old type if every value fits that, else it
+            gets the type that was found.
+        old: the column before the hook, row by row; `None` if it did not exist. A value that is unchanged, when
+            converted to the type of `series`, is taken from `old`.
+        stage: the name of the hook.
     """
     like = None if old is None else old.type
     try:
@@ -74,23 +75,23 @@ def _counts(kind: pa.DataType) -> bool:
 def _restore_counts(
     found: pa.Array, old: pa.Array, kind: pa.DataType | None, name: str, stage: str
 ) -> tuple[pa.Array, dict[int, RowFailure]]:
-    """Integers and decimals that were carried through floats: where the float is still the old value's, that value stays."""
+    """Restore integers and decimals that were converted to floats: the old value stays if its float is unchanged."""
     same = pc.equal(_as_floats(old).cast(found.type, safe=False), found).fill_null(fill_value=False)
     changed, misfits = settle_column(pc.if_else(same, pa.scalar(None, found.type), found), kind, old.type, name, stage)
-    if changed.type == found.type and kind is None:  # fractions: nothing but floats can hold them all
+    if changed.type == found.type and kind is None:  # fractions: only floats can hold all values
         return found, {}
     kept, unfit = settle_column(old, changed.type, None, name, stage)
     return pc.if_else(same, kept, changed), misfits | {row: unfit[row] for row in unfit if same[row].as_py()}
 
 
 def _as_floats(counts: pa.Array) -> pa.Array:
-    if pa.types.is_decimal(counts.type):  # Arrow's own cast is not the nearest float, which Python and pandas give
+    if pa.types.is_decimal(counts.type):  # unlike Python and pandas, Arrow's cast does not give the nearest float
         return pa.array([None if value is None else float(value) for value in counts.to_pylist()], pa.float64())
     return counts.cast(pa.float64(), safe=False)
 
 
 def _restore_nan(array: pa.Array, old: pa.Array) -> pa.Array:
-    """`array` with NaN, and not null, where `old` had NaN and the hook left it missing."""
+    """`array` with NaN instead of null where `old` had NaN and the hook left the value missing."""
     was_nan = pc.is_nan(old)
     if not pc.any(was_nan).as_py():
         return array

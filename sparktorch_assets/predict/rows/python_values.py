@@ -1,7 +1,8 @@
-"""Python values as an Arrow array, or an error: Arrow itself changes some values to fit the type that it infers.
+"""Converts Python values to Arrow arrays without changing any: Arrow itself changes some to fit the type that it
+infers.
 
-Measured with pyarrow 26: `[date, datetime]` loses the time of day, `[naive, aware]` the time zone, a pandas timestamp its
-nanoseconds, `["a", b"a"]` becomes bytes, and `[time, 1]` a time.
+Measured with pyarrow 26: `[date, datetime]` loses the time of day, `[naive, aware]` the time zone, a pandas timestamp
+its nanoseconds, `["a", b"a"]` becomes bytes, and `[time, 1]` a time.
 """
 
 import datetime as dt
@@ -12,23 +13,24 @@ import numpy as np
 import pyarrow as pa
 
 _ONE_MEANING = {str, bytes, int, dt.date, dt.time, dt.timedelta}
-"""A column of values that are all exactly of one of these types keeps them all."""
+"""Types whose values Arrow stores unchanged if all values of a column have exactly the same type."""
 
 _IN_NANOSECONDS = {
     pa.timestamp("us"): pa.timestamp("ns"),
     pa.timestamp("us", "UTC"): pa.timestamp("ns", "UTC"),
     pa.duration("us"): pa.duration("ns"),
 }
-"""Arrow infers microseconds, and pandas' own values may have nanoseconds."""
+"""Types that Arrow infers, with microseconds, and their nanosecond versions, which pandas' own values may need."""
 
 
 def array_of(values: Sequence[Any], kind: pa.DataType | None = None) -> pa.Array:
-    """The values as an array of `kind`, or of the type that Arrow infers; `None` and NaN stay what they are.
+    """The values as an array of `kind`, or of the type that Arrow infers; `None` and NaN stay distinct.
 
     Floats may be rounded to a narrower `kind`. No other value is changed.
 
     Raises:
-        pyarrow.ArrowException, TypeError, ValueError, OverflowError: the values have no common type, or one does not fit.
+        pyarrow.ArrowException, TypeError, ValueError, OverflowError: the values have no common type, or one does not
+        fit.
     """
     array = pa.array(values, kind)
     if not _may_change(array.type, inferred=kind is None) or _of_one_meaning(values):
@@ -48,7 +50,7 @@ def _first_changed(values: Sequence[Any], array: pa.Array) -> int | None:
 
 
 def _may_change(kind: pa.DataType, *, inferred: bool) -> bool:
-    """Whether Arrow makes values of this type, or of one inside it, out of values that are others."""
+    """Whether Arrow may change values when it stores them in this type, or in a type nested in it."""
     if kind.num_fields:
         return any(_may_change(kind.field(place).type, inferred=inferred) for place in range(kind.num_fields))
     return bool(pa.types.is_temporal(kind) or pa.types.is_binary(kind) or (pa.types.is_integer(kind) and not inferred))

@@ -1,13 +1,14 @@
-"""Parts of nested types that may not be null: `n` of `struct<n: int32 not null>`, which may itself be null as a whole.
+"""Checks parts of nested types that are not nullable: `n` of `struct<n: int32 not null>`, while the struct itself may
+be null.
 
-Arrow accepts a null there without a word, and Spark then reads another value.
+Arrow silently accepts a null there, and Spark then reads another value.
 """
 
 import pyarrow as pa
 
 
 def check_required(column: pa.Array) -> None:
-    """Raise ArrowInvalid where a part that may not be null is null, although what it is a part of is not."""
+    """Raise `ArrowInvalid` if a part that is not nullable is null inside a value that is not."""
     if _requires(column.type):
         _check(column)
 
@@ -20,7 +21,7 @@ def _parts(kind: pa.DataType) -> list[pa.Field]:
     if pa.types.is_struct(kind):
         return list(kind)
     if pa.types.is_map(kind):
-        return [kind.item_field]  # Arrow itself refuses keys that are null
+        return [kind.item_field]  # Arrow itself rejects null keys
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     return [kind.value_field] if is_list else []
 
@@ -33,7 +34,7 @@ def _check(column: pa.Array) -> None:
 
 
 def _values(column: pa.Array) -> list[pa.Array]:
-    """The values of each part; not those under a null, which mean nothing."""
+    """The values of each part, without those under a null, which are undefined."""
     if pa.types.is_struct(column.type):
         return list((column.drop_null() if column.null_count else column).flatten())
     if pa.types.is_map(column.type):
