@@ -11,7 +11,7 @@ import errno
 import os
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Any, Self
 
@@ -42,7 +42,7 @@ class PartWriter:
         fingerprint: str,
         schema: pa.Schema,
         *,
-        source: pq.FileMetaData | None = None,
+        source: Callable[[], pq.FileMetaData | None] = lambda: None,
         added: Collection[str] = (),
         partition: Partition = (),
     ) -> None:
@@ -52,7 +52,8 @@ class PartWriter:
             folder: the table's folder.
             fingerprint: the fingerprint after which the part is named.
             schema: the columns of the batches to write.
-            source: the footer of the file from which the kept columns come; it shows which encodings are worthwhile.
+            source: returns the footer of the file from which the kept columns come, which shows which encodings are
+                worthwhile. Called when the first row group is written.
             added: columns that the source lacks.
             partition: the part's partition values.
         """
@@ -198,7 +199,7 @@ class PartWriter:
         self._writer = pq.ParquetWriter(
             self._sink,
             self._schema,
-            use_dictionary=dictionary_columns(sample, self._source, self._added),
+            use_dictionary=dictionary_columns(sample, self._source(), self._added),
             write_statistics=[name for name in self._schema.names if name not in bare],
             compression="snappy",
             write_page_checksum=True,

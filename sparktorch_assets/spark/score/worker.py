@@ -157,10 +157,10 @@ class _PackWork:
         self._added = {column.name for column in job.task.output_columns}
         self._telling = threading.Lock()
         self._rows_done = self._rows_before = 0
-        self._hint: RowsHint | None = None
         self._since = time.perf_counter()
         self._publisher = ThreadPoolExecutor(1, "publish-part")
         self._publishing: Future[ShardResult] | None = None
+        self._hint = self._hint_of(0)
         self.doing = f"task {job.task.name!r}, bringing the model up"
 
     def run(self) -> Iterator[ShardResult]:
@@ -209,6 +209,7 @@ class _PackWork:
             yield from self._published()
         finally:
             self._publisher.shutdown()  # a finished part is kept, whatever else went wrong
+            self._hint.clear()
             writer.abort()
 
     def _tell(self, rows: int) -> None:
@@ -216,8 +217,7 @@ class _PackWork:
         thread."""
         with self._telling:
             self._rows_done += rows
-            if self._hint is not None:
-                self._hint.tell(self._rows_done - self._rows_before)
+            self._hint.tell(self._rows_done - self._rows_before)
 
     def _read(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         for index, shard in enumerate(self._shards):
@@ -233,28 +233,24 @@ class _PackWork:
                     yield index, batch
                     start = time.perf_counter()
 
-    def _writer(self, index: int) -> "_LazyWriter":
-        return _LazyWriter(self, index)
-
-    def hint(self, index: int) -> RowsHint:
+    def _hint_of(self, index: int) -> RowsHint:
         """The hint that reports the pack's progress while a shard's part is being written."""
+        return RowsHint(self._folder, self._shards[index].part_path)
+
+    def _writer(self, index: int) -> PartWriter:
         with self._telling:
             self._rows_before = sum(shard.rows for shard in self._shards[:index])
-            self._hint = RowsHint(self._folder, self._shards[index].part_path)
-        return self._hint
-
-    def open_writer(self, index: int) -> PartWriter:
-        """The writer of a shard's part, for which the shard's file must have been opened."""
+            self._hint = self._hint_of(index)
         return PartWriter(
             self._folder,
             self._shards[index].fingerprint,
             self._job.schema,
-            source=self._footers.pop(index, None),
+            source=lambda: self._footers.pop(index, None),  # known once the shard's file has been opened
             added=self._added,
             partition=self._job.partition,
         )
 
-    def _finish(self, index: int, writer: "_LazyWriter") -> Iterator[ShardResult]:
+    def _finish(self, index: int, writer: PartWriter) -> Iterator[ShardResult]:
         """Close the shard's part, let a thread wait for the disk, and yield the result of the previous shard, if there
         is one."""
         shard, tally = self._shards[index], self._tallies[index]
@@ -266,12 +262,11 @@ class _PackWork:
             )
         check_code(self._job.code)
         self._files.check()  # all rows of the part are predicted, so later changes cannot affect them
-        opened = writer.open()
-        opened.close(tally)
+        writer.close(tally)
         now = time.perf_counter()
         busy, self._since = now - self._since, now
         yield from self._published()
-        self._publishing = self._publisher.submit(_publish, opened, writer.hint, busy)
+        self._publishing = self._publisher.submit(_publish, writer, self._hint, busy)
 
     def _published(self) -> Iterator[ShardResult]:
         if self._publishing is not None:
@@ -283,29 +278,6 @@ def _publish(writer: PartWriter, hint: RowsHint, busy_s: float) -> ShardResult:
     part, receipt = writer.publish()
     hint.clear()
     return ShardResult(part=part, receipt=receipt, slot=f"{socket.gethostname()}:{os.getpid()}", busy_s=busy_s)
-
-
-class _LazyWriter:
-    """A part's writer that is created when it is first needed: by then the shard's file has been opened, and its footer
-    is known."""
-
-    def __init__(self, work: _PackWork, index: int) -> None:
-        self._work, self._index = work, index
-        self.hint = work.hint(index)
-        self._made: PartWriter | None = None
-
-    def open(self) -> PartWriter:
-        if self._made is None:
-            self._made = self._work.open_writer(self._index)
-        return self._made
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        self.open().write(batch)
-
-    def abort(self) -> None:
-        self.hint.clear()
-        if self._made is not None:
-            self._made.abort()
 
 
 def _check_files(job: ScoreJob) -> None:
