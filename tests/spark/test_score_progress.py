@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.vacuum import vacuum
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.score import rows_hint
@@ -71,6 +72,31 @@ def test_rows_count_while_their_shard_is_at_work(planned, tmp_path, monkeypatch)
     assert set(seen) >= set(range(0, 400_000, 10_000))
     assert watch.rows_done() == 400_000
     assert not list((tmp_path / "table").glob(".*"))
+
+
+def test_rows_count_once_while_a_part_waits_for_the_disk(planned, monkeypatch):
+    """The rows of the next shard are told by its own hint alone."""
+    plan, job = planned
+    job = dataclasses.replace(job, batch_size=10_000)
+    watch = ProgressWatch(plan, lambda _: None)
+    seen, tell, publish, second = [0], RowsHint.tell, PartWriter.publish, threading.Event()
+
+    def told(self, rows):
+        tell(self, rows)
+        seen.append(watch.rows_done())
+        if seen[-1] >= 390_000:
+            second.set()
+
+    def slow(self):
+        second.wait(20)
+        return publish(self)
+
+    monkeypatch.setattr(rows_hint, "INTERVAL_S", 0.0)
+    monkeypatch.setattr(RowsHint, "tell", told)
+    monkeypatch.setattr(PartWriter, "publish", slow)
+    assert len(list(score_pack(job, 0))) == 2
+    assert seen == sorted(seen)
+    assert set(seen) >= set(range(0, 400_000, 10_000))
 
 
 def test_rows_beyond_a_small_shard_count_too(tmp_path, monkeypatch):

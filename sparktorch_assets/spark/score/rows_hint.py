@@ -36,6 +36,13 @@ class RowsHint:
             if not self._cleared:
                 self._tell(rows)
 
+    def settle(self, rows: int) -> None:
+        """Report the shard's own rows, if anything was reported: its part is complete and waits for the disk, and what
+        is finished of later shards is in their hint."""
+        with self._lock:
+            if self._path:
+                self._tell(rows)
+
     def _tell(self, rows: int) -> None:
         now = time.monotonic()
         old, self._path, self._last = self._path, f"{self._prefix}.{rows}-{self._id}.rows.tmp", now

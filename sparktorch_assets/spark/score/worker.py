@@ -239,6 +239,8 @@ class _PackWork:
 
     def _writer(self, index: int) -> PartWriter:
         with self._telling:
+            if index:
+                self._hint.settle(self._shards[index - 1].rows)
             self._rows_before = sum(shard.rows for shard in self._shards[:index])
             self._hint = self._hint_of(index)
         return PartWriter(
