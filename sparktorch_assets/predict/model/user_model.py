@@ -1,7 +1,7 @@
 """Adapts model objects of users, with `predict(rows)` or `predict_batch(RecordBatch)`, to windows of columns."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -121,21 +121,16 @@ class UserModel:
 
     def _run_rows(self, batch: pa.RecordBatch, tally: Tally) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:
         rows = batch.to_pylist()
-        predicted = [dict(row) for row in self._model.predict(rows)]  # a generator may reuse one dict
-        self._check_count(len(predicted), len(rows), "predict(rows)")
-        self._count(len(rows), tally)
         wanted = [(name, self._spellings(name)) for name in self._kinds.names]
-        named = [
-            {
-                name: next((row[spelling] for spelling in spellings if spelling in row), None)
-                for name, spellings in wanted
-            }
-            for row in predicted
-        ]
-        for row in named:
-            label = row[self.task.class_column]
-            row[self.task.class_column] = None if label is None else str(label)
-        return typed_batch(named, self._kinds, "forward")
+        # Values are taken at once: a generator may fill one dict again and again.
+        answers = [_answer(row, wanted) for row in self._model.predict(rows)]
+        self._check_count(len(answers), len(rows), "predict(rows)")
+        self._count(len(rows), tally)
+        for answer in answers:
+            label = answer[self.task.class_column]
+            if label is not None:
+                answer[self.task.class_column] = str(label)
+        return typed_batch(answers, self._kinds, "forward")
 
     def _run_batch(self, batch: pa.RecordBatch, tally: Tally) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:
         predicted = self._model.predict_batch(batch)
@@ -164,6 +159,17 @@ class UserModel:
     def _count(self, rows: int, tally: Tally) -> None:
         tally.batch_sizes[str(rows)] = tally.batch_sizes.get(str(rows), 0) + 1
         self._on_rows(rows)
+
+
+def _answer(row: Mapping[str, Any], wanted: Sequence[tuple[str, Sequence[str]]]) -> dict[str, Any]:
+    """The values of the wanted columns, each under the first of its names that the row has; `None` if it has none."""
+    found: dict[str, Any] = dict.fromkeys([name for name, _ in wanted])
+    for name, spellings in wanted:
+        for spelling in spellings:
+            if spelling in row:
+                found[name] = row[spelling]
+                break
+    return found
 
 
 def _rows_of(batch: pa.RecordBatch, rows: Rows) -> pa.RecordBatch:
