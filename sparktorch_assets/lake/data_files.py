@@ -15,8 +15,8 @@ from sparktorch_assets.lake.partition_values import Partition, path_partition
 from sparktorch_assets.tasks.row_test import RowTest
 
 _LOG = logging.getLogger(__name__)
-_LOG_FOLDER = "_delta_log"
-_ENDINGS = (".parquet", ".parq", ".pq")
+LOG_FOLDER = "_delta_log"
+PARQUET_ENDINGS = (".parquet", ".parq", ".pq")
 _MAGIC = b"PAR1"
 
 
@@ -84,9 +84,9 @@ def list_data_files(table: str) -> list[DataFile]:
 def _parquet_files(folder: Folder) -> list[DataFile]:
     if not folder.is_folder():
         raise TableError(f"there is no table at {folder.uri!r}: neither a Delta table, nor a folder, nor a file")
-    if folder.is_folder(_LOG_FOLDER) or (folder.is_local and os.path.lexists(folder.full(_LOG_FOLDER))):
+    if folder.is_folder(LOG_FOLDER) or (folder.is_local and os.path.lexists(folder.full(LOG_FOLDER))):
         raise TableError(
-            f"{folder.uri!r} has a Delta log ({_LOG_FOLDER}) of which no version can be read, and its rows cannot be "
+            f"{folder.uri!r} has a Delta log ({LOG_FOLDER}) of which no version can be read, and its rows cannot be "
             f"determined from its files alone. Restore the log; or, if the rows of all files count, delete that folder"
         )
     inside = _delta_table_above(folder)
@@ -96,8 +96,8 @@ def _parquet_files(folder: Folder) -> list[DataFile]:
             f"from its files alone. Name that table as the input, and select the rows by `where` or by a partition"
         )
     entries = list(folder.files())
-    tables = {entry.path.partition(f"/{_LOG_FOLDER}/")[0] for entry in entries if f"/{_LOG_FOLDER}/" in entry.path}
-    nested = sorted(table for table in tables if not _hidden(table))
+    tables = {entry.path.partition(f"/{LOG_FOLDER}/")[0] for entry in entries if f"/{LOG_FOLDER}/" in entry.path}
+    nested = sorted(table for table in tables if is_visible(table))
     if nested:
         raise TableError(
             f"the folder {folder.uri!r} holds a Delta table, {nested[0]!r}, whose rows cannot be determined from its "
@@ -112,7 +112,7 @@ def _parquet_files(folder: Folder) -> list[DataFile]:
             partition=path_partition(entry.path),
         )
         for entry in entries
-        if not _hidden(entry.path) and _holds_rows(folder, entry)
+        if is_visible(entry.path) and _holds_rows(folder, entry)
     ]
     if not files:
         raise TableError(f"the folder {folder.uri!r} holds no Parquet files (*.parquet) and no Delta log")
@@ -132,22 +132,23 @@ def _delta_table_above(folder: Folder) -> str | None:
     while "=" in name:
         path = path.rpartition("/")[0]
         above = Folder(path)
-        if above.is_folder(_LOG_FOLDER):
+        if above.is_folder(LOG_FOLDER):
             return path
         name = above.root.rpartition("/")[2]
     return None
 
 
-def _hidden(path: str) -> bool:
-    """Whether Spark ignores the path. A partition folder is never hidden, whatever its column's name begins with."""
-    return any(part.startswith(".") or (part.startswith("_") and "=" not in part) for part in path.split("/"))
+def is_visible(path: str) -> bool:
+    """Whether Spark sees the path, even if it is named. A partition folder is never hidden, whatever its column's name
+    begins with."""
+    return not any(part.startswith(".") or (part.startswith("_") and "=" not in part) for part in path.split("/"))
 
 
 def _holds_rows(folder: Folder, entry: FolderEntry) -> bool:
     """Whether a visible file belongs to the table, judging by its extension or, for a file without one (as Hive and
     Trino write them), by its content. A file with another extension may be half-written."""
     name = entry.path.rpartition("/")[2].lower()
-    if name.endswith(_ENDINGS):
+    if name.endswith(PARQUET_ENDINGS):
         return True
     if entry.size_bytes < len(_MAGIC):
         return False
@@ -157,7 +158,7 @@ def _holds_rows(folder: Folder, entry: FolderEntry) -> bool:
         _LOG.warning(
             "%s is a Parquet file, but is not read with the others of its folder: its name does not end in %s",
             folder.full(entry.path),
-            " or ".join(_ENDINGS),
+            " or ".join(PARQUET_ENDINGS),
         )
     return is_parquet and "." not in name
 

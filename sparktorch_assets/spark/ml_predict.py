@@ -14,7 +14,7 @@ from pyspark.sql.pandas.types import from_arrow_type, to_arrow_type
 from pyspark.sql.types import StructField, StructType
 
 from sparktorch_assets.errors import InputSchemaError, TaskError
-from sparktorch_assets.spark.session.slot_count import count_slots, is_connect, slots_on_a_worker
+from sparktorch_assets.spark.session.slot_count import find_slots, is_connect
 from sparktorch_assets.spark.session.worker_pool import workers_for
 from sparktorch_assets.spark.session.worker_python import check_session_python, check_worker, driver_version
 from sparktorch_assets.spark.task_place import task_place
@@ -106,11 +106,11 @@ def spark_ml_predict(
         for path in task.files:
             check_file(loader.models_root / path)
         check_trust(task, loader.models_root)
-    slot_count = count_slots(spark_session, policy)
+    found_slots = find_slots(spark_session, policy)
     if parallel is not None:
         selected = selected.repartition(parallel)
-    elif (_partitions(selected) or slot_count) < slot_count:
-        selected = selected.repartition(slot_count)
+    elif (_partitions(selected) or found_slots.slots) < found_slots.slots:
+        selected = selected.repartition(found_slots.slots)
     worker = PredictPartition(
         task=task,
         loader=loader,
@@ -118,7 +118,7 @@ def spark_ml_predict(
         columns=columns,
         schema=schema,
         batch_size=batch_size,
-        concurrent_slots=slots_on_a_worker(spark_session, policy),
+        concurrent_slots=found_slots.on_a_worker,
         code=code,
     )
     with workers_for(spark_session, code):

@@ -21,6 +21,16 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def dagster_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Dagster's memory of runs, for tests with real processes."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    return home
+
+
+@pytest.fixture
 def resources(project: Path) -> dict[str, Any]:
     FakeLoader.described = 0
     return {

@@ -16,11 +16,7 @@ LOCATION = Path(__file__).with_name("shared_lake_location.py")
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    monkeypatch.setenv("DAGSTER_HOME", str(home))
+def project(tmp_path: Path, dagster_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SHARED_PROJECT", str(tmp_path))
     with dg.DagsterInstance.get() as instance:  # two processes that make its databases at once trip over each other
         assert not instance.get_runs()

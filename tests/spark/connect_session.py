@@ -12,7 +12,7 @@ from sparktorch_assets.spark.inputs.materialize import materialize_input
 from sparktorch_assets.spark.ml_predict import spark_ml_predict
 from sparktorch_assets.spark.score.dataframe import score_dataframe
 from sparktorch_assets.spark.score.table import score_table
-from sparktorch_assets.spark.session.slot_count import count_slots
+from sparktorch_assets.spark.session.slot_count import find_slots
 from sparktorch_assets.spark.session.start import start_session
 from sparktorch_assets.tasks import InputTable, MlTask, ModelSpec, NumericFeature, SlotPolicy
 
@@ -68,7 +68,7 @@ def main(folder: Path) -> None:
     said = {
         "reasons": reasons,
         "module": type(spark).__module__,
-        "slots": count_slots(spark, slots),
+        "slots": find_slots(spark, slots).slots,
         "schema": found.dtypes,
         "rows": sorted((row["id"], row["predicted_class"]) for row in found.collect()),
         "empty": [empty.dtypes == found.dtypes, empty.collect()],

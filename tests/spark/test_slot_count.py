@@ -18,7 +18,7 @@ from sparktorch_assets.spark.score.table import score_table
 from sparktorch_assets.spark.session import cluster_size as module
 from sparktorch_assets.spark.session import slot_count
 from sparktorch_assets.spark.session.cluster_size import cluster_size
-from sparktorch_assets.spark.session.slot_count import count_local_gpus, count_slots, find_slots, slots_on_a_worker
+from sparktorch_assets.spark.session.slot_count import count_local_gpus, find_slots
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature, SlotPolicy
 
 
@@ -150,16 +150,16 @@ def test_nobody_waits_for_ever():
 )  # fmt: skip
 def test_slots_on_a_cluster(conf, policy, slots):
     """GPUs that Spark schedules, else cores; the policy's own figures win. With a fake configuration."""
-    assert count_slots(session(**conf), SlotPolicy(**policy)) == slots
+    assert find_slots(session(**conf), SlotPolicy(**policy)).slots == slots
 
 
 def test_local_slots_are_this_hosts_gpus(monkeypatch):
     """Local mode: Spark schedules no GPUs, so the host's are counted, once."""
     monkeypatch.setattr(slot_count, "count_local_gpus", lambda: 8)
     local = session(spark_master="local[2]")
-    assert count_slots(local, SlotPolicy()) == 16
-    assert slots_on_a_worker(local, SlotPolicy()) == 16
-    assert count_slots(local, SlotPolicy(device="cpu")) == 2
+    assert find_slots(local, SlotPolicy()).slots == 16
+    assert find_slots(local, SlotPolicy()).on_a_worker == 16
+    assert find_slots(local, SlotPolicy(device="cpu")).slots == 2
 
 
 def test_executors_that_come_later_find_work():

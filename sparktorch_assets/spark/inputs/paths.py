@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sparktorch_assets.errors import TableError
+from sparktorch_assets.lake.data_files import LOG_FOLDER, PARQUET_ENDINGS, is_visible
 from sparktorch_assets.tasks.input_table import InputTable
 
 _LOG = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ _LOG = logging.getLogger(__name__)
 _ENDINGS = {
     "csv": (".csv", ".tsv", ".txt"),
     "json": (".json", ".jsonl", ".ndjson"),
-    "parquet": (".parquet", ".parq", ".pq"),
+    "parquet": PARQUET_ENDINGS,
 }
 _COMPRESSED = (".gz", ".bz2", ".zst", ".snappy", ".lz4", ".deflate")
 """Endings that Spark decompresses. It is case-sensitive: it would read `a.csv.GZ` as text."""
@@ -57,7 +58,7 @@ def _refuse_delta_tables(table: InputTable, files: Iterable[str]) -> None:
     """The files of a Delta table do not say which rows are in it. And if the table is this one, or was made from it,
     each refresh would read what the last one wrote."""
     for folder in {parent for file in files for parent in Path(file).parents}:
-        if (folder / "_delta_log").exists():
+        if (folder / LOG_FOLDER).exists():
             raise TableError(
                 f"InputTable {table.name!r}: its sources are files of the Delta table {folder} as well, and only the "
                 f"table's log says which rows count. Keep sources and tables in separate folders, or narrow the pattern"
@@ -88,7 +89,7 @@ def _matches(table: InputTable, pattern: str, root: Path) -> Iterator[Path]:
         paths = [Path(path) for path in glob.glob(pattern, recursive=True)]  # noqa: PTH207  (pathlib globs no absolute patterns)
     else:  # so that the root's own name is not taken for a pattern
         paths = [root / path for path in glob.glob(pattern, root_dir=root, recursive=True)]  # noqa: PTH207
-    files = sorted(path for path in paths if path.is_file() and _visible(path.name))
+    files = sorted(path for path in paths if path.is_file() and is_visible(path.name))
     if not files:
         raise TableError(
             f"{where} matches no file: looked for {full}. Correct the path (relative ones start at {root}), or put the files "
@@ -134,10 +135,10 @@ def _walk(folder: Path) -> Iterator[Path]:
     """The visible files in a folder and below it. Symbolic links are followed, but each folder is visited once."""
     seen = {os.path.realpath(folder)}
     for parent, folders, names in os.walk(folder, followlinks=True):
-        fresh = {name: os.path.realpath(Path(parent, name)) for name in sorted(folders) if _visible(name)}
+        fresh = {name: os.path.realpath(Path(parent, name)) for name in sorted(folders) if is_visible(name)}
         folders[:] = [name for name, real in fresh.items() if real not in seen]
         seen.update(fresh.values())
-        yield from (path for path in (Path(parent, name) for name in names) if _visible(path.name) and path.is_file())
+        yield from (path for path in (Path(parent, name) for name in names) if is_visible(path.name) and path.is_file())
 
 
 _HOW_TO_DECOMPRESS = f"compressed as Spark cannot read it: it knows {', '.join(_COMPRESSED)}, in lower case. Rename or decompress such files"
@@ -146,11 +147,6 @@ _HOW_TO_DECOMPRESS = f"compressed as Spark cannot read it: it knows {', '.join(_
 def _listed(paths: Sequence[Path]) -> str:
     names = ", ".join(path.name for path in paths[:_SHOWN])
     return names if len(paths) <= _SHOWN else f"{names} and {len(paths) - _SHOWN:,} more"
-
-
-def _visible(name: str) -> bool:
-    # Spark ignores the others, even if they are named.
-    return not name.startswith(".") and (not name.startswith("_") or "=" in name)
 
 
 def _holds_rows(path: Path, file_format: str) -> bool:

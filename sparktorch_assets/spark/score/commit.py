@@ -54,12 +54,7 @@ def commit_scored(
                 f"task {task.name!r}: the parts account for {tally.rows + tally.filtered:,} rows, the input has "
                 f"{plan.rows:,}. Nothing was committed; was a part's file deleted by hand?"
             )
-        too_many = task.check_failures(tally.failed, tally.rows, tally.reasons)
-        if too_many:
-            raise TooManyFailedRowsError(too_many)
-        too_many = task.check_drops(tally.dropped, tally.rows)
-        if too_many:
-            raise TooManyDroppedRowsError(too_many)
+        check_limits(task, tally)
         scope = {"partition": partition_folder(plan.partition)} if plan.partition else {}
         return commit_metadata(task, digest, run_id, whole, scoring or last_scoring(plan.output_table)) | scope
 
@@ -69,6 +64,17 @@ def commit_scored(
     if not committed.changed:  # another run has already committed the same
         tally = tally_now(plan, read_snapshot(plan.output_table))
     return committed, tally
+
+
+def check_limits(task: MlTask, tally: Tally) -> None:
+    """Raise `TooManyFailedRowsError` or `TooManyDroppedRowsError` if more rows failed or were dropped than the task
+    allows."""
+    too_many = task.check_failures(tally.failed, tally.rows, tally.reasons)
+    if too_many:
+        raise TooManyFailedRowsError(too_many)
+    too_many = task.check_drops(tally.dropped, tally.rows)
+    if too_many:
+        raise TooManyDroppedRowsError(too_many)
 
 
 def tally_now(plan: Plan, snapshot: Snapshot) -> Tally:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from sparktorch_assets.errors import SparktorchError, TaskError, TooManyDroppedRowsError, TooManyFailedRowsError
+from sparktorch_assets.errors import SparktorchError, TaskError
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.log.commit import commit_parts
 from sparktorch_assets.lake.log.snapshot import Snapshot, data_version_of, read_snapshot, same_columns
@@ -23,7 +23,7 @@ from sparktorch_assets.lake.parts.lost import lost_parts
 from sparktorch_assets.lake.parts.staging import staging_folder
 from sparktorch_assets.lake.plan import check_ours, check_partitioning
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.score.commit import commit_metadata
+from sparktorch_assets.spark.score.commit import check_limits, commit_metadata
 from sparktorch_assets.spark.score.input_count import InputCount
 from sparktorch_assets.spark.score.report import ScoreReport
 from sparktorch_assets.spark.score.scoring import Scoring
@@ -119,12 +119,7 @@ def score_dataframe(
             run_stoppable(spark, lambda: write.parquet(spark_path(folder, f"{staging}/rows")))
         written = read_written(folder, f"{staging}/rows", task)
         tally = counted.account(Tally.total(part.tally for part in written))
-        too_many = task.check_failures(tally.failed, tally.rows, tally.reasons)
-        if too_many:
-            raise TooManyFailedRowsError(too_many)
-        too_many = task.check_drops(tally.dropped, tally.rows)
-        if too_many:
-            raise TooManyDroppedRowsError(too_many)
+        check_limits(task, tally)
         files.check()
         scored = time.perf_counter()
         scoring = Scoring(

@@ -244,8 +244,10 @@ def _plan(
 
 def _warn_of_another_task(task: MlTask, plan: Plan) -> None:
     """Warn if another task made the table: two tasks with one output would replace each other's rows in every run."""
+    if not plan.obsolete:
+        return
     made_by = last_commit_metadata(plan.output_table).get("task", task.name)
-    if plan.obsolete and made_by != task.name:
+    if made_by != task.name:
         _LOG.warning(
             "%s was last made by task %r, and task %r replaces %d of its parts now; give each task a table of its own",
             plan.output_table,

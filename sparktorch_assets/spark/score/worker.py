@@ -160,7 +160,8 @@ class _PackWork:
         self._since = time.perf_counter()
         self._publisher = ThreadPoolExecutor(1, "publish-part")
         self._publishing: Future[ShardResult] | None = None
-        self._hint = self._hint_of(0)
+        self._hint: RowsHint
+        """Reports the pack's progress while a shard's part is being written; made with the part's writer."""
         self.doing = f"task {job.task.name!r}, bringing the model up"
 
     def run(self) -> Iterator[ShardResult]:
@@ -233,16 +234,12 @@ class _PackWork:
                     yield index, batch
                     start = time.perf_counter()
 
-    def _hint_of(self, index: int) -> RowsHint:
-        """The hint that reports the pack's progress while a shard's part is being written."""
-        return RowsHint(self._folder, self._shards[index].part_path)
-
     def _writer(self, index: int) -> PartWriter:
         with self._telling:
             if index:
                 self._hint.settle(self._shards[index - 1].rows)
             self._rows_before = sum(shard.rows for shard in self._shards[:index])
-            self._hint = self._hint_of(index)
+            self._hint = RowsHint(self._folder, self._shards[index].part_path)
         return PartWriter(
             self._folder,
             self._shards[index].fingerprint,

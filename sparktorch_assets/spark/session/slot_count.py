@@ -16,7 +16,7 @@ from sparktorch_assets.tasks.slot_policy import SlotPolicy
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["SlotCount", "count_local_gpus", "count_slots", "find_slots", "is_connect", "slots_on_a_worker"]
+__all__ = ["SlotCount", "count_local_gpus", "find_slots", "is_connect"]
 
 _NVIDIA_SMI_TIMEOUT_S = 20
 _PROC_GPUS = Path("/proc/driver/nvidia/gpus")
@@ -72,16 +72,6 @@ def find_slots(spark: "SparkSession", policy: SlotPolicy) -> SlotCount:
         slots = policy.models_per_gpu * gpus * workers
         source = f"{policy.models_per_gpu} models on each of {gpus} GPUs per worker, and {source}"
     return SlotCount(slots=slots, on_a_worker=max(1, -(-slots // workers)), certainty=certainty, source=source)
-
-
-def count_slots(spark: "SparkSession", policy: SlotPolicy) -> int:
-    """The number of slots that `find_slots` finds."""
-    return find_slots(spark, policy).slots
-
-
-def slots_on_a_worker(spark: "SparkSession", policy: SlotPolicy) -> int:
-    """The number of slots that share one worker's cores: its CPU threads are divided by it."""
-    return find_slots(spark, policy).on_a_worker
 
 
 def count_local_gpus() -> int:
