@@ -204,8 +204,8 @@ def measure(spark: Any, root: Path, rows: int, options: argparse.Namespace) -> l
     def score() -> None:
         report = score_table(
             spark,
+            str(source),
             TASK,
-            input_table=str(source),
             output_table=str(target),
             model_loader=loader,
             batch_size=BATCH_ROWS,

@@ -41,12 +41,10 @@ loader = ModelLoader("data/models")
 def use(spark: SparkSession, points: DataFrame) -> None:
     assert_type(start_session(master="local[2]"), SparkSession)
     assert_type(spark_ml_predict(spark, points, task, model_loader=loader), DataFrame)
-    assert_type(
-        score_table(spark, task, input_table="points", output_table="predictions", model_loader=loader), ScoreReport
-    )
-    assert_type(score_dataframe(spark, task, points, output_table="view", model_loader=loader), ScoreReport)
+    assert_type(score_table(spark, "points", task, output_table="predictions", model_loader=loader), ScoreReport)
+    assert_type(score_dataframe(spark, points, task, output_table="view", model_loader=loader), ScoreReport)
     assert_type(predict_map(0, [{"x": 1.0, "y": 2.0}], task, model_loader=loader), Iterator[Any])
-    assert_type(str(plan_table(task, input_table="a", output_table="b", model_loader=loader)), str)
+    assert_type(str(plan_table("a", task, output_table="b", model_loader=loader)), str)
     assert_type(vacuum("predictions").bytes, int)
     assert_type(build_prediction_definitions([task]), dg.Definitions)
     assert_type(runtime_definitions(".", lake=LakeResource(root="lake")), dg.Definitions)

@@ -76,7 +76,7 @@ class ModelLoader:
         return self.tasks[ml_task]
 
     def bring_up_model(
-        self, ml_task: MlTask | str, gpu: bool = True, gpu_device: int = 0, batch_size: int = DEFAULT_BATCH_SIZE
+        self, ml_task: MlTask | str, gpu: bool = True, gpu_device: int = 0, batch_size: int | None = None
     ) -> Any:
         """Bring up the task's model object. Its `predict(rows)` is a generator that adds the task's output columns to
         each row.
@@ -85,7 +85,7 @@ class ModelLoader:
             ml_task: a task, or the name of a declared one.
             gpu: put the model on a GPU; if the loader's device is `auto`, on the CPU of a host without a GPU.
             gpu_device: the CUDA index of that GPU.
-            batch_size: rows per forward pass; the task's own batch policy takes precedence.
+            batch_size: rows per forward pass, instead of the task's; `None` takes the task's, else 1,024.
 
         Raises:
             UnknownTaskError: no task has this name.
@@ -113,7 +113,7 @@ class ModelLoader:
             found,
             models_root=self.models_root,
             device=device,
-            batch_size=None if task.batch.pinned else batch_size,
+            batch_size=batch_size or (None if task.batch.pinned else DEFAULT_BATCH_SIZE),
             ceilings=SharedCeilings(digest_of([repr(shared_by), device.type])[:32]),
         )
 

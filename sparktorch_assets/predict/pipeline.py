@@ -271,7 +271,7 @@ class Pipeline(Generic[K]):
         return hooked
 
     def _check_columns(self, batch: pa.RecordBatch) -> None:
-        extra = dict(self._task.typed_extra_columns)
+        extra = dict(self._task.typed_hook_columns)
         there = set(batch.schema.names)
         missing = [name for name in self._schema.names if name not in there and name not in extra]
         if missing and batch.num_rows:

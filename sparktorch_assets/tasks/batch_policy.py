@@ -11,7 +11,11 @@ DEFAULT_BATCH_SIZE = 1024
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchPolicy:
-    """How a task's rows are cut into batches. If no limit is given, the fastest size is found on the first rows."""
+    """How a task's rows are cut into batches. If no limit is given, the fastest size is found on the first rows.
+
+    A `batch_size` that is passed to a function takes precedence over the task's limits, and these over the `batch_size`
+    of `ModelLoaderResource`.
+    """
 
     batch_size: int | None = None
     """Rows per forward pass."""

@@ -22,7 +22,7 @@ from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.row_test import row_tests
 from sparktorch_assets.tasks.validation import ASSET_NAME, freeze, names, share, texts
 
-Extra = Literal["scores", "embedding"]
+ModelOutput = Literal["scores", "embedding"]
 
 COLUMN_TYPES = ("string", "boolean", "int", "long", "float", "double", "binary", "list<float>")
 """The types that output columns can have. They are mapped to the types of Arrow, Spark and Delta elsewhere."""
@@ -55,14 +55,15 @@ class MlTask:
 
     name: str
     """Lower-case letters, digits and `_`: it becomes the asset's and the table's name."""
-    input: str
-    """The input table: another asset's key, `flights` or `predictions/language` for a chained task."""
     model: ModelSpec
     features: Sequence[Feature]
     """Feature groups; each gives the model's `forward` its next argument. May be empty for a factory's model object,
     which then sees every column."""
     labels: Sequence[str]
     """The classes, in the order of the model's logits."""
+    input: str | None = None
+    """The input table of the task's asset: another asset's key, `flights` or `predictions/language` for a chained task.
+    Functions that are given rows or a table do not read it."""
     batch: BatchPolicy = field(default_factory=BatchPolicy)
     execution: Execution = field(default_factory=Execution)
     where: Sequence[RowFilter] = ()
@@ -70,10 +71,10 @@ class MlTask:
     keep_columns: Sequence[str] | None = None
     """The input columns that the prediction table keeps, in this order; `None` keeps all."""
     hooks: Hooks = field(default_factory=Hooks)
-    extras: Sequence[Extra] = ()
+    model_outputs: Sequence[ModelOutput] = ()
     """`scores`: every class's probability, in the order of `labels`; `embedding`: what the model returns in addition to
     its logits (`(logits, embedding)`, or an object with both as attributes)."""
-    extra_columns: Mapping[str, str] | tuple[tuple[str, str], ...] = ()
+    hook_columns: Mapping[str, str] | tuple[tuple[str, str], ...] = ()
     """Columns that hooks add, each with one of COLUMN_TYPES."""
     output_prefix: str = ""
     """A prefix for the names of all added columns, for when one would collide with a kept column."""
@@ -101,7 +102,7 @@ class MlTask:
                 f"an asset key and a folder name"
             )
         where = f"MlTask {self.name!r}"
-        if not re.fullmatch(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*", self.input):
+        if self.input is not None and not re.fullmatch(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*", self.input):
             raise TaskError(f"{where}: input={self.input!r} is not an asset key such as 'flights' or 'predictions/x'")
         if not self.features and self.model.factory is None:
             raise TaskError(f"{where}: features is empty; declare at least one group (numeric, categorical, text ...)")
@@ -111,15 +112,15 @@ class MlTask:
         if len(self.labels) == 1 and self.model.factory is None:
             raise TaskError(f"{where}: labels={list(self.labels)!r} {ONE_LABEL}")
         names(self.keep_columns or (), f"{where}: keep_columns", empty=True)
-        names(self.extras, f"{where}: extras", empty=True)
-        object.__setattr__(self, "extra_columns", freeze(self.extra_columns, f"{where}: extra_columns"))
-        for column, column_type in self.typed_extra_columns:
+        names(self.model_outputs, f"{where}: model_outputs", empty=True)
+        object.__setattr__(self, "hook_columns", freeze(self.hook_columns, f"{where}: hook_columns"))
+        for column, column_type in self.typed_hook_columns:
             if column_type not in COLUMN_TYPES:
                 raise TaskError(
-                    f"{where}: extra_columns gives {column!r} the type {column_type!r}; {nearest(column_type, COLUMN_TYPES)}"
+                    f"{where}: hook_columns gives {column!r} the type {column_type!r}; {nearest(column_type, COLUMN_TYPES)}"
                 )
-        if self.extra_columns and not (self.hooks.postprocesses or self.hooks.preprocesses):
-            raise TaskError(f"{where}: extra_columns are declared, but there is no hook to fill them")
+        if self.hook_columns and not (self.hooks.postprocesses or self.hooks.preprocesses):
+            raise TaskError(f"{where}: hook_columns are declared, but there is no hook to fill them")
         names([column.name for column in self.output_columns], f"{where}: the added columns")
         for what, columns in (
             ("keep_columns names", self.keep_columns or ()),
@@ -155,10 +156,10 @@ class MlTask:
                 raise TaskError(f"{where}: {count}={getattr(self, count)!r} must not be below 0")
 
     @property
-    def typed_extra_columns(self) -> tuple[tuple[str, str], ...]:
-        """`extra_columns` in their frozen form: pairs of name and type."""
-        assert isinstance(self.extra_columns, tuple)
-        return self.extra_columns
+    def typed_hook_columns(self) -> tuple[tuple[str, str], ...]:
+        """`hook_columns` in their frozen form: pairs of name and type."""
+        assert isinstance(self.hook_columns, tuple)
+        return self.hook_columns
 
     @property
     def feature_columns(self) -> tuple[str, ...]:
@@ -205,8 +206,8 @@ class MlTask:
             OutputColumn(name=self.class_column, type="string"),
             OutputColumn(name=self.confidence_column, type="float"),
             OutputColumn(name=self.error_column, type="string"),
-            *(OutputColumn(name=f"{self.output_prefix}{extra}", type="list<float>") for extra in self.extras),
-            *(OutputColumn(name=name, type=column_type) for name, column_type in self.typed_extra_columns),
+            *(OutputColumn(name=f"{self.output_prefix}{extra}", type="list<float>") for extra in self.model_outputs),
+            *(OutputColumn(name=name, type=column_type) for name, column_type in self.typed_hook_columns),
         )
 
     def kept_columns(self, input_columns: Sequence[str]) -> tuple[str, ...]:
@@ -231,7 +232,7 @@ class MlTask:
             InputSchemaError: a column is missing, has a type that its feature or filter cannot use, or would be
                 overwritten; or the names of two columns differ only in case.
         """
-        where = f"task {self.name!r} on input {self.input!r}"
+        where = f"task {self.name!r}" + (f" on input {self.input!r}" if self.input else "")
         pairs = tuple(columns.items() if isinstance(columns, Mapping) else columns)
         twins = clash(name for name, _ in pairs)
         if twins:

@@ -72,9 +72,24 @@ class FakeScoreTable:
     calls: list[dict[str, Any]] = field(default_factory=list)
 
     def __call__(
-        self, spark: Callable[[], Any], task: MlTask, *, output_table: str, on_progress: Any, **given: Any
+        self,
+        spark_session: Callable[[], Any],
+        input_table: str,
+        task: MlTask,
+        *,
+        output_table: str,
+        on_progress: Any,
+        **given: Any,
     ) -> ScoreReport:
-        self.calls.append({"spark": spark, "task": task, "output_table": output_table, **given})
+        self.calls.append(
+            {
+                "spark_session": spark_session,
+                "input_table": input_table,
+                "task": task,
+                "output_table": output_table,
+                **given,
+            }
+        )
         if self.error is not None:
             raise self.error
         on_progress(Progress(rows_done=5, rows_total=10, rows_per_s=5.0, eta_s=1.0))

@@ -47,7 +47,7 @@ def test_score_table_gets_tables_of_the_lake_and_the_resources_settings(
     assert call["run_id"] == result.run_id
     assert call["model_loader"].models_root == project / "data" / "models"
     with pytest.raises(AssertionError, match="session was started"):
-        call["spark"]()
+        call["spark_session"]()
 
 
 def test_a_tasks_own_batch_policy_goes_before_the_resources(resources: dict[str, Any], score: FakeScoreTable):
@@ -110,9 +110,9 @@ def test_a_view_without_files_is_scored_by_spark(
 ):
     calls = []
 
-    def score_dataframe(spark: Any, task: Any, dataframe: Any, **given: Any) -> Any:
+    def score_dataframe(session: Any, dataframe: Any, task: Any, **given: Any) -> Any:
         calls.append(dataframe)
-        return replace(score(spark, task, on_progress=lambda _: None, **given), path="spark_ml_predict")
+        return replace(score(session, "", task, on_progress=lambda _: None, **given), path="spark_ml_predict")
 
     monkeypatch.setattr("sparktorch_assets.spark.score.dataframe.score_dataframe", score_dataframe)
     values = shown(run(resources | {"spark": ViewSpark()}, a_task(input="orders")))

@@ -22,8 +22,8 @@ features: [{kind: numeric, columns: [a]}]
 labels: ['0', '1']
 where: [{column: a, op: in, value: [1]}]
 keep_columns: [a]
-extras: [scores]
-extra_columns: {f: double}
+model_outputs: [scores]
+hook_columns: {f: double}
 hooks: {row_preprocessor: 'json:loads'}
 batch: {}
 execution: {}
@@ -57,7 +57,7 @@ BASES: tuple[tuple[type[Component], Any, tuple[str, ...]], ...] = (
 )
 """Components, declarations that load as they are, and which of their fields are looked at; all, where none is named."""
 
-_OF_THE_USER = ("arguments", "vocabulary", "columns", "options", "extra_columns")
+_OF_THE_USER = ("arguments", "vocabulary", "columns", "options", "hook_columns")
 """Mappings whose keys are the user's."""
 
 ABSENT = object()

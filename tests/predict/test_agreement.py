@@ -180,10 +180,12 @@ def test_runs_of_several_tasks_over_one_model_do_not_mix(table):
         model=ModelSpec(factory="sparktorch_assets.testing:build", arguments={"network": "Echo"}),
         features=[NumericFeature(columns=["x"])],
         labels=["0", "1"],
-        extras=["scores"],
+        model_outputs=["scores"],
         batch=BatchPolicy(batch_size=4),
     )
-    second = dataclasses.replace(first, name="second", output_prefix="b_", extras=[], batch=BatchPolicy(batch_size=6))
+    second = dataclasses.replace(
+        first, name="second", output_prefix="b_", model_outputs=[], batch=BatchPolicy(batch_size=6)
+    )
     tallies = Tally(), Tally()
     chained = predict_map(
         0,

@@ -183,7 +183,7 @@ def test_a_batch_hook_sees_ordinary_pandas(echo_task, loader):
             "x": pa.array([1.0, 1.0]),
         }
     )
-    task = echo_task(hooks=Hooks(batch_postprocessor=hook), extra_columns={"length": "long", "new": "string"})
+    task = echo_task(hooks=Hooks(batch_postprocessor=hook), hook_columns={"length": "long", "new": "string"})
     rows = pa.Table.from_batches(predict_map(0, [batch], task, 2, model_loader=loader)).to_pylist()
     assert [(row["n"], row["s"], row["t"].day, row["length"], row["new"]) for row in rows] == [
         (2, "X", 2, 2, "a"),
@@ -248,9 +248,7 @@ def test_a_value_that_does_not_fit_fails_its_row_and_is_never_changed_to_fit(hoo
     def of_frame(frame):
         return frame.assign(made=pd.Series([bad if i == 1 else good for i in frame["id"]], dtype=object))
 
-    task = echo_task(
-        hooks=Hooks(**{hook: of_row if hook.startswith("row") else of_frame}), extra_columns={"made": kind}
-    )
+    task = echo_task(hooks=Hooks(**{hook: of_row if hook.startswith("row") else of_frame}), hook_columns={"made": kind})
     batch = pa.record_batch({"id": pa.array([0, 1, 2]), "x": pa.array([1.0, 1.0, 1.0])})
     rows = pa.Table.from_batches(predict_map(0, [batch], task, 2, model_loader=loader)).to_pylist()
     assert [row["made"] for row in rows] == [expected, None, expected]

@@ -49,9 +49,9 @@ class NoSession:
 
 
 CALLS = {
-    "score_table": lambda task, **given: score_table(NoSession(), task, input_table="in", output_table="out", **given),
+    "score_table": lambda task, **given: score_table(NoSession(), "in", task, output_table="out", **given),
     "score_dataframe": lambda task, **given: score_dataframe(
-        NoSession(), task, NoSession(), output_table="out", **given
+        NoSession(), NoSession(), task, output_table="out", **given
     ),
     "spark_ml_predict": lambda task, **given: spark_ml_predict(NoSession(), NoSession(), task, **given),
     "predict_map": lambda task, **given: next(predict_map(0, [{"x": 1.0}], task, **given)),

@@ -152,14 +152,14 @@ def test_a_network_may_return_logits_in_each_promised_form(form, loader):
         TASK,
         features=[NumericFeature(columns=["x"])],
         model=ModelSpec(factory="test_model_contract:gives", arguments={"form": form}),
-        extras=["scores", *(["embedding"] if form in ("pair", "object") else [])],
+        model_outputs=["scores", *(["embedding"] if form in ("pair", "object") else [])],
     )
     rows = predicted(task, loader)
     share = torch.sigmoid(torch.tensor([1.0, -2.0]))
     assert [row["predicted_class"] for row in rows] == ["yes", "no"]
     assert [row["scores"][1] for row in rows] == pytest.approx(share.tolist())
     assert [row["confidence"] for row in rows] == pytest.approx([share[0].item(), 1 - share[1].item()])
-    if "embedding" in task.extras:
+    if "embedding" in task.model_outputs:
         assert [row["embedding"] for row in rows] == [[10.0], [-20.0]]
 
 

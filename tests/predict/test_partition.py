@@ -49,7 +49,7 @@ def test_empty_partition_gives_nothing_and_loads_nothing(echo_task, loader):
 
 def test_schema_is_fixed_before_execution(echo_task, table, loader):
     """What comes out has exactly the schema that was announced, types and order."""
-    task = echo_task(keep_columns=["id"], extras=["scores"], output_prefix="p_")
+    task = echo_task(keep_columns=["id"], model_outputs=["scores"], output_prefix="p_")
     (batch,) = predict_map(0, [table(3)], task, 4, model_loader=loader)
     assert batch.schema == output_schema(task, table(0).schema)
     assert batch.schema.names == ["id", "p_predicted_class", "p_confidence", "p_prediction_error", "p_scores"]
@@ -246,9 +246,7 @@ def test_batch_hooks_see_data_frames_and_drop_rows(echo_task, table, loader):
     def after(frame):
         return frame.assign(predicted_class=frame["predicted_class"] + "!", note=frame["note"].str.upper())
 
-    task = echo_task(
-        extra_columns={"note": "string"}, hooks=Hooks(batch_preprocessor=before, batch_postprocessor=after)
-    )
+    task = echo_task(hook_columns={"note": "string"}, hooks=Hooks(batch_preprocessor=before, batch_postprocessor=after))
     tally = Tally()
     rows = predicted(predict_map(0, [table(4)], task, 4, model_loader=loader, tally=tally))
     assert [(row["id"], row["x"], row["predicted_class"], row["note"]) for row in rows] == [

@@ -115,7 +115,7 @@ def test_an_encoder_with_one_buffer(bad, sequences, tmp_path):
 
 
 def test_a_network_that_gives_its_buffer_as_embedding(tmp_path):
-    rows = predicted(tmp_path, extras=["embedding"])
+    rows = predicted(tmp_path, model_outputs=["embedding"])
     check(rows)
     assert [row["embedding"] for row in rows] == [[value] for value in X]
 

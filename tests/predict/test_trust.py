@@ -177,7 +177,7 @@ WAYS_IN = {
     "bring_up_model": lambda root, task: ModelLoader(root).bring_up_model(task, gpu=False),
     "digest": lambda root, task: model_digest(task, root),
     "plan": lambda root, task: plan_table(
-        task, input_table=str(root / "in.parquet"), output_table=str(root / "out"), model_loader=ModelLoader(root)
+        str(root / "in.parquet"), task, output_table=str(root / "out"), model_loader=ModelLoader(root)
     ),
 }
 

@@ -223,7 +223,7 @@ class FuzzMachine(RuleBasedStateMachine):
         elif self.by_partition:  # a table with partitions cannot lose columns
             pass
         elif what == "scores":
-            self.task = replace(self.task, extras=sorted({"scores"} ^ set(self.task.extras)))
+            self.task = replace(self.task, model_outputs=sorted({"scores"} ^ set(self.task.model_outputs)))
         elif what == "kept":
             self.task = replace(self.task, keep_columns=data.draw(st.sampled_from([None, ["id"]])))
         self.settle(data)
@@ -418,14 +418,15 @@ class FuzzMachine(RuleBasedStateMachine):
 
     def arguments(self, partition: Partition) -> dict[str, Any]:
         return {
-            "input_table": str(self.source.root),
             "output_table": str(self.table),
             "model_loader": ModelLoader(self.models, device="cpu"),
             "partition": partition,
         }
 
     def score(self, task: MlTask, partition: Partition, session: Any) -> Any:
-        return score_table(session, task, **self.arguments(partition), slots=SlotPolicy(device="cpu"))
+        return score_table(
+            session, str(self.source.root), task, **self.arguments(partition), slots=SlotPolicy(device="cpu")
+        )
 
     def disturbed(
         self, step: int, act: Callable[[], Any], partitions: Sequence[Partition] = ()
@@ -442,7 +443,7 @@ class FuzzMachine(RuleBasedStateMachine):
         """
         raised: BaseException | None = None
         partitions = partitions or self.partitions()
-        plans = [plan_table(self.task, **self.arguments(partition)) for partition in partitions]
+        plans = [plan_table(str(self.source.root), self.task, **self.arguments(partition)) for partition in partitions]
         # About so many: a folder, four a part, a commit.
         step %= 1 + sum(3 + 4 * len(plan.new) + len(plan.resumable) for plan in plans if plan.changes)
         with at_step(step, act) as seen:
@@ -474,7 +475,7 @@ class FuzzMachine(RuleBasedStateMachine):
         due = self.expected_in(partition)
         error = _refusal(due.outcome, self.task)
         lying = {path.relative_to(self.table).as_posix() for path in self.parts() if not self.is_damaged(path)}
-        plan = plan_table(self.task, **self.arguments(partition))
+        plan = plan_table(str(self.source.root), self.task, **self.arguments(partition))
         self.check_names(plan, partition)
         assert {shard.part_path for shard in plan.new} == plan.target - lying
         try:
@@ -545,11 +546,11 @@ class FuzzMachine(RuleBasedStateMachine):
         stages = [None if text is None else text.partition(":")[0] for text in mine[task.error_column]]
         mine[task.error_column] = stages
         # A failed row may hold what a hook added before it failed.
-        for name, _ in task.typed_extra_columns:
+        for name, _ in task.typed_hook_columns:
             for side in (mine, theirs):
                 stages = side[task.error_column]
                 side[name] = [None if stage else value for value, stage in zip(side[name], stages, strict=True)]
-        extras = [f"{task.output_prefix}{extra}" for extra in task.extras]
+        extras = [f"{task.output_prefix}{extra}" for extra in task.model_outputs]
         readers.compare(mine, theirs, [task.confidence_column, *extras], reader)
 
     def filter(self, data: st.DataObject) -> None:

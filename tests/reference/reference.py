@@ -230,7 +230,7 @@ class Model:
         return {
             task.class_column: task.labels[int(logits_1C[0].argmax())],
             task.confidence_column: float(scores_C.max()),
-            **{f"{task.output_prefix}{extra}": extras[extra] for extra in task.extras},
+            **{f"{task.output_prefix}{extra}": extras[extra] for extra in task.model_outputs},
         }
 
     def _custom(self, feature: Any, encoder: Callable[[Any], Any], row: Row) -> list[torch.Tensor]:

@@ -47,17 +47,17 @@ def main(folder: Path) -> None:
     )  # fmt: skip
     report = materialize_input(lambda: spark, table, project_root=folder, table_uri=str(folder / "things"))
     scored = score_dataframe(
-        spark, task, data, output_table=str(folder / "scored"), model_loader=ModelLoader(folder), slots=slots
+        spark, data, task, output_table=str(folder / "scored"), model_loader=ModelLoader(folder), slots=slots
     )
     failing = dataclasses.replace(task, model=ModelSpec(factory="score_nets:fails", arguments={"kind": "odd"}))
     reasons = []
     for verb in (
         lambda: score_dataframe(
-            spark, failing, data, output_table=str(folder / "a"), model_loader=ModelLoader(folder), slots=slots
+            spark, data, failing, output_table=str(folder / "a"), model_loader=ModelLoader(folder), slots=slots
         ),
         lambda: score_table(
-            spark, failing, input_table=str(folder / "things"), output_table=str(folder / "b"),
-            model_loader=ModelLoader(folder), slots=slots,
+            spark, str(folder / "things"), failing, output_table=str(folder / "b"), model_loader=ModelLoader(folder),
+            slots=slots,
         ),
         lambda: spark_ml_predict(spark, data, failing, model_loader=ModelLoader(folder), slots=slots).collect(),
     ):  # fmt: skip

@@ -41,7 +41,7 @@ class Code:
     def __init__(self, name):
         self.name, self.folder = name, Path(SparkFiles.getRootDirectory())
         self.task = dataclasses.replace(
-            TASK, hooks=Hooks(row_postprocessor=f"{name}_hook:mark"), extra_columns={"mark": "string"}
+            TASK, hooks=Hooks(row_postprocessor=f"{name}_hook:mark"), hook_columns={"mark": "string"}
         )
 
     def write(self, *, value="one", high=1, word="a"):
@@ -129,7 +129,7 @@ def test_code_that_changes_while_a_run_imports_it_ends_the_run(lake):  # noqa: F
     (folder / "edited_helper.py").write_text("VALUE = 'one'")
     lake.write("one", 20)
     task = dataclasses.replace(
-        TASK, hooks=Hooks(row_postprocessor="edited_hook2:mark"), extra_columns={"mark": "string"}
+        TASK, hooks=Hooks(row_postprocessor="edited_hook2:mark"), hook_columns={"mark": "string"}
     )
     with pytest.raises(HostError, match=r"module 'edited_helper' on .* is not what this job was planned with"):
         lake.score(task)

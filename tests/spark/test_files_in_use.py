@@ -85,16 +85,14 @@ class Lake:
     def score(self, table="out"):
         return score_table(
             JobsHere(),
+            str(self.input),
             TASK,
-            input_table=str(self.input),
             output_table=str(self.root / table),
             model_loader=ModelLoader(self.models),
         )
 
     def plan(self):
-        return plan_table(
-            TASK, input_table=str(self.input), output_table=str(self.table), model_loader=ModelLoader(self.models)
-        )
+        return plan_table(str(self.input), TASK, output_table=str(self.table), model_loader=ModelLoader(self.models))
 
     def classes(self, table="out"):
         return DeltaTable(str(self.root / table)).to_pyarrow_table()["predicted_class"].to_pylist()
@@ -270,9 +268,9 @@ def test_a_model_that_changes_while_it_is_brought_up_is_not_kept(lake):
             return super().bring_up_model(*arguments, **options)
 
     loader = Switches(lake.models)
-    options = {"input_table": str(lake.input), "output_table": str(lake.table), "model_loader": loader}
+    options = {"output_table": str(lake.table), "model_loader": loader}
     with pytest.raises(SparktorchError):
-        score_table(JobsHere(), TASK, **options)
+        score_table(JobsHere(), str(lake.input), TASK, **options)
     switch(lake.models, "", "one")
     lake.score("fresh")
     assert lake.classes("fresh") == _expected(lake)

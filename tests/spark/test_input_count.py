@@ -81,8 +81,8 @@ def test_filtered_rows_do_not_count_as_dropped(spark, tmp_path, where, passing):
     )
     tally = score_dataframe(
         spark,
-        dataclasses.replace(TASK, where=[where], max_failed_share=1.0),
         data,
+        dataclasses.replace(TASK, where=[where], max_failed_share=1.0),
         output_table=str(tmp_path / "table"),
         model_loader=ModelLoader(tmp_path),
     ).tally
@@ -100,8 +100,8 @@ def test_a_filter_that_fits_no_column_is_refused_before_any_job(spark, tmp_path,
     with pytest.raises(InputSchemaError, match=message):
         score_dataframe(
             spark,
-            dataclasses.replace(TASK, where=[where]),
             spark.range(1).select(F.lit(1.0).alias("x")),
+            dataclasses.replace(TASK, where=[where]),
             output_table=str(tmp_path / "table"),
             model_loader=ModelLoader(tmp_path),
         )

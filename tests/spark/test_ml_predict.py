@@ -151,9 +151,9 @@ def test_a_session_in_another_time_zone_changes_no_instant(spark, tmp_path):
 def test_empty_inputs_have_the_same_columns(spark, rows, tmp_path):
     """No rows, no partitions, or some empty partitions: the same schema, and no error."""
     loader = ModelLoader(tmp_path)
-    full = spark_ml_predict(spark, rows(5), make_task(extras=["scores"]), model_loader=loader, slots=SLOTS)
+    full = spark_ml_predict(spark, rows(5), make_task(model_outputs=["scores"]), model_loader=loader, slots=SLOTS)
     for empty in (rows(0), rows(5).where("id > 99"), spark.createDataFrame([], "id bigint, x double")):
-        found = spark_ml_predict(spark, empty, make_task(extras=["scores"]), model_loader=loader, slots=SLOTS)
+        found = spark_ml_predict(spark, empty, make_task(model_outputs=["scores"]), model_loader=loader, slots=SLOTS)
         assert [(f.name, f.dataType) for f in found.schema] == [(f.name, f.dataType) for f in full.schema]
         assert found.collect() == []
     assert len(spark_ml_predict(spark, rows(2, 7), make_task(), model_loader=loader, slots=SLOTS).collect()) == 2
@@ -194,7 +194,7 @@ def test_a_postprocessor_adds_typed_columns(spark, rows, tmp_path):
     def add(row):
         return {**row, "risk": 1.0 - row["confidence"]}
 
-    task = make_task(extra_columns={"risk": "double"}, keep_columns=["id"], hooks=Hooks(row_postprocessor=add))
+    task = make_task(hook_columns={"risk": "double"}, keep_columns=["id"], hooks=Hooks(row_postprocessor=add))
     found = spark_ml_predict(spark, rows(4), task, model_loader=ModelLoader(tmp_path), slots=SLOTS)
     assert dict(found.dtypes) == {
         "id": "bigint", "predicted_class": "string", "confidence": "float", "prediction_error": "string", "risk": "double",
@@ -346,7 +346,7 @@ def test_hooks_see_the_same_hour_by_all_verbs(spark, tmp_path):
     }  # fmt: skip
     (tmp_path / "in").mkdir()
     pq.write_table(pa.table(columns), tmp_path / "in" / "a.parquet")
-    task = make_task(hooks=Hooks(row_postprocessor="hours_hook:add"), extra_columns={"hours": "string"})
+    task = make_task(hooks=Hooks(row_postprocessor="hours_hook:add"), hook_columns={"hours": "string"})
     (Path(SparkFiles.getRootDirectory()) / "hours_hook.py").write_text(HOURS)  # where workers import from, too
     loader, lake = ModelLoader(tmp_path), {}
     spark.conf.set("spark.sql.session.timeZone", "America/New_York")
@@ -359,10 +359,8 @@ def test_hooks_see_the_same_hour_by_all_verbs(spark, tmp_path):
         ).collect()
         for verb in ("score_dataframe", "score_table"):
             lake[verb] = str(tmp_path / verb)
-        score_dataframe(spark, task, data, output_table=lake["score_dataframe"], model_loader=loader)
-        score_table(
-            spark, task, input_table=str(tmp_path / "in"), output_table=lake["score_table"], model_loader=loader
-        )
+        score_dataframe(spark, data, task, output_table=lake["score_dataframe"], model_loader=loader)
+        score_table(spark, str(tmp_path / "in"), task, output_table=lake["score_table"], model_loader=loader)
     finally:
         spark.conf.set("spark.sql.session.timeZone", "UTC")
     by_verb |= {verb: DeltaTable(uri).to_pyarrow_table()["hours"].to_pylist() for verb, uri in lake.items()}

@@ -80,11 +80,11 @@ def test_what_a_left_join_brings_comes_through(spark, joined, tmp_path, hooks):
     assert read(rows) == WANTED
     assert {row["prediction_error"] for row in rows} == {None}
 
-    score_dataframe(spark, job, joined, output_table=str(tmp_path / "table"), **options)
+    score_dataframe(spark, joined, job, output_table=str(tmp_path / "table"), **options)
     assert read(DeltaTable(str(tmp_path / "table")).to_pyarrow_table().to_pylist()) == WANTED
 
     joined.write.parquet(str(tmp_path / "files"))
-    score_table(spark, job, input_table=str(tmp_path / "files"), output_table=str(tmp_path / "scored"), **options)
+    score_table(spark, str(tmp_path / "files"), job, output_table=str(tmp_path / "scored"), **options)
     assert read(DeltaTable(str(tmp_path / "scored")).to_pyarrow_table().to_pylist()) == WANTED
 
 
@@ -101,5 +101,5 @@ def test_names_that_differ_in_case_alone_end_the_planning_of_a_dataframe(spark, 
     ):
         data = spark.range(3).selectExpr("id", "id + 0.5D AS x").selectExpr(*columns)
         with pytest.raises(InputSchemaError, match=message):
-            score_dataframe(spark, task(), data, **options)
+            score_dataframe(spark, data, task(), **options)
     assert not (tmp_path / "table" / "_delta_log").exists()

@@ -30,11 +30,11 @@ def task(**more):
 
 def score(root, verb=score_table, job=None, **more):
     tables = {
-        "input_table": str(root / "in"),
         "output_table": str(root / "out"),
         "model_loader": ModelLoader(str(root)),
     }
-    return verb(*([JobsHere()] if verb is score_table else []), job or task(), **tables, **more)
+    session = [JobsHere()] if verb is score_table else []
+    return verb(*session, str(root / "in"), job or task(), **tables, **more)
 
 
 def classes(root):

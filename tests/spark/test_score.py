@@ -64,8 +64,8 @@ class Lake:
     def score(self, task=TASK, **options):
         return score_table(
             self.spark,
+            str(self.source),
             task,
-            input_table=str(self.source),
             output_table=str(self.table),
             model_loader=ModelLoader(models_root=self.root),
             on_progress=self.progress.append,
@@ -73,9 +73,7 @@ class Lake:
         )
 
     def plan(self, task=TASK):
-        return plan_table(
-            task, input_table=str(self.source), output_table=str(self.table), model_loader=ModelLoader(self.root)
-        )
+        return plan_table(str(self.source), task, output_table=str(self.table), model_loader=ModelLoader(self.root))
 
     def rows(self):
         return sorted(DeltaTable(str(self.table)).to_pyarrow_table().to_pylist(), key=lambda row: row["id"])
@@ -184,7 +182,7 @@ def test_an_empty_input_gives_an_empty_table_without_a_session(lake):
         {"labels": ["x", "y", "w"]},
         {"features": [NumericFeature(columns=["b", "a"])]},
         {"hooks": Hooks(row_postprocessor="json:dumps")},
-        {"extras": ["scores"]},
+        {"model_outputs": ["scores"]},
         {"code_version": "2"},
     ],
     ids=lambda change: next(iter(change)),
@@ -212,7 +210,7 @@ def test_new_weights_and_a_new_column_replace_all_rows(lake):
     lake.score()
     report = lake.score(
         dataclasses.replace(
-            TASK, model=ModelSpec(factory="score_nets:linear", arguments={"seed": 1}), extras=["scores"]
+            TASK, model=ModelSpec(factory="score_nets:linear", arguments={"seed": 1}), model_outputs=["scores"]
         )
     )
     assert (report.version, report.shards_new, report.shards_removed) == (1, 1, 1)
@@ -301,9 +299,7 @@ def test_a_wrong_input_stops_before_any_session(lake):
     with pytest.raises(InputSchemaError, match="needs column 'c'"):
         lake.score(dataclasses.replace(TASK, features=[NumericFeature(columns=["c"])]))
     with pytest.raises(TaskError, match="same table"):
-        score_table(
-            lake.spark, TASK, input_table=str(lake.source), output_table=f"{lake.source}/", model_loader=ModelLoader()
-        )
+        score_table(lake.spark, str(lake.source), TASK, output_table=f"{lake.source}/", model_loader=ModelLoader())
     assert lake.sessions_asked == 0
 
 
@@ -322,17 +318,17 @@ def test_two_tasks_with_one_output_are_named(lake, caplog):
 def test_an_output_inside_its_input_is_refused(lake, tmp_path):
     """Unless the input's log tells which files are its rows."""
     lake.write("one", 5)
-    inside = {"input_table": str(lake.source), "output_table": f"{lake.source}/../{lake.source.name}/predictions"}
+    inside = f"{lake.source}/../{lake.source.name}/predictions"
     with pytest.raises(TaskError, match="lies in the folder of files .* that is the input"):
-        plan_table(TASK, model_loader=ModelLoader(), **inside)
+        plan_table(str(lake.source), TASK, output_table=inside, model_loader=ModelLoader())
     (tmp_path / "link").symlink_to(lake.source)
     with pytest.raises(TaskError, match="lies in the folder"):
-        plan_table(TASK, model_loader=ModelLoader(), **inside | {"input_table": str(tmp_path / "link")})
-    beside = inside | {"output_table": f"{lake.source}-predictions"}
-    assert plan_table(TASK, model_loader=ModelLoader(), **beside).new
+        plan_table(str(tmp_path / "link"), TASK, output_table=inside, model_loader=ModelLoader())
+    beside = f"{lake.source}-predictions"
+    assert plan_table(str(lake.source), TASK, output_table=beside, model_loader=ModelLoader()).new
     write_deltalake(tmp_path / "delta", pq.read_table(lake.source))
-    within = {"input_table": str(tmp_path / "delta"), "output_table": str(tmp_path / "delta" / "predictions")}
-    assert plan_table(TASK, model_loader=ModelLoader(), **within).new
+    delta, within = str(tmp_path / "delta"), str(tmp_path / "delta" / "predictions")
+    assert plan_table(delta, TASK, output_table=within, model_loader=ModelLoader()).new
 
 
 @pytest.mark.promise("T12")

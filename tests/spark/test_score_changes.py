@@ -131,7 +131,7 @@ def test_a_hook_that_was_edited_runs_as_it_is_now(lake):  # noqa: F811
     task = dataclasses.replace(
         TASK,
         hooks=Hooks(row_postprocessor="edited_hook:mark"),
-        extra_columns={"mark": "string"},
+        hook_columns={"mark": "string"},
     )
     for number in range(4):
         lake.write(f"file{number}", 20)
@@ -174,7 +174,7 @@ def test_one_partition_is_scored_and_the_others_stay(lake, monkeypatch):  # noqa
     assert (score_day(1).changed, lake.sessions_asked) == (False, asked)
 
     kept = {path: path.read_bytes() for path in lake.table.glob("ds=2013-01-01/*")}
-    more = dataclasses.replace(TASK, extras=["scores"], keep_columns=["id", "a", "b"])
+    more = dataclasses.replace(TASK, model_outputs=["scores"], keep_columns=["id", "a", "b"])
     again = score_day(2, more)
     assert (again.version, again.shards_new, again.rows_table, again.tally.predicted) == (2, 2, 5, 5)
     assert {path: path.read_bytes() for path in kept} == kept
@@ -205,9 +205,6 @@ def test_one_partition_is_scored_and_the_others_stay(lake, monkeypatch):  # noqa
 def test_a_partition_of_a_table_that_has_partitions_reads_its_files_alone(lake, tmp_path):  # noqa: F811
     rows = pa.table({"id": list("abc"), "a": [1.0] * 3, "b": [2.0] * 3, "ds": [1, 1, 2]})
     pq.write_to_dataset(rows, tmp_path / "parts", partition_cols=["ds"])
-    report = score_table(
-        lake.spark, TASK, input_table=str(tmp_path / "parts"), output_table=str(lake.table),
-        model_loader=ModelLoader(lake.root), partition={"ds": "1"},
-    )  # fmt: skip
+    report = score_table(lake.spark, str(tmp_path / "parts"), TASK, output_table=str(lake.table), model_loader=ModelLoader(lake.root), partition={"ds": "1"})  # fmt: skip
     assert (report.rows_in, report.rows_table, report.tally.filtered) == (2, 2, 0)
     assert [(row["id"], row["ds"]) for row in lake.rows()] == [("a", "1"), ("b", "1")]

@@ -32,7 +32,7 @@ TASK = MlTask(
 def score(spark, tmp_path):
     def run(data, task=TASK, **options):
         return score_dataframe(
-            spark, task, data, output_table=str(tmp_path / "table"), model_loader=ModelLoader(tmp_path), **options
+            spark, data, task, output_table=str(tmp_path / "table"), model_loader=ModelLoader(tmp_path), **options
         )
 
     return run
@@ -143,10 +143,8 @@ def test_an_empty_dataframe_gives_an_empty_table(spark, score, tmp_path):
 @pytest.mark.promise("T29")
 def test_both_ways_into_one_table_follow_each_other(spark, score, tmp_path):
     numbers(spark, 20).write.parquet(f"file://{tmp_path}/source")
-    files = lambda: score_table(  # noqa: E731
-        spark, TASK, input_table=str(tmp_path / "source"), output_table=str(tmp_path / "table"),
-        model_loader=ModelLoader(tmp_path),
-    )  # fmt: skip
+    source, table = str(tmp_path / "source"), str(tmp_path / "table")
+    files = lambda: score_table(spark, source, TASK, output_table=table, model_loader=ModelLoader(tmp_path))  # noqa: E731
     assert (score(numbers(spark, 50)).version, files().version) == (0, 1)
     assert row_count(str(tmp_path / "table")) == 20
     assert files().changed is False

@@ -142,13 +142,13 @@ def test_errors_reach_the_driver_of_a_real_session(spark, tmp_path, kind):
     options = {"model_loader": ModelLoader(tmp_path), "slots": SlotPolicy(device="cpu")}
     kept, message = SAYS[kind]
     with pytest.raises(kept) as caught:
-        score_table(spark, task, input_table=str(tmp_path / "in.parquet"), output_table=str(tmp_path / "a"), **options)
+        score_table(spark, str(tmp_path / "in.parquet"), task, output_table=str(tmp_path / "a"), **options)
     assert str(caught.value) == f"{message} [task 't', bringing the model up]"
 
     data = spark.createDataFrame([(1.0,)], "x double")
     reason = message if kept is SparktorchError else f"{kept.__name__}: {message}"
     with pytest.raises(SparktorchError) as caught:
-        score_dataframe(spark, task, data, output_table=str(tmp_path / "b"), **options)
+        score_dataframe(spark, data, task, output_table=str(tmp_path / "b"), **options)
     assert str(caught.value) == f"task 't': the Spark job failed: {reason}. Nothing was committed"
 
     with pytest.raises(PySparkException) as caught:
@@ -170,8 +170,8 @@ def test_what_a_worker_raises_can_be_sent(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="broken \udcff text") as caught:
         score_table(
             JobsHere(),
+            str(tmp_path / "in.parquet"),
             task,
-            input_table=str(tmp_path / "in.parquet"),
             output_table=str(tmp_path / "out"),
             model_loader=ModelLoader(tmp_path),
         )

@@ -186,10 +186,7 @@ def test_a_run_says_once_what_its_slots_were_counted_from(tmp_path, caplog):
         model=ModelSpec(factory="sparktorch_assets.testing:build", arguments={"network": "Echo"}),
     )  # fmt: skip
     with caplog.at_level(logging.INFO):
-        score_table(
-            JobsHere(), task, input_table=str(tmp_path / "in.parquet"), output_table=str(tmp_path / "out"),
-            model_loader=ModelLoader(tmp_path), slots=SlotPolicy(device="cpu"),
-        )  # fmt: skip
+        score_table(JobsHere(), str(tmp_path / "in.parquet"), task, output_table=str(tmp_path / "out"), model_loader=ModelLoader(tmp_path), slots=SlotPolicy(device="cpu"))  # fmt: skip
     said = [record.getMessage() for record in caplog.records if "slots at work" in record.getMessage()]
     assert said == ["task 'echo': slots at work: 1, 1 on each worker, counted from spark.master=local[1]"]
 

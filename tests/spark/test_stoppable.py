@@ -96,12 +96,12 @@ def test_scoring_stops_and_keeps_finished_parts(spark, tmp_path, number):
         "slots": SlotPolicy(device="cpu", workers=1),
     }
     with stopped_when(lambda: len(list(out.glob("part-*.parquet"))) >= 3, number):
-        score_table(spark, TASK, input_table=str(tmp_path / "in"), **options)
+        score_table(spark, str(tmp_path / "in"), TASK, **options)
     check_idle_and_usable(spark)
     assert not (out / "_delta_log").exists()
     finished = {path.name for path in out.glob("part-*.parquet")}
     (tmp_path / "in" / "7.parquet").unlink()
-    report = score_table(spark, TASK, input_table=str(tmp_path / "in"), **options)
+    report = score_table(spark, str(tmp_path / "in"), TASK, **options)
     assert report.shards_resumed == len(finished) >= 3
     assert DeltaTable(str(out)).to_pyarrow_table().num_rows == 7 * 40
 
@@ -115,13 +115,13 @@ def test_scoring_a_dataframe_stops(spark, tmp_path):
         "slots": SlotPolicy(device="cpu"),
     }
     with stopped_when(is_at_work(spark)):
-        score_dataframe(spark, TASK, rows, **options)
+        score_dataframe(spark, rows, TASK, **options)
     check_idle_and_usable(spark)
     assert not (tmp_path / "out" / "_delta_log").exists()
     (
         tmp_path / "in" / "7.parquet"
     ).unlink()  # a task that is cancelled may still write into the staging folder for a moment
-    score_dataframe(spark, TASK, spark.read.parquet(str(tmp_path / "in")), **options)
+    score_dataframe(spark, spark.read.parquet(str(tmp_path / "in")), TASK, **options)
     assert DeltaTable(str(tmp_path / "out")).to_pyarrow_table().num_rows == 7 * 40
 
 

@@ -211,7 +211,7 @@ TASK = MlTask(
     ],
     labels=["no", "yes"],
     hooks=Hooks(row_postprocessor="answers_code.hooks:mark"),
-    extra_columns={"mark": "string"},
+    hook_columns={"mark": "string"},
     where=[RowFilter(column="id", op="<=", value=5)],
 )  # fmt: skip
 
@@ -259,8 +259,8 @@ class World:
         """What names the parts of the prediction table."""
         with self.importable():
             plan = plan_table(
+                str(self.root / "in.parquet"),
                 task,
-                input_table=str(self.root / "in.parquet"),
                 output_table=str(self.root / "out"),
                 model_loader=loader(self.models),
             )

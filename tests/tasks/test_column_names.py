@@ -43,10 +43,10 @@ def test_a_clash_is_two_names_of_the_list_that_are_one_in_lower_case(names):
     ("changes", "pair"),
     [
         ({"keep_columns": ["id", "Id"]}, "'id' and 'Id'"),
-        ({"extra_columns": {"Confidence": "double"}}, "'confidence' and 'Confidence'"),
-        ({"extra_columns": {"one": "int", "ONE": "int"}}, "'ONE' and 'one'"),
-        ({"extra_columns": {"scores": "int", "Embedding": "int"}, "extras": ["embedding"]}, "'embedding' and 'Embedding'"),
-        ({"extra_columns": {"T_confidence": "int"}, "output_prefix": "t_"}, "'t_confidence' and 'T_confidence'"),
+        ({"hook_columns": {"Confidence": "double"}}, "'confidence' and 'Confidence'"),
+        ({"hook_columns": {"one": "int", "ONE": "int"}}, "'ONE' and 'one'"),
+        ({"hook_columns": {"scores": "int", "Embedding": "int"}, "model_outputs": ["embedding"]}, "'embedding' and 'Embedding'"),
+        ({"hook_columns": {"T_confidence": "int"}, "output_prefix": "t_"}, "'t_confidence' and 'T_confidence'"),
     ],
 )  # fmt: skip
 def test_a_task_that_declares_twins_is_refused(changes, pair):
@@ -68,7 +68,7 @@ INPUTS = [
     (["x", "confidence"], {}, "already has 'confidence', which the predictions would overwrite.*output_prefix"),
     (["x", "Confidence"], {}, "already has 'Confidence' \\('confidence'\\), which the predictions would overwrite"),
     (["x", "PREDICTION_ERROR"], {}, "already has 'PREDICTION_ERROR' \\('prediction_error'\\)"),
-    (["x", "Mine"], {"extra_columns": {"mine": "int"}}, "already has 'Mine' \\('mine'\\)"),
+    (["x", "Mine"], {"hook_columns": {"mine": "int"}}, "already has 'Mine' \\('mine'\\)"),
     (["x", "P_Confidence"], {"output_prefix": "p_"}, "already has 'P_Confidence' \\('p_confidence'\\)"),
 ]
 
@@ -86,10 +86,7 @@ def test_twins_in_the_input_end_the_planning(columns, changes, message, tmp_path
     pq.write_table(pa.Table.from_batches([batch]), tmp_path / "in.parquet")
     with pytest.raises(InputSchemaError, match=message):
         plan_table(
-            task,
-            input_table=str(tmp_path / "in.parquet"),
-            output_table=str(tmp_path / "out"),
-            model_loader=ModelLoader(tmp_path),
+            str(tmp_path / "in.parquet"), task, output_table=str(tmp_path / "out"), model_loader=ModelLoader(tmp_path)
         )
 
 

@@ -45,7 +45,7 @@ TASK = MlTask(
         {"labels": ["1", "0"]},
         {"where": [RowFilter(column="x", op=">", value=1)]},
         {"keep_columns": ["x"]},
-        {"extras": ["scores"]},
+        {"model_outputs": ["scores"]},
         {"output_prefix": "p_"},
         {"code_version": "2"},
         {"hooks": Hooks(row_preprocessor="json:loads")},

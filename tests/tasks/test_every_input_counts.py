@@ -64,7 +64,7 @@ NESTED = "its own fields have entries"
 PINNED = hashlib.sha256(FILES["start.txt"].encode()).hexdigest()
 ONE_FILE = {"sha256": PINNED, "files": (), "arguments": {"scale": 0.01, "network": "answers_nets:Net"}}
 FOLDER = ModelSpec(weights="folder", factory="answers_code.model:build_folder", trust_code=True)
-BARE = replace(TASK, hooks=Hooks(), extra_columns=())
+BARE = replace(TASK, hooks=Hooks(), hook_columns=())
 BOTH = Hooks(row_preprocessor="answers_code.hooks:shift", row_postprocessor="answers_code.hooks:mark")
 FILTERED = RowFilter(column="id", op="<=", value=5)
 STATES = ModelSpec(weights="start.txt", format="state_dict", architecture="answers_code.model:Network")
@@ -89,8 +89,8 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (MlTask, "where"): [NESTED, may(task(where=[])), may(task(where=[FILTERED, RowFilter(column="c", value="a")]))],
     (MlTask, "keep_columns"): [may(task(keep_columns=["id", "x"])), may(task(keep_columns=[]))],
     (MlTask, "hooks"): [NESTED],
-    (MlTask, "extras"): [may(task(extras=["scores"]))],
-    (MlTask, "extra_columns"): [may(task(extra_columns={"mark": "string", "more": "int"}))],
+    (MlTask, "model_outputs"): [may(task(model_outputs=["scores"]))],
+    (MlTask, "hook_columns"): [may(task(hook_columns={"mark": "string", "more": "int"}))],
     (MlTask, "output_prefix"): [may(task(output_prefix="p_"), BARE)],
     (MlTask, "max_failed_share"): [cannot(task(max_failed_share=0.9))],
     (MlTask, "max_failed_rows"): [cannot(task(max_failed_rows=5))],
@@ -169,7 +169,7 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (RowFilter, "op"): [may(task(where=[replace(FILTERED, op="<")]))],
     (RowFilter, "value"): [may(task(where=[replace(FILTERED, value=4)]))],
     (OutputColumn, "name"): [may(replace(BARE, output_prefix="p_"), BARE)],
-    (OutputColumn, "type"): [may(task(extra_columns={"mark": "binary"}), shown=False)],  # the hook's text does not fit
+    (OutputColumn, "type"): [may(task(hook_columns={"mark": "binary"}), shown=False)],  # the hook's text does not fit
 }  # fmt: skip
 
 SOURCE = InputTable(

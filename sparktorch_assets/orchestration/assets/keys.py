@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks import MlTask
 
 INPUTS_GROUP = "inputs"
@@ -28,6 +29,19 @@ def input_pool(table: str) -> str:
 def input_key(table: str) -> dg.AssetKey:
     """The asset key of an input: `flights`, or another task's `predictions/language`."""
     return dg.AssetKey(table.split("/"))
+
+
+def source_key(task: MlTask) -> dg.AssetKey:
+    """The asset key of the task's input.
+
+    Raises:
+        TaskError: the task names no input.
+    """
+    if task.input is None:
+        raise TaskError(
+            f"MlTask {task.name!r} names no input, which its asset reads; set input='flights', an asset's key"
+        )
+    return input_key(task.input)
 
 
 def model_key(task: MlTask) -> dg.AssetKey:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from sparktorch_assets.orchestration.assets.keys import input_key
+from sparktorch_assets.orchestration.assets.keys import source_key
 from sparktorch_assets.orchestration.assets.markdown import markdown_table, preview_table
 from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
 from sparktorch_assets.tasks import InputTable, MlTask
@@ -144,7 +144,7 @@ def table_metadata(
 
 def column_lineage(task: MlTask, columns: Sequence[str]) -> dg.TableColumnLineage:
     """Column lineage: kept columns come from the input column of the same name, added ones from all feature columns."""
-    source = input_key(task.input)
+    source = source_key(task)
     added = {column.name for column in task.output_columns}
     return dg.TableColumnLineage(
         deps_by_column={

@@ -11,9 +11,9 @@ from sparktorch_assets.orchestration.assets.checks import failed_share_check, pr
 from sparktorch_assets.orchestration.assets.keys import (
     PREDICTIONS_GROUP,
     PREDICTIONS_POOL,
-    input_key,
     model_key,
     prediction_key,
+    source_key,
 )
 from sparktorch_assets.orchestration.assets.metadata import prediction_metadata
 from sparktorch_assets.orchestration.automation.schedules import refresh_tags, staleness_condition
@@ -37,7 +37,7 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
     key = prediction_key(task)
     spec = dg.AssetSpec(
         key,
-        deps=[input_key(task.input), model_key(task)],
+        deps=[source_key(task), model_key(task)],
         description=task.description or f"Predictions of {task.name} over {task.input}.",
         group_name=PREDICTIONS_GROUP,
         kinds={"pytorch", "pyspark", "delta"},
@@ -102,7 +102,7 @@ def _score(context: dg.AssetExecutionContext, task: MlTask) -> "ScoreReport":
 
     resources = context.resources
     loader_resource, lake = resources.model_loader, resources.lake
-    source = lake.table_uri(input_key(task.input))
+    source = lake.table_uri(source_key(task))
     settings: dict[str, Any] = {
         "output_table": lake.table_uri(prediction_key(task)),
         "model_loader": loader_resource.build([task]),
@@ -112,13 +112,9 @@ def _score(context: dg.AssetExecutionContext, task: MlTask) -> "ScoreReport":
     }
     if has_table(source):
         return score_table(
-            lambda: resources.spark.spark_session,  # started only if there is something to score
-            task,
-            input_table=source,
-            on_progress=_report_to(context),
-            **settings,
+            lambda: resources.spark.spark_session, source, task, on_progress=_report_to(context), **settings
         )
-    session, view = resources.spark.spark_session, ".".join(input_key(task.input).path)
+    session, view = resources.spark.spark_session, ".".join(source_key(task).path)
     if not session.catalog.tableExists(view):
         raise TableError(
             f"task {task.name!r}: its input has no table at {source}, and the Spark session has no view or table "
@@ -126,7 +122,7 @@ def _score(context: dg.AssetExecutionContext, task: MlTask) -> "ScoreReport":
         )
     _require_no_scored_files(task, settings["output_table"], source, view)
     context.log.info("%r has no files to read: Spark reads it, and all of it is scored", view)
-    return score_dataframe(session, task, session.table(view), **settings)
+    return score_dataframe(session, session.table(view), task, **settings)
 
 
 def _require_no_scored_files(task: MlTask, output_table: str, source: str, view: str) -> None:

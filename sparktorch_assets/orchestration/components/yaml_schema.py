@@ -43,8 +43,10 @@ _PLAIN: Mapping[type, Any] = {bool: "bool_type", int: "int_type", float: "float_
 _SAME = frozenset([*((kind, kind) for kind in _PLAIN), (int, float)])
 """The type of a written value and the type that it may become."""
 
-_IN_YAML: Mapping[str, Any] = {"features": Sequence[Annotated[Feature, Field(discriminator="kind")]]}
+_IN_YAML: Mapping[str, Any] = {"features": Sequence[Annotated[Feature, Field(discriminator="kind")]], "input": str}
 """More specific types than the dataclass's own: with them, pydantic checks a feature only against the kind it names."""
+_REQUIRED = ("input",)
+"""Fields that an asset needs, although the dataclass has a default for them."""
 
 
 class Attributes(dg.Model):
@@ -100,7 +102,8 @@ def attributes_model(declaration: type) -> type[BaseModel]:
         elif field.default_factory is not dataclasses.MISSING:
             fields[field.name] = (kind, Field(default_factory=field.default_factory))
         else:
-            fields[field.name] = (kind, ... if field.default is dataclasses.MISSING else field.default)
+            required = field.default is dataclasses.MISSING or field.name in _REQUIRED
+            fields[field.name] = (kind, ... if required else field.default)
     return create_model(f"{declaration.__name__}Attributes", __base__=Attributes, **fields)
 
 

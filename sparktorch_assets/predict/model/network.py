@@ -74,7 +74,7 @@ class Network:
             task asks for them, `scores` (B, C) and `embedding` (B, E), both float32.
 
         Raises:
-            ModelError: the network's output does not fit the labels or the extras, or its agreement with fp32 is below
+            ModelError: the network's output does not fit the labels or the `model_outputs`, or its agreement with fp32 is below
                 `min_agreement`.
         """
         if self.comparison is not None:
@@ -95,9 +95,9 @@ class Network:
         # marks the row.
         confidence_B += (highest_B + logits_BC.amin(dim=1) * 0.0) * 0.0
         found = {"classes": class_index_B, "confidence": confidence_B}
-        if "scores" in self.task.extras:
+        if "scores" in self.task.model_outputs:
             found["scores"] = torch.softmax(logits_BC, dim=1)
-        if "embedding" in self.task.extras:
+        if "embedding" in self.task.model_outputs:
             found["embedding"] = self._check_embedding(embedding, rows)
         return self.transfer.to_host(found)
 

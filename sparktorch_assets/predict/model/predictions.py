@@ -51,7 +51,7 @@ def scatter(pieces: list[tuple[Rows, pa.Array]], rows: int, kind: pa.DataType) -
 def prediction_batch(task: MlTask, predictions: Predictions) -> pa.RecordBatch:
     """The columns that the model fills, in order and with their declared types; null in failed rows."""
     rows = len(predictions)
-    by_hooks = dict(task.typed_extra_columns)
+    by_hooks = dict(task.typed_hook_columns)
     kinds = {column.name: ARROW_TYPES[column.type] for column in task.output_columns if column.name not in by_hooks}
     found = {
         task.class_column: predictions.classes_N,

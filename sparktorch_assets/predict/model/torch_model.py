@@ -341,7 +341,7 @@ class TorchModel:
             for row in np.flatnonzero(not_finite):
                 failures.setdefault(int(row), NOT_FINITE)
         columns = {}
-        for extra in self.task.extras:
+        for extra in self.task.model_outputs:
             columns[f"{self.task.output_prefix}{extra}"] = scatter(
                 [(rows, float_lists(output[extra])) for rows, output in outputs], window_rows, pa.list_(pa.float32())
             )

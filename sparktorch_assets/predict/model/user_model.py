@@ -56,7 +56,7 @@ class UserModel:
             )
 
     def _comes_from_model(self, name: str) -> bool:
-        return name not in dict(self.task.typed_extra_columns)
+        return name not in dict(self.task.typed_hook_columns)
 
     def _spellings(self, name: str) -> list[str]:
         """The names under which the model may return an output column: its name in the table, and that name without the

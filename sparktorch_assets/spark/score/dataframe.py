@@ -54,9 +54,9 @@ _WRITE_OPTIONS = {"compression": "snappy", "parquet.page.write-checksum.enabled"
 
 
 def score_dataframe(
-    spark: "SparkSession",
-    task: MlTask | str,
+    spark_session: "SparkSession",
     dataframe: "DataFrame",
+    ml_task: MlTask | str,
     *,
     output_table: str,
     model_loader: ModelLoader,
@@ -68,15 +68,15 @@ def score_dataframe(
     """Replace a prediction table by the predictions of a DataFrame. The model sees each row once.
 
     Args:
-        spark: the DataFrame's session, classic or Connect.
-        task: what to do with each row, or the name of a task that `model_loader` knows.
+        spark_session: the DataFrame's session, classic or Connect.
         dataframe: the rows to predict.
+        ml_task: what to do with each row, or the name of a task that `model_loader` knows.
         output_table: path or URI of the prediction table's folder; created if it does not exist. Workers write to it.
         model_loader: brings the model up on the workers.
         parallel: partitions to predict in; see `spark_ml_predict`.
         slots: the number of model instances that work at once, and their device; by default on GPUs if there are any,
             else on the cores.
-        batch_size: rows per forward pass; `None` takes the task's.
+        batch_size: rows per forward pass, instead of the task's; `None` takes the task's.
         run_id: recorded in the commit.
 
     Returns:
@@ -96,7 +96,7 @@ def score_dataframe(
 
     started = time.perf_counter()
     policy = settle_device(slots, model_loader.device)
-    task = model_loader.find_task(task)
+    task = model_loader.find_task(ml_task)
     if dataframe.isStreaming:
         raise TaskError(f"task {task.name!r}: a streaming DataFrame never ends; predict it with spark_ml_predict")
     snapshot = read_snapshot(output_table)
@@ -104,19 +104,19 @@ def score_dataframe(
     check_partitioning(output_table, snapshot, ())
     files = FilesInUse(task, model_loader.models_root)
     digest = model_digest(task, model_loader.models_root)
-    found_slots = find_slots(spark, policy)
+    found_slots = find_slots(spark_session, policy)
     _LOG.info("task %r: %s", task.name, found_slots)
     counted = InputCount(task, dataframe)
     predicted = spark_ml_predict(
-        spark, counted.dataframe, task, parallel, batch_size, model_loader=model_loader, slots=policy
+        spark_session, counted.dataframe, task, parallel, batch_size, model_loader=model_loader, slots=policy
     )
     schema = _delta_schema(predicted)
     folder = Folder(output_table)
     planned = time.perf_counter()
     with staging_folder(folder) as staging:
-        with _writing(spark, task):
+        with _writing(spark_session, task):
             write = predicted.write.options(**_WRITE_OPTIONS)
-            run_stoppable(spark, lambda: write.parquet(spark_path(folder, f"{staging}/rows")))
+            run_stoppable(spark_session, lambda: write.parquet(spark_path(folder, f"{staging}/rows")))
         written = read_written(folder, f"{staging}/rows", task)
         tally = counted.account(Tally.total(part.tally for part in written))
         check_limits(task, tally)

@@ -46,10 +46,10 @@ _LOG = logging.getLogger(__name__)
 
 
 def score_table(
-    spark: "Callable[[], SparkSession] | SparkSession",
-    task: MlTask | str,
-    *,
+    spark_session: "Callable[[], SparkSession] | SparkSession",
     input_table: str,
+    ml_task: MlTask | str,
+    *,
     output_table: str,
     model_loader: ModelLoader,
     slots: SlotPolicy | None = None,
@@ -61,15 +61,15 @@ def score_table(
     """Bring a prediction table, or one partition of it, up to date with its input, its model and its task.
 
     Args:
-        spark: a session, classic or Connect, or a callable that returns one, which is called only if there are rows to
-            score.
-        task: what to do with each row, or the name of a task that `model_loader` knows.
+        spark_session: a session, classic or Connect, or a callable that returns one, which is called only if there are
+            rows to score.
         input_table: path or URI of a Delta table, a folder of Parquet files, or one file. Workers read it directly.
+        ml_task: what to do with each row, or the name of a task that `model_loader` knows.
         output_table: path or URI of the prediction table's folder; created if it does not exist.
         model_loader: brings the model up on the workers, where its `models_root` must be the same path.
         slots: the number of model instances that work at once, and their device; by default on GPUs if there are any,
             else on the cores.
-        batch_size: rows per forward pass; `None` takes the task's.
+        batch_size: rows per forward pass, instead of the task's; `None` takes the task's.
         run_id: recorded in the commit.
         on_progress: called about every two seconds, from another thread; `None` draws a progress bar if stderr is a
             terminal.
@@ -88,7 +88,7 @@ def score_table(
     """
     started = time.perf_counter()
     policy = settle_device(slots, model_loader.device)
-    task = model_loader.find_task(task)
+    task = model_loader.find_task(ml_task)
     planned = _plan(task, input_table, output_table, model_loader, partition)
     plan, task, digest = planned.plan, planned.task, planned.model_digest
     decided = ready = time.perf_counter()
@@ -106,7 +106,7 @@ def score_table(
         from sparktorch_assets.spark.session.slot_count import find_slots
         from sparktorch_assets.spark.session.worker_python import check_session_python
 
-        session = spark() if callable(spark) else spark
+        session = spark_session() if callable(spark_session) else spark_session
         ready = time.perf_counter()
         check_session_python(session)
         found_slots = find_slots(session, policy)
@@ -163,16 +163,16 @@ def score_table(
 
 
 def plan_table(
-    task: MlTask | str,
-    *,
     input_table: str,
+    ml_task: MlTask | str,
+    *,
     output_table: str,
     model_loader: ModelLoader,
     partition: Mapping[str, str] | None = None,
 ) -> Plan:
     """The plan that `score_table` would carry out with the same arguments; print it for a summary. Nothing is computed
     or written."""
-    return _plan(model_loader.find_task(task), input_table, output_table, model_loader, partition).plan
+    return _plan(model_loader.find_task(ml_task), input_table, output_table, model_loader, partition).plan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
