@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from sparktorch_assets.lake.log.commit import commit_parts
 from sparktorch_assets.lake.parts.file import PartFile
 from sparktorch_assets.lake.plan import make_plan
+from sparktorch_assets.lake.table import Table
 
 COLUMNS = [f"f{number}" for number in range(16)]
 GROUPS = 10
@@ -49,7 +50,7 @@ def measure(shards: int) -> dict[str, float]:
 
         def plan(name: str) -> tuple[str, ...]:
             started = time.perf_counter()
-            found = make_plan(str(source), str(target), schema=SCHEMA, digest="bench", target_rows=1)
+            found = make_plan(Table(str(source)), Table(str(target)), schema=SCHEMA, digest="bench", target_rows=1)
             seconds[name] = time.perf_counter() - started
             return tuple(shard.part_path for shard in found.new)
 

@@ -23,7 +23,7 @@ def score(root: str, pipe: Any) -> None:
     from bench_score import BATCH_ROWS, TASK
 
     from sparktorch_assets.lake.plan import make_plan
-    from sparktorch_assets.lake.tables import table_schema
+    from sparktorch_assets.lake.table import Table
     from sparktorch_assets.predict.loader import ModelLoader
     from sparktorch_assets.predict.schema import output_schema
     from sparktorch_assets.spark.score.worker import ScoreJob, pack, score_pack
@@ -33,9 +33,10 @@ def score(root: str, pipe: Any) -> None:
     torch.set_num_threads(1)
     source, target = f"{root}/source", f"{root}/target"
     Path(target).mkdir()
-    columns = table_schema(source)
+    table = Table(source)
+    columns = table.schema
     schema = output_schema(TASK, columns)
-    plan = make_plan(source, target, schema=schema, digest="bench")
+    plan = make_plan(table, Table(target), schema=schema, digest="bench")
     job = ScoreJob(
         task=TASK,
         model_loader=ModelLoader(root, device="cpu"),

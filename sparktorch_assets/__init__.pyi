@@ -16,8 +16,8 @@ from sparktorch_assets.errors import TooManyDroppedRowsError as TooManyDroppedRo
 from sparktorch_assets.errors import TooManyFailedRowsError as TooManyFailedRowsError
 from sparktorch_assets.errors import UnknownTaskError as UnknownTaskError
 from sparktorch_assets.lake.derived import write_if_changed as write_if_changed
-from sparktorch_assets.lake.tables import data_version as data_version
-from sparktorch_assets.lake.tables import table_version as table_version
+from sparktorch_assets.lake.table import data_version as data_version
+from sparktorch_assets.lake.table import table_version as table_version
 from sparktorch_assets.lake.vacuum import vacuum as vacuum
 from sparktorch_assets.orchestration.assets.factory import build_input_asset as build_input_asset
 from sparktorch_assets.orchestration.assets.factory import build_prediction_assets as build_prediction_assets

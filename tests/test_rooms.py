@@ -88,4 +88,4 @@ def test_every_public_name_exists():
     for home, name in re.findall(r"^from (\S+) import (\w+) as", stub, re.MULTILINE):
         assert getattr(importlib.import_module(home), name) is getattr(sparktorch_assets, name)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
-        sparktorch_assets.nothing  # noqa: B018
+        sparktorch_assets.nothing

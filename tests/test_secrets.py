@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sparktorch_assets.errors import HostError, InputSchemaError, SparktorchError, TableError, TaskError
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.tables import has_table
+from sparktorch_assets.lake.table import Table
 from sparktorch_assets.masking import has_password, without_secrets
 from sparktorch_assets.orchestration.assets.input import build_input_asset
 from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource, SparkSessionResource
@@ -126,7 +126,7 @@ def test_an_environment_variable_inside_the_settings_is_refused():
 @pytest.mark.parametrize("uri", TABLES)
 def test_a_tables_address_with_a_password_is_refused_everywhere(uri: str):
     """It would be in metadata, in each error about the table, and in the log of each refresh."""
-    for use in (Folder, has_table):
+    for use in (Folder, Table):
         with pytest.raises(
             TableError, match=r"the address of a table contains a password.*AWS_SECRET_ACCESS_KEY"
         ) as caught:

@@ -54,4 +54,4 @@ def use(spark: SparkSession, points: DataFrame) -> None:
         told: SparktorchError = error
         raise SystemExit(str(told)) from error
     MlTask(name=1)  # type: ignore[arg-type, call-arg]
-    sparktorch_assets.nothing  # type: ignore[attr-defined]  # noqa: B018
+    sparktorch_assets.nothing  # type: ignore[attr-defined]

@@ -10,11 +10,11 @@ from sparktorch_assets.errors import CommitConflictError, TableError
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.log.commit import METADATA_PREFIX, commit_parts
 from sparktorch_assets.lake.log.history import commit_infos
-from sparktorch_assets.lake.log.snapshot import check_root, read_snapshot
 from sparktorch_assets.lake.parquet.nan_columns import columns_with_nan
 from sparktorch_assets.lake.parquet.types import cast_column, storage_schema
 from sparktorch_assets.lake.parts.file import PartFile, publish_by_content
 from sparktorch_assets.lake.parts.lost import lost_parts
+from sparktorch_assets.lake.table import Table
 
 _MADE_FROM = "made_from"
 _GROUP_ROWS = 131_072
@@ -40,13 +40,13 @@ def write_if_changed(table: str, rows: pa.Table, made_from: str) -> bool:
         InputSchemaError: a column's type has no counterpart in Delta.
         TableError: the table cannot be written.
     """
-    check_root(table)
-    before = read_snapshot(table)
-    unchanged = _made_from(table, before.version) == made_from
-    if unchanged and not lost_parts(table, before):
+    now = Table(table)
+    before = now.snapshot
+    unchanged = _made_from(now) == made_from
+    if unchanged and not lost_parts(now):
         return False
     stored = _stored(rows)
-    part = _write(table, stored)
+    part = _write(now.folder, stored)
     known = before.parts.get(part.path)
     add = [] if known and known.size_bytes == part.size_bytes else [part]
     remove = [path for path in before.parts if path != part.path]
@@ -62,7 +62,7 @@ def write_if_changed(table: str, rows: pa.Table, made_from: str) -> bool:
             read_version=before.version,
         )
     except CommitConflictError:
-        if _made_from(table) == made_from:
+        if _made_from(Table(table)) == made_from:
             return False  # another run wrote the same content
         raise
     return True
@@ -77,8 +77,7 @@ def _stored(rows: pa.Table) -> pa.Table:
     return pa.Table.from_batches([pa.RecordBatch.from_arrays(arrays, schema=schema) for arrays in batches], schema)
 
 
-def _write(table: str, rows: pa.Table) -> PartFile:
-    folder = Folder(table)
+def _write(folder: Folder, rows: pa.Table) -> PartFile:
     temporary = f".{uuid.uuid4().hex}.tmp"
     try:
         folder.create()
@@ -93,13 +92,13 @@ def _write(table: str, rows: pa.Table) -> PartFile:
             )
         return publish_by_content(folder, temporary, f"part-{folder.sha256(temporary)[:32]}-00000.parquet")
     except OSError as error:
-        raise TableError(f"cannot write {table!r}: {error}. Nothing was committed") from error
+        raise TableError(f"cannot write {folder.uri!r}: {error}. Nothing was committed") from error
     finally:
         with contextlib.suppress(OSError):
             folder.delete(temporary)
 
 
-def _made_from(table: str, version: int | None = None) -> str | None:
-    """The `made_from` of that version, or of the latest one; `None` if another writer committed it."""
-    made_from = next(commit_infos(table, version), {}).get(METADATA_PREFIX + _MADE_FROM)
+def _made_from(table: Table) -> str | None:
+    """The `made_from` of the table's version; `None` if another writer committed it."""
+    made_from = next(commit_infos(table.folder, table.version), {}).get(METADATA_PREFIX + _MADE_FROM)
     return None if made_from is None else str(made_from)

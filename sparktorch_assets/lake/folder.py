@@ -94,6 +94,10 @@ class Folder:
         """Whether there is a folder of that name."""
         return bool(self.filesystem.get_file_info(self.full(path)).type == fs.FileType.Directory)
 
+    def exists(self) -> bool:
+        """Whether there is anything at this address: a folder, or a file."""
+        return self.is_folder() or self.info() is not None
+
     def files(self, path: str = "", *, recursive: bool = True) -> Iterator[FolderEntry]:
         """Every file below `path`, in no particular order; none if the folder does not exist."""
         selector = fs.FileSelector(self.full(path), recursive=recursive, allow_not_found=True)

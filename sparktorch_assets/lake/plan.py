@@ -6,16 +6,16 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.data_files import list_data_files
-from sparktorch_assets.lake.folder import Folder, FolderEntry
-from sparktorch_assets.lake.log.commit import last_commit_metadata
-from sparktorch_assets.lake.log.snapshot import Snapshot, SnapshotPart, check_writable, read_snapshot, same_columns
-from sparktorch_assets.lake.log.table_tally import TALLY_KEY
+from sparktorch_assets.lake.data_file import DataFile
+from sparktorch_assets.lake.folder import FolderEntry
+from sparktorch_assets.lake.log.snapshot import Snapshot, check_writable, same_columns
 from sparktorch_assets.lake.parquet.footers import read_footers
 from sparktorch_assets.lake.partition_values import Partition, in_partition, partition_folder
 from sparktorch_assets.lake.parts.file import PART_NAME, PartFile, verify_parts
 from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.lake.shards import TARGET_BYTES, TARGET_ROWS, Shard, make_shards
+from sparktorch_assets.lake.table import Table
+from sparktorch_assets.lake.table_tally import TALLY_KEY
 from sparktorch_assets.tasks.row_test import RowTest
 
 
@@ -23,11 +23,10 @@ from sparktorch_assets.tasks.row_test import RowTest
 class Plan:
     """A refresh that has been planned but not started. Printing it shows the totals."""
 
-    output_table: str
+    table: Table
+    """The output, as it was when the refresh was planned."""
     schema: pa.Schema
     """The output's columns."""
-    snapshot: Snapshot
-    """The snapshot of the output on which the plan is based."""
     new: tuple[Shard, ...]
     """Shards to score."""
     unchanged: tuple[Shard, ...]
@@ -36,10 +35,15 @@ class Plan:
     """Shards whose finished parts are in the table's folder but uncommitted, left by an earlier run."""
     resumed: Mapping[str, tuple[PartFile, Receipt]]
     """Path -> part and receipt, for the parts of the resumable shards."""
-    obsolete: tuple[SnapshotPart, ...]
+    obsolete: tuple[DataFile, ...]
     """Parts of the table, or of the partition if the plan covers one only, that are no longer planned."""
     partition: Partition = ()
     """The partition that the refresh covers; empty for the whole table."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The snapshot of the output on which the plan is based."""
+        return self.table.snapshot
 
     @property
     def part_schema(self) -> pa.Schema:
@@ -69,20 +73,20 @@ class Plan:
         return bool(self.new or self.resumable or self.obsolete or not same_columns(self.snapshot.schema, self.schema))
 
     def __str__(self) -> str:
-        where = f"{self.output_table} {partition_folder(self.partition)}".rstrip()
+        where = f"{self.table.uri} {partition_folder(self.partition)}".rstrip()
         lines = [f"{where}: " + ("to be refreshed" if self.changes else "up to date")]
         for name in ("new", "resumable", "unchanged"):
             shards: tuple[Shard, ...] = getattr(self, name)
             rows, size = sum(shard.rows for shard in shards), sum(shard.bytes for shard in shards)
             lines.append(f"  {name:<10}{len(shards):>9,} shards {rows:>15,} rows {size / 1e6:>12,.1f} MB to read")
-        rows = sum(part.rows for part in self.obsolete)
+        rows = sum(part.rows or 0 for part in self.obsolete)
         lines.append(f"  {'obsolete':<10}{len(self.obsolete):>9,} parts  {rows:>15,} rows")
         return "\n".join(lines)
 
 
 def make_plan(
-    input_table: str,
-    output_table: str,
+    input_table: Table,
+    output_table: Table,
     *,
     schema: pa.Schema,
     digest: str,
@@ -94,8 +98,8 @@ def make_plan(
     """Plan a refresh. Reads the input's log or folder and footers and the output's log and folder; writes nothing.
 
     Args:
-        input_table: path or URI of a Delta table, a folder of Parquet files, or a single file.
-        output_table: path or URI of the output's folder, which need not exist.
+        input_table: a Delta table, a folder of Parquet files, or a single file.
+        output_table: the output, which need not exist.
         schema: the output's columns, in Delta's types.
         digest: a hash of everything that the output depends on, except the rows.
         target_rows: see `shards.TARGET_ROWS`.
@@ -107,7 +111,7 @@ def make_plan(
         TableError: the input cannot be read, or the output is a table that this library did not write, or one with
             other partition columns.
     """
-    files = [file for file in list_data_files(input_table) if in_partition(file.partition, partition, schema)]
+    files = [file for file in input_table.files if in_partition(file.partition, partition, schema)]
     shards = make_shards(
         files,
         read_footers(files),
@@ -117,43 +121,39 @@ def make_plan(
         partition=partition,
         tests=tests,
     )
-    snapshot = read_snapshot(output_table)
-    check_ours(output_table, snapshot)
-    check_partitioning(output_table, snapshot, partition)
-    return plan_shards(shards, output_table, snapshot, schema, partition)
+    check_ours(output_table)
+    check_partitioning(output_table, partition)
+    return plan_shards(shards, output_table, schema, partition)
 
 
-def check_partitioning(output_table: str, snapshot: Snapshot, partition: Partition) -> None:
+def check_partitioning(table: Table, partition: Partition) -> None:
     """Raise `TableError` unless the table and the refresh have the same partition columns, or both have none."""
-    wanted, found = [name for name, _ in partition], sorted(snapshot.partition_by)
-    if snapshot.version is not None and wanted != found:
+    wanted, found = [name for name, _ in partition], sorted(table.snapshot.partition_by)
+    if table.version is not None and wanted != found:
         has = f"is partitioned by {', '.join(found)}" if found else "has no partitions"
         asked = f"one partition by {', '.join(wanted)}" if wanted else "the whole table at once"
         raise TableError(
-            f"{output_table!r} {has}, but this refresh covers {asked}; mixing both would lose or duplicate rows. "
+            f"{table.uri!r} {has}, but this refresh covers {asked}; mixing both would lose or duplicate rows. "
             f"Refresh it as before, or give these predictions a table of their own"
         )
 
 
-def plan_shards(
-    shards: Sequence[Shard], output_table: str, snapshot: Snapshot, schema: pa.Schema, partition: Partition = ()
-) -> Plan:
+def plan_shards(shards: Sequence[Shard], table: Table, schema: pa.Schema, partition: Partition = ()) -> Plan:
     """Plan the shards whose parts are missing from the table.
 
     A part is present if the snapshot lists it and the folder holds its file with the size that the log records. A part
     whose file was deleted or truncated is planned again, so the next refresh repairs any loss.
     """
-    folder = Folder(output_table)
-    entries = {entry.path: entry for entry in folder.files(partition_folder(partition), recursive=False)}
+    snapshot = table.snapshot
+    entries = {entry.path: entry for entry in table.folder.files(partition_folder(partition), recursive=False)}
     missing = [shard for shard in shards if not _is_intact(shard.part_path, snapshot, entries)]
-    resumed = verify_parts(folder, [entries[shard.part_path] for shard in missing if shard.part_path in entries])
+    resumed = verify_parts(table.folder, [entries[shard.part_path] for shard in missing if shard.part_path in entries])
     unfinished = {shard.part_path for shard in missing}
     target = {shard.part_path for shard in shards}
     unchanged = tuple(shard for shard in shards if shard.part_path not in unfinished)
     return Plan(
-        output_table=output_table,
+        table=table,
         schema=_in_order_of(snapshot.schema, schema),
-        snapshot=snapshot,
         new=tuple(shard for shard in missing if shard.part_path not in resumed),
         unchanged=unchanged,
         resumable=tuple(shard for shard in missing if shard.part_path in resumed),
@@ -176,13 +176,13 @@ def _is_intact(path: str, snapshot: Snapshot, entries: Mapping[str, FolderEntry]
     return listed is not None and lying is not None and lying.size_bytes == listed.size_bytes
 
 
-def check_ours(output_table: str, snapshot: Snapshot) -> None:
+def check_ours(table: Table) -> None:
     """Raise `TableError` if the table holds another writer's files (a user's, or those of an input table), or has rules
     that a refresh could break."""
-    check_writable(output_table, snapshot.write_obstacles)
-    foreign = [path for path in snapshot.parts if not PART_NAME.fullmatch(path)]
-    if foreign and TALLY_KEY not in last_commit_metadata(output_table):
+    check_writable(table.uri, table.snapshot.write_obstacles)
+    foreign = [path for path in table.snapshot.parts if not PART_NAME.fullmatch(path)]
+    if foreign and TALLY_KEY not in table.metadata:
         raise TableError(
-            f"{output_table!r} is a Delta table that holds files of another writer (first: {foreign[0]!r}); a refresh "
+            f"{table.uri!r} is a Delta table that holds files of another writer (first: {foreign[0]!r}); a refresh "
             f"would replace its rows. Give the predictions a table of their own"
         )

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from sparktorch_assets.lake.data_files import DataFile
+from sparktorch_assets.lake.data_file import DataFile
 from sparktorch_assets.lake.log.deletions import pack_rows, unpack_rows
 from sparktorch_assets.lake.parquet.footers import Footer, RowGroup
 from sparktorch_assets.lake.parquet.group_filter import GroupFilter
@@ -84,7 +84,7 @@ def make_shards(
             ).encode()
         )
         deleted = unpack_rows(file.deleted, footer.rows if file.deleted else 0)
-        carried = replace(file, deleted=b"")  # a shard carries only the bits of its own rows
+        carried = replace(file, deleted=b"", logged_path="")  # a shard carries only the bits of its own rows
         starts = list(itertools.accumulate((group.rows for group in footer.row_groups), initial=0))
         stored = file.stored_tests(tests)
         wanted = GroupFilter(footer.metadata(), stored) if stored else None

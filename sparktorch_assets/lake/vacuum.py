@@ -17,9 +17,9 @@ from urllib.parse import unquote
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.folder import Folder, FolderEntry
-from sparktorch_assets.lake.log.snapshot import read_snapshot
 from sparktorch_assets.lake.parts.file import NUMBERED_PART_NAME, PART_NAME
 from sparktorch_assets.lake.parts.staging import STAGING_NAME, taken_over
+from sparktorch_assets.lake.table import Table
 
 RETENTION_HOURS = 7 * 24.0
 _TEMPORARY = re.compile(r"(?:.*/)?\.(?:part-.*|[0-9a-f]{32})\.tmp")
@@ -59,7 +59,7 @@ def vacuum(table: str, *, retention_hours: float = RETENTION_HOURS, dry_run: boo
     removed_lately = _removed_since(folder, entries, cutoff_ms)
     # Read after listing the folder: a part that is committed after this line was young when it was listed, or not
     # listed.
-    snapshot = read_snapshot(table)
+    snapshot = Table(table).snapshot
     if snapshot.version is None:
         raise TableError(f"vacuum: there is no Delta table at {table!r}")
     # A log encodes some characters of a path, such as a space as %20; files that match either spelling stay.
@@ -71,7 +71,7 @@ def vacuum(table: str, *, retention_hours: float = RETENTION_HOURS, dry_run: boo
     ]
     if not dry_run:
         # A run that resumes an old part touches it first, so check again right before each file is deleted.
-        committed = {spelled for path in read_snapshot(table).parts for spelled in (path, unquote(path))}
+        committed = {spelled for path in Table(table).snapshot.parts for spelled in (path, unquote(path))}
         old = [entry for entry in old if entry.path not in committed and _delete_if_old(folder, entry, cutoff_ms)]
     old += _clear_staging(folder, entries, cutoff_ms, dry_run=dry_run)
     return VacuumReport(files=tuple(sorted(entry.path for entry in old)), bytes=sum(entry.size_bytes for entry in old))

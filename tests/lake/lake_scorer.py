@@ -1,6 +1,5 @@
 """A stand-in for a model: predictions are `x * weight`, made with pyarrow alone, through the lake's real pieces."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,13 +10,11 @@ from deltalake import DeltaTable
 
 from sparktorch_assets.lake.commit_plan import Committed, commit_plan
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.log.table_tally import TALLY_KEY, tally_after
-from sparktorch_assets.lake.parts.file import PartFile
-from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.plan import Plan, make_plan
 from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.lake.shards import Shard
+from sparktorch_assets.lake.table import Table
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.row_test import row_tests
 
@@ -38,7 +35,7 @@ def write_file(folder: Path, name: str, values: list[int], group_rows: int = 3) 
 
 def plan_of(source: Path, table: Path, weight: int, schema: pa.Schema = OUTPUT, target_rows: int = 3) -> Plan:
     digest = f"weight {weight} {schema.names}"
-    return make_plan(str(source), str(table), schema=schema, digest=digest, target_rows=target_rows)
+    return make_plan(Table(str(source)), Table(str(table)), schema=schema, digest=digest, target_rows=target_rows)
 
 
 def score_shard(shard: Shard, table: Path, weight: int, step: Callable[[str], None], schema: pa.Schema = OUTPUT):
@@ -57,7 +54,7 @@ def carry_out(
     """Score and commit a plan; the second result is what was computed."""
     step("planned")
     Folder(str(table)).create()
-    parts: dict[str, tuple[PartFile, Receipt]] = dict(plan.resumed)
+    parts = dict(plan.resumed)
     computed = []
     for shard in plan.new:
         parts[shard.part_path] = score_shard(shard, table, weight, step, plan.schema)
@@ -65,11 +62,7 @@ def carry_out(
         step("part")
     step("before commit")
 
-    def metadata(current, remove):
-        added = [parts[path][1].tally for path in plan.target - current.parts.keys()]
-        return {TALLY_KEY: json.dumps(tally_after(str(table), current, remove, added).to_plain())}
-
-    committed = commit_plan(plan, {path: part for path, (part, _) in parts.items()}, metadata)
+    committed = commit_plan(plan, parts, lambda _: None, {})
     step("after commit")
     return committed, computed
 

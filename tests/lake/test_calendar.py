@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.tables import preview
+from sparktorch_assets.lake.table import Table
 
 EARLY, LATE = dt.date(1582, 10, 14), dt.date(1582, 10, 15)
 KINDS = {
@@ -40,7 +40,7 @@ def values(kind, day):
 def read(path, kind, day, keys):
     table = pa.table({"id": [1, 2], "d": pa.array(values(kind, day), kind)})
     pq.write_table(table.replace_schema_metadata(keys), path)
-    return preview(str(path), 9)
+    return Table(str(path)).preview(9)
 
 
 @pytest.mark.promise("T80")

@@ -11,7 +11,7 @@ from lake_scorer import conditions, plan_of
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.plan import make_plan
 from sparktorch_assets.lake.shard_reader import ShardReader
-from sparktorch_assets.lake.tables import preview, row_count, table_schema
+from sparktorch_assets.lake.table import Table
 from sparktorch_assets.tasks.row_filter import RowFilter
 
 PROTOCOLS = {"legacy": {"reader": 2}, "feature": {"features": ["columnMapping"]}}
@@ -88,8 +88,10 @@ def make(table, mode, protocol, names=None):
 
 
 def read(table, schema, where=()):
-    tests = conditions(table_schema(str(table)), where)
-    plan = make_plan(str(table), str(table / "out"), schema=table_schema(str(table)), digest="d", tests=tests)
+    tests = conditions(Table(str(table)).schema, where)
+    plan = make_plan(
+        Table(str(table)), Table(str(table / "out")), schema=Table(str(table)).schema, digest="d", tests=tests
+    )
     found = []
     for shard in plan.new:
         with ShardReader(shard, schema, tests) as reader:
@@ -103,16 +105,16 @@ def read(table, schema, where=()):
 def test_columns_are_found_by_what_files_call_them(tmp_path, mode, protocol):
     """Nested fields, too; never by the table's own name, which another column of the file may have."""
     make(tmp_path, mode, protocol)
-    schema = table_schema(str(tmp_path))
+    schema = Table(str(tmp_path)).schema
     assert (
-        preview(str(tmp_path), 9)
+        Table(str(tmp_path)).preview(9)
         == read(tmp_path, schema)
         == [{name: row[name] for name in schema.names} for row in ROWS]
     )
     assert read(tmp_path, schema.empty_table().select(["x", "ds"]).schema) == [
         {"x": row["x"], "ds": row["ds"]} for row in ROWS
     ]
-    assert row_count(str(tmp_path)) == 3
+    assert Table(str(tmp_path)).row_count() == 3
     others = QueryBuilder().register("t", DeltaTable(str(tmp_path))).execute("select id, x from t order by id")
     assert pa.table(others).to_pylist() == [{"id": row["id"], "x": row["x"]} for row in ROWS]
 
@@ -121,7 +123,7 @@ def test_columns_are_found_by_what_files_call_them(tmp_path, mode, protocol):
 def test_conditions_look_at_the_right_bounds(tmp_path, mode):
     """The file's own column `x`, which the table dropped, is 9 everywhere."""
     make(tmp_path, mode, "legacy")
-    schema, day = table_schema(str(tmp_path)), RowFilter(column="ds", op="<", value=dt.date(2014, 1, 1))
+    schema, day = Table(str(tmp_path)).schema, RowFilter(column="ds", op="<", value=dt.date(2014, 1, 1))
     for op, value in (("<", 5.0), ("==", 1.5), (">", -1.0)):
         assert 3 in {row["id"] for row in read(tmp_path, schema, (RowFilter(column="x", op=op, value=value), day))}
     left_out = read(tmp_path, schema, (RowFilter(column="id", op=">", value=5),))
@@ -135,7 +137,7 @@ def test_files_without_numbers_are_refused(tmp_path):
     with pytest.raises(
         TableError, match=r"a.parquet' has none of the columns that are read from the table \('id', 'x'"
     ):
-        preview(str(tmp_path), 1)
+        Table(str(tmp_path)).preview(1)
 
 
 def test_a_mapping_that_the_protocol_does_not_allow_is_refused(tmp_path):

@@ -17,9 +17,9 @@ from lake_scorer import expected_rows, plan_of, refresh, rows_of, write_file
 from sparktorch_assets.errors import CommitConflictError, DiskFullError, TableError
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.log import commit
-from sparktorch_assets.lake.log.commit import commit_parts, last_commit_metadata
+from sparktorch_assets.lake.log.commit import commit_parts
 from sparktorch_assets.lake.parts.file import PartFile, describe_part
-from sparktorch_assets.lake.tables import table_version
+from sparktorch_assets.lake.table import Table, table_version
 from sparktorch_assets.lake.vacuum import vacuum
 
 STEPS = [("planned", 1), ("writing", 2), ("part", 1), ("part", 3), ("before commit", 1), ("after commit", 1)]
@@ -88,8 +88,8 @@ def test_a_commit_that_slips_in_at_the_last_moment_is_noticed(tmp_path, monkeypa
     write_file(source, "b", [1, 2])
     open_delta = commit.open_delta
 
-    def slow_open(uri):
-        opened = open_delta(uri)
+    def slow_open(folder):
+        opened = open_delta(folder)
         monkeypatch.setattr(commit, "open_delta", open_delta)
         refresh(source, table, weight)
         return opened
@@ -189,8 +189,8 @@ def test_metadata_travels_with_the_commit(tmp_path):
     source, table = tmp_path / "source", tmp_path / "table"
     write_file(source, "a", [1])
     refresh(source, table, 1)
-    assert set(last_commit_metadata(str(table))) == {"data_version", "tally"}
-    assert last_commit_metadata(str(tmp_path / "none")) == {}
+    assert set(Table(str(table)).metadata) == {"data_version", "tally"}
+    assert Table(str(tmp_path / "none")).metadata == {}
 
 
 @pytest.mark.promise("T57")

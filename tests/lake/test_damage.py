@@ -14,7 +14,7 @@ from sparktorch_assets.lake.parquet import damage as module
 from sparktorch_assets.lake.parquet.damage import damaged_file
 from sparktorch_assets.lake.parts.file import publish_by_content
 from sparktorch_assets.lake.shard_reader import ShardReader
-from sparktorch_assets.lake.tables import preview
+from sparktorch_assets.lake.table import Table
 from sparktorch_assets.lake.vacuum import vacuum
 
 
@@ -115,7 +115,7 @@ def test_a_preview_notices_damage(scored):
     part = min((scored / "table").glob("part-*"))
     flip(part, in_a_page(part))
     with pytest.raises(TableError, match=rf"{part.name}', it is damaged"):
-        preview(str(scored / "table"), 10)
+        Table(str(scored / "table")).preview(10)
 
 
 @pytest.mark.promise("T25")

@@ -10,7 +10,7 @@ from lake_scorer import INPUT, OUTPUT, carry_out, conditions, plan_of, refresh, 
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.shard_reader import ShardReader
-from sparktorch_assets.lake.tables import preview, row_count
+from sparktorch_assets.lake.table import Table
 from sparktorch_assets.tasks.row_filter import RowFilter
 
 COLUMNS = [column("id", "string"), column("x", "long")]
@@ -57,9 +57,9 @@ def test_every_form_of_a_vector_is_honoured(tmp_path, form):
     left = make(table, {"a": (7, {0, 3, 4, 5}), "b": (4, set()), "c": (3, {0, 1, 2}), "d": (9, {8})}, form)
     plan = plan_of(table, tmp_path / "out", 1)
     assert read(plan.new) == (left, 0)
-    assert plan.rows == row_count(str(table)) == len(left)
-    assert [row["id"] for row in preview(str(table), 99)] == left
-    assert [row["id"] for row in preview(str(table), 4)] == left[:4]
+    assert plan.rows == Table(str(table)).row_count() == len(left)
+    assert [row["id"] for row in Table(str(table)).preview(99)] == left
+    assert [row["id"] for row in Table(str(table)).preview(4)] == left[:4]
     others = QueryBuilder().register("t", DeltaTable(str(table))).execute("select id from t order by id")
     assert pa.table(others)["id"].to_pylist() == left
     carry_out(plan, tmp_path / "out", 1)
@@ -85,7 +85,7 @@ def test_shards_hold_the_rows_that_are_left(tmp_path_factory, data, counts, grou
     plan = plan_of(table, table / "out", 1, target_rows=target_rows)
     where = () if above is None else (RowFilter(column="x", op=">", value=above),)
     found, skipped = read(plan.new, where)
-    assert len(found) + skipped == plan.rows == row_count(str(table)) == len(left)
+    assert len(found) + skipped == plan.rows == Table(str(table)).row_count() == len(left)
     assert all(shard.rows > 0 for shard in plan.new)
     if above is None:
         assert found == left
@@ -135,11 +135,11 @@ def test_a_vector_that_cannot_be_read_is_refused(tmp_path, vector):
 def test_a_file_without_counts_is_counted_by_its_footer(tmp_path):
     first, second = (put_file(tmp_path, f"{name}.parquet", rows(name, 5)) for name in "ab")
     write_log(tmp_path, COLUMNS, [first | {"stats": None}, second])
-    assert row_count(str(tmp_path)) == 10
+    assert Table(str(tmp_path)).row_count() == 10
     vector = {"stats": None, "deletionVector": inline_vector({1})}
     write_log(tmp_path, COLUMNS, [first | vector], features=["deletionVectors"])
     with pytest.raises(TableError, match="Missing numRecords"):  # Delta asks for the count next to a vector
-        row_count(str(tmp_path))
+        Table(str(tmp_path)).row_count()
 
 
 def test_an_output_with_deletion_vectors_is_refused(tmp_path):

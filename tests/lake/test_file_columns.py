@@ -16,7 +16,7 @@ from sparktorch_assets.errors import InputSchemaError, TableError
 from sparktorch_assets.lake.parquet.types import readable_schema, storage_schema
 from sparktorch_assets.lake.plan import make_plan
 from sparktorch_assets.lake.shard_reader import ShardReader
-from sparktorch_assets.lake.tables import preview, row_count, table_schema
+from sparktorch_assets.lake.table import Table
 
 UTC = dt.UTC
 MOMENT = st.datetimes(dt.datetime(1, 1, 2), dt.datetime(9999, 12, 30))  # noqa: DTZ001
@@ -100,7 +100,7 @@ def shown(value, kind):  # noqa: PLR0911
 
 
 def read(table, schema):
-    plan = make_plan(str(table), str(table / "out"), schema=schema, digest="d")
+    plan = make_plan(Table(str(table)), Table(str(table / "out")), schema=schema, digest="d")
     return [row for shard in plan.new for row in _rows(shard, schema)]
 
 
@@ -126,7 +126,7 @@ def test_a_folder_shows_every_files_values_as_they_are_or_is_refused(tmp_path_fa
             return  # not a type of Parquet's, or no such value
         wanted += values
     try:
-        schema = storage_schema(table_schema(str(folder)))
+        schema = storage_schema(Table(str(folder)).schema)
         found = read(folder, schema)
     except (InputSchemaError, TableError) as error:
         refused = str(error)
@@ -176,7 +176,7 @@ NOT_ONE = {
 @pytest.mark.parametrize("name", WIDENED)
 def test_types_that_fit_into_one_are_one(tmp_path, name):
     kinds, wanted = WIDENED[name]
-    schema = storage_schema(table_schema(folder(tmp_path, *[{"c": pa.nulls(1, kind)} for kind in kinds])))
+    schema = storage_schema(Table(folder(tmp_path, *[{"c": pa.nulls(1, kind)} for kind in kinds])).schema)
     assert str(schema.field("c").type).replace("item", "element") == str(wanted).replace("item", "element")
     assert read(tmp_path, schema) == [None] * len(kinds)
 
@@ -187,15 +187,15 @@ def test_types_that_fit_into_one_are_one(tmp_path, name):
 def test_types_that_do_not_are_refused_in_planning(tmp_path, name, turned):
     path = folder(tmp_path, *[{"n": [1], "c": pa.nulls(1, kind)} for kind in NOT_ONE[name][::turned]])
     with pytest.raises(InputSchemaError, match=r"column 'c' is .* in '0.parquet' and .* in '1.parquet'"):
-        table_schema(path)
+        Table(path).schema
 
 
 @pytest.mark.promise("T39")
 def test_a_value_that_the_common_type_cannot_show_is_refused(tmp_path):
     path = folder(tmp_path, {"c": [0.5]}, {"c": [2**53 + 1]})
-    assert table_schema(path).field("c").type == pa.float64()
+    assert Table(path).schema.field("c").type == pa.float64()
     with pytest.raises(TableError, match=r"1.parquet': column 'c' is int64 there and double in the table") as refused:
-        read(tmp_path, table_schema(path))
+        read(tmp_path, Table(path).schema)
     assert str(2**53 + 1) not in str(refused.value)
 
 
@@ -205,15 +205,15 @@ def test_nanoseconds_are_cut_wherever_they_stand(tmp_path):
     cut = nanos.cast(kind, safe=False).to_pylist()
     lists = pa.ListArray.from_arrays([0, 1, 2, 3], nanos)
     path = folder(tmp_path, {"c": nanos, "l": lists, "s": pa.StructArray.from_arrays([nanos], ["t"])})
-    shown = readable_schema(table_schema(path))
+    shown = readable_schema(Table(path).schema)
     rows = [{"c": at, "l": [at], "s": {"t": at}} for at in cut]
-    plan = make_plan(path, str(tmp_path / "out"), schema=shown, digest="d")
+    plan = make_plan(Table(path), Table(str(tmp_path / "out")), schema=shown, digest="d")
     with ShardReader(plan.new[0], shown) as reader:
         assert [row for batch in reader.batches() for row in batch.to_pylist()] == rows
     far = put_file(tmp_path / "far", "a.parquet", pa.table({"c": pa.array([2**60], pa.timestamp("ms"))}))
     write_log(tmp_path / "far", [column("c", "timestamp_ntz")], [far], features=["timestampNtz"])
     with pytest.raises(TableError, match=r"column 'c' is timestamp\[ms\] there .* holds a value that does not fit"):
-        preview(str(tmp_path / "far"), 1)
+        Table(str(tmp_path / "far")).preview(1)
 
 
 def test_old_timestamps_of_spark_reach_beyond_nanoseconds(tmp_path):
@@ -228,8 +228,8 @@ def test_old_timestamps_of_spark_reach_beyond_nanoseconds(tmp_path):
         }
     )
     pq.write_table(rows, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True, store_schema=False)
-    assert preview(str(tmp_path), 9) == rows.to_pylist()
-    assert read(tmp_path, table_schema(str(tmp_path))) == instants
+    assert Table(str(tmp_path)).preview(9) == rows.to_pylist()
+    assert read(tmp_path, Table(str(tmp_path)).schema) == instants
 
 
 ID, X = pa.array([1, 2]), pa.array([0.5, 1.5])
@@ -243,14 +243,14 @@ def test_a_file_of_none_of_the_wanted_columns_is_refused(tmp_path):
     good, late, stray = ({"id": ID, "x": X}, {"id": ID}, {"other": ID})
     adds = [put_file(tmp_path, f"{number}.parquet", pa.table(rows)) for number, rows in enumerate([good, late])]
     write_log(tmp_path, DELTA, adds, reader=1)
-    assert [row["x"] for row in preview(str(tmp_path), 9)] == [0.5, 1.5, None, None]
+    assert [row["x"] for row in Table(str(tmp_path)).preview(9)] == [0.5, 1.5, None, None]
     write_log(tmp_path, DELTA, [*adds, put_file(tmp_path, "2.parquet", pa.table(stray))], reader=1)
     message = r"2.parquet' has none of the columns that are read from the table \('id', 'x'\); it has 'other'"
     with pytest.raises(TableError, match=message):
-        preview(str(tmp_path), 9)
+        Table(str(tmp_path)).preview(9)
     shard = plan_of(tmp_path, tmp_path / "out", 1).new[-1]
     with pytest.raises(TableError, match=message):
-        ShardReader(shard, table_schema(str(tmp_path)))
+        ShardReader(shard, Table(str(tmp_path)).schema)
     ShardReader(shard, pa.schema([("other", pa.int64())]))
 
 
@@ -277,7 +277,7 @@ def test_a_file_that_is_not_what_the_log_says_is_refused(tmp_path, rows, message
     columns = [*DELTA, column("f", "float"), column("at", "timestamp"), column("local", "timestamp_ntz")]
     write_log(tmp_path, columns, [put_file(tmp_path, "a.parquet", pa.table(rows))], features=["timestampNtz"])
     with pytest.raises(TableError, match=message):
-        preview(str(tmp_path), 1)
+        Table(str(tmp_path)).preview(1)
 
 
 NAMES = {
@@ -307,7 +307,7 @@ def test_names_that_are_not_distinct_are_refused_in_planning(tmp_path, kind):
     put_file(five, f"{names[0]}=1/a.parquet", named(["b", names[2]]))
     for table in (one, two, three, four, *[five] * (kind != "twice")):
         with pytest.raises((InputSchemaError, TableError)) as refused:
-            storage_schema(table_schema(str(table)))
+            storage_schema(Table(str(table)).schema)
         if table is not three:  # there, delta-rs may say it first
             assert isinstance(refused.value, InputSchemaError)
             assert all(name in str(refused.value) for name in doubled)
@@ -317,6 +317,6 @@ def test_names_that_are_not_distinct_are_refused_in_planning(tmp_path, kind):
 @pytest.mark.promise("T38")
 def test_files_without_rows_count_for_columns_alone(tmp_path):
     path = folder(tmp_path, {"c": pa.array([], pa.int64()), "late": pa.array([], pa.string())}, {"c": [1]})
-    assert table_schema(path).names == ["c", "late"]
-    assert (row_count(path), preview(path, 9)) == (1, [{"c": 1, "late": None}])
-    assert read(tmp_path, table_schema(path)) == [1]
+    assert Table(path).schema.names == ["c", "late"]
+    assert (Table(path).row_count(), Table(path).preview(9)) == (1, [{"c": 1, "late": None}])
+    assert read(tmp_path, Table(path).schema) == [1]

@@ -8,8 +8,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.data_files import list_data_files
-from sparktorch_assets.lake.tables import preview
+from sparktorch_assets.lake.table import Table
 
 ROWS = pa.table({"id": [1]})
 
@@ -25,13 +24,13 @@ def test_files_of_every_usual_name_are_read(tmp_path, caplog):
     rows = ["a.parquet", "b.PARQUET", "c.parq", "d.pq", "000000_0", "20130101_abc", "_p=1/e.parquet"]
     for name in rows:
         write(tmp_path / name)
-    assert [file.path for file in list_data_files(str(tmp_path / "_p=1"))] == ["e.parquet"]
+    assert [file.path for file in Table(str(tmp_path / "_p=1")).files] == ["e.parquet"]
     shutil.rmtree(tmp_path / "_p=1")
     for name in ("_SUCCESS", ".hidden.parquet", "_tmp/f.parquet", ".hidden/g.parquet", "h.parquet.tmp"):
         write(tmp_path / name)
     (tmp_path / "README").write_text("no Parquet")
     (tmp_path / "empty").touch()
-    assert [file.path for file in list_data_files(str(tmp_path))] == sorted(rows[:-1])
+    assert [file.path for file in Table(str(tmp_path)).files] == sorted(rows[:-1])
     assert "h.parquet.tmp is a Parquet file, but is not read" in caplog.text
     assert "README" not in caplog.text
 
@@ -39,7 +38,7 @@ def test_files_of_every_usual_name_are_read(tmp_path, caplog):
 @pytest.mark.promise("T77")
 def test_a_partition_column_may_begin_with_an_underscore(tmp_path):
     write(tmp_path / "_p=1" / "a.parquet")
-    assert preview(str(tmp_path), 9) == [{"id": 1, "_p": "1"}]
+    assert Table(str(tmp_path)).preview(9) == [{"id": 1, "_p": "1"}]
 
 
 def overwritten(path):
@@ -53,9 +52,9 @@ def test_a_delta_table_inside_the_folder_is_refused(tmp_path):
     write(tmp_path / "a.parquet")
     overwritten(tmp_path / "sub" / "table")
     with pytest.raises(TableError, match="holds a Delta table, 'sub/table'.*Name that table"):
-        list_data_files(str(tmp_path))
+        Table(str(tmp_path)).files
     (tmp_path / "sub").rename(tmp_path / "_sub")
-    assert [file.path for file in list_data_files(str(tmp_path))] == ["a.parquet"]
+    assert [file.path for file in Table(str(tmp_path)).files] == ["a.parquet"]
 
 
 @pytest.mark.promise("T78")
@@ -64,9 +63,9 @@ def test_a_partition_of_a_delta_table_is_refused(tmp_path):
     write_deltalake(tmp_path / "t", table, partition_by=["p", "q"])
     for name in ("p=a", "p=a/q=1"):
         with pytest.raises(TableError, match="is a partition's folder of the Delta table '.*/t'.*Name that table"):
-            list_data_files(str(tmp_path / "t" / name))
+            Table(str(tmp_path / "t" / name)).files
     write(tmp_path / "plain" / "p=a" / "q=1" / "a.parquet")
-    assert [file.path for file in list_data_files(str(tmp_path / "plain" / "p=a"))] == ["q=1/a.parquet"]
+    assert [file.path for file in Table(str(tmp_path / "plain" / "p=a")).files] == ["q=1/a.parquet"]
 
 
 def delete_all(log):
@@ -85,7 +84,7 @@ def test_a_delta_table_that_lost_its_log_is_refused(damage, tmp_path):
     overwritten(tmp_path / "t")
     damage(tmp_path / "t" / "_delta_log")
     with pytest.raises(TableError, match="has a Delta log .* of which no version can be read.*Restore the log"):
-        list_data_files(str(tmp_path / "t"))
+        Table(str(tmp_path / "t")).files
 
 
 @pytest.mark.promise("T78")
@@ -100,7 +99,7 @@ def test_every_version_that_can_be_read_is_right_or_refused(tmp_path):
             if lost & 1 << number:
                 (table / "_delta_log" / f"{number:020}.json").unlink()
         try:
-            found = preview(str(table), 9)
+            found = Table(str(table)).preview(9)
         except TableError:
             continue
         assert found in valid

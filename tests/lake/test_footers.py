@@ -5,10 +5,10 @@ import pyarrow.parquet as pq
 import pytest
 from lake_scorer import INPUT, conditions, write_file
 
-from sparktorch_assets.lake.data_files import list_data_files
 from sparktorch_assets.lake.parquet import footers
 from sparktorch_assets.lake.parquet.footer_memory import FooterMemory
 from sparktorch_assets.lake.plan import make_plan
+from sparktorch_assets.lake.table import Table
 from sparktorch_assets.tasks import RowFilter
 
 
@@ -28,7 +28,12 @@ def test_the_plans_of_all_partitions_read_each_footer_once(tmp_path, reads):
     for month in range(12):
         tests = conditions(INPUT, [RowFilter(column="x", value=month)])
         plan = make_plan(
-            str(tmp_path / "source"), str(tmp_path / "t"), schema=INPUT, digest=str(month), target_rows=3, tests=tests
+            Table(str(tmp_path / "source")),
+            Table(str(tmp_path / "t")),
+            schema=INPUT,
+            digest=str(month),
+            target_rows=3,
+            tests=tests,
         )
         assert len(plan.new) == 5  # one of the four row groups of each file
     assert len(reads) == len(set(reads)) == 5
@@ -36,7 +41,7 @@ def test_the_plans_of_all_partitions_read_each_footer_once(tmp_path, reads):
 
 def test_a_file_that_took_another_s_place_is_read_again(tmp_path, reads):
     write_file(tmp_path / "source", "a", [1, 2, 3])
-    files = list_data_files(str(tmp_path / "source"))
+    files = Table(str(tmp_path / "source")).files
     (first,) = footers.read_footers(files)
     write_file(tmp_path / "source", "a", [1, 2, 4])
     (second,) = footers.read_footers(files)
@@ -47,7 +52,7 @@ def test_a_file_that_took_another_s_place_is_read_again(tmp_path, reads):
 def test_a_remembered_footer_holds_everything(tmp_path):
     """Decoded again, it equals the file's own."""
     write_file(tmp_path / "source", "a", [1, 2, 3, 4])
-    (footer,) = footers.read_footers(list_data_files(str(tmp_path / "source")))
+    (footer,) = footers.read_footers(Table(str(tmp_path / "source")).files)
     assert footer.metadata().equals(pq.read_metadata(tmp_path / "source" / "a.parquet"))
 
 
@@ -78,7 +83,7 @@ def test_the_bound_holds_and_an_entry_is_replaced_by_its_successor():
 
 def test_a_footer_that_changed_while_it_was_read_is_an_error(tmp_path, monkeypatch):
     write_file(tmp_path / "source", "a", [1])
-    files = list_data_files(str(tmp_path / "source"))
+    files = Table(str(tmp_path / "source")).files
     real = footers.footer_bytes
 
     def changed(source):

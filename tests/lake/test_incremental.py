@@ -16,16 +16,16 @@ from deltalake import DeltaTable, write_deltalake
 from lake_scorer import INPUT, OUTPUT, carry_out, expected_rows, plan_of, refresh, rows_of, write_file
 
 from sparktorch_assets.errors import CommitConflictError, TableError
-from sparktorch_assets.lake.data_files import DataFile, list_data_files
+from sparktorch_assets.lake.data_file import DataFile
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.log.commit import commit_parts
-from sparktorch_assets.lake.log.snapshot import data_version_of, read_snapshot
+from sparktorch_assets.lake.log.snapshot import data_version_of
 from sparktorch_assets.lake.parquet.footers import Footer, RowGroup, footer_bytes, footer_digest
 from sparktorch_assets.lake.parts.file import describe_part
 from sparktorch_assets.lake.plan import make_plan, plan_shards
 from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.lake.shards import make_shards
-from sparktorch_assets.lake.tables import data_version, preview, row_count, table_schema, table_version
+from sparktorch_assets.lake.table import Table, data_version, table_version
 from sparktorch_assets.tasks.files.file_identity import FileIdentity
 
 SEEN = FileIdentity(host="h", device=1, inode=1, changed_ns=1, size_bytes=1, modified_ns=1)
@@ -94,7 +94,7 @@ def test_an_input_without_rows_gives_an_empty_table_with_its_columns(tmp_path):
     write_file(tmp_path / "source", "zero", [])
     committed, computed = refresh(tmp_path / "source", tmp_path / "table", 1)
     assert (committed.version, computed) == (0, [])
-    assert table_schema(str(tmp_path / "table")) == OUTPUT
+    assert Table(str(tmp_path / "table")).schema == OUTPUT
     assert rows_of(tmp_path / "table") == []
     assert not plan_of(tmp_path / "source", tmp_path / "table", 1).changes
 
@@ -107,11 +107,11 @@ def test_more_columns_replace_the_schema_and_every_row_in_one_commit(lake):
     assert (len(plan.new), len(plan.obsolete)) == (9, 9)
     carry_out(plan, table, 1)
     assert table_version(str(table)) == 1
-    assert table_schema(str(table)) == wider
+    assert Table(str(table)).schema == wider
     assert {len(row) for row in rows_of(table)} == {4}
     assert {len(row) for row in rows_of(table, version=0)} == {3}  # time travel to the old columns
     carry_out(plan_of(source, table, 1), table, 1)
-    assert table_schema(str(table)) == OUTPUT
+    assert Table(str(table)).schema == OUTPUT
 
 
 def rows_of_duckdb(uris):
@@ -133,8 +133,8 @@ def test_all_readers_find_the_same_rows(lake):
     assert rows_of(table) == wanted
     assert sorted(rows_of_duckdb(uris)) == wanted
     assert sorted(pl.read_delta(str(table)).rows()) == wanted
-    assert len(preview(str(table), 5)) == 5
-    assert row_count(str(table)) == len(wanted)
+    assert len(Table(str(table)).preview(5)) == 5
+    assert Table(str(table)).row_count() == len(wanted)
 
 
 def test_rows_of_a_part_keep_the_order_of_the_input(tmp_path):
@@ -159,7 +159,7 @@ def test_a_chain_of_tables_computes_what_changed_upstream_alone(lake, tmp_path):
     second = tmp_path / "second"
 
     def chained():
-        return make_plan(str(table), str(second), schema=OUTPUT, digest="chained", target_rows=3)
+        return make_plan(Table(str(table)), Table(str(second)), schema=OUTPUT, digest="chained", target_rows=3)
 
     carry_out(chained(), second, 1)
     assert not chained().changes
@@ -186,18 +186,18 @@ def test_rows_that_others_deleted_from_the_table_come_back(lake):
 
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(TableError, match=r"there is no table at .*nowhere"):
-        list_data_files(str(tmp_path / "nowhere"))
+        Table(str(tmp_path / "nowhere")).files
     (tmp_path / "empty").mkdir()
     with pytest.raises(TableError, match="holds no Parquet files"):
-        list_data_files(str(tmp_path / "empty"))
+        Table(str(tmp_path / "empty")).files
 
 
 @pytest.mark.promise("T31")
 def test_a_delta_table_lists_what_its_log_says_not_what_lies_there(lake):
     source, table = lake
     refresh(source, table, 2)
-    listed = {file.path for file in list_data_files(str(table))}
-    assert listed == set(read_snapshot(str(table)).parts)
+    listed = {file.path for file in Table(str(table)).files}
+    assert listed == set(Table(str(table)).snapshot.parts)
     assert len(listed) < len(list(table.glob("part-*.parquet")))
 
 
@@ -322,10 +322,10 @@ def test_planning_grows_with_the_shards_and_no_faster(tmp_path):
         footer = Footer(
             digest="f", seen=SEEN, schema=INPUT, packed=b"", row_groups=(RowGroup(rows=10, bytes=100),) * 10
         )
-        snapshot = read_snapshot(str(tmp_path / "none"))
+        none = Table(str(tmp_path / "none"))
         start = time.perf_counter()
         planned = make_shards(files, [footer] * len(files), "d", target_rows=10)
-        plan = plan_shards(planned, str(tmp_path / "none"), snapshot, OUTPUT)
+        plan = plan_shards(planned, none, OUTPUT)
         assert len(plan.new) == len(plan.target) == shards
         return time.perf_counter() - start
 
@@ -373,10 +373,10 @@ def test_hidden_files_and_partition_folders_of_a_plain_folder(tmp_path):
     write_file(tmp_path / "t" / "ds=2013-01-01", "a", [1])
     write_file(tmp_path / "t" / "_temporary", "b", [1])
     write_file(tmp_path / "t", ".c", [1])
-    (file,) = list_data_files(str(tmp_path / "t"))
+    (file,) = Table(str(tmp_path / "t")).files
     assert file.partition == (("ds", "2013-01-01"),)
-    assert table_schema(str(tmp_path / "t")).names == ["id", "x", "ds"]
-    assert preview(str(tmp_path / "t"), 1)[0]["ds"] == "2013-01-01"
+    assert Table(str(tmp_path / "t")).schema.names == ["id", "x", "ds"]
+    assert Table(str(tmp_path / "t")).preview(1)[0]["ds"] == "2013-01-01"
     assert Path(file.uri).is_absolute()
 
 
@@ -386,12 +386,12 @@ def test_a_single_file_is_a_table(tmp_path, monkeypatch):
     write_file(tmp_path, "a", [1, 2, 3, 4])
     monkeypatch.chdir(tmp_path)
     for number, spelling in enumerate([str(tmp_path / "a.parquet"), "a.parquet", f"file://{tmp_path}/a.parquet"]):
-        (file,) = list_data_files(spelling)
-        assert (file.path, row_count(spelling), table_version(spelling)) == ("a.parquet", 4, None)
-        plan = make_plan(spelling, str(tmp_path / f"t{number}"), schema=OUTPUT, digest="d", target_rows=1)
+        (file,) = Table(spelling).files
+        assert (file.path, Table(spelling).row_count(), table_version(spelling)) == ("a.parquet", 4, None)
+        plan = make_plan(Table(spelling), Table(str(tmp_path / f"t{number}")), schema=OUTPUT, digest="d", target_rows=1)
         assert [shard.rows for shard in plan.new] == [3, 1]
     with pytest.raises(TableError, match="there is no table at 'b.parquet'"):
-        list_data_files("b.parquet")
+        Table("b.parquet").files
 
 
 def test_an_input_table_is_no_place_for_predictions(tmp_path):
@@ -419,9 +419,9 @@ def test_sparks_own_timestamps_are_instants(tmp_path):
     source.mkdir()
     rows = pa.table({"at": pa.array([at, None], pa.timestamp("us", "UTC")), "x": [1, 2]})
     pq.write_table(rows, source / "a.parquet", use_deprecated_int96_timestamps=True)
-    schema = table_schema(str(source))
+    schema = Table(str(source)).schema
     assert schema.field("at").type == pa.timestamp("us", "UTC")
-    (shard,) = make_plan(str(source), str(table), schema=schema, digest="d").new
+    (shard,) = make_plan(Table(str(source)), Table(str(table)), schema=schema, digest="d").new
     with ShardReader(shard, schema) as reader:
         assert pa.Table.from_batches(reader.batches()).to_pylist() == rows.to_pylist()
 
@@ -432,7 +432,7 @@ def test_a_partition_folder_for_nulls_gives_nulls(tmp_path):
     pq.write_to_dataset(rows, tmp_path / "plain", partition_cols=["day"])
     write_deltalake(str(tmp_path / "delta"), rows, partition_by=["day"])
     for name, days in (("plain", {None, "7"}), ("delta", {None, 7})):
-        assert {row["day"] for row in preview(str(tmp_path / name), 9)} == days
+        assert {row["day"] for row in Table(str(tmp_path / name)).preview(9)} == days
 
 
 def test_a_file_whose_columns_stand_in_another_order_computes_its_own_rows_alone(lake):
@@ -442,7 +442,9 @@ def test_a_file_whose_columns_stand_in_another_order_computes_its_own_rows_alone
     refresh(source, table, 1)
     swapped = pa.schema([OUTPUT.field(name) for name in ("x", "id", "y")])
     write_file(source, "a", [3])
-    plan = make_plan(str(source), str(table), schema=swapped, digest=f"weight 1 {OUTPUT.names}", target_rows=3)
+    plan = make_plan(
+        Table(str(source)), Table(str(table)), schema=swapped, digest=f"weight 1 {OUTPUT.names}", target_rows=3
+    )
     assert plan.schema.names == OUTPUT.names
     assert {shard.file.path for shard in plan.new} == {"a.parquet"}
     carry_out(plan, table, 1)
@@ -454,7 +456,7 @@ def test_the_order_of_columns_stays_where_everything_is_computed_anew(lake):
     the table never has."""
     source, table = lake
     swapped = pa.schema([OUTPUT.field(name) for name in ("x", "id", "y")])
-    plan = make_plan(str(source), str(table), schema=swapped, digest="weight 2", target_rows=3)
+    plan = make_plan(Table(str(source)), Table(str(table)), schema=swapped, digest="weight 2", target_rows=3)
     assert not plan.unchanged
     assert plan.schema.names == OUTPUT.names
     carry_out(plan, table, 2)

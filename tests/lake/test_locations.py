@@ -11,12 +11,10 @@ from deltalake import DeltaTable
 from lake_scorer import INPUT, carry_out, expected_rows, plan_of, refresh, rows_of, write_file
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.data_files import list_data_files
 from sparktorch_assets.lake.derived import write_if_changed
-from sparktorch_assets.lake.log.commit import last_commit_metadata
-from sparktorch_assets.lake.log.table_tally import TALLY_KEY
 from sparktorch_assets.lake.shard_reader import ShardReader
-from sparktorch_assets.lake.tables import preview, row_count, table_version
+from sparktorch_assets.lake.table import Table, table_version
+from sparktorch_assets.lake.table_tally import TALLY_KEY
 from sparktorch_assets.lake.vacuum import vacuum
 
 COLUMNS = [column("id", "string"), column("x", "long")]
@@ -33,10 +31,10 @@ def test_roots_of_odd_names_are_inputs_and_outputs(tmp_path, name, as_uri):
         write_file(source, f"f{change}", [change, 2, 3, 4])
         carry_out(plan_of(spelled(source), spelled(table), 1), table, 1)
         assert rows_of(table) == expected_rows(source, 1)
-        assert row_count(str(spelled(table))) == 4 * (change + 1)
+        assert Table(str(spelled(table))).row_count() == 4 * (change + 1)
     assert not plan_of(spelled(source), spelled(table), 1).changes
     assert vacuum(str(spelled(table)), retention_hours=0).files == ()
-    assert TALLY_KEY in last_commit_metadata(str(spelled(table)))
+    assert TALLY_KEY in Table(str(spelled(table))).metadata
     DeltaTable(str(table)).optimize.compact()  # by somebody else
     assert len(plan_of(spelled(source), spelled(table), 1).resumable) == 4
     derived = str(spelled(tmp_path / name / "derived"))
@@ -45,7 +43,7 @@ def test_roots_of_odd_names_are_inputs_and_outputs(tmp_path, name, as_uri):
     delta.mkdir()
     action = put_file(delta, "a.parquet", ROWS)
     write_log(delta, COLUMNS, [action], reader=1)
-    assert [row["id"] for row in preview(str(spelled(delta)), 9)] == ["a", "b"]
+    assert [row["id"] for row in Table(str(spelled(delta))).preview(9)] == ["a", "b"]
 
 
 @pytest.mark.promise("T44")
@@ -88,7 +86,7 @@ def test_a_shallow_clone_reads_the_files_of_another_table(tmp_path, spelling, de
     own = put_file(table, "own.parquet", ROWS)
     write_log(table, COLUMNS, [action, own], features=["deletionVectors"])
     plan = plan_of(table, tmp_path / "out", 1)
-    assert plan.rows == row_count(str(table)) == 4 - len(deleted)
+    assert plan.rows == Table(str(table)).row_count() == 4 - len(deleted)
     found = []
     for shard in plan.new:
         with ShardReader(shard, INPUT) as reader:
@@ -104,7 +102,11 @@ def test_a_relative_path_never_leads_out(tmp_path, path):
     table = tmp_path / "t"
     action = put_file(table, "secret.parquet", ROWS, at=tmp_path) | {"path": path}
     write_log(table, COLUMNS, [action], reader=1)
-    for question in (row_count, lambda table: preview(table, 1), lambda table: plan_of(table, tmp_path / "out", 1)):
+    for question in (
+        lambda table: Table(table).row_count(),
+        lambda table: Table(table).preview(1),
+        lambda table: plan_of(table, tmp_path / "out", 1),
+    ):
         with pytest.raises(TableError, match=r"leads out of the table's folder.* by its full URI \(file:///"):
             question(str(table))
 
@@ -136,9 +138,9 @@ def test_links_within_a_table_and_to_it_are_followed(tmp_path):
     write_file(real, "a", [1, 2])
     (real / "b.parquet").symlink_to(real / "a.parquet")
     (tmp_path / "now").symlink_to(real)
-    assert row_count(str(tmp_path / "now")) == 4
+    assert Table(str(tmp_path / "now")).row_count() == 4
     (tmp_path / "file.parquet").symlink_to(real / "a.parquet")
-    assert row_count(str(tmp_path / "file.parquet")) == 2
+    assert Table(str(tmp_path / "file.parquet")).row_count() == 2
 
 
 def test_other_writers_paths_are_decoded_once(tmp_path):
@@ -149,8 +151,8 @@ def test_other_writers_paths_are_decoded_once(tmp_path):
         adds.append(put_file(tmp_path, name, ROWS))
         adds[-1]["path"] = quote(name, safe="/=+ü")
     write_log(tmp_path, COLUMNS, adds, reader=1)
-    assert {file.path for file in list_data_files(str(tmp_path))} == set(names)
-    assert len(preview(str(tmp_path), 99)) == row_count(str(tmp_path)) == 2 * len(names)
+    assert {file.path for file in Table(str(tmp_path)).files} == set(names)
+    assert len(Table(str(tmp_path)).preview(99)) == Table(str(tmp_path)).row_count() == 2 * len(names)
     assert plan_of(tmp_path, tmp_path / "out", 1).rows == 2 * len(names)
 
 
@@ -167,7 +169,7 @@ def test_a_log_with_checkpoints_alone_is_read_and_not_written(tmp_path):
     DeltaTable(str(table)).create_checkpoint()
     for commit in (table / "_delta_log").glob("*.json"):
         commit.unlink()
-    assert row_count(str(table)) == len(preview(str(table), 9)) == 3
+    assert Table(str(table)).row_count() == len(Table(str(table)).preview(9)) == 3
     assert plan_of(table, tmp_path / "next", 1).rows == 3
     with pytest.raises(TableError, match=r"a log without the JSON file of its version 2.*only a checkpoint"):
         plan_of(source, table, 4)

@@ -17,7 +17,7 @@ from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.derived import write_if_changed
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.log import commit
-from sparktorch_assets.lake.tables import table_version
+from sparktorch_assets.lake.table import table_version
 from sparktorch_assets.lake.vacuum import vacuum
 
 HERE = Path(__file__).parent

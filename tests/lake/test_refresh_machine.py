@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from lake_scorer import expected_rows, plan_of, refresh, rows_of, write_file
 
-from sparktorch_assets.lake.log.snapshot import read_snapshot
-from sparktorch_assets.lake.log.table_tally import table_tally
+from sparktorch_assets.lake.table import Table
+from sparktorch_assets.lake.table_tally import table_tally
 from sparktorch_assets.lake.vacuum import vacuum
 
 VALUES = st.lists(st.integers(-1000, 1000), max_size=9)
@@ -67,7 +67,7 @@ class RefreshMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.table.exists())
     @rule(keep=st.floats(0, 0.99), foreign=st.booleans())
     def damage_a_finished_part(self, keep: float, foreign: bool) -> None:
-        committed = read_snapshot(str(self.table)).parts
+        committed = Table(str(self.table)).snapshot.parts
         finished = sorted(path for path in self.table.glob("part-*.parquet") if path.name not in committed)
         if finished:
             content = finished[0].read_bytes()
@@ -85,9 +85,9 @@ class RefreshMachine(RuleBasedStateMachine):
         wanted = expected_rows(self.source, self.weight)
         assert rows_of(self.table) == wanted
         self.seen = wanted
-        snapshot = read_snapshot(str(self.table))
-        assert snapshot.rows == len(wanted)
-        tally = table_tally(str(self.table), snapshot)
+        table = Table(str(self.table))
+        assert table.snapshot.rows == len(wanted)
+        tally = table_tally(table)
         assert tally.rows == tally.predicted == len(wanted)
         assert tally.classes == ({str(self.weight): len(wanted)} if wanted else {})
         assert not plan_of(self.source, self.table, self.weight).changes

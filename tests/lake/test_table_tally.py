@@ -5,7 +5,7 @@ from dataclasses import fields
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparktorch_assets.lake.log.table_tally import EXTREMES, SUMS, _minus
+from sparktorch_assets.lake.table_tally import EXTREMES, SUMS, _minus
 from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
 
 COUNT = st.integers(0, 1000)

@@ -15,9 +15,9 @@ from sparktorch_assets.lake import vacuum as module
 from sparktorch_assets.lake.commit_plan import keep_resumed
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.log.commit import commit_parts
-from sparktorch_assets.lake.log.snapshot import read_snapshot
-from sparktorch_assets.lake.log.table_tally import table_tally
 from sparktorch_assets.lake.parts.file import describe_part
+from sparktorch_assets.lake.table import Table
+from sparktorch_assets.lake.table_tally import table_tally
 from sparktorch_assets.lake.vacuum import vacuum
 
 
@@ -192,15 +192,15 @@ def test_a_commit_after_the_vacuum_read_the_table_is_seen(lake, monkeypatch):
     refresh(source, table, 2)
     make_old(table)
     plan = plan_of(source, table, 1)
-    read = module.read_snapshot
 
     def slow_read(uri):
-        found = read(uri)
-        monkeypatch.setattr(module, "read_snapshot", read)
+        found = Table(uri)
+        assert found.snapshot.version == 1
+        monkeypatch.setattr(module, "Table", Table)
         carry_out(plan, table, 1)
         return found
 
-    monkeypatch.setattr(module, "read_snapshot", slow_read)
+    monkeypatch.setattr(module, "Table", slow_read)
     vacuum(str(table), retention_hours=0.001)
     assert rows_of(table) == expected_rows(source, 1)
 
@@ -228,12 +228,13 @@ def test_any_loss_of_a_file_is_healed_by_the_next_refresh(lake, damage):
     assert len(computed) == (3 if damage == "all deleted" else 1)
     assert committed.changed
     assert rows_of(table) == expected_rows(source, 1)
-    snapshot = read_snapshot(str(table))
+    found = Table(str(table))
+    snapshot = found.snapshot
     assert len(snapshot.parts) == 3
     assert {path: (table / path).stat().st_size for path in snapshot.parts} == {
         path: part.size_bytes for path, part in snapshot.parts.items()
     }
-    assert table_tally(str(table), snapshot).rows == len(expected_rows(source, 1))
+    assert table_tally(found).rows == len(expected_rows(source, 1))
     assert not plan_of(source, table, 1).changes
     assert DeltaTable(str(table)).to_pyarrow_table().num_rows == 9
 

@@ -49,7 +49,7 @@ from sparktorch_assets.errors import (
 )
 from sparktorch_assets.lake.parts.file import PART_NAME
 from sparktorch_assets.lake.plan import Plan, make_plan
-from sparktorch_assets.lake.tables import data_version, table_version
+from sparktorch_assets.lake.table import data_version, table_version
 from sparktorch_assets.lake.vacuum import vacuum
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.score import table as score_module

@@ -39,7 +39,7 @@ NUMBERS = InputTable(
 )
 
 
-PUBLISH, COMMIT, READ = Folder.publish, input_tables.commit_parts, input_state.read_snapshot
+PUBLISH, COMMIT, READ = Folder.publish, input_tables.commit_parts, input_state.Table
 
 
 class Killed(BaseException):
@@ -93,7 +93,7 @@ def refresh(root, step=lambda: None):
         return READ(*args)
 
     with (
-        mock.patch.object(input_state, "read_snapshot", read_later),
+        mock.patch.object(input_state, "Table", read_later),
         mock.patch.object(input_tables, "open_sources", lambda *args: contextlib.nullcontext(ReadByHand(*args))),
         mock.patch.object(Folder, "publish", publish_later),
         mock.patch.object(input_tables, "commit_parts", commit_later),

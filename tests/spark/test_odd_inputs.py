@@ -11,7 +11,7 @@ from jobs_here import JobsHere
 from pyspark.sql import Row
 
 from sparktorch_assets.errors import InputSchemaError
-from sparktorch_assets.lake.tables import preview
+from sparktorch_assets.lake.table import Table
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.score.table import plan_table, score_table
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature
@@ -99,7 +99,7 @@ def test_spark_and_we_read_each_others_partition_folders(tmp_path, spark):
     )
     rows.write.partitionBy("ds").parquet(str(tmp_path / "in"))
     wanted = dict(enumerate(texts))
-    assert {row["id"]: row["ds"] for row in preview(str(tmp_path / "in"), 99)} == {**wanted, len(texts): None}
+    assert {row["id"]: row["ds"] for row in Table(str(tmp_path / "in")).preview(99)} == {**wanted, len(texts): None}
     for text in texts:
         score(tmp_path, partition={"ds": text})
     reader = spark.read.option("basePath", str(tmp_path / "out"))

@@ -18,8 +18,7 @@ from sparktorch_assets.errors import (
     TooManyDroppedRowsError,
     TooManyFailedRowsError,
 )
-from sparktorch_assets.lake.log.commit import last_commit_metadata
-from sparktorch_assets.lake.tables import data_version, preview, table_schema, table_version
+from sparktorch_assets.lake.table import Table, data_version, table_version
 from sparktorch_assets.lake.vacuum import vacuum
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.score.table import plan_table, score_table
@@ -121,8 +120,8 @@ def test_a_table_is_scored_then_follows_its_input(lake):
     assert {"read", "forward", "write", "load"} <= first.tally.seconds.keys()
     assert lake.progress[-1].rows_done == lake.progress[-1].rows_total == 150
     lake.check()
-    assert table_schema(str(lake.table)).names == ["id", "a", "b", "unused", *TASK_COLUMNS]
-    metadata = last_commit_metadata(str(lake.table))
+    assert Table(str(lake.table)).schema.names == ["id", "a", "b", "unused", *TASK_COLUMNS]
+    metadata = Table(str(lake.table)).metadata
     assert (metadata["run_id"], metadata["task"], metadata["model_digest"]) == ("run-1", "t", first.model_digest)
 
     lake.write("three", 40)
@@ -171,7 +170,7 @@ def test_an_empty_input_gives_an_empty_table_without_a_session(lake):
     lake.write("none", 0)
     report = lake.score()
     assert (lake.sessions_asked, report.version, report.rows_table) == (0, 0, 0)
-    assert table_schema(str(lake.table)).names[-3:] == TASK_COLUMNS
+    assert Table(str(lake.table)).schema.names[-3:] == TASK_COLUMNS
     assert lake.rows() == []
 
 
@@ -279,7 +278,7 @@ def test_filtered_and_narrowed_tables_account_for_every_row(lake):
     task = dataclasses.replace(TASK, where=[RowFilter(column="unused", op="<", value=20)], keep_columns=["id"])
     report = lake.score(task)
     assert (report.rows_in, report.rows_table, report.tally.filtered) == (120, 20, 100)
-    assert table_schema(str(lake.table)).names == ["id", *TASK_COLUMNS]
+    assert Table(str(lake.table)).schema.names == ["id", *TASK_COLUMNS]
     nothing = lake.score(dataclasses.replace(task, where=[RowFilter(column="unused", op="<", value=0)]))
     assert (nothing.rows_table, lake.rows()) == (0, [])
 
@@ -354,4 +353,4 @@ def test_a_progress_callback_that_fails_does_not_stop_the_run(lake):
 def test_preview_shows_predictions(lake):
     lake.write("one", 30)
     lake.score()
-    assert [row["id"] for row in preview(str(lake.table), 2)] == ["one-0", "one-1"]
+    assert [row["id"] for row in Table(str(lake.table)).preview(2)] == ["one-0", "one-1"]

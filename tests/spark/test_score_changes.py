@@ -11,12 +11,10 @@ from pyspark import SparkFiles
 from test_score import TASK, Lake, lake, session  # noqa: F401  (fixtures)
 
 from sparktorch_assets.errors import CommitConflictError
-from sparktorch_assets.lake.log.commit import last_commit_metadata
-from sparktorch_assets.lake.tables import data_version
+from sparktorch_assets.lake.table import Table, data_version
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.inputs.materialize import materialize_input
 from sparktorch_assets.spark.score import table as score_module
-from sparktorch_assets.spark.score.commit import known_ceilings
 from sparktorch_assets.spark.score.table import score_table
 from sparktorch_assets.tasks import Hooks, InputTable, ModelSpec, RowFilter
 
@@ -41,20 +39,6 @@ def test_a_rewritten_weights_file_scores_everything_anew(lake):  # noqa: F811
     back = lake.score(task)
     assert (back.shards_new, back.shards_resumed) == (0, 2)  # the old parts are still there
     lake.check(seed=0)
-
-
-@pytest.mark.promise("M46")
-def test_batch_sizes_that_fit_are_kept_with_the_table(lake):  # noqa: F811
-    """The next run of the same model starts from them; another model does not."""
-    lake.write("one", 40)
-    model = ModelSpec(factory="sparktorch_assets.testing:build", arguments={"network": "OutOfMemoryAbove", "rows": 4})
-    task = dataclasses.replace(TASK, model=model, labels=["x", "y"])
-    report = lake.score(task, batch_size=16)
-    assert (report.tally.predicted, report.tally.ceilings) == (40, {"cpu:0": 4})
-    assert known_ceilings(str(lake.table), report.model_digest) == {"cpu:0": 4}
-    assert known_ceilings(str(lake.table), "another model") == {}
-    lake.write("two", 40)
-    assert lake.score(task, batch_size=16).tally.ceilings == {"cpu:0": 4}
 
 
 def test_an_input_materialized_again_scores_nothing(lake, spark):  # noqa: F811
@@ -169,7 +153,7 @@ def test_one_partition_is_scored_and_the_others_stay(lake, monkeypatch):  # noqa
     assert (one.tally.predicted, one.tally.filtered, one.rows_in) == (3, 3, 6)
     assert {row["ds"] for row in lake.rows()} == {"2013-01-01", "2013-01-02"}
     assert len(lake.rows()) == 8
-    assert last_commit_metadata(str(lake.table))["partition"] == "ds=2013-01-02"
+    assert Table(str(lake.table)).metadata["partition"] == "ds=2013-01-02"
     asked = lake.sessions_asked
     assert (score_day(1).changed, lake.sessions_asked) == (False, asked)
 
@@ -181,15 +165,15 @@ def test_one_partition_is_scored_and_the_others_stay(lake, monkeypatch):  # noqa
     assert {(row["ds"], row["scores"] is None) for row in lake.rows()} == {("2013-01-01", True), ("2013-01-02", False)}
 
     # Another run commits to the other partition, then to this one, between our scoring and our commit.
-    real = score_module.commit_scored
+    real = score_module.commit_plan
 
     def meanwhile(number, code_version):
-        def commit(*given):
-            monkeypatch.setattr(score_module, "commit_scored", real)
+        def commit(*given, **named):
+            monkeypatch.setattr(score_module, "commit_plan", real)
             score_day(number, dataclasses.replace(more, code_version=code_version))
-            return real(*given)
+            return real(*given, **named)
 
-        monkeypatch.setattr(score_module, "commit_scored", commit)
+        monkeypatch.setattr(score_module, "commit_plan", commit)
 
     meanwhile(1, "a")
     assert score_day(2, dataclasses.replace(more, code_version="b")).version == 4

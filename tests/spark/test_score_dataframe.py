@@ -9,11 +9,9 @@ from deltalake import DeltaTable
 from pyspark.sql import functions as F  # noqa: N812  (its usual name)
 
 from sparktorch_assets.errors import ModelError, TableError, TaskError, TooManyFailedRowsError
-from sparktorch_assets.lake.log.commit import last_commit_metadata
-from sparktorch_assets.lake.log.snapshot import read_snapshot
-from sparktorch_assets.lake.log.table_tally import table_tally
 from sparktorch_assets.lake.parquet.damage import damaged_file
-from sparktorch_assets.lake.tables import data_version, row_count, table_schema, table_version
+from sparktorch_assets.lake.table import Table, data_version, table_version
+from sparktorch_assets.lake.table_tally import table_tally
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.score.dataframe import score_dataframe
 from sparktorch_assets.spark.score.table import score_table
@@ -57,8 +55,8 @@ def test_a_dataframe_becomes_a_table_in_one_commit(spark, score, tmp_path):
     assert report.tally.classes == {"0": 50, "1": 50}
     assert sum(report.tally.confidence_histogram) == report.tally.rows == 100
     assert report.data_version == data_version(str(table))
-    assert last_commit_metadata(str(table))["run_id"] == "r1"
-    assert table_tally(str(table), read_snapshot(str(table))) == report.tally
+    assert Table(str(table)).metadata["run_id"] == "r1"
+    assert table_tally(Table(str(table))) == report.tally
     rows = rows_of(table)
     assert [row["predicted_class"] for row in rows] == ["1", "0"] * 50
     assert rows[7]["at"] == dt.datetime(1970, 1, 1, 0, 0, 7, tzinfo=dt.UTC)
@@ -136,7 +134,7 @@ def test_filtered_dropped_and_failed_rows_are_told_apart(spark, score, tmp_path)
 def test_an_empty_dataframe_gives_an_empty_table(spark, score, tmp_path):
     report = score(numbers(spark, 0))
     assert (report.version, report.rows_in, report.rows_table) == (0, 0, 0)
-    assert table_schema(str(tmp_path / "table")).names[-3:] == ["predicted_class", "confidence", "prediction_error"]
+    assert Table(str(tmp_path / "table")).schema.names[-3:] == ["predicted_class", "confidence", "prediction_error"]
     assert score(numbers(spark, 9).limit(0)).changed is False
 
 
@@ -146,9 +144,9 @@ def test_both_ways_into_one_table_follow_each_other(spark, score, tmp_path):
     source, table = str(tmp_path / "source"), str(tmp_path / "table")
     files = lambda: score_table(spark, source, TASK, output_table=table, model_loader=ModelLoader(tmp_path))  # noqa: E731
     assert (score(numbers(spark, 50)).version, files().version) == (0, 1)
-    assert row_count(str(tmp_path / "table")) == 20
+    assert Table(str(tmp_path / "table")).row_count() == 20
     assert files().changed is False
-    assert (score(numbers(spark, 50)).version, row_count(str(tmp_path / "table"))) == (2, 50)
+    assert (score(numbers(spark, 50)).version, Table(str(tmp_path / "table")).row_count()) == (2, 50)
 
 
 def test_errors_come_under_their_own_type_and_change_nothing(spark, score, tmp_path):

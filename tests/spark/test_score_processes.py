@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sparktorch_assets.lake.tables import row_count, table_version
+from sparktorch_assets.lake.table import Table, table_version
 
 HERE = Path(__file__).parent
 
@@ -36,14 +36,14 @@ def session():
         master="local[2]", config=config)
 
 if how == "killed":
-    score.commit_scored = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+    score.commit_plan = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 if how == "idle":
     session = None
 if how == "cluster":
     task = dataclasses.replace(task, model=ModelSpec(
         factory="score_nets:kills_executor_once", arguments={"marker": f"{root}.killed"}))
 seen = []
-report = score.score_table(session, task, input_table=f"{root}/source", output_table=f"{root}/table",
+report = score.score_table(session, f"{root}/source", task, output_table=f"{root}/table",
                            model_loader=ModelLoader(root), on_progress=seen.append)
 assert "torch" not in sys.modules
 if how == "idle":
@@ -79,7 +79,7 @@ def root(tmp_path):
 def test_spark_connect_scores_and_shows_progress(root):
     done = run(root, "connect")
     assert "SHARDS 3 0 90 2" in done.stdout, done.stdout + done.stderr
-    assert row_count(str(root / "table")) == 90
+    assert Table(str(root / "table")).row_count() == 90
     assert table_version(str(root / "table")) == 0
 
 
@@ -90,7 +90,7 @@ def test_a_driver_killed_before_its_commit_leaves_parts_that_the_next_run_commit
     assert table_version(str(root / "table")) is None
     done = run(root, "idle")
     assert "SHARDS 0 3 90 0" in done.stdout, done.stdout + done.stderr
-    assert row_count(str(root / "table")) == 90
+    assert Table(str(root / "table")).row_count() == 90
 
 
 @pytest.mark.jvm
@@ -100,5 +100,5 @@ def test_an_executor_killed_in_the_middle_of_a_shard_costs_its_shards_and_not_th
     done = run(root, "cluster")
     assert Path(f"{root}.killed").exists(), done.stdout + done.stderr
     assert "SHARDS 3 0 90 2" in done.stdout, done.stdout + done.stderr
-    assert row_count(str(root / "table")) == 90
+    assert Table(str(root / "table")).row_count() == 90
     assert table_version(str(root / "table")) == 0

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sparktorch_assets.lake.commit_plan import commit_plan
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.vacuum import vacuum
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.score import rows_hint
-from sparktorch_assets.spark.score.commit import commit_scored
 from sparktorch_assets.spark.score.progress import ProgressWatch
 from sparktorch_assets.spark.score.progress_bar import ProgressBar
 from sparktorch_assets.spark.score.report import Progress
@@ -45,7 +45,7 @@ def planned(tmp_path):
     (tmp_path / "table").mkdir()
     job = ScoreJob(
         task=planned.task, model_loader=loader, slots=SlotPolicy(device="cpu"), batch_size=None, concurrent_slots=1,
-        output_table=plan.output_table, read_schema=planned.read_schema, schema=plan.part_schema,
+        output_table=plan.table.uri, read_schema=planned.read_schema, schema=plan.part_schema,
         files_digest=planned.files_digest, code=planned.code,
         packs=(pack(plan.new),),
     )  # fmt: skip
@@ -110,7 +110,7 @@ def test_rows_beyond_a_small_shard_count_too(tmp_path, monkeypatch):
     (tmp_path / "table").mkdir()
     job = ScoreJob(
         task=planned.task, model_loader=loader, slots=SlotPolicy(device="cpu"), batch_size=500, concurrent_slots=1,
-        output_table=plan.output_table, read_schema=planned.read_schema, schema=plan.part_schema,
+        output_table=plan.table.uri, read_schema=planned.read_schema, schema=plan.part_schema,
         files_digest=planned.files_digest, code=planned.code, packs=(pack(plan.new),),
     )  # fmt: skip
     watch, seen, tell = ProgressWatch(plan, None), [0], RowsHint.tell
@@ -130,7 +130,7 @@ def test_rows_beyond_a_small_shard_count_too(tmp_path, monkeypatch):
 def test_a_hint_that_was_cleared_tells_no_more(planned):
     """The thread that predicts may come late: nothing is left beside the finished part."""
     plan, _ = planned
-    hint = RowsHint(Folder(plan.output_table), plan.new[0].part_path, interval_s=0.0)
+    hint = RowsHint(Folder(plan.table.uri), plan.new[0].part_path, interval_s=0.0)
     hint.tell(5)
     hint.clear()
     hint.tell(7)
@@ -141,12 +141,12 @@ def test_hints_of_a_killed_worker_are_vacuumed_and_counted_once(planned, tmp_pat
     plan, job = planned
     part = plan.new[0].part_path
     for rows in (70, 50):  # two attempts at one shard
-        RowsHint(Folder(plan.output_table), part, interval_s=0.0).tell(rows)
-    RowsHint(Folder(plan.output_table), "part-" + "0" * 32 + ".parquet", interval_s=0.0).tell(5)  # not in this plan
+        RowsHint(Folder(plan.table.uri), part, interval_s=0.0).tell(rows)
+    RowsHint(Folder(plan.table.uri), "part-" + "0" * 32 + ".parquet", interval_s=0.0).tell(5)  # not in this plan
     assert ProgressWatch(plan, None).rows_done() == 70
     parts = {result.part.path: (result.part, result.receipt) for result in score_pack(job, 0)}
-    commit_scored(TASK, plan, parts, "digest", "")
-    assert len(vacuum(plan.output_table, retention_hours=0).files) == 3
+    commit_plan(plan, parts, lambda _: None, {})
+    assert len(vacuum(plan.table.uri, retention_hours=0).files) == 3
     assert read_hint(part) is None
 
 

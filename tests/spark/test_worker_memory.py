@@ -70,8 +70,8 @@ task = MlTask(name="t", input="i", features=[NumericFeature(columns=["x"])], lab
               model=ModelSpec(factory="sparktorch_assets.testing:build", arguments={"network": "Echo"}))
 options = {"model_loader": ModelLoader(root), "slots": SlotPolicy(device="cpu")}
 for verb in (
-    lambda: score_table(spark, task, input_table=f"{root}/in.parquet", output_table=f"{root}/a", **options),
-    lambda: score_dataframe(spark, task, data, output_table=f"{root}/b", **options),
+    lambda: score_table(spark, f"{root}/in.parquet", task, output_table=f"{root}/a", **options),
+    lambda: score_dataframe(spark, data, task, output_table=f"{root}/b", **options),
     lambda: spark_ml_predict(spark, data, task, **options).collect(),
 ):
     try:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparktorch_assets.errors import InputSchemaError, TaskError
-from sparktorch_assets.lake.tables import table_schema
+from sparktorch_assets.lake.table import Table
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.predict.schema import output_schema
@@ -118,4 +118,4 @@ def test_names_that_no_table_can_store_are_refused_where_they_are_declared(name)
 def test_a_column_with_a_nul_is_refused_in_planning(tmp_path):
     pq.write_table(pa.table({"x": [1.0], "a\0b": [1]}), tmp_path / "t.parquet")
     with pytest.raises(InputSchemaError, match=r"a column 'a\\x00b'; a NUL character"):
-        table_schema(str(tmp_path / "t.parquet"))
+        Table(str(tmp_path / "t.parquet")).schema

@@ -173,7 +173,7 @@ def made(root):
 root = Path({root!r})
 model = dataclasses.replace(TASK.model, arguments={{"kinds": {{"a", "b", "c", "d"}}, "network": "answers_nets:Net"}})
 plan = plan_table(
-    dataclasses.replace(TASK, model=model), input_table=str(root / "in.parquet"), output_table=str(root / "out"),
+    str(root / "in.parquet"), dataclasses.replace(TASK, model=model), output_table=str(root / "out"),
     model_loader=made(root / "models"),
 )
 assert not {{"answers_code", "answers_nets"}} & sys.modules.keys()
@@ -212,7 +212,7 @@ def test_planning_needs_no_torch_so_that_its_version_cannot_count(tmp_path):
         "from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature\n"
         "task = MlTask(name='t', input='i', labels=['no', 'yes'], features=[NumericFeature(columns=['x'])],\n"
         "    model=ModelSpec(weights='start.txt', factory='answers_code.model:build', trust_code=True))\n"
-        f"plan = plan_table(task, input_table={str(tmp_path / 'in.parquet')!r}, output_table={str(tmp_path / 'out')!r},\n"
+        f"plan = plan_table({str(tmp_path / 'in.parquet')!r}, task, output_table={str(tmp_path / 'out')!r},\n"
         f"    model_loader=ModelLoader({str(world.models)!r}))\n"
         "print(len(plan.new), 'torch' in sys.modules)\n"
     )

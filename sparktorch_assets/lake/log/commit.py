@@ -56,7 +56,7 @@ def commit_parts(
     """Add and remove parts in one transaction; the first one creates the table.
 
     Args:
-        table: the table's folder, as a path or URI.
+        table: path or URI of the table's folder.
         schema: the table's columns. A schema that differs from the table's replaces it, and then every old part must be
             removed.
         add: parts whose files are already in the folder.
@@ -75,8 +75,9 @@ def commit_parts(
         TableError: the commit is invalid (parts whose files are missing, a new schema for only some of the table's
             parts).
     """
-    _check_in_place(table, add)
-    sync_names(Folder(table), [part.path for part in add])
+    folder = Folder(table)
+    _check_in_place(folder, add)
+    sync_names(folder, [part.path for part in add])
     properties = CommitProperties(
         custom_metadata={METADATA_PREFIX + key: value for key, value in metadata.items()}, max_commit_retries=0
     )
@@ -93,12 +94,12 @@ def commit_parts(
         for part in add
     ]
     if read_version is None:
-        _create(table, schema, adds, properties, description, partition_by)
-        return _finished(table, add, 0)
-    delta = open_delta(table)
+        _create(folder, schema, adds, properties, description, partition_by)
+        return _finished(folder, add, 0)
+    delta = open_delta(folder)
     if delta is None or delta.version() != read_version:
         raise _conflict(table, read_version, delta)
-    current = snapshot_of(table, delta)
+    current = snapshot_of(delta, folder)
     check_writable(table, current.write_obstacles)
     changes_schema = not same_columns(current.schema, schema)
     try:
@@ -118,10 +119,10 @@ def commit_parts(
                 [*adds, *removes], "append", schema, partition_by, commit_properties=properties
             )
     except CommitFailedError as error:
-        raise _conflict(table, read_version, open_delta(table)) from error
+        raise _conflict(table, read_version, open_delta(folder)) from error
     except (DeltaError, OSError) as error:
         raise TableError(f"cannot commit to {table!r}: {error}. Readers still see version {read_version}") from error
-    return _finished(table, add, read_version + 1)
+    return _finished(folder, add, read_version + 1)
 
 
 def _removes(table: str, current: Snapshot, remove: Sequence[str]) -> list[RemoveAction]:
@@ -140,16 +141,15 @@ def _removes(table: str, current: Snapshot, remove: Sequence[str]) -> list[Remov
     return actions
 
 
-def _finished(table: str, add: Sequence[PartFile], version: int) -> int:
-    sync_commit(Folder(table), version)
+def _finished(folder: Folder, add: Sequence[PartFile], version: int) -> int:
+    sync_commit(folder, version)
     # A file may have been deleted between the first check and the commit.
-    _check_in_place(table, add, f"Version {version} lists it; run again to write it again")
+    _check_in_place(folder, add, f"Version {version} lists it; run again to write it again")
     return version
 
 
-def _check_in_place(table: str, add: Sequence[PartFile], way_out: str = "Nothing was committed; run again") -> None:
+def _check_in_place(folder: Folder, add: Sequence[PartFile], way_out: str = "Nothing was committed; run again") -> None:
     """Raise `TableError` if a part's file is missing or has another size: committing it would break every reader."""
-    folder = Folder(table)
     if len(add) < _FEW:
         sizes = {part.path: entry.size_bytes for part in add if (entry := folder.info(part.path)) is not None}
     else:
@@ -164,15 +164,16 @@ def _check_in_place(table: str, add: Sequence[PartFile], way_out: str = "Nothing
 
 
 def _create(
-    table: str,
+    folder: Folder,
     schema: pa.Schema,
     adds: list[AddAction],
     properties: CommitProperties,
     description: str,
     partition_by: list[str],
 ) -> None:
-    check_root(table)
-    Folder(table).create()
+    table = folder.uri
+    check_root(folder)
+    folder.create()
     try:
         create_table_with_add_actions(
             table,
@@ -184,7 +185,7 @@ def _create(
             commit_properties=properties,
         )
     except (DeltaError, OSError) as error:
-        found = open_delta(table)
+        found = open_delta(folder)
         if found is not None:
             raise _conflict(table, None, found) from error
         raise TableError(f"cannot create the Delta table {table!r}: {error}") from error
@@ -228,12 +229,12 @@ def _conflict(table: str, read_version: int | None, found: DeltaTable | None) ->
     )
 
 
-def last_commit_metadata(table: str) -> dict[str, str]:
-    """The metadata of our latest commit; empty if there is none.
+def last_commit_metadata(folder: Folder, version: int | None = None) -> dict[str, str]:
+    """The metadata of our latest commit up to `version`; empty if there is none.
 
     Other writers' commits (OPTIMIZE, a user's DELETE) may follow it, so compare the version's parts before trusting it.
     """
-    for commit in commit_infos(table):  # nearly always the last one
+    for commit in commit_infos(folder, version):  # nearly always the last one
         ours = {
             key.removeprefix(METADATA_PREFIX): str(value)
             for key, value in commit.items()

@@ -12,13 +12,12 @@ from sparktorch_assets.lake.folder import Folder
 _COMMIT = re.compile(r"_delta_log/(\d{20})\.json")
 
 
-def commit_infos(table: str, version: int | None = None) -> Iterator[dict[str, Any]]:
+def commit_infos(folder: Folder, version: int | None = None) -> Iterator[dict[str, Any]]:
     """Yield the `commitInfo` of `version`, or of the latest version, and of those before it, as far back as the log
     goes.
 
     It is empty for a commit without one: its writer wrote none, or a power failure left the log's last entry empty.
     """
-    folder = Folder(table)
     found = (_COMMIT.fullmatch(entry.path) for entry in folder.files("_delta_log", recursive=False))
     commits = sorted((int(match[1]), match[0]) for match in found if match is not None)
     for number, path in reversed(commits):

@@ -1,6 +1,5 @@
 """The files that a Delta log lists, with their locations, deleted rows and partition values."""
 
-from dataclasses import dataclass
 from urllib.parse import unquote, urlparse
 
 import numpy as np
@@ -10,37 +9,20 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from sparktorch_assets.errors import TableError
+from sparktorch_assets.lake.data_file import DataFile
 from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.log.column_mapping import column_mapping
 from sparktorch_assets.lake.partition_values import Partition
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LoggedFile:
-    """One file of one version of a Delta table."""
-
-    logged_path: str
-    """The path as it is in the log, URL-encoded. A commit that removes the file must use this form."""
-    path: str
-    """The decoded path: relative to the table's root, or absolute if it is so in the log."""
-    uri: str
-    """The URI or local path to open."""
-    size_bytes: int
-    modified_ms: int
-    rows: int | None
-    """Number of rows in the file, including deleted ones; `None` if the log does not record it."""
-    partition: Partition
-    deleted: bytes
-    """One bit per row, lowest bit first, set for rows that the table deleted; empty for none. Further rows are kept."""
-
-
-def logged_files(table: str, delta: DeltaTable) -> list[LoggedFile]:
-    """The files of the version that `delta` has loaded.
+def logged_files(folder: Folder, delta: DeltaTable) -> list[DataFile]:
+    """The files of the version that `delta` has loaded, sorted by path.
 
     Raises:
         TableError: the log cannot be read correctly: a deletion vector is broken, a path leads out of the table, or a
             partition column is binary.
     """
-    folder = Folder(table)
+    table, mapping = folder.uri, column_mapping(delta)
     try:
         actions = pa.table(delta.get_add_actions())
         deleted = _deleted(delta) if "deletionVectors" in (delta.protocol().reader_features or ()) else {}
@@ -60,7 +42,7 @@ def logged_files(table: str, delta: DeltaTable) -> list[LoggedFile]:
     ):
         path, uri = _located(folder, logged)
         files.append(
-            LoggedFile(
+            DataFile(
                 logged_path=logged,
                 path=path,
                 uri=uri,
@@ -69,6 +51,7 @@ def logged_files(table: str, delta: DeltaTable) -> list[LoggedFile]:
                 rows=numbers[number],
                 partition=partitions[number],
                 deleted=deleted.pop(unquote(uri) if "://" in uri else uri, b""),
+                mapping=mapping,
             )
         )
     if deleted:
@@ -76,7 +59,7 @@ def logged_files(table: str, delta: DeltaTable) -> list[LoggedFile]:
             f"the Delta table {table!r} has deletion vectors for files that it does not list (first: {min(deleted)!r}); "
             f"its log cannot be read correctly"
         )
-    return files
+    return sorted(files, key=lambda file: file.path)
 
 
 def _deleted(delta: DeltaTable) -> dict[str, bytes]:

@@ -12,24 +12,12 @@ from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.folder import Folder, local_path
+from sparktorch_assets.lake.data_file import DataFile
+from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.log.logged_files import logged_files
 from sparktorch_assets.lake.log.protocol import check_readable
 from sparktorch_assets.lake.log.writable import write_obstacles
 from sparktorch_assets.lake.partition_values import Partition
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SnapshotPart:
-    """One file of a snapshot."""
-
-    path: str
-    """Path relative to the table's root."""
-    size_bytes: int
-    rows: int
-    partition: Partition = ()
-    logged_path: str = ""
-    """The path as it is encoded in the log."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +26,7 @@ class Snapshot:
 
     version: int | None
     """The version number; `None` if there is no table yet."""
-    parts: dict[str, SnapshotPart]
+    parts: dict[str, DataFile]
     """Path -> part."""
     schema: pa.Schema | None
     partition_by: tuple[str, ...] = ()
@@ -49,79 +37,61 @@ class Snapshot:
     @property
     def rows(self) -> int:
         """Number of rows in the parts."""
-        return sum(part.rows for part in self.parts.values())
+        return sum(part.rows or 0 for part in self.parts.values())
 
-    def within(self, partition: Partition) -> dict[str, SnapshotPart]:
+    def within(self, partition: Partition) -> dict[str, DataFile]:
         """Path -> part, for the parts of one partition; all parts for `()`."""
         wanted = set(partition)
         return {path: part for path, part in self.parts.items() if wanted <= set(part.partition)}
 
 
-def open_delta(table: str, version: int | None = None) -> DeltaTable | None:
-    """Open the Delta table at that path or URI; `None` if there is none.
+def open_delta(folder: Folder, version: int | None = None) -> DeltaTable | None:
+    """Open the Delta table in that folder; `None` if there is none.
 
     Raises:
         TableError: the table cannot be read, or uses features that are not supported here.
     """
-    path = local_path(table)
-    if path is not None and _misread(path):
-        if Folder(table).is_folder("_delta_log"):
-            check_root(table)
+    table = folder.uri
+    if _misread(folder):
+        if folder.is_folder("_delta_log"):
+            check_root(folder)
         return None
     try:
         delta = DeltaTable(table, version=version)
     except TableNotFoundError:
         return None
     except (DeltaError, OSError) as error:
-        if Folder(table).info() is not None:  # a single file: delta-rs looks for a folder of that name
+        if folder.info() is not None:  # a single file: delta-rs looks for a folder of that name
             return None
         raise TableError(f"cannot read the Delta table {table!r}: {error}") from error
     check_readable(table, delta)
     return delta
 
 
-def check_root(table: str) -> None:
+def check_root(folder: Folder) -> None:
     """Raise `TableError` if delta-rs would look for the table in another folder: it URL-decodes local paths, however
     they are given."""
-    path = local_path(table)
-    if path is not None and _misread(path):
+    if _misread(folder):
         raise TableError(
-            f"{table!r}: delta-rs, which reads and writes the tables' logs, takes {unquote(path)!r} for this path. "
+            f"{folder.uri!r}: delta-rs, which reads and writes the tables' logs, takes {unquote(folder.root)!r} for this path. "
             f"Choose a path without a backslash and without a percent sign before two hexadecimal digits"
         )
 
 
-def _misread(path: str) -> bool:
-    return unquote(path, errors="surrogateescape") != path or "\\" in path
+def _misread(folder: Folder) -> bool:
+    path = folder.root
+    return folder.is_local and (unquote(path, errors="surrogateescape") != path or "\\" in path)
 
 
-def read_snapshot(table: str, version: int | None = None) -> Snapshot:
-    """The table's parts at `version`, or at the latest version; an empty snapshot if there is no table."""
-    delta = open_delta(table, version)
-    if delta is None:
-        check_root(table)
-        return Snapshot(version=None, parts={}, schema=None)
-    return snapshot_of(table, delta)
-
-
-def snapshot_of(table: str, delta: DeltaTable) -> Snapshot:
+def snapshot_of(delta: DeltaTable, folder: Folder) -> Snapshot:
     """The table's parts at the version that `delta` has loaded."""
-    files = logged_files(table, delta)
+    files = logged_files(folder, delta)
     return Snapshot(
         version=delta.version(),
-        parts={
-            file.path: SnapshotPart(
-                path=file.path,
-                logged_path=file.logged_path,
-                size_bytes=file.size_bytes,
-                rows=file.rows or 0,
-                partition=file.partition,
-            )
-            for file in files
-        },
+        parts={file.path: file for file in files},
         schema=pa.schema(delta.schema().to_arrow()),
         partition_by=tuple(delta.metadata().partition_columns),
-        write_obstacles=write_obstacles(table, delta, files),
+        write_obstacles=write_obstacles(folder, delta, files),
     )
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from deltalake import DeltaTable
 
+from sparktorch_assets.lake.data_file import DataFile
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.log.logged_files import LoggedFile
 from sparktorch_assets.lake.parquet.stats import LEADING_COLUMNS
 
 _HARMLESS_FEATURES = frozenset(
@@ -41,11 +41,11 @@ _COLUMN_RULES = {
 }
 
 
-def write_obstacles(table: str, delta: DeltaTable, files: Sequence[LoggedFile]) -> tuple[str, ...]:
+def write_obstacles(folder: Folder, delta: DeltaTable, files: Sequence[DataFile]) -> tuple[str, ...]:
     """The reasons why parts must not be added to or removed from this table, one phrase each; empty if there are none.
 
     Args:
-        table: the table's path or URI.
+        folder: the table's folder.
         delta: the table, at the version to check.
         files: the files of that version.
     """
@@ -65,7 +65,7 @@ def write_obstacles(table: str, delta: DeltaTable, files: Sequence[LoggedFile]) 
             "deletion vectors, which somebody's DELETE, UPDATE or MERGE left (REORG TABLE ... APPLY (PURGE) applies them)"
         )
     version = delta.version()
-    if Folder(table).info(f"_delta_log/{version:020}.json") is None:
+    if folder.info(f"_delta_log/{version:020}.json") is None:
         found.append(
             f"a log without the JSON file of its version {version}, for which there is only a checkpoint: delta-rs "
             f"cannot commit on it (any commit of another writer, such as Spark, repairs that)"

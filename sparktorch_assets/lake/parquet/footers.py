@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.data_files import DataFile
+from sparktorch_assets.lake.data_file import DataFile
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.parquet.footer_memory import FooterMemory
 from sparktorch_assets.lake.parquet.stored_schema import stored_schema

@@ -44,7 +44,7 @@ def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
         pool=input_pool(table.name),
     )
     def read(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        from sparktorch_assets.lake.tables import preview, table_schema
+        from sparktorch_assets.lake.table import Table
         from sparktorch_assets.spark.inputs.materialize import materialize_input
 
         resources = context.resources
@@ -67,10 +67,11 @@ def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
             f"{report.files_removed} removed; {report.rejected_rows:,} malformed rows put aside"
         )
         context.log.info(summary)
+        written = Table(report.uri)
         yield dg.MaterializeResult(
             asset_key=key,
             data_version=dg.DataVersion(report.data_version),
-            metadata=input_metadata(table, report, table_schema(report.uri), preview(report.uri, PREVIEW_ROWS)),
+            metadata=input_metadata(table, report, written.schema, written.preview(PREVIEW_ROWS)),
             check_results=[rejected_check(table, report), vanished_check(table, report)],
         )
 

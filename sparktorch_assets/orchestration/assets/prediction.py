@@ -66,14 +66,15 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
 
 
 def _predict(context: dg.AssetExecutionContext, task: MlTask) -> Iterator[Any]:
-    from sparktorch_assets.lake.tables import preview, row_count, table_schema
+    from sparktorch_assets.lake.table import Table
 
     try:
         report = _score(context, task)
     except TooManyFailedRowsError as error:
         yield failed_share_check(task, str(error), failed=-1)
         raise
-    rows = row_count(report.table)
+    table = Table(report.table)
+    rows = table.row_count()
     scored = f"{rows:,} rows in the table: {report.run_tally.rows:,} scored now, {report.tally.failed:,} failed"
     if report.tally.filtered:
         scored += f", {report.tally.filtered:,} rows of the input left out by `where`"
@@ -86,9 +87,9 @@ def _predict(context: dg.AssetExecutionContext, task: MlTask) -> Iterator[Any]:
         metadata=prediction_metadata(
             task,
             report,
-            schema=table_schema(report.table),
+            schema=table.schema,
             table_rows=rows,
-            preview=preview(report.table, task.preview_rows),
+            preview=table.preview(task.preview_rows),
         ),
         check_results=list(prediction_checks(task, report, rows)),
     )
@@ -96,7 +97,7 @@ def _predict(context: dg.AssetExecutionContext, task: MlTask) -> Iterator[Any]:
 
 def _score(context: dg.AssetExecutionContext, task: MlTask) -> "ScoreReport":
     """Score the input's files or, if it never had any, the view or table of that name in the Spark session."""
-    from sparktorch_assets.lake.tables import has_table
+    from sparktorch_assets.lake.folder import Folder
     from sparktorch_assets.spark.score.dataframe import score_dataframe
     from sparktorch_assets.spark.score.table import score_table
 
@@ -110,7 +111,7 @@ def _score(context: dg.AssetExecutionContext, task: MlTask) -> "ScoreReport":
         "batch_size": None if task.batch.pinned else loader_resource.batch_size,
         "run_id": context.run.run_id,
     }
-    if has_table(source):
+    if Folder(source).exists():
         return score_table(
             lambda: resources.spark.spark_session, source, task, on_progress=_report_to(context), **settings
         )
@@ -127,10 +128,10 @@ def _score(context: dg.AssetExecutionContext, task: MlTask) -> "ScoreReport":
 
 def _require_no_scored_files(task: MlTask, output_table: str, source: str, view: str) -> None:
     """If a folder is missing, a view that happens to have its name must not replace what was made from its files."""
-    from sparktorch_assets.lake.log.snapshot import read_snapshot
     from sparktorch_assets.lake.parts.file import PART_NAME
+    from sparktorch_assets.lake.table import Table
 
-    if any(PART_NAME.fullmatch(path) for path in read_snapshot(output_table).parts):
+    if any(PART_NAME.fullmatch(path) for path in Table(output_table).snapshot.parts):
         raise TableError(
             f"task {task.name!r}: its predictions were made from files, and there is no table at {source} any more. The "
             f"Spark session has a view or table {view!r}, but scoring that would replace all of them. Bring the files "

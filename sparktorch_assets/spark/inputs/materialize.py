@@ -27,9 +27,10 @@ import pyarrow.parquet as pq
 from sparktorch_assets.errors import CommitConflictError, RowsRejectedError, RowsVanishedError, TableError
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.log.commit import commit_parts
-from sparktorch_assets.lake.log.snapshot import Snapshot, data_version_of, read_snapshot
+from sparktorch_assets.lake.log.snapshot import Snapshot, data_version_of
 from sparktorch_assets.lake.parts.file import READ_THREADS, PartFile, describe_part, publish_by_content
 from sparktorch_assets.lake.parts.staging import staging_folder
+from sparktorch_assets.lake.table import Table
 from sparktorch_assets.spark.inputs.check import check_sources
 from sparktorch_assets.spark.inputs.column_types import arrow_schema
 from sparktorch_assets.spark.inputs.read import SourceReader, open_sources
@@ -120,8 +121,8 @@ def materialize_input(
                 raise
             now = _after_the_other_run(look, now)
     changed = version not in (None, now.main.version)
-    main = now.main if version is None else read_snapshot(table_uri, version)
-    rejected = now.rejected if version is None else read_snapshot(rejected_uri)
+    main = now.main if version is None else Table(table_uri, version).snapshot
+    rejected = now.rejected if version is None else Table(rejected_uri).snapshot
     assert main.version is not None
     return InputReport(
         table=table.name,
@@ -183,7 +184,7 @@ class _Refresh:
         counts = Counter[str]()
         for path, rows in [
             *((part.path, part.rows) for part in malformed),
-            *((path, part.rows) for path, part in rejected.parts.items() if source_of(path) in state.kept),
+            *((path, part.rows or 0) for path, part in rejected.parts.items() if source_of(path) in state.kept),
         ]:
             counts[source_of(path) or ""] += rows
         metadata = input_metadata(self._table, self._run_id, counts)
@@ -285,7 +286,7 @@ class _Refresh:
     def _check_rejected(self, reader: SourceReader, malformed_rows: int, good_rows: int) -> None:
         """Check the share of the whole table, so that an incremental refresh accepts exactly what a full one would."""
         kept_rows, kept_malformed = (
-            sum(part.rows for path, part in snapshot.parts.items() if source_of(path) in self._state.kept)
+            sum(part.rows or 0 for path, part in snapshot.parts.items() if source_of(path) in self._state.kept)
             for snapshot in (self._state.main, self._state.rejected)
         )
         malformed = malformed_rows + kept_malformed
@@ -305,7 +306,7 @@ class _Refresh:
         """Refuse to remove many rows because sources were truncated: an incomplete upload must not pass for data."""
         main = self._state.main
         before = main.rows
-        vanished = sum(main.parts[path].rows for path in self._state.obsolete(main)) - new_rows
+        vanished = sum(main.parts[path].rows or 0 for path in self._state.obsolete(main)) - new_rows
         if not before or vanished / before <= self._table.max_vanished_share:
             return
         raise RowsVanishedError(

@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.log.commit import last_commit_metadata
-from sparktorch_assets.lake.log.snapshot import Snapshot, read_snapshot
+from sparktorch_assets.lake.log.snapshot import Snapshot
 from sparktorch_assets.lake.parts.file import NUMBERED_PART_NAME
 from sparktorch_assets.lake.parts.lost import lost_parts
+from sparktorch_assets.lake.table import Table
 from sparktorch_assets.spark.inputs.sources import SourceFile, find_sources
 from sparktorch_assets.tasks.input_table import InputTable
 
@@ -66,18 +66,18 @@ def read_state(table: InputTable, project_root: Path, table_uri: str, rejected_u
     """
     # Read in the opposite order of a refresh's commits, and the files last. A run that commits after this is noticed at
     # our own commit; a run that committed before has seen no file that we do not see.
-    rejected, _ = _our_snapshot(table, rejected_uri)
-    main, metadata = _our_snapshot(table, table_uri)
+    rejected = _ours(table, rejected_uri)
+    main = _ours(table, table_uri)
     malformed = Counter[str | None]()
-    for path, part in rejected.parts.items():
-        malformed[source_of(path)] += part.rows
-    noted: dict[str, int] = json.loads(metadata.get(_MALFORMED, "{}"))
+    for path, part in rejected.snapshot.parts.items():
+        malformed[source_of(path)] += part.rows or 0
+    noted: dict[str, int] = json.loads(main.metadata.get(_MALFORMED, "{}"))
     lost = {fingerprint for fingerprint, rows in noted.items() if malformed[fingerprint] != rows}
-    damaged = {source_of(path) for path in (*lost_parts(table_uri, main), *lost_parts(rejected_uri, rejected))}
-    known = {source_of(path) for path in main.parts} - damaged - lost
+    damaged = {source_of(path) for path in (*lost_parts(main), *lost_parts(rejected))}
+    known = {source_of(path) for path in main.snapshot.parts} - damaged - lost
     return InputState(
-        main=main,
-        rejected=rejected,
+        main=main.snapshot,
+        rejected=rejected.snapshot,
         sources=find_sources(table, project_root),
         known=frozenset(fingerprint for fingerprint in known if fingerprint is not None),
     )
@@ -101,17 +101,16 @@ def source_of(path: str) -> str | None:
     return found[1] if found else None
 
 
-def _our_snapshot(table: InputTable, uri: str) -> tuple[Snapshot, dict[str, str]]:
-    """A table's snapshot, and the metadata of our last commit to it."""
-    snapshot = read_snapshot(uri)
-    if snapshot.version is None:
-        return snapshot, {}
-    metadata = last_commit_metadata(uri)
-    owner = metadata.get(_OWNER)
+def _ours(table: InputTable, uri: str) -> Table:
+    """The Delta table at `uri`, which need not exist, if it belongs to this input table."""
+    found = Table(uri)
+    if found.version is None:
+        return found
+    owner = found.metadata.get(_OWNER)
     if owner != table.name:
         whose = f"belongs to input table {owner!r}" if owner else "was not written by this library"
         raise TableError(
             f"InputTable {table.name!r}: the Delta table at {uri} {whose}, and refreshing would replace its rows. Choose "
             f"another name or lake root, or delete that table"
         )
-    return snapshot, metadata
+    return found

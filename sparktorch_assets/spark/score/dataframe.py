@@ -5,6 +5,7 @@ computes all of it and replaces the whole table. If there are files, `score_tabl
 Parts are named by their own content: a run that produces the same rows in the same files writes no version.
 """
 
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -14,14 +15,14 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from sparktorch_assets.errors import SparktorchError, TaskError
-from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.log.commit import commit_parts
-from sparktorch_assets.lake.log.snapshot import Snapshot, data_version_of, read_snapshot, same_columns
-from sparktorch_assets.lake.log.table_tally import DATA_VERSION_KEY
+from sparktorch_assets.lake.log.snapshot import data_version_of, same_columns
 from sparktorch_assets.lake.parquet.types import storage_schema
 from sparktorch_assets.lake.parts.lost import lost_parts
 from sparktorch_assets.lake.parts.staging import staging_folder
 from sparktorch_assets.lake.plan import check_ours, check_partitioning
+from sparktorch_assets.lake.table import Table
+from sparktorch_assets.lake.table_tally import DATA_VERSION_KEY, TALLY_KEY
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.score.commit import check_limits, commit_metadata
 from sparktorch_assets.spark.score.input_count import InputCount
@@ -99,9 +100,9 @@ def score_dataframe(
     task = model_loader.find_task(ml_task)
     if dataframe.isStreaming:
         raise TaskError(f"task {task.name!r}: a streaming DataFrame never ends; predict it with spark_ml_predict")
-    snapshot = read_snapshot(output_table)
-    check_ours(output_table, snapshot)
-    check_partitioning(output_table, snapshot, ())
+    table = Table(output_table)
+    check_ours(table)
+    check_partitioning(table, ())
     files = FilesInUse(task, model_loader.models_root)
     digest = model_digest(task, model_loader.models_root)
     found_slots = find_slots(spark_session, policy)
@@ -111,7 +112,7 @@ def score_dataframe(
         spark_session, counted.dataframe, task, parallel, batch_size, model_loader=model_loader, slots=policy
     )
     schema = _delta_schema(predicted)
-    folder = Folder(output_table)
+    folder, snapshot = table.folder, table.snapshot
     planned = time.perf_counter()
     with staging_folder(folder) as staging:
         with _writing(spark_session, task):
@@ -128,7 +129,7 @@ def score_dataframe(
             slots=found_slots.slots,
             run_id=run_id,
         )
-        version, changed = _commit(task, output_table, snapshot, schema, written, tally, digest, run_id, scoring)
+        version, changed = _commit(task, table, schema, written, tally, digest, run_id, scoring)
     done = time.perf_counter()
     target = {part.path for part in written}
     return ScoreReport(
@@ -162,8 +163,7 @@ def score_dataframe(
 
 def _commit(
     task: MlTask,
-    output_table: str,
-    snapshot: Snapshot,
+    table: Table,
     schema: pa.Schema,
     written: list[WrittenPart],
     tally: Tally,
@@ -171,19 +171,20 @@ def _commit(
     run_id: str,
     scoring: Scoring,
 ) -> tuple[int, bool]:
-    target = {part.path for part in written}
-    there = snapshot.parts.keys() - lost_parts(output_table, snapshot)
-    published = publish_parts(Folder(output_table), [part for part in written if part.path not in there])
+    target, snapshot = {part.path for part in written}, table.snapshot
+    there = snapshot.parts.keys() - lost_parts(table)
+    published = publish_parts(table.folder, [part for part in written if part.path not in there])
     known = snapshot.parts
     new = [part for part in published if part.path not in known or part.size_bytes != known[part.path].size_bytes]
     gone = sorted(snapshot.parts.keys() - target)
     if snapshot.version is not None and not new and not gone and same_columns(snapshot.schema, schema):
         return snapshot.version, False
-    metadata = commit_metadata(task, digest, run_id, tally, scoring) | {
-        DATA_VERSION_KEY: data_version_of(target, schema)
+    metadata = commit_metadata(task, digest, run_id, scoring) | {
+        TALLY_KEY: json.dumps(tally.to_plain()),
+        DATA_VERSION_KEY: data_version_of(target, schema),
     }
     version = commit_parts(
-        output_table,
+        table.uri,
         schema,
         add=new,
         remove=gone,

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.partition_values import partition_folder
 from sparktorch_assets.lake.plan import Plan
 from sparktorch_assets.spark.score.pace import Pace
@@ -39,7 +38,7 @@ class ProgressWatch:
         """
         self._bar = ProgressBar(sys.stderr) if on_progress is None and sys.stderr.isatty() else None
         self._on_progress = self._bar or on_progress
-        self._folder, self._within = Folder(plan.output_table), partition_folder(plan.partition)
+        self._folder, self._within = plan.table.folder, partition_folder(plan.partition)
         self._rows_of = {shard.part_path: shard.rows for shard in plan.new}
         self._total, self._interval_s = sum(self._rows_of.values()), interval_s
         self._start = time.perf_counter()

@@ -7,7 +7,7 @@ import json
 import time
 from dataclasses import asdict, dataclass, field
 
-from sparktorch_assets.lake.log.commit import last_commit_metadata
+from sparktorch_assets.lake.table import Table
 
 SCORING_KEY = "scoring"
 
@@ -41,10 +41,10 @@ class Scoring:
         return json.dumps(asdict(self))
 
 
-def last_scoring(table: str) -> Scoring | None:
+def last_scoring(table: Table) -> Scoring | None:
     """The figures of the last run that scored rows of the table; `None` if no commit records them."""
     try:
-        kept = json.loads(last_commit_metadata(table)[SCORING_KEY])
+        kept = json.loads(table.metadata[SCORING_KEY])
         return Scoring(**{**kept, "devices": tuple(kept["devices"])})
     except (KeyError, TypeError, ValueError):  # an older or newer version's commit
         return None

@@ -4,6 +4,7 @@ Spark only distributes shards: workers read and write Parquet themselves, and th
 already in the table, or finished in its folder, are not computed again. With nothing to do, no session is started.
 """
 
+import functools
 import logging
 import os
 import time
@@ -14,17 +15,16 @@ from typing import TYPE_CHECKING, cast
 import pyarrow as pa
 
 from sparktorch_assets.errors import TaskError
-from sparktorch_assets.lake.commit_plan import Committed, keep_resumed
+from sparktorch_assets.lake.commit_plan import Committed, commit_plan, keep_resumed, tally_now
 from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.log.commit import last_commit_metadata
 from sparktorch_assets.lake.log.snapshot import data_version_of
 from sparktorch_assets.lake.parquet.types import readable_schema, storage_schema
 from sparktorch_assets.lake.partition_values import read_partition
 from sparktorch_assets.lake.plan import Plan, make_plan
-from sparktorch_assets.lake.tables import table_schema, table_version
+from sparktorch_assets.lake.table import Table
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.schema import output_schema
-from sparktorch_assets.spark.score.commit import commit_scored, known_ceilings, tally_now
+from sparktorch_assets.spark.score.commit import check_limits, commit_metadata
 from sparktorch_assets.spark.score.progress import ProgressWatch
 from sparktorch_assets.spark.score.report import Progress, ScoreReport
 from sparktorch_assets.spark.score.run import RunResult, run_shards
@@ -96,9 +96,7 @@ def score_table(
     if not plan.changes:
         seconds["total"] = time.perf_counter() - started
         _LOG.info("%s", plan)
-        return _report(
-            task, plan, digest, seconds, tally=tally_now(plan, plan.snapshot), scoring=last_scoring(output_table)
-        )
+        return _report(task, plan, digest, seconds, tally=tally_now(plan, plan.table), scoring=last_scoring(plan.table))
     keep_resumed(plan)
     _warn_of_another_task(task, plan)
     run, used_slots, balance = RunResult(), 0, None
@@ -111,21 +109,20 @@ def score_table(
         check_session_python(session)
         found_slots = find_slots(session, policy)
         _LOG.info("task %r: %s", task.name, found_slots)
-        Folder(output_table).create()
+        plan.table.folder.create()
         job = ScoreJob(
             task=task,
             model_loader=model_loader,
             slots=policy,
             batch_size=batch_size,
             concurrent_slots=found_slots.on_a_worker,
-            output_table=Folder(output_table).absolute,
+            output_table=plan.table.folder.absolute,
             read_schema=planned.read_schema,
             schema=plan.part_schema,
             files_digest=planned.files_digest,
             code=planned.code,
             packs=(),
             partition=plan.partition,
-            ceilings=known_ceilings(output_table, digest),
         )
         with ProgressWatch(plan, on_progress):
             run = run_shards(session, job, plan.new, found_slots.to_deal_for)
@@ -145,7 +142,14 @@ def score_table(
             balance=balance,
             run_id=run_id,
         )
-    committed, tally = commit_scored(task, plan, parts, digest, run_id, scoring)
+    scoring = scoring or last_scoring(plan.table)
+    committed = commit_plan(
+        plan,
+        parts,
+        functools.partial(check_limits, task),
+        commit_metadata(task, digest, run_id, scoring),
+        description=task.description,
+    )
     done = time.perf_counter()
     seconds |= {"commit": done - scored, "total": done - started}
     return _report(
@@ -153,12 +157,12 @@ def score_table(
         plan,
         digest,
         seconds,
-        tally=tally,
+        tally=committed.tally,
         run_tally=run_tally,
         committed=committed,
         slots=used_slots,
         balance=balance,
-        scoring=scoring or last_scoring(output_table),
+        scoring=scoring,
     )
 
 
@@ -194,16 +198,17 @@ class _Planned:
 def _plan(
     task: MlTask, input_table: str, output_table: str, loader: ModelLoader, given: Mapping[str, str] | None
 ) -> _Planned:
-    if Folder(input_table).absolute == Folder(output_table).absolute:
+    source, output = Table(input_table), Table(output_table)
+    if source.folder.absolute == output.folder.absolute:
         raise TaskError(
             f"task {task.name!r}: input and output are the same table, {output_table!r}; give it another output"
         )
-    if _lies_in(output_table, input_table) and table_version(input_table) is None:
+    if source.version is None and _lies_in(output.folder, source.folder):
         raise TaskError(
             f"task {task.name!r}: the output {output_table!r} lies in the folder of files {input_table!r} that is the input, "
             f"so that the next refresh would find predictions among its rows; give it a folder elsewhere"
         )
-    columns = readable_schema(table_schema(input_table))
+    columns = readable_schema(source.schema)
     partition, where = read_partition(given, columns)
     schema = storage_schema(output_schema(task, columns))
     for name, _ in partition:
@@ -213,8 +218,8 @@ def _plan(
     # Workers must use exactly these files and pieces of code, so the fingerprints contain both as they were read here.
     code = loader.code(task)
     plan = make_plan(
-        input_table,
-        output_table,
+        source,
+        output,
         schema=schema,
         digest=digest_of(
             {
@@ -246,19 +251,18 @@ def _warn_of_another_task(task: MlTask, plan: Plan) -> None:
     """Warn if another task made the table: two tasks with one output would replace each other's rows in every run."""
     if not plan.obsolete:
         return
-    made_by = last_commit_metadata(plan.output_table).get("task", task.name)
+    made_by = plan.table.metadata.get("task", task.name)
     if made_by != task.name:
         _LOG.warning(
             "%s was last made by task %r, and task %r replaces %d of its parts now; give each task a table of its own",
-            plan.output_table,
+            plan.table.uri,
             made_by,
             task.name,
             len(plan.obsolete),
         )
 
 
-def _lies_in(inner: str, outer: str) -> bool:
-    one, other = Folder(inner), Folder(outer)
+def _lies_in(one: Folder, other: Folder) -> bool:
     paths = [os.path.realpath(folder.root) if folder.is_local else folder.absolute for folder in (one, other)]
     return one.is_local == other.is_local and paths[0].startswith(paths[1].rstrip("/") + "/")
 
@@ -279,7 +283,7 @@ def _report(
     version = plan.snapshot.version if committed is None else committed.version
     return ScoreReport(
         task=task.name,
-        table=plan.output_table,
+        table=plan.table.uri,
         version=cast(int, version),
         changed=committed is not None and committed.changed,
         shards_new=len(plan.new),

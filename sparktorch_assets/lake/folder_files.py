@@ -1,18 +1,14 @@
-"""Lists the files that hold a table's rows: those of its Delta log, or else a folder's Parquet files, or one file."""
+"""Lists the files that hold the rows of a table without a Delta log: a folder's Parquet files, or one file."""
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from sparktorch_assets.errors import TableError
+from sparktorch_assets.lake.data_file import DataFile
 from sparktorch_assets.lake.folder import Folder, FolderEntry
-from sparktorch_assets.lake.log.column_mapping import ColumnMapping, column_mapping
-from sparktorch_assets.lake.log.logged_files import logged_files
-from sparktorch_assets.lake.log.snapshot import open_delta
-from sparktorch_assets.lake.partition_values import Partition, path_partition
-from sparktorch_assets.tasks.row_test import RowTest
+from sparktorch_assets.lake.partition_values import path_partition
 
 _LOG = logging.getLogger(__name__)
 LOG_FOLDER = "_delta_log"
@@ -20,68 +16,16 @@ PARQUET_ENDINGS = (".parquet", ".parq", ".pq")
 _MAGIC = b"PAR1"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DataFile:
-    """One Parquet file of a table. Path, size and modification time together are its identity."""
-
-    uri: str
-    """The URI or local path to open."""
-    path: str
-    """The path relative to the table's root, so that a file keeps its identity when the table is moved."""
-    size_bytes: int
-    modified_ms: int
-    partition: Partition = ()
-    """Column -> value, for columns whose values are given by the path or the log."""
-    rows: int | None = None
-    """Number of rows in the file, including deleted ones; `None` if the log does not record it."""
-    deleted: bytes = b""
-    """The rows that the table deleted: one bit per row, lowest bit first; see `LoggedFile.deleted`."""
-    mapping: ColumnMapping | None = None
-    """How to find the table's columns in the file; `None` if they have the same names there."""
-
-    def stored_tests(self, tests: Sequence[RowTest]) -> tuple[RowTest, ...]:
-        """The tests that the file's own bounds may decide, with the file's names for the columns."""
-        outside = dict(self.partition)
-        inside = tuple(test for test in tests if test.column not in outside)
-        return inside if self.mapping is None else self.mapping.stored_tests(inside)
-
-
-def list_data_files(table: str) -> list[DataFile]:
-    """The table's files, sorted by path.
-
-    Args:
-        table: a local path or a URI.
+def folder_files(folder: Folder) -> list[DataFile]:
+    """The files of a table without a log.
 
     Raises:
         TableError: there is no such table, or its rows cannot be determined from its files alone.
     """
-    folder = Folder(table)
-    delta = open_delta(table)
-    if delta is not None:
-        mapping = column_mapping(delta)
-        files = [
-            DataFile(
-                uri=file.uri,
-                path=file.path,
-                size_bytes=file.size_bytes,
-                modified_ms=file.modified_ms,
-                partition=file.partition,
-                rows=file.rows,
-                deleted=file.deleted,
-                mapping=mapping,
-            )
-            for file in logged_files(table, delta)
-        ]
-    elif (single := folder.info()) is not None:
+    single = folder.info()
+    if single is not None:
         name = PurePosixPath(folder.root).name
         return [DataFile(uri=folder.absolute, path=name, size_bytes=single.size_bytes, modified_ms=single.modified_ms)]
-    else:
-        files = _parquet_files(folder)
-    _check_inside(folder, (file.path for file in files))
-    return sorted(files, key=lambda file: file.path)
-
-
-def _parquet_files(folder: Folder) -> list[DataFile]:
     if not folder.is_folder():
         raise TableError(f"there is no table at {folder.uri!r}: neither a Delta table, nor a folder, nor a file")
     if folder.is_folder(LOG_FOLDER) or (folder.is_local and os.path.lexists(folder.full(LOG_FOLDER))):
@@ -163,7 +107,7 @@ def _holds_rows(folder: Folder, entry: FolderEntry) -> bool:
     return is_parquet and "." not in name
 
 
-def _check_inside(folder: Folder, paths: Iterable[str]) -> None:
+def check_inside(folder: Folder, paths: Iterable[str]) -> None:
     """Raise `TableError` if a symbolic link leads out of the table: otherwise, whoever can create files there could
     make readers expose files that only the readers may read."""
     if not folder.is_local:

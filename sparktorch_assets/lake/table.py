@@ -1,0 +1,143 @@
+"""Table: what lies at a table's address, read once."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sparktorch_assets.lake.data_file import DataFile
+from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.folder_files import check_inside, folder_files
+from sparktorch_assets.lake.log.commit import last_commit_metadata
+from sparktorch_assets.lake.log.deletions import KeptRows, unpack_rows
+from sparktorch_assets.lake.log.snapshot import Snapshot, check_root, data_version_of, open_delta, snapshot_of
+from sparktorch_assets.lake.parquet.damage import damaged_file
+from sparktorch_assets.lake.parquet.file_columns import FileColumns
+from sparktorch_assets.lake.parquet.footers import read_footers
+from sparktorch_assets.lake.parquet.merged_schema import merged_schema
+from sparktorch_assets.lake.parquet.types import check_names
+
+
+class Table:
+    """A table as it is when this object is made: a Delta table, a folder of Parquet files, or one file.
+
+    The Delta log is opened at once, and read no more than once for everything that is asked here. What others commit
+    later is seen by the next `Table` of that address.
+
+    Args:
+        uri: the table's path or URI.
+        version: the version of the Delta table to read; `None` is the latest.
+
+    Raises:
+        TableError: the Delta table cannot be read, or uses features that are not supported here.
+    """
+
+    def __init__(self, uri: str, version: int | None = None) -> None:
+        self.folder = Folder(uri)
+        self.uri = uri
+        self._delta = open_delta(self.folder, version)
+
+    @property
+    def version(self) -> int | None:
+        """The version of the Delta table; `None` if there is none."""
+        return None if self._delta is None else int(self._delta.version())
+
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        """The parts of the Delta table; an empty snapshot if there is none."""
+        if self._delta is None:
+            check_root(self.folder)
+            return Snapshot(version=None, parts={}, schema=None)
+        return snapshot_of(self._delta, self.folder)
+
+    @cached_property
+    def metadata(self) -> dict[str, str]:
+        """The metadata of our last commit to the Delta table; see `last_commit_metadata`."""
+        return {} if self._delta is None else last_commit_metadata(self.folder, self.version)
+
+    @property
+    def data_version(self) -> str:
+        """A hash of the part names and the schema: the same content-addressed parts give the same version."""
+        return data_version_of(self.snapshot.parts, self.snapshot.schema)
+
+    @cached_property
+    def files(self) -> list[DataFile]:
+        """The files that hold the rows, sorted by path.
+
+        Raises:
+            TableError: there is no such table, or its rows cannot be determined from its files alone.
+        """
+        if self._delta is None:
+            files = sorted(folder_files(self.folder), key=lambda file: file.path)
+        else:
+            files = list(self.snapshot.parts.values())
+        check_inside(self.folder, (file.path for file in files))
+        return files
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The columns: those in the Delta log, else the union of the Parquet files' columns.
+
+        Raises:
+            TableError: there is no such table, or it cannot be read correctly.
+            InputSchemaError: its files disagree about a column's type, or its column names are not distinct.
+        """
+        if self._delta is not None:
+            schema = pa.schema([field.remove_metadata() for field in pa.schema(self._delta.schema().to_arrow())])
+        else:
+            footers = read_footers(self.files)
+            paths = (file.path for file in self.files)
+            schema = merged_schema(dict(zip(paths, (footer.schema for footer in footers), strict=True)))
+            for name, _ in self.files[0].partition:
+                if name not in schema.names:
+                    schema = schema.append(pa.field(name, pa.string()))
+        check_names(schema.names)
+        return schema
+
+    def row_count(self) -> int:
+        """The number of rows that readers see, from the log's statistics or, for files without any, from their
+        footers."""
+        untold = [file for file in self.files if file.rows is None]
+        total = sum(footer.rows for footer in read_footers(untold)) + sum(file.rows or 0 for file in self.files)
+        return total - sum(int.from_bytes(file.deleted, "little").bit_count() for file in self.files)
+
+    def preview(self, rows: int) -> list[dict[str, Any]]:
+        """The first `rows` rows, in the order of the files' paths."""
+        found: list[dict[str, Any]] = []
+        for file in self.files if rows > 0 else []:
+            for batch in _read(file, self.schema, rows):
+                found += batch.slice(0, rows - len(found)).to_pylist()
+                if len(found) == rows:
+                    return found
+        return found
+
+
+def table_version(table: str) -> int | None:
+    """The Delta version that readers see; `None` if there is no Delta table."""
+    return Table(table).version
+
+
+def data_version(table: str) -> str:
+    """A hash of the Delta table's part names and schema: the same content-addressed parts give the same version."""
+    return Table(table).data_version
+
+
+def _read(file: DataFile, schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    with (
+        Folder(file.uri).open_input() as source,
+        pq.ParquetFile(source, coerce_int96_timestamp_unit="us", page_checksum_verification=True) as parquet,
+    ):
+        columns = FileColumns(file, parquet.metadata, schema)
+        kept = KeptRows(unpack_rows(file.deleted, parquet.metadata.num_rows if file.deleted else 0))
+        batches = parquet.iter_batches(batch_size=batch_rows, columns=columns.names)
+        while (batch := _next(file, batches)) is not None:
+            yield columns.conform(kept.of_next(batch))
+
+
+def _next(file: DataFile, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
+    try:
+        return next(batches, None)
+    except (OSError, pa.ArrowException) as error:
+        raise damaged_file(file.uri, error) from error

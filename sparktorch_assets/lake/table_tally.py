@@ -1,0 +1,88 @@
+"""The tally of a whole table, kept with each commit and updated by what changed, without reading the whole table."""
+
+import json
+from collections.abc import Collection, Iterable
+
+from sparktorch_assets.lake.parts.file import verify_parts
+from sparktorch_assets.lake.table import Table
+from sparktorch_assets.tally import Tally
+
+TALLY_KEY, DATA_VERSION_KEY = "tally", "data_version"
+
+SUMS = frozenset(
+    [
+        "rows",
+        "filtered",
+        "predicted",
+        "failed",
+        "dropped",
+        "truncated",
+        "classes",
+        "confidence_sum",
+        "confidence_histogram",
+        "reasons",
+        "seconds",
+        "devices",
+        "batch_sizes",
+        "splits",
+    ]
+)
+"""The tally's fields that are sums, so that a part's share can be subtracted."""
+EXTREMES = frozenset({"ceilings", "agreement", "confidence_difference"})
+"""The tally's fields that are extremes, which stay when the part in which they occurred is removed."""
+
+
+def table_tally(table: Table) -> Tally:
+    """The tally of all parts of the table, from its last commit or, if that has none, from the parts' receipts."""
+    stored = _stored(table)
+    return parts_tally(table, table.snapshot.parts) if stored is None else stored
+
+
+def tally_after(table: Table, removed: Collection[str], added: Iterable[Tally]) -> Tally:
+    """The tally of the table without the parts `removed`, and with parts whose tallies are `added`.
+
+    Reads as few receipts as possible: those of the removed parts, or those of the kept parts if these are fewer.
+    """
+    kept = table.snapshot.parts.keys() - set(removed)
+    stored = _stored(table) if len(removed) < len(kept) else None
+    gone = {} if stored is None else _receipts(table, removed)
+    if stored is None or len(gone) < len(removed):  # or the file of a removed part is missing
+        total = parts_tally(table, kept)
+    else:
+        total = _minus(stored, Tally.total(gone.values()))
+    for tally in added:
+        total.add(tally)
+    return total
+
+
+def parts_tally(table: Table, paths: Collection[str]) -> Tally:
+    """The tally of only these parts, from their receipts."""
+    return Tally.total(_receipts(table, paths).values())
+
+
+def _stored(table: Table) -> Tally | None:
+    if table.metadata.get(DATA_VERSION_KEY) != table.data_version or TALLY_KEY not in table.metadata:
+        return None  # another writer has changed the table since
+    return Tally.from_plain(json.loads(table.metadata[TALLY_KEY]))
+
+
+def _receipts(table: Table, paths: Collection[str]) -> dict[str, Tally]:
+    if not paths:
+        return {}
+    entries = [entry for entry in table.folder.files() if entry.path in paths]
+    return {path: receipt.tally for path, (_, receipt) in verify_parts(table.folder, entries).items()}
+
+
+def _minus(whole: Tally, part: Tally) -> Tally:
+    rest = Tally.from_plain(whole.to_plain())
+    for name in SUMS:
+        mine, theirs = getattr(rest, name), getattr(part, name)
+        if isinstance(mine, dict):
+            left = {key: number - theirs.get(key, 0) for key, number in mine.items()}
+            mine = left if name == "seconds" else {key: number for key, number in left.items() if number}
+        elif isinstance(mine, list):
+            mine = [a - b for a, b in zip(mine, theirs, strict=True)]
+        else:
+            mine -= theirs
+        setattr(rest, name, mine)
+    return rest
