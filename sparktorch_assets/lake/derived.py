@@ -12,7 +12,7 @@ from sparktorch_assets.lake.log.commit import METADATA_PREFIX, commit_parts
 from sparktorch_assets.lake.log.history import commit_infos
 from sparktorch_assets.lake.parquet.nan_columns import columns_with_nan
 from sparktorch_assets.lake.parquet.types import cast_column, storage_schema
-from sparktorch_assets.lake.parts.file import PartFile, publish_by_content
+from sparktorch_assets.lake.parts.file import PartFile, describe_part, publish_by_content
 from sparktorch_assets.lake.parts.lost import lost_parts
 from sparktorch_assets.lake.table import Table
 
@@ -90,7 +90,8 @@ def _write(folder: Folder, rows: pa.Table) -> PartFile:
                 write_statistics=[name for name in rows.schema.names if name not in bare],
                 write_page_checksum=True,
             )
-        return publish_by_content(folder, temporary, f"part-{folder.sha256(temporary)[:32]}-00000.parquet")
+        final = f"part-{folder.sha256(temporary)[:32]}-00000.parquet"
+        return publish_by_content(folder, describe_part(folder, temporary), final)
     except OSError as error:
         raise TableError(f"cannot write {folder.uri!r}: {error}. Nothing was committed") from error
     finally:

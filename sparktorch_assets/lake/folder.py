@@ -133,11 +133,8 @@ class Folder:
 
     def sha256(self, path: str) -> str:
         """The file's SHA-256, in hexadecimal."""
-        digest = hashlib.sha256()
         with self.open_input(path) as source:
-            while chunk := source.read(_CHUNK_BYTES):
-                digest.update(chunk)
-        return digest.hexdigest()
+            return sha256_of(source)
 
     def touch(self, path: str) -> None:
         """Set a local file's modification time to now, if it exists. On a store, this does nothing."""
@@ -210,6 +207,14 @@ class Folder:
         with contextlib.suppress(OSError):
             return shutil.disk_usage(self.root).free
         return None
+
+
+def sha256_of(source: Any) -> str:
+    """The SHA-256 of an open file from its present position on, in hexadecimal."""
+    digest = hashlib.sha256()
+    while chunk := source.read(_CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def local_path(uri: str) -> str | None:

@@ -12,7 +12,7 @@ from sparktorch_assets.lake.derived import write_if_changed
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.parquet import damage as module
 from sparktorch_assets.lake.parquet.damage import damaged_file
-from sparktorch_assets.lake.parts.file import publish_by_content
+from sparktorch_assets.lake.parts.file import describe_part, publish_by_content
 from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.lake.vacuum import vacuum
@@ -164,6 +164,6 @@ def test_a_damaged_file_under_a_content_name_gives_way(tmp_path, same_size):
     content = (tmp_path / ".new.tmp").read_bytes()
     final = f"part-{folder.sha256('.new.tmp')[:32]}-00000.parquet"
     (tmp_path / final).write_bytes(content[:10] + b"\0" * (len(content) - 10) if same_size else content[:10])
-    publish_by_content(folder, ".new.tmp", final)
+    publish_by_content(folder, describe_part(folder, ".new.tmp"), final)
     assert (tmp_path / final).read_bytes() == content
     assert [path.name for path in tmp_path.iterdir()] == [final]

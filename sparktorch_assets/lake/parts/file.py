@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -42,19 +42,27 @@ def part_path(fingerprint: str, partition: Partition = ()) -> str:
     return f"{folder}/part-{fingerprint}.parquet" if folder else f"part-{fingerprint}.parquet"
 
 
-def publish_by_content(folder: Folder, temporary: str, final: str) -> PartFile:
+def publish_by_content(folder: Folder, part: PartFile, final: str) -> PartFile:
     """Give a finished file its final name, which is derived from its content.
 
     A file that has the name already, from a run that ended early, stays if its content is the same, since a commit may
     list it. If its content differs, it is a damaged copy and is replaced.
+
+    Args:
+        folder: the table's folder.
+        part: the file under its temporary name, as `describe_part` gives it.
+        final: the path of the part in the table.
+
+    Returns:
+        The part under its final name.
     """
-    if not folder.publish(temporary, final):
+    if not folder.publish(part.path, final):
         folder.touch(final)  # otherwise a vacuum could take it for abandoned before the commit
-        if _same_content(folder, temporary, final):
-            folder.delete(temporary)
+        if _same_content(folder, part.path, final):
+            folder.delete(part.path)
         else:
-            folder.replace(temporary, final)
-    return describe_part(folder, final)
+            folder.replace(part.path, final)
+    return replace(part, path=final)
 
 
 def _same_content(folder: Folder, one: str, other: str) -> bool:
@@ -65,7 +73,7 @@ def _same_content(folder: Folder, one: str, other: str) -> bool:
 
 
 def describe_part(folder: Folder, path: str) -> PartFile:
-    """Describe a Parquet file in the table's folder, whoever wrote it, for a commit.
+    """Describe a Parquet file in the table's folder, whoever wrote it, for a commit to a table without partitions.
 
     Raises:
         TableError: the file is missing, or is not a Parquet file.
@@ -75,10 +83,14 @@ def describe_part(folder: Folder, path: str) -> PartFile:
         if entry is None:
             raise FileNotFoundError(path)
         with folder.open_input(path) as source, pq.ParquetFile(source) as file:
-            footer, schema = file.metadata, file.schema_arrow
+            return part_of(entry, file)
     except (OSError, pa.ArrowInvalid) as error:
         raise TableError(f"{folder.full(path)} is not a readable Parquet file: {error}") from error
-    return _part_file(entry, footer, schema, _receipt_of(footer))
+
+
+def part_of(entry: FolderEntry, file: pq.ParquetFile) -> PartFile:
+    """Describe an open Parquet file, as `describe_part` does."""
+    return _part_file(entry, file.metadata, file.schema_arrow, _receipt_of(file.metadata), ())
 
 
 def verify_part(folder: Folder, entry: FolderEntry) -> tuple[PartFile, Receipt] | None:
@@ -99,7 +111,7 @@ def verify_part(folder: Folder, entry: FolderEntry) -> tuple[PartFile, Receipt] 
         return None
     if _data_end(footer) > entry.size_bytes - footer.serialized_size - 8:
         return None
-    return _part_file(entry, footer, schema, receipt), receipt
+    return _part_file(entry, footer, schema, receipt, path_partition(entry.path)), receipt
 
 
 def verify_parts(folder: Folder, entries: Iterable[FolderEntry]) -> dict[str, tuple[PartFile, Receipt]]:
@@ -114,8 +126,8 @@ def _part_file(
     footer: pq.FileMetaData,
     schema: pa.Schema,
     receipt: Receipt | None,
+    partition: Partition,
 ) -> PartFile:
-    partition = path_partition(entry.path)
     nan_columns = None if receipt is None else receipt.nan_columns
     return PartFile(
         path=entry.path,

@@ -231,7 +231,7 @@ class _Refresh:
         for source, part in staged:
             number = numbers.get(source.fingerprint, 0)
             numbers[source.fingerprint] = number + 1
-            parts.append(self._name(self._folder, part.path, source, number))
+            parts.append(self._name(self._folder, part, source, number))
         empty = arrow_schema(self._table.typed_columns).empty_table()
         without_rows = [source for source in new if source.fingerprint not in numbers]
         return parts + [self._write_part(self._folder, source, 0, empty) for source in without_rows]
@@ -258,11 +258,11 @@ class _Refresh:
         temporary = f".{uuid.uuid4().hex}.tmp"
         with folder.open_output(temporary) as sink:
             pq.write_table(rows, sink, write_page_checksum=True)
-        return self._name(folder, temporary, source, number)
+        return self._name(folder, describe_part(folder, temporary), source, number)
 
-    def _name(self, folder: Folder, temporary: str, source: SourceFile, number: int) -> PartFile:
-        final = f"part-{source.fingerprint}-{number:05d}-{folder.sha256(temporary)[:16]}.parquet"
-        return publish_by_content(folder, temporary, final)
+    def _name(self, folder: Folder, part: PartFile, source: SourceFile, number: int) -> PartFile:
+        final = f"part-{source.fingerprint}-{number:05d}-{folder.sha256(part.path)[:16]}.parquet"
+        return publish_by_content(folder, part, final)
 
     def _check_counted(self, malformed_rows: int, malformed: Iterable[PartFile]) -> None:
         """Both of Spark's jobs must agree on which rows are malformed: otherwise a row would be lost, or appear

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.parts.file import READ_THREADS, PartFile, publish_by_content
+from sparktorch_assets.lake.folder import Folder, FolderEntry, sha256_of
+from sparktorch_assets.lake.parts.file import READ_THREADS, PartFile, part_of, publish_by_content
 from sparktorch_assets.predict.count import count_values
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask
@@ -19,8 +19,8 @@ from sparktorch_assets.tasks import MlTask
 class WrittenPart:
     """A file that Spark wrote into a staging folder."""
 
-    staged: str
-    """The path of the file in the staging folder."""
+    staged: PartFile
+    """The file in the staging folder."""
     path: str
     """The part's name in the table, derived from its content."""
     tally: Tally
@@ -28,17 +28,18 @@ class WrittenPart:
 
 def read_written(folder: Folder, staging: str, task: MlTask) -> list[WrittenPart]:
     """The files below `staging` that contain rows, tallied from their prediction columns."""
-    found = sorted(entry.path for entry in folder.files(staging) if entry.path.endswith(".parquet"))
+    found = sorted(
+        (entry for entry in folder.files(staging) if entry.path.endswith(".parquet")), key=lambda entry: entry.path
+    )
     with ThreadPoolExecutor(READ_THREADS) as pool:
-        tallies = list(pool.map(lambda path: _tally(folder, path, task), found))
-        digests = list(pool.map(folder.sha256, found))
+        read = list(pool.map(lambda entry: _read(folder, entry, task), found))
     parts, copies = [], Counter[str]()
-    for path, tally, digest in zip(found, tallies, digests, strict=True):
+    for part, tally, digest in read:
         if tally.rows:
             # Two files of one run may contain the same rows, and both count.
             name = f"part-{digest[:32]}-{copies[digest]:05d}.parquet"
             copies[digest] += 1
-            parts.append(WrittenPart(staged=path, path=name, tally=tally))
+            parts.append(WrittenPart(staged=part, path=name, tally=tally))
     return parts
 
 
@@ -47,13 +48,16 @@ def publish_parts(folder: Folder, parts: Iterable[WrittenPart]) -> list[PartFile
     return [publish_by_content(folder, part.staged, part.path) for part in parts]
 
 
-def _tally(folder: Folder, path: str, task: MlTask) -> Tally:
+def _read(folder: Folder, entry: FolderEntry, task: MlTask) -> tuple[PartFile, Tally, str]:
+    """The file's description, the tally of its rows, and its SHA-256."""
     tally = Tally()
     columns = [task.class_column, task.confidence_column, task.error_column]
-    with folder.open_input(path) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
-        for batch in file.iter_batches(columns=columns, use_threads=False):
-            _count(batch, task, tally)
-    return tally
+    with folder.open_input(entry.path) as source:
+        digest = sha256_of(source)
+        with pq.ParquetFile(source, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(columns=columns, use_threads=False):
+                _count(batch, task, tally)
+            return part_of(entry, file), tally, digest
 
 
 def _count(batch: pa.RecordBatch, task: MlTask, tally: Tally) -> None:
