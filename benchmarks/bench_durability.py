@@ -22,7 +22,7 @@ from unittest import mock
 import pyarrow.parquet as pq
 from bench_score import TASK, make_source
 
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.score.table import _plan
 from sparktorch_assets.spark.score.worker import ScoreJob, pack, score_pack

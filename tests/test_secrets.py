@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparktorch_assets.errors import HostError, InputSchemaError, SparktorchError, TableError, TaskError
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.masking import has_password, without_secrets
 from sparktorch_assets.orchestration.assets.input import build_input_asset

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sparktorch_assets.errors import CommitConflictError, TableError
+from sparktorch_assets.lake.files.partition_values import partition_folder
 from sparktorch_assets.lake.log.commit import commit_parts
 from sparktorch_assets.lake.log.snapshot import Snapshot, data_version_of, same_columns
-from sparktorch_assets.lake.partition_values import partition_folder
 from sparktorch_assets.lake.parts.file import PartFile
 from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.lake.plan import Plan, check_partitioning

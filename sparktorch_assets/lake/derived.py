@@ -7,13 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import CommitConflictError, TableError
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.log.commit import METADATA_PREFIX, commit_parts
 from sparktorch_assets.lake.log.history import commit_infos
 from sparktorch_assets.lake.parquet.nan_columns import columns_with_nan
 from sparktorch_assets.lake.parquet.types import cast_column, storage_schema
 from sparktorch_assets.lake.parts.file import PartFile, describe_part, publish_by_content
-from sparktorch_assets.lake.parts.lost import lost_parts
 from sparktorch_assets.lake.table import Table
 
 _MADE_FROM = "made_from"
@@ -43,7 +42,7 @@ def write_if_changed(table: str, rows: pa.Table, made_from: str) -> bool:
     now = Table(table)
     before = now.snapshot
     unchanged = _made_from(now) == made_from
-    if unchanged and not lost_parts(now):
+    if unchanged and not now.lost_parts():
         return False
     stored = _stored(rows)
     part = _write(now.folder, stored)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.data_file import DataFile
-from sparktorch_assets.lake.folder import FolderEntry
+from sparktorch_assets.lake.files.data_file import DataFile
+from sparktorch_assets.lake.files.folder import FolderEntry
+from sparktorch_assets.lake.files.partition_values import Partition, in_partition, partition_folder
 from sparktorch_assets.lake.log.snapshot import Snapshot, check_writable, same_columns
 from sparktorch_assets.lake.parquet.footers import read_footers
-from sparktorch_assets.lake.partition_values import Partition, in_partition, partition_folder
 from sparktorch_assets.lake.parts.file import PART_NAME, PartFile, verify_parts
 from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.lake.shards import TARGET_BYTES, TARGET_ROWS, Shard, make_shards

@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.file_identity import FileIdentity
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.log.deletions import KeptRows, unpack_rows
-from sparktorch_assets.lake.parquet.damage import damaged_file
 from sparktorch_assets.lake.parquet.file_columns import FileColumns
 from sparktorch_assets.lake.parquet.footers import footer_bytes, footer_digest
 from sparktorch_assets.lake.parquet.group_filter import GroupFilter
+from sparktorch_assets.lake.parts.damage import damaged_file
 from sparktorch_assets.lake.shards import Shard
-from sparktorch_assets.tasks.files.file_identity import FileIdentity
 from sparktorch_assets.tasks.row_test import RowTest
 
 _BATCH_ROWS = 1 << 16

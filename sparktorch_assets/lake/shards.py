@@ -10,13 +10,13 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from sparktorch_assets.lake.data_file import DataFile
+from sparktorch_assets.file_identity import FileIdentity
+from sparktorch_assets.lake.files.data_file import DataFile
+from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.lake.log.deletions import pack_rows, unpack_rows
 from sparktorch_assets.lake.parquet.footers import Footer, RowGroup
 from sparktorch_assets.lake.parquet.group_filter import GroupFilter
-from sparktorch_assets.lake.partition_values import Partition
 from sparktorch_assets.lake.parts.file import part_path
-from sparktorch_assets.tasks.files.file_identity import FileIdentity
 from sparktorch_assets.tasks.row_test import RowTest
 
 TARGET_ROWS = 500_000

@@ -7,17 +7,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparktorch_assets.lake.data_file import DataFile
-from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.folder_files import check_inside, folder_files
+from sparktorch_assets.lake.files.data_file import DataFile
+from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.lake.files.folder_files import check_inside, folder_files
 from sparktorch_assets.lake.log.commit import last_commit_metadata
 from sparktorch_assets.lake.log.deletions import KeptRows, unpack_rows
 from sparktorch_assets.lake.log.snapshot import Snapshot, check_root, data_version_of, open_delta, snapshot_of
-from sparktorch_assets.lake.parquet.damage import damaged_file
 from sparktorch_assets.lake.parquet.file_columns import FileColumns
 from sparktorch_assets.lake.parquet.footers import read_footers
 from sparktorch_assets.lake.parquet.merged_schema import merged_schema
 from sparktorch_assets.lake.parquet.types import check_names
+from sparktorch_assets.lake.parts.damage import damaged_file
 
 
 class Table:
@@ -56,6 +56,16 @@ class Table:
     def metadata(self) -> dict[str, str]:
         """The metadata of our last commit to the Delta table; see `last_commit_metadata`."""
         return {} if self._delta is None else last_commit_metadata(self.folder, self.version)
+
+    def lost_parts(self) -> set[str]:
+        """The paths of the parts whose files are missing, or have another size than the log records; for tables without
+        partitions.
+
+        Every writer of a table writes these parts again, whatever else has changed, so any loss is repaired.
+        """
+        parts = self.snapshot.parts
+        sizes = {entry.path: entry.size_bytes for entry in self.folder.files(recursive=False)} if parts else {}
+        return {path for path, part in parts.items() if sizes.get(path) != part.size_bytes}
 
     @property
     def data_version(self) -> str:

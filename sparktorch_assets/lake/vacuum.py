@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.folder import Folder, FolderEntry
+from sparktorch_assets.lake.files.folder import Folder, FolderEntry
 from sparktorch_assets.lake.parts.file import NUMBERED_PART_NAME, PART_NAME
 from sparktorch_assets.lake.parts.staging import STAGING_NAME, taken_over
 from sparktorch_assets.lake.table import Table

@@ -1,6 +1,6 @@
 """The path of a table's folder in the form that Spark expects."""
 
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 
 
 def spark_path(folder: Folder, path: str) -> str:

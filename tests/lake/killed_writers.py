@@ -18,7 +18,7 @@ import pyarrow as pa
 from lake_scorer import refresh
 
 from sparktorch_assets.lake.derived import write_if_changed
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 
 STEPS = [(os, "link"), (os, "fsync"), (Path, "unlink"), (Path, "replace"), (Folder, "delete"), (Folder, "replace")]
 

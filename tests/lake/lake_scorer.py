@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from sparktorch_assets.lake.commit_plan import Committed, commit_plan
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.plan import Plan, make_plan
 from sparktorch_assets.lake.shard_reader import ShardReader

@@ -15,7 +15,7 @@ import pytest
 from lake_scorer import expected_rows, plan_of, refresh, rows_of, write_file
 
 from sparktorch_assets.errors import CommitConflictError, DiskFullError, TableError
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.log import commit
 from sparktorch_assets.lake.log.commit import commit_parts
 from sparktorch_assets.lake.parts.file import PartFile, describe_part

@@ -9,9 +9,9 @@ from lake_scorer import INPUT, expected_rows, plan_of, refresh, rows_of, write_f
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.derived import write_if_changed
-from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.parquet import damage as module
-from sparktorch_assets.lake.parquet.damage import damaged_file
+from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.lake.parts import damage as module
+from sparktorch_assets.lake.parts.damage import damaged_file
 from sparktorch_assets.lake.parts.file import describe_part, publish_by_content
 from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.lake.table import Table

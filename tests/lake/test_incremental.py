@@ -16,8 +16,9 @@ from deltalake import DeltaTable, write_deltalake
 from lake_scorer import INPUT, OUTPUT, carry_out, expected_rows, plan_of, refresh, rows_of, write_file
 
 from sparktorch_assets.errors import CommitConflictError, TableError
-from sparktorch_assets.lake.data_file import DataFile
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.file_identity import FileIdentity
+from sparktorch_assets.lake.files.data_file import DataFile
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.log.commit import commit_parts
 from sparktorch_assets.lake.log.snapshot import data_version_of
 from sparktorch_assets.lake.parquet.footers import Footer, RowGroup, footer_bytes, footer_digest
@@ -26,7 +27,6 @@ from sparktorch_assets.lake.plan import make_plan, plan_shards
 from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.lake.shards import make_shards
 from sparktorch_assets.lake.table import Table, data_version, table_version
-from sparktorch_assets.tasks.files.file_identity import FileIdentity
 
 SEEN = FileIdentity(host="h", device=1, inode=1, changed_ns=1, size_bytes=1, modified_ns=1)
 

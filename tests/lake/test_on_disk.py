@@ -15,7 +15,7 @@ from lake_scorer import expected_rows, rows_of, write_file
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.derived import write_if_changed
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.log import commit
 from sparktorch_assets.lake.table import table_version
 from sparktorch_assets.lake.vacuum import vacuum

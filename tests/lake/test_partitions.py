@@ -17,7 +17,7 @@ from lake_scorer import conditions, rows_of
 
 from sparktorch_assets.errors import CommitConflictError, InputSchemaError, TableError, TaskError
 from sparktorch_assets.lake.commit_plan import commit_plan
-from sparktorch_assets.lake.partition_values import read_partition
+from sparktorch_assets.lake.files.partition_values import read_partition
 from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.plan import make_plan
 from sparktorch_assets.lake.shard_reader import ShardReader

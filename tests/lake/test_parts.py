@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparktorch_assets.errors import DiskFullError, InputSchemaError, TableError
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.parquet.encodings import dictionary_columns
 from sparktorch_assets.lake.parquet.stats import delta_stats
 from sparktorch_assets.lake.parquet.types import cast_column, storage_schema

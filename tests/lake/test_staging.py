@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from lake_scorer import refresh, write_file
 
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.parts import staging as module
 from sparktorch_assets.lake.parts.staging import staging_folder
 from sparktorch_assets.lake.vacuum import vacuum
 
 PROGRAM = """
 import sys, time
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.parts.staging import staging_folder
 with staging_folder(Folder(sys.argv[1])) as path:
     (open(f"{sys.argv[1]}/{path}/rows.parquet", "w")).close()

@@ -17,7 +17,7 @@ from deltalake import DeltaTable, QueryBuilder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.log.commit import commit_parts
 from sparktorch_assets.lake.parquet.stats import delta_stats
 from sparktorch_assets.lake.parts.file import describe_part

@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 import pytest
 from deltalake import DeltaTable, QueryBuilder
 
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.log.commit import commit_parts
 from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.tally import Tally

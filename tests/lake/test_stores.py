@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pytest
 from lake_scorer import INPUT, OUTPUT, expected_rows, plan_of, refresh, rows_of, write_file
 
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.tally import Tally

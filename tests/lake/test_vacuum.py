@@ -13,7 +13,7 @@ from lake_scorer import carry_out, expected_rows, plan_of, refresh, rows_of, wri
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake import vacuum as module
 from sparktorch_assets.lake.commit_plan import keep_resumed
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.log.commit import commit_parts
 from sparktorch_assets.lake.parts.file import describe_part
 from sparktorch_assets.lake.table import Table

@@ -12,7 +12,7 @@ import pytest
 from orchestration_fakes import FakeScoreTable, a_task
 
 from sparktorch_assets.errors import TableError, TooManyFailedRowsError
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.log.commit import commit_parts
 from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.table import Table

@@ -10,7 +10,7 @@ from unittest import mock
 
 from deltalake import DeltaTable
 
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.log import commit
 
 _FOLDER = ("create", "open_output", "publish", "touch", "delete")

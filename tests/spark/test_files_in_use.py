@@ -19,6 +19,7 @@ from jobs_here import JobsHere
 from safetensors.torch import save_file
 
 from sparktorch_assets.errors import ModelError, SparktorchError, TableError
+from sparktorch_assets.file_identity import FileIdentity, file_identity
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.model.cache import forget_models
 from sparktorch_assets.predict.partition import predict_map
@@ -26,7 +27,6 @@ from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.spark.ml_predict import PredictPartition
 from sparktorch_assets.spark.score.table import plan_table, score_table
 from sparktorch_assets.tasks import BatchPolicy, CategoricalFeature, MlTask, ModelSpec, SlotPolicy
-from sparktorch_assets.tasks.files.file_identity import FileIdentity, file_identity
 
 ROWS = 70_000
 """More than the reader holds at once: at the first batch of the model it has not read the last row yet."""

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from sparktorch_assets.errors import CommitConflictError, TableError
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.vacuum import vacuum
 from sparktorch_assets.spark.inputs import materialize as input_tables
 from sparktorch_assets.spark.inputs import state as input_state

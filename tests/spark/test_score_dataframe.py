@@ -9,7 +9,7 @@ from deltalake import DeltaTable
 from pyspark.sql import functions as F  # noqa: N812  (its usual name)
 
 from sparktorch_assets.errors import ModelError, TableError, TaskError, TooManyFailedRowsError
-from sparktorch_assets.lake.parquet.damage import damaged_file
+from sparktorch_assets.lake.parts.damage import damaged_file
 from sparktorch_assets.lake.table import Table, data_version, table_version
 from sparktorch_assets.lake.table_tally import table_tally
 from sparktorch_assets.predict.loader import ModelLoader

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sparktorch_assets.lake.commit_plan import commit_plan
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.vacuum import vacuum
 from sparktorch_assets.predict.loader import ModelLoader

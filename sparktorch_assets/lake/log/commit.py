@@ -17,7 +17,8 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction, create_table_with_add_actions
 
 from sparktorch_assets.errors import CommitConflictError, TableError
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.lake.log.history import commit_infos
 from sparktorch_assets.lake.log.on_disk import sync_commit, sync_names
 from sparktorch_assets.lake.log.snapshot import (
@@ -28,7 +29,6 @@ from sparktorch_assets.lake.log.snapshot import (
     same_columns,
     snapshot_of,
 )
-from sparktorch_assets.lake.partition_values import Partition
 from sparktorch_assets.lake.parts.file import PartFile
 
 __all__ = ["METADATA_PREFIX", "PartFile", "commit_parts", "last_commit_metadata"]

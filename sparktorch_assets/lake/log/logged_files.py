@@ -9,10 +9,11 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.data_file import DataFile
-from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.log.column_mapping import column_mapping
-from sparktorch_assets.lake.partition_values import Partition
+from sparktorch_assets.lake.files.column_mapping import ColumnMapping
+from sparktorch_assets.lake.files.data_file import DataFile
+from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.lake.files.partition_values import Partition
+from sparktorch_assets.lake.log.protocol import MAPPING_MODE
 
 
 def logged_files(folder: Folder, delta: DeltaTable) -> list[DataFile]:
@@ -22,7 +23,7 @@ def logged_files(folder: Folder, delta: DeltaTable) -> list[DataFile]:
         TableError: the log cannot be read correctly: a deletion vector is broken, a path leads out of the table, or a
             partition column is binary.
     """
-    table, mapping = folder.uri, column_mapping(delta)
+    table, mapping = folder.uri, _column_mapping(delta)
     try:
         actions = pa.table(delta.get_add_actions())
         deleted = _deleted(delta) if "deletionVectors" in (delta.protocol().reader_features or ()) else {}
@@ -60,6 +61,12 @@ def logged_files(folder: Folder, delta: DeltaTable) -> list[DataFile]:
             f"its log cannot be read correctly"
         )
     return sorted(files, key=lambda file: file.path)
+
+
+def _column_mapping(delta: DeltaTable) -> ColumnMapping | None:
+    """The table's column mapping; `None` if its files use the table's own names."""
+    mode = delta.metadata().configuration.get(MAPPING_MODE, "none")
+    return None if mode == "none" else ColumnMapping(mode=mode, schema=pa.schema(delta.schema().to_arrow()))
 
 
 def _deleted(delta: DeltaTable) -> dict[str, bytes]:

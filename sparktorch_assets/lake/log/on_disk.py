@@ -7,7 +7,7 @@ power failure may leave the entry empty, which readers take for a commit that ch
 
 from collections.abc import Iterable
 
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 
 _LOG = "_delta_log"
 

@@ -13,7 +13,7 @@ from sparktorch_assets.errors import TableError
 
 _HONOURED = frozenset(
     {
-        "columnMapping",  # `lake/log/column_mapping.py`
+        "columnMapping",  # `lake/files/column_mapping.py`
         "deletionVectors",  # `lake/log/logged_files.py`
         "timestampNtz",  # a type, which `lake/parquet/types.py` knows
         "v2Checkpoint",  # a format of the log, which delta-rs reads

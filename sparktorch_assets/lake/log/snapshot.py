@@ -12,12 +12,12 @@ from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.data_file import DataFile
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.data_file import DataFile
+from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.lake.log.logged_files import logged_files
 from sparktorch_assets.lake.log.protocol import check_readable
 from sparktorch_assets.lake.log.writable import write_obstacles
-from sparktorch_assets.lake.partition_values import Partition
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

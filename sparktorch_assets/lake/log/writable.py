@@ -10,8 +10,8 @@ from typing import Any
 
 from deltalake import DeltaTable
 
-from sparktorch_assets.lake.data_file import DataFile
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.data_file import DataFile
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.parquet.stats import LEADING_COLUMNS
 
 _HARMLESS_FEATURES = frozenset(

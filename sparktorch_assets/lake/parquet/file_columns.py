@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.data_file import DataFile
+from sparktorch_assets.lake.files.data_file import DataFile
 from sparktorch_assets.lake.parquet.calendar import check_calendar, has_older_calendar
 from sparktorch_assets.lake.parquet.stored_schema import stored_schema
 from sparktorch_assets.lake.parquet.types import cast_column, holds_all

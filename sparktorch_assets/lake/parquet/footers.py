@@ -15,12 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.data_file import DataFile
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.file_identity import FileIdentity
+from sparktorch_assets.lake.files.data_file import DataFile
+from sparktorch_assets.lake.files.folder import READ_THREADS, Folder
 from sparktorch_assets.lake.parquet.footer_memory import FooterMemory
 from sparktorch_assets.lake.parquet.stored_schema import stored_schema
-from sparktorch_assets.lake.parts.file import READ_THREADS
-from sparktorch_assets.tasks.files.file_identity import FileIdentity
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,5 @@
 """Describes finished parts for a commit, and verifies that a file with a part's name is an intact part."""
 
-import os
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,16 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.folder import Folder, FolderEntry
+from sparktorch_assets.lake.files.folder import READ_THREADS, Folder, FolderEntry
+from sparktorch_assets.lake.files.partition_values import Partition, partition_folder, path_partition
 from sparktorch_assets.lake.parquet.stats import delta_stats
-from sparktorch_assets.lake.partition_values import Partition, partition_folder, path_partition
 from sparktorch_assets.lake.parts.receipt import RECEIPT_KEY, Receipt
 
 PART_NAME = re.compile(r"(?:.*/)?part-([0-9a-f]{32})\.parquet")
 NUMBERED_PART_NAME = re.compile(r"(?:.*/)?part-([0-9a-f]{32})-(\d{5})(?:-[0-9a-f]{16})?\.parquet")
 """Names of parts that Spark wrote, which carry no receipt: those of an input table (named after their source file,
 number and content) and those of a DataFrame (named after their content and a number)."""
-READ_THREADS = min(32, 4 * (os.cpu_count() or 1))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 
 STAGING_NAME = re.compile(r"_staging-[0-9a-f]{8}-[0-9a-f]{24}")
 """`_staging-<host>-<random>`. Readers of Parquet folders ignore names that begin with an underscore."""

@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import DiskFullError, TableError
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.lake.parquet.encodings import dictionary_columns, no_statistics_columns
 from sparktorch_assets.lake.parquet.nan_columns import columns_with_nan
 from sparktorch_assets.lake.parquet.stats import delta_stats
-from sparktorch_assets.lake.partition_values import Partition
 from sparktorch_assets.lake.parts.file import PartFile, part_path, verify_part
 from sparktorch_assets.lake.parts.receipt import RECEIPT_KEY, Receipt
 from sparktorch_assets.tally import Tally

@@ -106,7 +106,7 @@ def _described(task: MlTask, loader: "ModelLoader", known: str, digest: str) -> 
         known: the folder where descriptions are kept, on the lake's file system.
         digest: the model's digest.
     """
-    from sparktorch_assets.lake.folder import Folder
+    from sparktorch_assets.lake.files.folder import Folder
 
     folder, name = Folder(known), f"{digest}.json"
     if folder.info(name) is not None:

@@ -97,7 +97,7 @@ def _predict(context: dg.AssetExecutionContext, task: MlTask) -> Iterator[Any]:
 
 def _score(context: dg.AssetExecutionContext, task: MlTask) -> "ScoreReport":
     """Score the input's files or, if it never had any, the view or table of that name in the Spark session."""
-    from sparktorch_assets.lake.folder import Folder
+    from sparktorch_assets.lake.files.folder import Folder
     from sparktorch_assets.spark.score.dataframe import score_dataframe
     from sparktorch_assets.spark.score.table import score_table
 

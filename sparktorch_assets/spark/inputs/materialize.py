@@ -25,10 +25,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import CommitConflictError, RowsRejectedError, RowsVanishedError, TableError
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import READ_THREADS, Folder
 from sparktorch_assets.lake.log.commit import commit_parts
 from sparktorch_assets.lake.log.snapshot import Snapshot, data_version_of
-from sparktorch_assets.lake.parts.file import READ_THREADS, PartFile, describe_part, publish_by_content
+from sparktorch_assets.lake.parts.file import PartFile, describe_part, publish_by_content
 from sparktorch_assets.lake.parts.staging import staging_folder
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.spark.inputs.check import check_sources

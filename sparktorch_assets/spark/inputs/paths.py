@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.folder_files import LOG_FOLDER, PARQUET_ENDINGS, is_visible
+from sparktorch_assets.lake.files.folder_files import LOG_FOLDER, PARQUET_ENDINGS, is_visible
 from sparktorch_assets.tasks.input_table import InputTable
 
 _LOG = logging.getLogger(__name__)

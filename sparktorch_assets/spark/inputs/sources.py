@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from sparktorch_assets.errors import TableError, TaskError
+from sparktorch_assets.file_identity import FileIdentity, file_identity
 from sparktorch_assets.spark.inputs.paths import source_paths
 from sparktorch_assets.spark.inputs.values import judged_columns
 from sparktorch_assets.tasks.digest import digest_of
-from sparktorch_assets.tasks.files.file_identity import FileIdentity, file_identity
 from sparktorch_assets.tasks.input_table import InputTable, Option
 
 _OURS = ("mode", "columnnameofcorruptrecord", "path", "inferschema")

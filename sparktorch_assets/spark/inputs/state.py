@@ -9,7 +9,6 @@ from pathlib import Path
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.log.snapshot import Snapshot
 from sparktorch_assets.lake.parts.file import NUMBERED_PART_NAME
-from sparktorch_assets.lake.parts.lost import lost_parts
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.spark.inputs.sources import SourceFile, find_sources
 from sparktorch_assets.tasks.input_table import InputTable
@@ -73,7 +72,7 @@ def read_state(table: InputTable, project_root: Path, table_uri: str, rejected_u
         malformed[source_of(path)] += part.rows or 0
     noted: dict[str, int] = json.loads(main.metadata.get(_MALFORMED, "{}"))
     lost = {fingerprint for fingerprint, rows in noted.items() if malformed[fingerprint] != rows}
-    damaged = {source_of(path) for path in (*lost_parts(main), *lost_parts(rejected))}
+    damaged = {source_of(path) for path in main.lost_parts() | rejected.lost_parts()}
     known = {source_of(path) for path in main.snapshot.parts} - damaged - lost
     return InputState(
         main=main.snapshot,

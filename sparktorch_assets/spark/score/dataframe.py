@@ -18,7 +18,6 @@ from sparktorch_assets.errors import SparktorchError, TaskError
 from sparktorch_assets.lake.log.commit import commit_parts
 from sparktorch_assets.lake.log.snapshot import data_version_of, same_columns
 from sparktorch_assets.lake.parquet.types import storage_schema
-from sparktorch_assets.lake.parts.lost import lost_parts
 from sparktorch_assets.lake.parts.staging import staging_folder
 from sparktorch_assets.lake.plan import check_ours, check_partitioning
 from sparktorch_assets.lake.table import Table
@@ -172,7 +171,7 @@ def _commit(
     scoring: Scoring,
 ) -> tuple[int, bool]:
     target, snapshot = {part.path for part in written}, table.snapshot
-    there = snapshot.parts.keys() - lost_parts(table)
+    there = snapshot.parts.keys() - table.lost_parts()
     published = publish_parts(table.folder, [part for part in written if part.path not in there])
     known = snapshot.parts
     new = [part for part in published if part.path not in known or part.size_bytes != known[part.path].size_bytes]

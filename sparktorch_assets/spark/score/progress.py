@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from sparktorch_assets.lake.partition_values import partition_folder
+from sparktorch_assets.lake.files.partition_values import partition_folder
 from sparktorch_assets.lake.plan import Plan
 from sparktorch_assets.spark.score.pace import Pace
 from sparktorch_assets.spark.score.progress_bar import ProgressBar

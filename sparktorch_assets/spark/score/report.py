@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sparktorch_assets.lake.partition_values import Partition
+from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.spark.score.scoring import Scoring
 from sparktorch_assets.tally import Tally
 

@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 
 _LOG = logging.getLogger(__name__)
 INTERVAL_S = 2.0

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sparktorch_assets.errors import HostError, SparktorchError
-from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.partition_values import partition_folder
+from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.lake.files.partition_values import partition_folder
 from sparktorch_assets.lake.parts.file import PartFile, verify_parts
 from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.lake.shards import Shard

@@ -16,10 +16,10 @@ import pyarrow as pa
 
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.lake.commit_plan import Committed, commit_plan, keep_resumed, tally_now
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.lake.files.partition_values import read_partition
 from sparktorch_assets.lake.log.snapshot import data_version_of
 from sparktorch_assets.lake.parquet.types import readable_schema, storage_schema
-from sparktorch_assets.lake.partition_values import read_partition
 from sparktorch_assets.lake.plan import Plan, make_plan
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.predict.loader import ModelLoader

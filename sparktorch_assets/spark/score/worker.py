@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import ModelError, TableError
-from sparktorch_assets.lake.folder import Folder
-from sparktorch_assets.lake.partition_values import Partition
+from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.lake.parts.file import PartFile
 from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.lake.parts.writer import PartWriter

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparktorch_assets.lake.folder import Folder, FolderEntry, sha256_of
-from sparktorch_assets.lake.parts.file import READ_THREADS, PartFile, part_of, publish_by_content
+from sparktorch_assets.lake.files.folder import READ_THREADS, Folder, FolderEntry, sha256_of
+from sparktorch_assets.lake.parts.file import PartFile, part_of, publish_by_content
 from sparktorch_assets.predict.count import count_values
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask

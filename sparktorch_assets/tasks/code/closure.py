@@ -16,6 +16,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from sparktorch_assets.errors import TaskError
+from sparktorch_assets.file_identity import FileIdentity, file_identity
 from sparktorch_assets.tasks.code.module_data import (
     data_digest,
     file_digest,
@@ -33,7 +34,6 @@ from sparktorch_assets.tasks.code.module_finder import (
     with_parents,
 )
 from sparktorch_assets.tasks.code.module_source import ModuleSource, read_source
-from sparktorch_assets.tasks.files.file_identity import FileIdentity, file_identity
 
 WHOLE = ".*"
 """Suffix of a piece of code that is a whole installed package rather than one module."""

@@ -15,9 +15,9 @@ from functools import lru_cache
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from sparktorch_assets.file_identity import FileIdentity, file_identity
 from sparktorch_assets.tasks.code.module_finder import ModuleFinder, folders_of, has_code, open_folder
 from sparktorch_assets.tasks.code.module_source import read_source
-from sparktorch_assets.tasks.files.file_identity import FileIdentity, file_identity
 
 _CODE = (".py", ".pyw", ".pyc", ".so", ".pyd")
 

@@ -11,7 +11,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path, PurePath
 from typing import Any
 
-from sparktorch_assets.tasks.files.file_identity import FileIdentity, file_identity
+from sparktorch_assets.file_identity import FileIdentity, file_identity
 
 OWN_PACKAGE = __name__.partition(".")[0]
 _STANDARD_LIBRARY = os.path.dirname(os.__file__)  # noqa: PTH120  (compared as text, with what finders give)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from sparktorch_assets.errors import ModelError, nearest
-from sparktorch_assets.tasks.files.file_identity import FileIdentity, file_identity
+from sparktorch_assets.file_identity import FileIdentity, file_identity
 from sparktorch_assets.tasks.ml_task import MlTask
 
 _CHUNK_BYTES = 1 << 20

@@ -17,9 +17,11 @@ import pyarrow as pa
 from pyarrow import fs
 
 from sparktorch_assets.errors import TableError
+from sparktorch_assets.file_identity import FileIdentity, file_identity
 from sparktorch_assets.masking import has_password, without_secrets
-from sparktorch_assets.tasks.files.file_identity import FileIdentity, file_identity
 
+READ_THREADS = min(32, 4 * (os.cpu_count() or 1))
+"""Number of threads that read files of a folder in parallel: more than cores, since they mostly wait."""
 _CHUNK_BYTES = 8 << 20
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
 """Errors of `fsync` that are ignored: those of file systems that do not support it, such as some network shares, and

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.data_file import DataFile
-from sparktorch_assets.lake.folder import Folder, FolderEntry
-from sparktorch_assets.lake.partition_values import path_partition
+from sparktorch_assets.lake.files.data_file import DataFile
+from sparktorch_assets.lake.files.folder import Folder, FolderEntry
+from sparktorch_assets.lake.files.partition_values import path_partition
 
 _LOG = logging.getLogger(__name__)
 LOG_FOLDER = "_delta_log"

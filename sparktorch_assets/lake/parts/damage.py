@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.parts.file import NUMBERED_PART_NAME, PART_NAME
 
 _BY_CONTENT = re.compile(r"part-(?:[0-9a-f]{32}-\d{5}-([0-9a-f]{16})|([0-9a-f]{32})-\d{5})\.parquet")

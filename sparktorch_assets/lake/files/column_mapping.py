@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
-from deltalake import DeltaTable
 
-from sparktorch_assets.lake.log.protocol import MAPPING_MODE
 from sparktorch_assets.tasks.row_test import RowTest
 
 _PHYSICAL, _ID, _PARQUET_ID = b"delta.columnMapping.physicalName", b"delta.columnMapping.id", b"PARQUET:field_id"
@@ -67,9 +65,3 @@ class ColumnMapping:
         if pa.types.is_list(stored) and pa.types.is_list(table):
             return pa.list_(stored.value_field.with_type(self._renamed_type(stored.value_type, table.value_type)))
         return stored
-
-
-def column_mapping(delta: DeltaTable) -> ColumnMapping | None:
-    """The table's column mapping; `None` if its files use the table's own names."""
-    mode = delta.metadata().configuration.get(MAPPING_MODE, "none")
-    return None if mode == "none" else ColumnMapping(mode=mode, schema=pa.schema(delta.schema().to_arrow()))

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sparktorch_assets.lake.log.column_mapping import ColumnMapping
-from sparktorch_assets.lake.partition_values import Partition
+from sparktorch_assets.lake.files.column_mapping import ColumnMapping
+from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.tasks.row_test import RowTest
 
 
