@@ -1,6 +1,7 @@
 # make run   build .venv, materialize every sample asset, print what came of it
-# make test  all tests
+# make test  the tests, in two processes (five minutes)
 # make test-fast   those that start no JVM: what to run while working
+# make test-slow   those that start whole processes and kill them (ten minutes)
 # make dev   Dagster's UI on this machine: http://127.0.0.1:3000
 # make lint  ruff, mypy, import-linter
 # make fuzz  drawn tables, tasks and histories against a reference: MINUTES=30, or SEED=7 for one round again
@@ -9,11 +10,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test test-fast fuzz dev lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu
+.PHONY: run test test-fast test-slow fuzz dev lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu
 
 PORT ?= 3000
 MINUTES ?= 30
 BIN := .venv/bin
+# Tests that use a Spark session all run in one of the two, so there is one session.
+TWO_PROCESSES := --numprocesses 2 --dist loadgroup
 # Stamped with the lock, the declared entry points and the interpreter: the environment is made again when one changes.
 READY := .venv/.ready
 
@@ -21,10 +24,13 @@ run: $(READY)
 	@$(BIN)/python -m sparktorch_assets.orchestration.commands.run sparktorch_assets.definitions
 
 test: $(READY)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(TWO_PROCESSES) -m "not slow"
 
 test-fast: $(READY)
-	@$(BIN)/python -m pytest -q -m "not jvm"
+	@$(BIN)/python -m pytest -q $(TWO_PROCESSES) -m "not slow and not jvm"
+
+test-slow: $(READY)
+	@$(BIN)/python -m pytest $(TWO_PROCESSES) -m slow
 
 fuzz: $(READY)
 	@$(BIN)/python tests/reference/fuzz.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

@@ -26,6 +26,10 @@ def spark(tmp_path_factory):
 
 
 def pytest_collection_modifyitems(items):
+    """Tests that share what is costly to make run in one process: those with the session, and those of a module."""
     for item in items:
         if "spark" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.jvm)
+            item.add_marker(pytest.mark.xdist_group("spark"))
+        else:
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))

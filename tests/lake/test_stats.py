@@ -134,6 +134,7 @@ def test_no_reader_loses_a_row(drawn, data):
                 assert same is None or equal is None or same == equal, (reader, field, literal, columns)
 
 
+@pytest.mark.slow
 @given(TEXTS.filter(lambda text: len(text) > 64))
 def test_a_cut_text_lies_below_and_above(text):
     """The lower bound is at or below the text, the upper one above all texts that begin like it."""

@@ -171,6 +171,7 @@ def test_fields_of_a_struct(tmp_path):
     check(tmp_path, [(pa.schema([("s", kind)]), files, "")])
 
 
+@pytest.mark.slow
 def test_tables_of_many_columns(tmp_path):
     """More columns than readers look at, with a struct of many fields before them."""
     wide = pa.struct([(f"k{number}", pa.int64()) for number in range(40)])

@@ -163,6 +163,7 @@ class AutomationToTheEnd(Automation):
             super().teardown()
 
 
+@pytest.mark.slow
 @pytest.mark.promise("O8", "O9", "O10", "O11", "O12", "O13")
 @pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # Dagster's own evaluate_automation_conditions
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -73,6 +73,7 @@ def test_all_sample_paths_lie_in_the_repository(definitions: dg.Definitions):
     assert definitions.resources["model_loader"].project_root == str(ROOT)
 
 
+@pytest.mark.slow
 def test_dg_finds_nothing_wrong():
     command = [*dg_command(), "check", "defs"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
@@ -80,6 +81,7 @@ def test_dg_finds_nothing_wrong():
     assert "YAML validated successfully" in done.stdout
 
 
+@pytest.mark.slow
 def test_dg_lists_the_graph_and_both_components():
     assert {asset["asset_key"] for asset in dg_list("defs")["assets"]} == set(GRAPH)
     components = {component["key"] for component in dg_list("components")["items"]}

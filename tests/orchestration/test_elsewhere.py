@@ -62,6 +62,7 @@ def test_a_relative_root_is_the_folder_where_the_location_was_loaded(tmp_path: P
     assert lake.folder() == f"{tmp_path}/project/data/lake"
 
 
+@pytest.mark.slow
 @pytest.mark.jvm
 @pytest.mark.timeout(300)
 def test_nothing_is_read_or_written_below_the_working_directory(tmp_path: Path):

@@ -68,6 +68,7 @@ def test_without_a_limit_nothing_waits(
     assert not waits(asset, "", instance, resources, monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("asset", "expected"), [(EVENTS, True), (NUMBERS, False), (ONE, False)])
 def test_an_inputs_pool_is_that_inputs(
     asset: dg.AssetsDefinition,
@@ -79,6 +80,7 @@ def test_an_inputs_pool_is_that_inputs(
     assert waits(asset, "input_events", instance, resources, monkeypatch) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("asset", "expected"), [(ONE, True), (TWO, True), (EVENTS, False)])
 def test_the_predictions_pool_is_for_all_of_them(
     asset: dg.AssetsDefinition,

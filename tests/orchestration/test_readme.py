@@ -51,6 +51,7 @@ def run(checkout: Path) -> Callable[[list[str]], str]:
     return run
 
 
+@pytest.mark.slow
 def test_the_example_works_as_written(checkout: Path, run: Callable[[list[str]], str]):
     files = re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", README, flags=re.DOTALL)
     assert len(files) == 3

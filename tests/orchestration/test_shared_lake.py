@@ -47,6 +47,7 @@ def rows(project: Path, table: str) -> list[tuple[int, float, str]]:
     return sorted((row["n"], row["x"], row["predicted_class"]) for row in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("others", ["two", "one"], ids=["other tasks", "the same task"])
 def test_two_locations_share_a_lake(project: Path, others: str):
     """Both refresh the same input at the same time, and tasks of their own or the very same one."""
@@ -56,6 +57,7 @@ def test_two_locations_share_a_lake(project: Path, others: str):
     assert DeltaTable(project / "data/lake/numbers__rejected").to_pyarrow_table().num_rows == 1
 
 
+@pytest.mark.slow
 def test_a_runs_assets_may_have_a_process_each(project: Path):
     """Dagster's multiprocess executor: each process has a Spark session of its own."""
     finish(execute("one,two", "a_process_each"))

@@ -109,6 +109,7 @@ def interrupt(run: "subprocess.Popen[bytes]", _instance: dg.DagsterInstance) -> 
     os.kill(run.pid, signal.SIGINT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stop", "expected"),
     [
@@ -132,6 +133,7 @@ def test_a_run_that_is_signalled_while_it_scores(
     check_resumed(project, table, instance, execute)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_signalled_while_it_reads(project: Path, instance: dg.DagsterInstance, execute: Execute):
     write_sources(project, 400)
     run, table = execute("read"), project / "data/lake/table"
@@ -144,6 +146,7 @@ def test_a_run_that_is_signalled_while_it_reads(project: Path, instance: dg.Dags
     assert DeltaTable(table).to_pyarrow_table().num_rows == 400 * 2000
 
 
+@pytest.mark.slow
 def test_a_run_that_the_run_launcher_terminates(project: Path, instance: dg.DagsterInstance, execute: Execute):
     """What the button in Dagster's UI does: by way of the code server, in whose process the run is a child."""
     table = write_table(project, hanging=True)

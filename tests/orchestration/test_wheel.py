@@ -91,6 +91,7 @@ def test_the_wheel_holds_the_library_and_not_the_sample_project(site: Path, run:
     assert {path.name for path in (metadata / "licenses").iterdir()} == {"LICENSE", "NOTICE"}
 
 
+@pytest.mark.slow
 def test_another_project_scaffolds_checks_and_lists_our_components(run: Run, tmp_path: Path):
     components = {item["key"] for item in json.loads(run("dg", "list", "components", "--json"))["items"]}
     assert {"sparktorch_assets.MlTaskComponent", "sparktorch_assets.InputTableComponent"} <= components

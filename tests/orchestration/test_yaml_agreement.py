@@ -70,6 +70,7 @@ def is_whole_to_json(value: Any, verdict: str) -> bool:
     return type(value) is float and value.is_integer() and "[type=int_type" in verdict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("component", "base", "fields"), BASES, ids=NAMES)
 def test_both_accept_what_they_are_given_alike(
     load: Callable[[type[Component], Any], Verdict], component: type[Component], base: Any, fields: tuple[str, ...]

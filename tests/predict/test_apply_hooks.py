@@ -219,7 +219,7 @@ def test_column_names_of_a_frame_are_strings_used_once(echo_task, table, loader)
 BAD = {
     "int": [7.5, "7", 2**40, float("inf"), [7]],
     "long": [7.5, "7", 2**70, "x"],
-    "float": ["7.5", 1e300, object()],
+    "float": ["7.5", 1e300, NotImplemented],
     "double": ["1"],
     "boolean": [1, "true"],
     "string": [7, 7.5],

@@ -501,6 +501,7 @@ def overflows_in_fp16(_weights, _device):
     return OverflowsInFp16()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore")
 def test_a_compiled_network_gives_the_same_answers():

@@ -113,6 +113,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.promise("M18")
 @pytest.mark.parametrize("bomb", [good, *BOMBS], ids=lambda bomb: bomb.__name__)
 def test_a_small_file_cannot_fill_the_memory(bomb, tmp_path):
@@ -183,6 +184,7 @@ def _bring_up(root, name):
     return ModelLoader(root).bring_up_model(task, gpu=False)
 
 
+@pytest.mark.slow
 def test_every_way_to_cut_or_flip_a_checkpoint_is_a_model_error_or_harmless(tmp_path):
     """A damaged file never raises anything but ModelError, in all three formats."""
     net = torch.nn.Linear(2, 3)

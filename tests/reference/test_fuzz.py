@@ -1,9 +1,10 @@
 """A few drawn histories, the same ones in every run; `make fuzz` runs new ones."""
 
+import pytest
 from fuzz_machine import FuzzMachine
 from hypothesis import HealthCheck, Phase, settings
 
-TestFuzz = FuzzMachine.TestCase
+TestFuzz = pytest.mark.slow(FuzzMachine.TestCase)
 TestFuzz.settings = settings(
     max_examples=10,
     stateful_step_count=10,

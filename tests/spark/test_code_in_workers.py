@@ -59,6 +59,7 @@ def marks(lake, task):  # noqa: F811
     return report.shards_new, {row["mark"] for row in lake.rows()}
 
 
+@pytest.mark.slow
 @pytest.mark.promise("M14")
 @pytest.mark.parametrize("same_times", [False, True], ids=["", "same times"])
 def test_an_edit_below_a_hook_is_run_and_scores_everything(same_times, lake):  # noqa: F811

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.jvm
 @pytest.mark.timeout(240)
 def test_the_verbs_of_this_room_work_on_connect(tmp_path):

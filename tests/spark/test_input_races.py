@@ -302,6 +302,7 @@ def check_whole(root):
         assert left == listed
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_two_processes_at_once_both_succeed(tmp_path):
     """With new files and malformed rows in each round, and another interleaving."""
@@ -358,6 +359,7 @@ def test_a_run_that_is_overtaken_again_and_again_gives_up(tmp_path):
     assert next(numbers) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_two_runs_at_once_on_sparks_own_reader_both_succeed(spark, tmp_path):
     """Threads of one session; each round lets one of them begin a little later."""

@@ -142,6 +142,7 @@ spark.stop()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.jvm
 @pytest.mark.timeout(180)
 def test_spark_starts_on_the_wheels_java(tmp_path, monkeypatch):

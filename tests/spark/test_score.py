@@ -107,6 +107,7 @@ def lake(tmp_path, session):
     return Lake(tmp_path, session)
 
 
+@pytest.mark.slow
 @pytest.mark.promise("T8")
 def test_a_table_is_scored_then_follows_its_input(lake):
     lake.write("one", 120)
@@ -218,6 +219,7 @@ def test_new_weights_and_a_new_column_replace_all_rows(lake):
     assert [max(row["scores"]) for row in lake.rows()] == pytest.approx([row["confidence"] for row in lake.rows()])
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_its_shard_and_not_the_run(lake):
     for number in range(4):
         lake.write(f"file{number}", 30)

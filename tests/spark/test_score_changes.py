@@ -109,6 +109,7 @@ def test_spark_reads_the_listed_files_as_the_same_rows(lake, spark):  # noqa: F8
     assert len(seen) == 80
 
 
+@pytest.mark.slow
 def test_a_hook_that_was_edited_runs_as_it_is_now(lake):  # noqa: F811
     """Spark's Python workers live on between jobs, with the module's old code loaded; so does the driver."""
     hooks = Path(SparkFiles.getRootDirectory())  # the driver and the workers import from there
@@ -139,6 +140,7 @@ def dated(folder, name, days):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.promise("T60", "T66")
 def test_one_partition_is_scored_and_the_others_stay(lake, monkeypatch):  # noqa: F811
     dated(lake.source, "one", ["2013-01-01"] * 3 + ["2013-01-02"] * 3)

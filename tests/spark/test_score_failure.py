@@ -127,6 +127,7 @@ def test_lost_workers_are_known():
     assert reason_of(RuntimeError()) == "RuntimeError"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["odd", "lines", "unicode", "exit", "mark"])
 def test_errors_reach_the_driver_of_a_real_session(spark, tmp_path, kind):
     """In all three verbs; with `spark_ml_predict` it is Spark's own error, which holds the reason."""

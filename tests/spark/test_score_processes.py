@@ -75,6 +75,7 @@ def root(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.jvm
 def test_spark_connect_scores_and_shows_progress(root):
     done = run(root, "connect")
@@ -83,6 +84,7 @@ def test_spark_connect_scores_and_shows_progress(root):
     assert table_version(str(root / "table")) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.promise("T7")
 @pytest.mark.jvm
 def test_a_driver_killed_before_its_commit_leaves_parts_that_the_next_run_commits_without_spark(root):
@@ -93,6 +95,7 @@ def test_a_driver_killed_before_its_commit_leaves_parts_that_the_next_run_commit
     assert Table(str(root / "table")).row_count() == 90
 
 
+@pytest.mark.slow
 @pytest.mark.jvm
 @pytest.mark.usefixtures("no_work_folder")
 def test_an_executor_killed_in_the_middle_of_a_shard_costs_its_shards_and_not_the_run(root):

@@ -69,6 +69,7 @@ sessions[0].stop()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.jvm
 @pytest.mark.parametrize("kind", ["master", "remote"])
 def test_threads_that_start_a_session_at_once_keep_the_zone_that_one_of_them_asked_for(kind):
@@ -101,6 +102,7 @@ else:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.jvm
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["master", "remote"])
@@ -172,6 +174,7 @@ os._exit(0)  # pyspark's threads may go on trying to reach the server
 """
 
 
+@pytest.mark.slow
 @pytest.mark.jvm
 @pytest.mark.timeout(400)
 def test_a_connect_server_that_was_started_anew_or_has_gone_is_noticed():

@@ -207,6 +207,7 @@ spark.stop()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.jvm
 @pytest.mark.timeout(280)
 @pytest.mark.usefixtures("no_work_folder")

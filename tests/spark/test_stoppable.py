@@ -85,6 +85,7 @@ def write_shards(folder, *, hanging):
         pq.write_table(pa.table({"n": [number] * 40, "x": values}), folder / f"{number}.parquet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_scoring_stops_and_keeps_finished_parts(spark, tmp_path, number):
     """The next run takes them up."""
@@ -125,6 +126,7 @@ def test_scoring_a_dataframe_stops(spark, tmp_path):
     assert DeltaTable(str(tmp_path / "out")).to_pyarrow_table().num_rows == 7 * 40
 
 
+@pytest.mark.slow
 def test_reading_an_input_stops(spark, tmp_path, monkeypatch):
     """In the midst of writing the rows."""
     (tmp_path / "data").mkdir()

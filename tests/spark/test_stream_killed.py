@@ -33,6 +33,7 @@ print(spark.read.parquet(f"{root}/predictions").selectExpr("count(*)", "count(DI
 """
 
 
+@pytest.mark.slow
 @pytest.mark.jvm
 @pytest.mark.promise("T76")
 def test_a_stream_that_is_killed_goes_on_where_it_was(tmp_path):

@@ -82,6 +82,7 @@ spark.stop()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.jvm
 @pytest.mark.timeout(280)
 def test_a_real_session_whose_workers_may_use_400_mib(tmp_path):

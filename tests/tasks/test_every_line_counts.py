@@ -181,6 +181,7 @@ print([shard.fingerprint for shard in plan.new])
 """
 
 
+@pytest.mark.slow
 def test_fingerprints_are_the_same_in_every_process_folder_and_checkout(tmp_path):
     """Whatever the hash seed and the working directory, and wherever the project lies."""
     World(tmp_path / "checkout 0")
