@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sparktorch_assets.errors import HostError, TaskError
@@ -11,6 +11,7 @@ from sparktorch_assets.predict.model.cache import cached_model
 from sparktorch_assets.predict.model.device import choose_gpu, gpus_visible
 from sparktorch_assets.predict.model.torch_model import TorchModel
 from sparktorch_assets.predict.model.user_model import UserModel
+from sparktorch_assets.predict.windowed_model import WindowedModel
 from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
 from sparktorch_assets.tasks.code.imported_code import check_code
 from sparktorch_assets.tasks.digest import model_code
@@ -100,12 +101,12 @@ class LocalPredictor:
         }
         self.load_s = time.perf_counter() - started
 
-    def for_run(self, on_rows: Callable[[int], None]) -> "TorchModel | UserModel":
-        """The model, prepared for one run in windows of columns; `on_rows` is called with the number of rows of each
-        batch that was predicted."""
+    def for_run(self) -> WindowedModel[Any, Any]:
+        """The model for one run in windows of columns. What it passes from `prepare` to `start` and from there to
+        `finish` is its own affair."""
         if isinstance(self.model, TorchModel):
-            return self.model.for_run(self.task, self.batch_size, self._ceilings, on_rows)
-        return UserModel(self.task, self.model, self.batch_size or self.task.batch.batch_size, on_rows)
+            return self.model.for_run(self.task, self.batch_size, self._ceilings)
+        return UserModel(self.task, self.model, self.batch_size or self.task.batch.batch_size)
 
 
 def _runs(code: Mapping[str, str]) -> bool:

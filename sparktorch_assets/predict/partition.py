@@ -50,7 +50,7 @@ def predict_keyed(
     whole windows. It is called from other threads if stages run concurrently. When a record batch is yielded, all keys
     before its own are complete, including those without any rows left.
     """
-    yield from Pipeline(predictor, schema, tally_of, on_rows).run(batches)
+    yield from Pipeline(predictor, predictor.for_run(), schema, tally_of, on_rows).run(batches)
 
 
 def predict_map(

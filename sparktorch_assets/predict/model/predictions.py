@@ -25,6 +25,8 @@ class Predictions:
     columns: dict[str, pa.Array] = field(default_factory=dict)
     """Further columns by their final names: scores, embedding, and columns that a user's model object adds."""
     failures: dict[int, RowFailure] = field(default_factory=dict)
+    truncated_N: npt.NDArray[np.bool_] | None = None
+    """Whether each row was truncated, so that the model saw only its beginning; `None` if rows have no lengths."""
 
     def __len__(self) -> int:
         return len(self.confidence_N)

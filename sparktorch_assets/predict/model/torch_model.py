@@ -106,15 +106,12 @@ class TorchModel:
         self._encoders = [make_encoder(feature, models_root) for feature in task.features]
         self._labels = pa.array(task.labels, pa.string())
         self._shared_ceilings = ceilings
-        self._on_rows: Callable[[int], None] = _tell_nobody
         self._numbers = itertools.count(1)
         self._learnt: dict[tuple[BatchPolicy, int | None], BatchSizer] = {}
         """The sizers of earlier runs, by batch policy and batch size."""
         self._begin(batch_size, {})
 
-    def for_run(
-        self, task: MlTask, batch_size: int | None, ceilings: Mapping[int, int], on_rows: Callable[[int], None]
-    ) -> "TorchModel":
+    def for_run(self, task: MlTask, batch_size: int | None, ceilings: Mapping[int, int]) -> "TorchModel":
         """This model for one run over rows: with the same encoders and network, and with state that no other run sees.
 
         Args:
@@ -123,13 +120,10 @@ class TorchModel:
             batch_size: rows per batch; `None` uses the task's policy or, if that sets no size, the size found to be
                 fastest. The run starts with the size that earlier runs with the same policy found.
             ceilings: batch sizes that are known to fit, used if this host has not recorded any.
-            on_rows: called with the number of rows of each batch that was predicted, from the thread that calls
-                `start`.
         """
         run = copy.copy(self)
         run.task, run.network = task, self.network.for_run(task)
-        run._on_rows = on_rows  # noqa: SLF001  (a copy of its own class)
-        run._begin(batch_size, ceilings)  # noqa: SLF001
+        run._begin(batch_size, ceilings)  # noqa: SLF001  (a copy of its own class)
         return run
 
     def _begin(self, batch_size: int | None, ceilings: Mapping[int, int]) -> None:
@@ -191,7 +185,8 @@ class TorchModel:
 
     def _predict_once(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         quarantine, tally = Quarantine(self.task.name), Tally()
-        predictions = self.finish(self.start(self.prepare(batch, quarantine, tally), quarantine, tally), tally)
+        encoded = self.prepare(batch, quarantine, tally)
+        predictions = self.finish(self.start(encoded, quarantine, tally, lambda _rows: None), tally)
         self.network.decide()
         return without_dictionaries(prediction_batch(self.task, predictions))
 
@@ -223,11 +218,11 @@ class TorchModel:
         return Encoded(window_rows=batch.num_rows, rows=rows, features=features, failures=failures, truncated=truncated)
 
     @property
-    def late(self) -> int:
+    def in_flight(self) -> int:
         """Number of batches, and of windows, in flight while the next one is launched: a GPU is never idle."""
         return 1 if self.network.transfer.asynchronous else 0
 
-    def start(self, encoded: Encoded, quarantine: Quarantine, tally: Tally) -> Started:
+    def start(self, encoded: Encoded, quarantine: Quarantine, tally: Tally, on_rows: Callable[[int], None]) -> Started:
         """Launch the batches of an encoded window; adds seconds, splits and batch sizes to `tally`."""
         began = time.perf_counter()
         if encoded.row_bytes is not None:  # for sequences and users' encoders, the size of a row is known only now
@@ -241,14 +236,14 @@ class TorchModel:
         launched: list[Launched] = []
         for part in pack(positions, lengths_N, self.sizer):
             pieces, failed = quarantine.run(
-                "forward", part, lambda chosen: self._forward(encoded.features, chosen, lengths_N, tally)
+                "forward", part, lambda chosen: self._forward(encoded.features, chosen, lengths_N, tally, on_rows)
             )
             self.sizer.failed(len(failed), _padded(part, _longest(part, lengths_N)))
             failures |= {int(encoded.rows[position]): failure for position, failure in failed.items()}
             now = [one for _, several in pieces for one in several]
             launched += now
             self._under_way += [on_the_way for _, on_the_way in now]
-            while len(self._under_way) > self.late:
+            while len(self._under_way) > self.in_flight:
                 self._under_way.popleft().fetch()
         tally.spend("forward", time.perf_counter() - began)
         if self.sizer.ceilings or tally.ceilings:
@@ -285,12 +280,18 @@ class TorchModel:
         outputs = [_fetch(one, started.encoded.rows) for one in started.launched]
         fetched = time.perf_counter()
         predictions = self._decode(started.encoded.window_rows, outputs, started.failures)
+        predictions.truncated_N = started.encoded.truncated if self.has_lengths else None
         tally.spend("forward", fetched - began)
         tally.spend("decode", time.perf_counter() - fetched)
         return predictions
 
     def _forward(
-        self, features: list[EncodedFeature], positions: Rows, lengths_N: npt.NDArray[np.int64] | None, tally: Tally
+        self,
+        features: list[EncodedFeature],
+        positions: Rows,
+        lengths_N: npt.NDArray[np.int64] | None,
+        tally: Tally,
+        on_rows: Callable[[int], None],
     ) -> list[Launched]:
         """Start predicting rows; if they do not fit into memory, halves of them, down to single rows."""
         launched: list[Launched] = []
@@ -326,7 +327,7 @@ class TorchModel:
             self.sizer.went_through(len(part), longest)
             tally.batch_sizes[str(len(part))] = tally.batch_sizes.get(str(len(part)), 0) + 1
             launched.append((part, on_the_way))
-            self._on_rows(len(part))
+            on_rows(len(part))
         return launched
 
     def _decode(self, window_rows: int, outputs: list[Outputs], failures: dict[int, RowFailure]) -> Predictions:
@@ -376,10 +377,6 @@ def _joined(
     first, *others = [features for _, features in alike]
     joined = [feature.joined([several[place] for several in others]) for place, feature in enumerate(first)]
     return np.concatenate([part for part, _ in alike]), joined, failures
-
-
-def _tell_nobody(_rows: int) -> None:
-    pass
 
 
 def _fetch(launched: Launched, rows: Rows) -> Outputs:
