@@ -95,7 +95,7 @@ class ModelLoader:
         """
         import torch
 
-        from sparktorch_assets.predict.batches.out_of_memory import SharedCeilings
+        from sparktorch_assets.predict.batches.out_of_memory import SharedLimits
         from sparktorch_assets.predict.model.torch_model import TorchModel
 
         task = self.find_task(ml_task)
@@ -114,7 +114,7 @@ class ModelLoader:
             models_root=self.models_root,
             device=device,
             batch_size=batch_size or (None if task.batch.pinned else DEFAULT_BATCH_SIZE),
-            ceilings=SharedCeilings(digest_of([repr(shared_by), device.type])[:32]),
+            shared_limits=SharedLimits(digest_of([repr(shared_by), device.type])[:32]),
         )
 
     def load_module(self, task: MlTask, device: "torch.device") -> Any:

@@ -15,7 +15,7 @@ from sparktorch_assets.tally import Tally
 
 K = TypeVar("K")
 
-ROWS_A_BATCH = 8192
+ROWS_PER_BATCH = 8192
 """Number of dicts that are converted to a record batch at once."""
 
 
@@ -105,7 +105,7 @@ def predict_map(
         return
     # Rows may differ in schema. Consecutive rows of one schema are predicted together, so that no value is changed to
     # fit those of another.
-    for schema, batches in itertools.groupby(_rows_in_batches(items, ROWS_A_BATCH), key=lambda batch: batch.schema):
+    for schema, batches in itertools.groupby(_rows_in_batches(items, ROWS_PER_BATCH), key=lambda batch: batch.schema):
         wanted = output_schema(predictor.task, schema)
         for batch in predict_batches(batches, predictor=predictor, schema=wanted, tally=tally):
             yield from batch.to_pylist()

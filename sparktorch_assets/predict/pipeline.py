@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from sparktorch_assets.errors import HookError
 from sparktorch_assets.predict.batches.duplicates import distinct_rows
-from sparktorch_assets.predict.batches.prefetch import ahead
+from sparktorch_assets.predict.batches.prefetch import prefetch
 from sparktorch_assets.predict.batches.row_queue import RowQueue
 from sparktorch_assets.predict.count import count_predictions
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
@@ -105,8 +105,8 @@ class Pipeline(Generic[K, PreparedT, StartedT]):
         """Run three stages: read, preprocess and encode; forward; decode and postprocess. They run concurrently if the
         predictor's `overlaps` is set, else one after the other."""
         prepared: Iterable[_Chunk[K] | _Window[K, PreparedT]] = self._prepare(batches)
-        inferred = self._infer(ahead(prepared) if self._overlaps else prepared)
-        finished: Iterable[_Chunk[K] | _Answers] = ahead(inferred) if self._overlaps else inferred
+        inferred = self._infer(prefetch(prepared) if self._overlaps else prepared)
+        finished: Iterable[_Chunk[K] | _Answers] = prefetch(inferred) if self._overlaps else inferred
         for item in finished:
             if isinstance(item, _Chunk):
                 self._chunks.append(item)

@@ -23,7 +23,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in str(error)
 
 
-class SharedCeilings:
+class SharedLimits:
     """Rows per length bucket that are known to fit, shared by the processes of a host."""
 
     def __init__(self, key: str, folder: Path | None = None) -> None:

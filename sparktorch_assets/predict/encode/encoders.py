@@ -33,7 +33,7 @@ from sparktorch_assets.tasks.features import (
 from sparktorch_assets.tasks.validation import Scalar
 
 
-class Encoder(Protocol):
+class FeatureEncoder(Protocol):
     """Encodes the columns of a window as one feature group."""
 
     @property
@@ -52,7 +52,7 @@ class Encoder(Protocol):
         ...
 
 
-def make_encoder(feature: Feature, models_root: Path) -> Encoder:
+def make_encoder(feature: Feature, models_root: Path) -> FeatureEncoder:
     """Make the encoder of a declared feature group; its files are read here, once.
 
     Raises:

@@ -19,7 +19,7 @@ MAX_MODELS = 16
 _DEPTH = 5
 """How many levels deep a user's object is searched for networks, tensors and arrays."""
 
-_LOOKED_AT = 1000
+_MAX_ITEMS = 1000
 """Number of items of a collection that are searched: a vocabulary may have millions."""
 
 _models: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
@@ -69,7 +69,7 @@ def _weight_bytes(model: Any) -> int:
                 found[id(item)] = item.nbytes
             elif isinstance(item, dict | list | tuple):
                 held = item.values() if isinstance(item, dict) else item
-                below += itertools.islice(held, _LOOKED_AT)
+                below += itertools.islice(held, _MAX_ITEMS)
             elif not isinstance(item, type | ModuleType):
                 below += getattr(item, "__dict__", {}).values()
         level = below

@@ -18,10 +18,9 @@ import pyarrow as pa
 import torch
 
 from sparktorch_assets.errors import SparktorchError
-from sparktorch_assets.predict.batches.ceilings import NO_LIMIT
-from sparktorch_assets.predict.batches.out_of_memory import SharedCeilings, is_out_of_memory
-from sparktorch_assets.predict.batches.packing import pack
-from sparktorch_assets.predict.batches.sizer import MOST_ROWS, BatchSizer
+from sparktorch_assets.predict.batches.out_of_memory import SharedLimits, is_out_of_memory
+from sparktorch_assets.predict.batches.packing import batches_of
+from sparktorch_assets.predict.batches.sizer import BatchSizer
 from sparktorch_assets.predict.encode.encoded import EncodedFeature, consecutive
 from sparktorch_assets.predict.encode.encoders import make_encoder
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows, is_about_the_row
@@ -33,7 +32,7 @@ from sparktorch_assets.predict.model.predictions import (
     scatter,
     without_dictionaries,
 )
-from sparktorch_assets.predict.model.transfer import OnTheWay
+from sparktorch_assets.predict.model.transfer import PendingOutputs
 from sparktorch_assets.predict.model.watchdog import ends_worker_after
 from sparktorch_assets.predict.rows.convert import rows_to_batch
 from sparktorch_assets.tally import Tally
@@ -63,7 +62,7 @@ class Encoded:
         return sum(feature.nbytes for feature in self.features) // len(self.rows) if len(self.rows) else None
 
 
-Launched = tuple[Rows, OnTheWay]
+Launched = tuple[Rows, PendingOutputs]
 """Positions in the encoded features, and their pending results."""
 
 
@@ -97,7 +96,7 @@ class TorchModel:
         models_root: Path,
         device: torch.device,
         batch_size: int | None = None,
-        ceilings: SharedCeilings | None = None,
+        shared_limits: SharedLimits | None = None,
     ) -> None:
         self.task = task
         self.network = Network(task, module, device)
@@ -105,7 +104,7 @@ class TorchModel:
         self.has_lengths = any(has_lengths(feature) for feature in task.features)
         self._encoders = [make_encoder(feature, models_root) for feature in task.features]
         self._labels = pa.array(task.labels, pa.string())
-        self._shared_ceilings = ceilings
+        self._shared_limits = shared_limits
         self._numbers = itertools.count(1)
         self._learnt: dict[tuple[BatchPolicy, int | None], BatchSizer] = {}
         """The sizers of earlier runs, by batch policy and batch size."""
@@ -127,28 +126,23 @@ class TorchModel:
         return run
 
     def _begin(self, batch_size: int | None, ceilings: Mapping[int, int]) -> None:
-        self._under_way: deque[OnTheWay] = deque()
+        self._under_way: deque[PendingOutputs] = deque()
         self._batch_size = batch_size
-        self._told: dict[int, int] | None = self._shared_ceilings.read() if self._shared_ceilings else None
+        self._told: dict[int, int] | None = self._shared_limits.read() if self._shared_limits else None
         learnt = self._learnt.get((self.task.batch, batch_size))
         self.sizer = copy.deepcopy(learnt) or self._new_sizer(ceilings if self._told is None else self._told)
-        self.window_rows = self._next_window_rows()
+        self.window_rows = self.sizer.window_rows
         """Number of rows to encode at once: a whole number of batches; with lengths, enough rows to batch those of
         similar length together. Another thread may read it while the thread that predicts updates it."""
 
     def _new_sizer(self, ceilings: Mapping[int, int]) -> BatchSizer:
-        sizer = BatchSizer(self.task.batch, has_lengths=self.has_lengths, rows=self._batch_size, ceilings=ceilings)
+        sizer = BatchSizer(
+            self.task.batch, has_lengths=self.has_lengths, rows=self._batch_size, max_rows_by_length=ceilings
+        )
         row_bytes = [encoder.row_bytes for encoder in self._encoders]
         if None not in row_bytes:
-            sizer.rows_take(sum(filter(None, row_bytes)))
+            sizer.set_row_bytes(sum(filter(None, row_bytes)))
         return sizer
-
-    def _next_window_rows(self) -> int:
-        most = self.sizer.fitting_rows
-        if self.sizer.searching:
-            return min(most, MOST_ROWS)
-        rows = self.sizer.rows if self.has_lengths else self.sizer.most(0)
-        return most if rows >= NO_LIMIT else rows * max(1, most // rows)
 
     @property
     def module(self) -> torch.nn.Module:
@@ -226,7 +220,7 @@ class TorchModel:
         """Launch the batches of an encoded window; adds seconds, splits and batch sizes to `tally`."""
         began = time.perf_counter()
         if encoded.row_bytes is not None:  # for sequences and users' encoders, the size of a row is known only now
-            self.sizer.rows_take(encoded.row_bytes)
+            self.sizer.set_row_bytes(encoded.row_bytes)
         failures = dict(encoded.failures)
         positions = np.arange(len(encoded.rows))
         if failures:
@@ -234,7 +228,7 @@ class TorchModel:
         lengths = [feature.lengths_N for feature in encoded.features if feature.lengths_N is not None]
         lengths_N = np.sum(lengths, axis=0) if lengths else None
         launched: list[Launched] = []
-        for part in pack(positions, lengths_N, self.sizer):
+        for part in batches_of(positions, lengths_N, self.sizer):
             pieces, failed = quarantine.run(
                 "forward", part, lambda chosen: self._forward(encoded.features, chosen, lengths_N, tally, on_rows)
             )
@@ -246,9 +240,9 @@ class TorchModel:
             while len(self._under_way) > self.in_flight:
                 self._under_way.popleft().fetch()
         tally.spend("forward", time.perf_counter() - began)
-        if self.sizer.ceilings or tally.ceilings:
-            tally.fits_now(self.device.type, self.sizer.ceilings)
-        self.window_rows = self._next_window_rows()
+        if self.sizer.max_rows_by_length or tally.ceilings:
+            tally.fits_now(self.device.type, self.sizer.max_rows_by_length)
+        self.window_rows = self.sizer.window_rows
         self._tell_agreement(tally)
         return Started(encoded=encoded, launched=launched, failures=failures)
 
@@ -264,8 +258,8 @@ class TorchModel:
             ModelError: in a run with few rows, the network's agreement with fp32 is below `min_agreement`.
         """
         self._learnt[self.task.batch, self._batch_size] = self.sizer
-        if self._shared_ceilings and self.sizer.ceilings != (self._told or {}):
-            self._shared_ceilings.write(self.sizer.ceilings)
+        if self._shared_limits and self.sizer.max_rows_by_length != (self._told or {}):
+            self._shared_limits.write(self.sizer.max_rows_by_length)
         self.network.decide()
         self._tell_agreement(tally, now=True)
 
@@ -317,14 +311,14 @@ class TorchModel:
                 self.network.transfer.free()
                 self.sizer.out_of_memory(len(part), longest)
                 tally.splits += 1
-                if self._shared_ceilings is not None:
-                    self._told = self.sizer.ceilings
-                    self._shared_ceilings.write(self._told)
+                if self._shared_limits is not None:
+                    self._told = self.sizer.max_rows_by_length
+                    self._shared_limits.write(self._told)
                 middle = len(part) // 2
                 stack += [part[middle:], part[:middle]]
                 continue
             self.sizer.measured(_padded(part, longest), time.perf_counter() - started)
-            self.sizer.went_through(len(part), longest)
+            self.sizer.fitted(len(part), longest)
             tally.batch_sizes[str(len(part))] = tally.batch_sizes.get(str(len(part)), 0) + 1
             launched.append((part, on_the_way))
             on_rows(len(part))
