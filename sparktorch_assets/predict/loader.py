@@ -95,7 +95,7 @@ class ModelLoader:
         """
         import torch
 
-        from sparktorch_assets.predict.batches.out_of_memory import SharedLimits
+        from sparktorch_assets.predict.batches.shared_limits import SharedLimits
         from sparktorch_assets.predict.model.torch_model import TorchModel
 
         task = self.find_task(ml_task)

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.predict.batches.duplicates import distinct_rows
-from sparktorch_assets.predict.batches.out_of_memory import SharedLimits, is_out_of_memory
+from sparktorch_assets.predict.batches.out_of_memory import is_out_of_memory
 from sparktorch_assets.predict.batches.prefetch import prefetch
+from sparktorch_assets.predict.batches.shared_limits import SharedLimits
 from sparktorch_assets.predict.batches.sizer import FIRST_ROWS, GROWTH, TOKEN_BYTES, BatchSizer
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.local import LocalPredictor
@@ -290,10 +291,10 @@ def test_the_cpu_allocators_error_is_told_apart():
 def test_damaged_memory_of_the_host_is_ignored(tmp_path):
     """A file that is cut short or foreign costs the knowledge, not the run; what fits now takes the place of what did."""
     shared = SharedLimits("model", tmp_path)
-    assert shared.read() is None
+    assert shared.read() == {}
     for damaged in ("{", "[1]", "7", '{"0": null}'):
         (tmp_path / "model.json").write_text(damaged)
-        assert shared.read() is None
+        assert shared.read() == {}
     for known in ({0: 8, 64: 2}, {0: 16}, {}):
         shared.write(known)
         assert shared.read() == known
