@@ -36,7 +36,6 @@ class LocalPredictor:
         concurrent_slots: number of slots that work on this host at once; each gets `cores / concurrent_slots` CPU
             threads.
         gpu_addresses: the GPU addresses that Spark assigned to the task.
-        ceilings: batch sizes that are known to fit, from `Tally.ceilings` of an earlier run with this model.
 
     Raises:
         UnknownTaskError, ModelError, DeviceError: as raised by `ModelLoader.bring_up_model`.
@@ -54,7 +53,6 @@ class LocalPredictor:
         slots: SlotPolicy | None = None,
         concurrent_slots: int = 1,
         gpu_addresses: Sequence[str] = (),
-        ceilings: Mapping[str, int] | None = None,
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise TaskError(f"batch_size={batch_size!r} must be a whole number above 0")
@@ -95,17 +93,13 @@ class LocalPredictor:
         self.overlaps = gpu is not None or (_threads() > 1 and _encodes_long(self.task))
         """Whether encoding, forward passes and writing run concurrently. On the CPU, only work that releases the GIL
         gains from it; for plain columns, it takes 1.5 times as long (benchmarks/LOG.md)."""
-        mine = f"{self.device.partition(':')[0]}:"
-        self._ceilings = {
-            int(name.removeprefix(mine)): rows for name, rows in (ceilings or {}).items() if name.startswith(mine)
-        }
         self.load_s = time.perf_counter() - started
 
     def for_run(self) -> WindowedModel[Any, Any]:
         """The model for one run in windows of columns. What it passes from `prepare` to `start` and from there to
         `finish` is its own affair."""
         if isinstance(self.model, TorchModel):
-            return self.model.for_run(self.task, self.batch_size, self._ceilings)
+            return self.model.for_run(self.task, self.batch_size)
         return UserModel(self.task, self.model, self.batch_size or self.task.batch.batch_size)
 
 

@@ -16,7 +16,6 @@ from sparktorch_assets.lake.tables import data_version
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.inputs.materialize import materialize_input
 from sparktorch_assets.spark.score import table as score_module
-from sparktorch_assets.spark.score.commit import known_ceilings
 from sparktorch_assets.spark.score.table import score_table
 from sparktorch_assets.tasks import Hooks, InputTable, ModelSpec, RowFilter
 
@@ -41,20 +40,6 @@ def test_a_rewritten_weights_file_scores_everything_anew(lake):  # noqa: F811
     back = lake.score(task)
     assert (back.shards_new, back.shards_resumed) == (0, 2)  # the old parts are still there
     lake.check(seed=0)
-
-
-@pytest.mark.promise("M46")
-def test_batch_sizes_that_fit_are_kept_with_the_table(lake):  # noqa: F811
-    """The next run of the same model starts from them; another model does not."""
-    lake.write("one", 40)
-    model = ModelSpec(factory="sparktorch_assets.testing:build", arguments={"network": "OutOfMemoryAbove", "rows": 4})
-    task = dataclasses.replace(TASK, model=model, labels=["x", "y"])
-    report = lake.score(task, batch_size=16)
-    assert (report.tally.predicted, report.tally.ceilings) == (40, {"cpu:0": 4})
-    assert known_ceilings(str(lake.table), report.model_digest) == {"cpu:0": 4}
-    assert known_ceilings(str(lake.table), "another model") == {}
-    lake.write("two", 40)
-    assert lake.score(task, batch_size=16).tally.ceilings == {"cpu:0": 4}
 
 
 def test_an_input_materialized_again_scores_nothing(lake, spark):  # noqa: F811

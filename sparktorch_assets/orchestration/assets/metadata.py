@@ -75,7 +75,6 @@ def prediction_metadata(
         )
     if tally.splits:
         shown["out_of_memory_splits"] = int(tally.splits)
-        shown["rows_that_fit"] = dg.MetadataValue.json(dict(tally.ceilings))
     if tally.agreement is not None and tally.confidence_difference is not None:
         shown["agreement_with_fp32"] = float(tally.agreement)
         shown["confidence_difference_to_fp32"] = float(tally.confidence_difference)

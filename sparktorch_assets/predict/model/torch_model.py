@@ -82,9 +82,9 @@ class TorchModel:
         self._numbers = itertools.count(1)
         self._learnt: dict[tuple[BatchPolicy, int | None], BatchSizer] = {}
         """The sizers of earlier runs, by batch policy and batch size."""
-        self._begin(batch_size, {})
+        self._begin(batch_size)
 
-    def for_run(self, task: MlTask, batch_size: int | None, ceilings: Mapping[int, int]) -> "TorchModel":
+    def for_run(self, task: MlTask, batch_size: int | None) -> "TorchModel":
         """This model for one run over rows: with the same encoders and network, and with state that no other run sees.
 
         Args:
@@ -92,17 +92,16 @@ class TorchModel:
                 differ in names, columns and batch policy.
             batch_size: rows per batch; `None` uses the task's policy or, if that sets no size, the size found to be
                 fastest. The run starts with the size that earlier runs with the same policy found.
-            ceilings: batch sizes that are known to fit, used if this host has not recorded any.
         """
         run = copy.copy(self)
         run.task, run.network = task, self.network.for_run(task)
-        run._begin(batch_size, ceilings)  # noqa: SLF001  (a copy of its own class)
+        run._begin(batch_size)  # noqa: SLF001  (a copy of its own class)
         return run
 
-    def _begin(self, batch_size: int | None, ceilings: Mapping[int, int]) -> None:
+    def _begin(self, batch_size: int | None) -> None:
         self._learnt_by = self.task.batch, batch_size
         known = self._shared_limits.read() if self._shared_limits else {}
-        sizer = copy.deepcopy(self._learnt.get(self._learnt_by)) or self._new_sizer(batch_size, known or ceilings)
+        sizer = copy.deepcopy(self._learnt.get(self._learnt_by)) or self._new_sizer(batch_size, known)
         self.launcher = BatchLauncher(self.task, self.network, sizer, self._shared_limits, self._numbers)
         self.window_rows = sizer.window_rows
         """Number of rows to encode at once. Another thread may read it while the thread that predicts updates it."""
@@ -187,9 +186,6 @@ class TorchModel:
         launched, failed = self.launcher.launch(encoded.features, positions, quarantine, tally, on_rows)
         failures |= {int(encoded.rows[position]): failure for position, failure in failed.items()}
         tally.spend("forward", time.perf_counter() - began)
-        limits = self.launcher.sizer.max_rows_by_length
-        if limits or tally.ceilings:
-            tally.fits_now(self.device.type, limits)
         self.window_rows = self.launcher.sizer.window_rows
         self._tell_agreement(tally)
         return PendingWindow(encoded=encoded, launched=launched, failures=failures)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from sparktorch_assets.errors import TableError, TooManyDroppedRowsError, TooManyFailedRowsError
 from sparktorch_assets.lake.commit_plan import Committed, commit_plan
-from sparktorch_assets.lake.log.commit import last_commit_metadata
 from sparktorch_assets.lake.log.snapshot import Snapshot, read_snapshot
 from sparktorch_assets.lake.log.table_tally import TALLY_KEY, parts_tally, table_tally, tally_after
 from sparktorch_assets.lake.partition_values import partition_folder
@@ -82,15 +81,6 @@ def tally_now(plan: Plan, snapshot: Snapshot) -> Tally:
     if not plan.partition:
         return table_tally(plan.output_table, snapshot)
     return parts_tally(plan.output_table, snapshot.within(plan.partition).keys())
-
-
-def known_ceilings(output_table: str, digest: str) -> dict[str, int]:
-    """The batch sizes that the last run of the same model found to fit (`Tally.ceilings`); empty if it never ran out of
-    memory."""
-    metadata = last_commit_metadata(output_table)
-    if metadata.get("model_digest") != digest or TALLY_KEY not in metadata:
-        return {}
-    return Tally.from_plain(json.loads(metadata[TALLY_KEY])).ceilings
 
 
 def _partition_tally(plan: Plan, current: Snapshot, added: Sequence[Tally]) -> Tally:

@@ -24,7 +24,7 @@ from sparktorch_assets.lake.plan import Plan, make_plan
 from sparktorch_assets.lake.tables import table_schema, table_version
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.schema import output_schema
-from sparktorch_assets.spark.score.commit import commit_scored, known_ceilings, tally_now
+from sparktorch_assets.spark.score.commit import commit_scored, tally_now
 from sparktorch_assets.spark.score.progress import ProgressWatch
 from sparktorch_assets.spark.score.report import Progress, ScoreReport
 from sparktorch_assets.spark.score.run import RunResult, run_shards
@@ -125,7 +125,6 @@ def score_table(
             code=planned.code,
             packs=(),
             partition=plan.partition,
-            ceilings=known_ceilings(output_table, digest),
         )
         with ProgressWatch(plan, on_progress):
             run = run_shards(session, job, plan.new, found_slots.to_deal_for)

@@ -65,8 +65,6 @@ class ScoreJob:
     """The shards of each pack, serialized by `pack`; a worker deserializes only its own."""
     partition: Partition = ()
     """Partition values of the output table."""
-    ceilings: Mapping[str, int] = field(default_factory=dict)
-    """Batch sizes that are known to fit, from `Tally.ceilings` of the previous run."""
 
 
 def pack(shards: Sequence[Shard]) -> bytes:
@@ -182,7 +180,6 @@ class _PackWork:
             slots=job.slots,
             concurrent_slots=job.concurrent_slots,
             gpu_addresses=gpu_addresses,
-            ceilings=job.ceilings,
         )
         check_code(job.code)
         _freeze()
