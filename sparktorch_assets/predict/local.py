@@ -11,6 +11,7 @@ from sparktorch_assets.predict.model.cache import cached_model
 from sparktorch_assets.predict.model.device import choose_gpu, gpus_visible
 from sparktorch_assets.predict.model.torch_model import TorchModel
 from sparktorch_assets.predict.model.user_model import UserModel
+from sparktorch_assets.predict.protocols import ModelObject
 from sparktorch_assets.predict.windowed_model import WindowedModel
 from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
 from sparktorch_assets.tasks.code.imported_code import check_code
@@ -79,7 +80,7 @@ class LocalPredictor:
         shared_by = loader.cache_key(self.task, code) if _runs(code) else None
         key = None if shared_by is None else (shared_by, self.device)
 
-        def bring_up() -> Any:
+        def bring_up() -> ModelObject:
             rows = batch_size or self.task.batch.batch_size or DEFAULT_BATCH_SIZE
             model = loader.bring_up_model(self.task, gpu is not None, gpu or 0, rows)
             self.files.check()  # otherwise a model of new files would be cached under the old files' key
@@ -87,7 +88,7 @@ class LocalPredictor:
                 check_code(code)
             return model
 
-        self.model: Any = cached_model(key, bring_up)
+        self.model = cached_model(key, bring_up)
         if isinstance(self.model, TorchModel):  # a user's loader may have put it elsewhere
             self.device = str(self.model.device)
         self.overlaps = gpu is not None or (_threads() > 1 and _encodes_long(self.task))

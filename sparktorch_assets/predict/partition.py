@@ -7,11 +7,14 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from sparktorch_assets.errors import InputSchemaError
+from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.local import LocalPredictor
 from sparktorch_assets.predict.pipeline import Pipeline
 from sparktorch_assets.predict.rows.convert import rows_to_batch
 from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks.ml_task import MlTask
+from sparktorch_assets.tasks.slot_policy import SlotPolicy
 
 K = TypeVar("K")
 
@@ -56,15 +59,18 @@ def predict_keyed(
 def predict_map(
     index: int,
     partition: Iterable[Any],
-    ml_task: Any,
+    ml_task: MlTask | str,
     batch_size: int | None = None,
     row_preprocessor: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
     row_postprocessor: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
     *,
     batch_preprocessor: Callable[[Any], Any] | None = None,
     batch_postprocessor: Callable[[Any], Any] | None = None,
+    model_loader: ModelLoader | None = None,
+    slots: SlotPolicy | None = None,
+    concurrent_slots: int = 1,
+    gpu_addresses: Sequence[str] = (),
     tally: Tally | None = None,
-    **slot: Any,
 ) -> Iterator[Any]:
     """Predict the rows of one partition.
 
@@ -77,15 +83,23 @@ def predict_map(
         row_preprocessor, batch_preprocessor: change what the model sees of a row or DataFrame; the output keeps the
             input's own columns. They may drop rows.
         row_postprocessor, batch_postprocessor: get rows with predictions, and return what is to be kept of them.
+        model_loader, slots, concurrent_slots, gpu_addresses: as for `LocalPredictor`.
         tally: counts and seconds are added to it.
-        slot: further arguments of `LocalPredictor` (`model_loader`, `slots` ...).
 
     Raises:
         InputSchemaError, ModelError, DeviceError, UnknownTaskError: the task cannot run on these rows or here.
         ModelError: raised after the last row if a file of the model has changed since the model was brought up, because
             it is not known which content the rows were predicted with.
     """
-    predictor = LocalPredictor(ml_task, batch_size, index, **slot)
+    predictor = LocalPredictor(
+        ml_task,
+        batch_size,
+        index,
+        model_loader=model_loader,
+        slots=slots,
+        concurrent_slots=concurrent_slots,
+        gpu_addresses=gpu_addresses,
+    )
     predictor.task = predictor.task.with_hooks(
         row_preprocessor=row_preprocessor,
         batch_preprocessor=batch_preprocessor,

@@ -11,6 +11,7 @@ from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.batches.failing_share import FailingShare
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
 from sparktorch_assets.predict.model.predictions import Predictions, scatter
+from sparktorch_assets.predict.protocols import ModelObject
 from sparktorch_assets.predict.rows.convert import own_memory, typed_batch
 from sparktorch_assets.predict.schema import ARROW_TYPES
 from sparktorch_assets.tally import Tally
@@ -25,7 +26,7 @@ class UserModel:
     columns and the same number of rows. `predict(rows)` yields one dict per row, in order.
     """
 
-    def __init__(self, task: MlTask, model: Any, batch_size: int | None) -> None:
+    def __init__(self, task: MlTask, model: ModelObject, batch_size: int | None) -> None:
         self.task = task
         self._batch_size = batch_size
         self._failing = FailingShare()
@@ -33,7 +34,8 @@ class UserModel:
         """Rows per batch: the given size, else DEFAULT_BATCH_SIZE, or fewer if rows keep failing."""
         self.columns: tuple[str, ...] | None = None  # a user's code may read any column
         self._model = model
-        self._run = self._run_batch if callable(getattr(model, "predict_batch", None)) else self._run_rows
+        self._predict_batch: Any = getattr(model, "predict_batch", None)  # a BatchModelObject has it
+        self._run = self._run_batch if callable(self._predict_batch) else self._run_rows
         if self._run == self._run_rows and not callable(getattr(model, "predict", None)):
             raise ModelError(
                 f"task {task.name!r}: the model object ({type(model).__name__}) has neither predict(rows) nor "
@@ -142,7 +144,7 @@ class UserModel:
         return typed_batch(answers, self._kinds, "forward")
 
     def _run_batch(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:
-        predicted = self._model.predict_batch(batch)
+        predicted = self._predict_batch(batch)
         self._check_count(predicted.num_rows, batch.num_rows, "predict_batch(batch)")
         if isinstance(predicted, pa.Table):
             predicted = predicted.combine_chunks()
