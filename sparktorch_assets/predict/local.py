@@ -1,4 +1,5 @@
-"""LocalPredictor: the model instance of one slot, in this process and on the slot's device."""
+"""LocalPredictor: the model instance of one slot, in this process and on the slot's device. Importing this does not
+load torch."""
 
 import os
 import time
@@ -9,7 +10,6 @@ from sparktorch_assets.errors import HostError, TaskError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.model.cache import cached_model
 from sparktorch_assets.predict.model.device import choose_gpu, gpus_visible
-from sparktorch_assets.predict.model.torch_model import TorchModel
 from sparktorch_assets.predict.model.user_model import UserModel
 from sparktorch_assets.predict.protocols import ModelObject
 from sparktorch_assets.predict.windowed_model import WindowedModel
@@ -57,6 +57,8 @@ class LocalPredictor:
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise TaskError(f"batch_size={batch_size!r} must be a whole number above 0")
+        from sparktorch_assets.predict.model.torch_model import TorchModel  # before the clock starts: it loads torch
+
         started = time.perf_counter()
         loader = model_loader or ModelLoader()
         policy = settle_device(slots, loader.device)
@@ -99,6 +101,8 @@ class LocalPredictor:
     def for_run(self) -> WindowedModel[Any, Any]:
         """The model for one run in windows of columns. What it passes from `prepare` to `start` and from there to
         `finish` is its own affair."""
+        from sparktorch_assets.predict.model.torch_model import TorchModel
+
         if isinstance(self.model, TorchModel):
             return self.model.for_run(self.task, self.batch_size)
         return UserModel(self.task, self.model, self.batch_size or self.task.batch.batch_size)

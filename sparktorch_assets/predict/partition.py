@@ -1,4 +1,5 @@
-"""Predicts the rows of a partition: record batches or dicts in, the same with predictions out."""
+"""Predicts the rows of a partition: record batches or dicts in, the same with predictions out. Importing this loads
+neither torch nor pandas."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,7 +10,6 @@ import pyarrow as pa
 from sparktorch_assets.errors import InputSchemaError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.local import LocalPredictor
-from sparktorch_assets.predict.pipeline import Pipeline
 from sparktorch_assets.predict.rows.convert import rows_to_batch
 from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.tally import Tally
@@ -53,6 +53,8 @@ def predict_keyed(
     whole windows. It is called from other threads if stages run concurrently. When a record batch is yielded, all keys
     before its own are complete, including those without any rows left.
     """
+    from sparktorch_assets.predict.pipeline import Pipeline
+
     yield from Pipeline(predictor, predictor.for_run(), schema, tally_of, on_rows).run(batches)
 
 
