@@ -274,6 +274,42 @@ def test_the_cpu_allocators_error_is_told_apart():
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
 
 
+def allocate(x_B: torch.Tensor, values: int) -> torch.Tensor:
+    return torch.empty(values) + x_B
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_shortage_inside_torchscript_is_recognized():
+    """The interpreter raises a RuntimeError that quotes the allocator's."""
+    with pytest.raises(RuntimeError, match="TorchScript interpreter") as caught:
+        torch.jit.script(allocate)(torch.zeros(1), 1 << 60)
+    assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."), True),
+        (MemoryError(), True),
+        (RuntimeError("...in forward\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (torch.AcceleratorError("CUDA error: out of memory", 2), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if you passed in ..."), True),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered", 700), False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"), False),
+        (ValueError("CUDA out of memory"), False),
+    ],
+    ids=str,
+)
+def test_errors_that_a_smaller_batch_may_cure_are_recognized(error, expected):
+    """As torch words them, whatever allocates the memory; another error is not taken for a shortage."""
+    assert is_out_of_memory(error) is expected
+
+
 def test_damaged_memory_of_the_host_is_ignored(tmp_path):
     """A file that is cut short or foreign costs the knowledge, not the run; what fits now takes the place of what did."""
     shared = SharedLimits("model", tmp_path)
