@@ -35,6 +35,9 @@ from sparktorch_assets.orchestration.runtime import runtime_definitions as runti
 from sparktorch_assets.predict.loader import ModelLoader as ModelLoader
 from sparktorch_assets.predict.local import LocalPredictor as LocalPredictor
 from sparktorch_assets.predict.partition import predict_map as predict_map
+from sparktorch_assets.predict.protocols import BatchModelObject as BatchModelObject
+from sparktorch_assets.predict.protocols import Encoder as Encoder
+from sparktorch_assets.predict.protocols import ModelObject as ModelObject
 from sparktorch_assets.spark.inputs.materialize import materialize_input as materialize_input
 from sparktorch_assets.spark.ml_predict import spark_ml_predict as spark_ml_predict
 from sparktorch_assets.spark.score.dataframe import score_dataframe as score_dataframe

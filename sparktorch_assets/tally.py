@@ -43,9 +43,6 @@ class Tally:
     """Forward passes per number of rows."""
     splits: int = 0
     """Batches that ran out of memory and were halved."""
-    ceilings: dict[str, int] = field(default_factory=dict)
-    """Largest number of rows per batch known to fit, for each `device:length bucket` (0 without texts) where memory ran
-    out."""
     agreement: float | None = None
     """Share of the first rows that got the same class as with fp32, if another precision is used; the lowest
     measured."""
@@ -56,10 +53,8 @@ class Tally:
         """Add `other`'s numbers to this one's."""
         if other.agreement is not None and other.confidence_difference is not None:
             self.compared(other.agreement, other.confidence_difference)
-        for bucket, rows in other.ceilings.items():
-            self.ceilings[bucket] = max(rows, self.ceilings.get(bucket, 0))
         for item in fields(self):
-            if item.name in ("agreement", "confidence_difference", "ceilings"):
+            if item.name in ("agreement", "confidence_difference"):
                 continue
             mine, theirs = getattr(self, item.name), getattr(other, item.name)
             if isinstance(mine, dict):
@@ -79,12 +74,6 @@ class Tally:
         self.agreement = min(agreement, 1.0 if self.agreement is None else self.agreement)
         self.confidence_difference = max(confidence_difference, self.confidence_difference or 0.0)
 
-    def fits_now(self, device: str, ceilings: Mapping[int, int]) -> None:
-        """Record the rows per length bucket that are known to fit on a kind of device, replacing earlier values for
-        it."""
-        others = {bucket: rows for bucket, rows in self.ceilings.items() if not bucket.startswith(f"{device}:")}
-        self.ceilings = others | {f"{device}:{bucket}": rows for bucket, rows in ceilings.items()}
-
     @property
     def balanced(self) -> bool:
         """Whether every row is accounted for."""
@@ -102,7 +91,7 @@ class Tally:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """The tally that `to_plain` returned; fields of newer versions are ignored."""
+        """The tally that `to_plain` returned; fields that only other versions have are ignored."""
         known = {item.name for item in fields(cls)}
         return cls(**{name: value for name, value in plain.items() if name in known})
 

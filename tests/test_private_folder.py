@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sparktorch_assets.errors import HostError
-from sparktorch_assets.predict.batches.out_of_memory import SharedCeilings
+from sparktorch_assets.predict.batches.shared_limits import SharedLimits
 from sparktorch_assets.predict.model import device
 from sparktorch_assets.private_folder import PrivateFolder, _warn_once, require_private
 from sparktorch_assets.spark.session import java
@@ -135,7 +135,7 @@ def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path: Path):
 
 
 @planted
-def test_ceilings_of_a_planted_folder_are_not_believed(
+def test_limits_of_a_planted_folder_are_not_believed(
     tmp_path: Path, plant: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ):
     """No sharing, one warning that names the folder, and the run goes on."""
@@ -143,11 +143,11 @@ def test_ceilings_of_a_planted_folder_are_not_believed(
     plant(folder)
     if folder.is_dir():
         (folder / "model.json").write_text(json.dumps({"0": 1}))
-    shared = SharedCeilings("model")
+    shared = SharedLimits("model")
     with caplog.at_level(logging.WARNING):
-        assert shared.read() is None
+        assert shared.read() == {}
         shared.write({0: 4})
-        assert shared.read() is None
+        assert shared.read() == {}
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert folder.name in caplog.text
 

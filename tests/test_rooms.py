@@ -60,11 +60,21 @@ def test_the_model_loader_and_the_schema_can_be_named_on_the_driver_without_torc
     assert "torch" not in loaded_after("import sparktorch_assets.predict.loader, sparktorch_assets.predict.schema")
 
 
-def test_listing_the_components_loads_neither_torch_nor_pyspark():
+def test_looking_up_every_public_name_loads_neither_torch_nor_pandas():
+    """Dagster's registry does so in every project that has this package installed, to find its components."""
     found = loaded_after(
-        "import sparktorch_assets\nfor name in dir(sparktorch_assets): getattr(sparktorch_assets, name)"
+        "import sparktorch_assets\n"
+        "for name in dir(sparktorch_assets): getattr(sparktorch_assets, name)\n"
+        "assert set(sparktorch_assets.__all__) <= set(dir(sparktorch_assets))"
     )
-    assert found & {"torch", "pyspark"} == set()
+    assert found & {"torch", "pandas"} == set()
+
+
+def test_every_public_name_is_listed():
+    """A notebook's completion shows what `dir` lists: the public names, and those that every module has."""
+    import sparktorch_assets
+
+    assert set(dir(sparktorch_assets)) == {*sparktorch_assets.__all__, *vars(sparktorch_assets)}
 
 
 def test_the_code_location_loads_without_torch_and_starts_no_jvm():

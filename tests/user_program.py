@@ -1,19 +1,25 @@
 """What a user writes, checked by mypy in `make lint`: every public name has its type."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, assert_type
 
 import dagster as dg
+import pyarrow as pa
+import torch
 from pyspark.sql import DataFrame, SparkSession
 
 import sparktorch_assets
 from sparktorch_assets import (
+    BatchModelObject,
+    Encoder,
     LakeResource,
     MlTask,
     ModelLoader,
+    ModelObject,
     ModelSpec,
     NumericFeature,
     ScoreReport,
+    SlotPolicy,
     SparktorchError,
     TableError,
     build_prediction_definitions,
@@ -36,6 +42,55 @@ task = MlTask(
     labels=["outside", "inside"],
 )
 loader = ModelLoader("data/models")
+
+
+class Rule:
+    """A model object as users write it: a generator over rows."""
+
+    def predict(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for row in rows:
+            yield {**row, "predicted_class": "inside", "confidence": 1.0}
+
+
+class FastRule(Rule):
+    """The same, over record batches."""
+
+    def predict_batch(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        return pa.record_batch({"predicted_class": ["inside"] * batch.num_rows, "confidence": [1.0] * batch.num_rows})
+
+
+class Nameless:
+    """No model object: it does not predict."""
+
+
+class Length:
+    """An encoder as users write it."""
+
+    def __call__(self, batch: pa.RecordBatch) -> torch.Tensor:
+        return torch.tensor([[len(text)] for text in batch.column("text").to_pylist()])
+
+
+class RuleLoader(ModelLoader):
+    """A loader of a user's own model object."""
+
+    def bring_up_model(
+        self, ml_task: MlTask | str, gpu: bool = True, gpu_device: int = 0, batch_size: int | None = None
+    ) -> ModelObject:
+        return Rule()
+
+
+def bring_along() -> None:
+    rule: ModelObject = Rule()
+    fast: BatchModelObject = FastRule()
+    encoder: Encoder = Length()
+    several: Encoder = lambda batch: (encoder(batch), torch.zeros(batch.num_rows))  # noqa: E731
+    assert_type(rule.predict([{"x": 1.0}]), Iterable[Mapping[str, Any]])
+    assert_type(loader.bring_up_model(task, gpu=False), ModelObject)
+    predict_map(0, [fast], task, model_loader=RuleLoader(), slots=SlotPolicy(device="cpu"), concurrent_slots=2)
+    predict_map(0, [several], task, modelloader=loader)  # type: ignore[call-arg]
+    rule = Nameless()  # type: ignore[assignment]
+    fast = Rule()  # type: ignore[assignment]
+    encoder = Rule()  # type: ignore[assignment]
 
 
 def use(spark: SparkSession, points: DataFrame) -> None:

@@ -28,7 +28,7 @@ SUMS = frozenset(
     ]
 )
 """The tally's fields that are sums, so that a part's share can be subtracted."""
-EXTREMES = frozenset({"ceilings", "agreement", "confidence_difference"})
+EXTREMES = frozenset({"agreement", "confidence_difference"})
 """The tally's fields that are extremes, which stay when the part in which they occurred is removed."""
 
 

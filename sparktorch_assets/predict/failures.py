@@ -19,7 +19,7 @@ PATIENCE_ROWS = 16
 PATIENCE_SEEN = 256
 """A step is not given up before it has been given this many rows, since a table may begin with bad rows."""
 
-PIECES = 4
+FAN_OUT = 4
 """Number of pieces into which a failing batch is split. Compared with halves, quarters need about as many calls and
 waste half as many rows."""
 
@@ -93,7 +93,7 @@ class Quarantine:
         quarter is not tried as a whole: if all others succeed, the failing row must be in it. The first time that a
         failing row is found, all rows after it are tried as one part, since usually nothing else is wrong with them.
         One bad row among n costs about 2 log4(n) extra calls, over n rows that have to be predicted anyway and n/4 that
-        are wasted.
+        are wasted: among 1,024 rows, about 10 calls over 1,280 rows.
 
         Returns:
             The pieces that succeeded, in order, and the failure of each failed row.
@@ -186,7 +186,7 @@ def _search(part: Rows, fails: Callable[[Rows], bool]) -> list[Rows]:
     """
     behind: list[Rows] = []
     while len(part) > 1:
-        *quarters, last = np.array_split(part, min(PIECES, len(part)))
+        *quarters, last = np.array_split(part, min(FAN_OUT, len(part)))
         tried = 0
         for quarter in quarters:
             tried += len(quarter)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparktorch_assets.errors import DeviceError, TaskError, UnknownTaskError, nearest
 from sparktorch_assets.predict.model.opened_files import opened_files
+from sparktorch_assets.predict.protocols import ModelObject
 from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
 from sparktorch_assets.tasks.code.import_path import import_path_code, load_import_path
 from sparktorch_assets.tasks.code.imported_code import DECLARED, check_code
@@ -45,7 +46,7 @@ class ModelLoader:
     """Brings up the models of declared tasks. Picklable, because Spark sends it to the workers.
 
     Subclass it to load models differently: override `load_module` for another file format or source, or
-    `bring_up_model` to return any object with `predict(rows)`. The instance state of a subclass may affect predictions,
+    `bring_up_model` to return any `ModelObject`. The instance state of a subclass may affect predictions,
     and is part of the fingerprints of prediction tables; see `digest`.
 
     Args:
@@ -77,7 +78,7 @@ class ModelLoader:
 
     def bring_up_model(
         self, ml_task: MlTask | str, gpu: bool = True, gpu_device: int = 0, batch_size: int | None = None
-    ) -> Any:
+    ) -> ModelObject:
         """Bring up the task's model object. Its `predict(rows)` is a generator that adds the task's output columns to
         each row.
 
@@ -95,7 +96,7 @@ class ModelLoader:
         """
         import torch
 
-        from sparktorch_assets.predict.batches.out_of_memory import SharedCeilings
+        from sparktorch_assets.predict.batches.shared_limits import SharedLimits
         from sparktorch_assets.predict.model.torch_model import TorchModel
 
         task = self.find_task(ml_task)
@@ -114,11 +115,11 @@ class ModelLoader:
             models_root=self.models_root,
             device=device,
             batch_size=batch_size or (None if task.batch.pinned else DEFAULT_BATCH_SIZE),
-            ceilings=SharedCeilings(digest_of([repr(shared_by), device.type])[:32]),
+            shared_limits=SharedLimits(digest_of([repr(shared_by), device.type])[:32]),
         )
 
-    def load_module(self, task: MlTask, device: "torch.device") -> Any:
-        """Load the task's network onto `device`; a factory may return any other model object.
+    def load_module(self, task: MlTask, device: "torch.device") -> "torch.nn.Module | ModelObject":
+        """Load the task's network onto `device`; a factory may return a model object instead.
 
         Raises:
             ModelError: it cannot be loaded.
@@ -135,7 +136,7 @@ class ModelLoader:
         if path is not None:
             check_file(path)
         factory = load_import_path(spec.factory, "ModelSpec.factory")
-        found = factory(path, device, **dict(spec.arguments))
+        found: torch.nn.Module | ModelObject = factory(path, device, **dict(spec.arguments))
         return found.eval().to(device) if isinstance(found, torch.nn.Module) else found
 
     @contextmanager

@@ -1,16 +1,18 @@
-"""LocalPredictor: the model instance of one slot, in this process and on the slot's device."""
+"""LocalPredictor: the model instance of one slot, in this process and on the slot's device. Importing this does not
+load torch."""
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sparktorch_assets.errors import HostError, TaskError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.model.cache import cached_model
 from sparktorch_assets.predict.model.device import choose_gpu, gpus_visible
-from sparktorch_assets.predict.model.torch_model import TorchModel
 from sparktorch_assets.predict.model.user_model import UserModel
+from sparktorch_assets.predict.protocols import ModelObject
+from sparktorch_assets.predict.windowed_model import WindowedModel
 from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
 from sparktorch_assets.tasks.code.imported_code import check_code
 from sparktorch_assets.tasks.digest import model_code
@@ -35,7 +37,6 @@ class LocalPredictor:
         concurrent_slots: number of slots that work on this host at once; each gets `cores / concurrent_slots` CPU
             threads.
         gpu_addresses: the GPU addresses that Spark assigned to the task.
-        ceilings: batch sizes that are known to fit, from `Tally.ceilings` of an earlier run with this model.
 
     Raises:
         UnknownTaskError, ModelError, DeviceError: as raised by `ModelLoader.bring_up_model`.
@@ -53,10 +54,11 @@ class LocalPredictor:
         slots: SlotPolicy | None = None,
         concurrent_slots: int = 1,
         gpu_addresses: Sequence[str] = (),
-        ceilings: Mapping[str, int] | None = None,
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise TaskError(f"batch_size={batch_size!r} must be a whole number above 0")
+        from sparktorch_assets.predict.model.torch_model import TorchModel  # before the clock starts: it loads torch
+
         started = time.perf_counter()
         loader = model_loader or ModelLoader()
         policy = settle_device(slots, loader.device)
@@ -80,7 +82,7 @@ class LocalPredictor:
         shared_by = loader.cache_key(self.task, code) if _runs(code) else None
         key = None if shared_by is None else (shared_by, self.device)
 
-        def bring_up() -> Any:
+        def bring_up() -> ModelObject:
             rows = batch_size or self.task.batch.batch_size or DEFAULT_BATCH_SIZE
             model = loader.bring_up_model(self.task, gpu is not None, gpu or 0, rows)
             self.files.check()  # otherwise a model of new files would be cached under the old files' key
@@ -88,24 +90,22 @@ class LocalPredictor:
                 check_code(code)
             return model
 
-        self.model: Any = cached_model(key, bring_up)
+        self.model = cached_model(key, bring_up)
         if isinstance(self.model, TorchModel):  # a user's loader may have put it elsewhere
             self.device = str(self.model.device)
         self.overlaps = gpu is not None or (_threads() > 1 and _encodes_long(self.task))
         """Whether encoding, forward passes and writing run concurrently. On the CPU, only work that releases the GIL
         gains from it; for plain columns, it takes 1.5 times as long (benchmarks/LOG.md)."""
-        mine = f"{self.device.partition(':')[0]}:"
-        self._ceilings = {
-            int(name.removeprefix(mine)): rows for name, rows in (ceilings or {}).items() if name.startswith(mine)
-        }
         self.load_s = time.perf_counter() - started
 
-    def for_run(self, on_rows: Callable[[int], None]) -> "TorchModel | UserModel":
-        """The model, prepared for one run in windows of columns; `on_rows` is called with the number of rows of each
-        batch that was predicted."""
+    def for_run(self) -> WindowedModel[Any, Any]:
+        """The model for one run in windows of columns. What it passes from `prepare` to `start` and from there to
+        `finish` is its own affair."""
+        from sparktorch_assets.predict.model.torch_model import TorchModel
+
         if isinstance(self.model, TorchModel):
-            return self.model.for_run(self.task, self.batch_size, self._ceilings, on_rows)
-        return UserModel(self.task, self.model, self.batch_size or self.task.batch.batch_size, on_rows)
+            return self.model.for_run(self.task, self.batch_size)
+        return UserModel(self.task, self.model, self.batch_size or self.task.batch.batch_size)
 
 
 def _runs(code: Mapping[str, str]) -> bool:

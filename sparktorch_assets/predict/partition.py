@@ -1,4 +1,5 @@
-"""Predicts the rows of a partition: record batches or dicts in, the same with predictions out."""
+"""Predicts the rows of a partition: record batches or dicts in, the same with predictions out. Importing this loads
+neither torch nor pandas."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -7,15 +8,17 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from sparktorch_assets.errors import InputSchemaError
+from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.local import LocalPredictor
-from sparktorch_assets.predict.pipeline import Pipeline
 from sparktorch_assets.predict.rows.convert import rows_to_batch
 from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks.ml_task import MlTask
+from sparktorch_assets.tasks.slot_policy import SlotPolicy
 
 K = TypeVar("K")
 
-ROWS_A_BATCH = 8192
+ROWS_PER_BATCH = 8192
 """Number of dicts that are converted to a record batch at once."""
 
 
@@ -50,21 +53,26 @@ def predict_keyed(
     whole windows. It is called from other threads if stages run concurrently. When a record batch is yielded, all keys
     before its own are complete, including those without any rows left.
     """
-    yield from Pipeline(predictor, schema, tally_of, on_rows).run(batches)
+    from sparktorch_assets.predict.pipeline import Pipeline
+
+    yield from Pipeline(predictor, predictor.for_run(), schema, tally_of, on_rows).run(batches)
 
 
 def predict_map(
     index: int,
     partition: Iterable[Any],
-    ml_task: Any,
+    ml_task: MlTask | str,
     batch_size: int | None = None,
     row_preprocessor: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
     row_postprocessor: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
     *,
     batch_preprocessor: Callable[[Any], Any] | None = None,
     batch_postprocessor: Callable[[Any], Any] | None = None,
+    model_loader: ModelLoader | None = None,
+    slots: SlotPolicy | None = None,
+    concurrent_slots: int = 1,
+    gpu_addresses: Sequence[str] = (),
     tally: Tally | None = None,
-    **slot: Any,
 ) -> Iterator[Any]:
     """Predict the rows of one partition.
 
@@ -77,15 +85,23 @@ def predict_map(
         row_preprocessor, batch_preprocessor: change what the model sees of a row or DataFrame; the output keeps the
             input's own columns. They may drop rows.
         row_postprocessor, batch_postprocessor: get rows with predictions, and return what is to be kept of them.
+        model_loader, slots, concurrent_slots, gpu_addresses: as for `LocalPredictor`.
         tally: counts and seconds are added to it.
-        slot: further arguments of `LocalPredictor` (`model_loader`, `slots` ...).
 
     Raises:
         InputSchemaError, ModelError, DeviceError, UnknownTaskError: the task cannot run on these rows or here.
         ModelError: raised after the last row if a file of the model has changed since the model was brought up, because
             it is not known which content the rows were predicted with.
     """
-    predictor = LocalPredictor(ml_task, batch_size, index, **slot)
+    predictor = LocalPredictor(
+        ml_task,
+        batch_size,
+        index,
+        model_loader=model_loader,
+        slots=slots,
+        concurrent_slots=concurrent_slots,
+        gpu_addresses=gpu_addresses,
+    )
     predictor.task = predictor.task.with_hooks(
         row_preprocessor=row_preprocessor,
         batch_preprocessor=batch_preprocessor,
@@ -105,7 +121,7 @@ def predict_map(
         return
     # Rows may differ in schema. Consecutive rows of one schema are predicted together, so that no value is changed to
     # fit those of another.
-    for schema, batches in itertools.groupby(_rows_in_batches(items, ROWS_A_BATCH), key=lambda batch: batch.schema):
+    for schema, batches in itertools.groupby(_rows_in_batches(items, ROWS_PER_BATCH), key=lambda batch: batch.schema):
         wanted = output_schema(predictor.task, schema)
         for batch in predict_batches(batches, predictor=predictor, schema=wanted, tally=tally):
             yield from batch.to_pylist()

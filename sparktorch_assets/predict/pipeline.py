@@ -8,14 +8,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from sparktorch_assets.errors import HookError
 from sparktorch_assets.predict.batches.duplicates import distinct_rows
-from sparktorch_assets.predict.batches.prefetch import ahead
+from sparktorch_assets.predict.batches.prefetch import prefetch
 from sparktorch_assets.predict.batches.row_queue import RowQueue
 from sparktorch_assets.predict.count import count_predictions
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
@@ -24,12 +24,12 @@ from sparktorch_assets.predict.model.predictions import mark_failed, prediction_
 from sparktorch_assets.predict.rows.convert import conform_rows, settle_types
 from sparktorch_assets.predict.rows.filter import BatchFilter
 from sparktorch_assets.predict.rows.hooks import HookedRows, apply_batch_hook, apply_row_hook
+from sparktorch_assets.predict.windowed_model import PreparedT, StartedT, WindowedModel
 from sparktorch_assets.tally import Tally
-from sparktorch_assets.tasks.features import has_lengths
 
 K = TypeVar("K")
 
-_CUT = "__cut__"
+_TRUNCATED = "__truncated__"
 """An internal column that is dropped before the output: whether a row's text or sequence was truncated."""
 
 HELD_WINDOWS = 16
@@ -49,7 +49,7 @@ class _Chunk(Generic[K]):
 
 
 @dataclass(slots=True)
-class _Window(Generic[K]):
+class _Window(Generic[K, PreparedT]):
     """Rows that are encoded together."""
 
     key: K
@@ -58,7 +58,7 @@ class _Window(Generic[K]):
     """The rows that the model sees; the others have failed before."""
     place: Rows | None
     """The index in `prepared` of each of the `good` rows, if equal rows are predicted once; else `None`."""
-    prepared: Any
+    prepared: PreparedT
     failures: dict[int, RowFailure]
 
 
@@ -70,13 +70,14 @@ class _Answers:
     failures: dict[int, RowFailure]
 
 
-class Pipeline(Generic[K]):
+class Pipeline(Generic[K, PreparedT, StartedT]):
     """One pass over keyed record batches: chunks are queued, windows are cut from them, and predictions added to
     them."""
 
     def __init__(
         self,
         predictor: LocalPredictor,
+        model: WindowedModel[PreparedT, StartedT],
         schema: pa.Schema,
         tally_of: Callable[[K], Tally],
         on_rows: Callable[[int], None],
@@ -85,9 +86,8 @@ class Pipeline(Generic[K]):
         self._on_rows = on_rows
         self._window_left = 0
         """Number of rows of the model's current window that have not been reported to `on_rows`."""
-        self._model = predictor.for_run(self._batch_done)
+        self._model = model
         self._filter = BatchFilter(self._task.where, f"task {self._task.name!r}")
-        self._cuts = any(has_lengths(feature) for feature in self._task.features) and self._model.columns is not None
         self._device = predictor.device
         self._overlaps = predictor.overlaps
         self._schema = schema
@@ -104,9 +104,9 @@ class Pipeline(Generic[K]):
     def run(self, batches: Iterable[tuple[K, pa.RecordBatch]]) -> Iterator[tuple[K, pa.RecordBatch]]:
         """Run three stages: read, preprocess and encode; forward; decode and postprocess. They run concurrently if the
         predictor's `overlaps` is set, else one after the other."""
-        prepared: Iterable[_Chunk[K] | _Window[K]] = self._prepare(batches)
-        inferred = self._infer(ahead(prepared) if self._overlaps else prepared)
-        finished: Iterable[_Chunk[K] | _Answers] = ahead(inferred) if self._overlaps else inferred
+        prepared: Iterable[_Chunk[K] | _Window[K, PreparedT]] = self._prepare(batches)
+        inferred = self._infer(prefetch(prepared) if self._overlaps else prepared)
+        finished: Iterable[_Chunk[K] | _Answers] = prefetch(inferred) if self._overlaps else inferred
         for item in finished:
             if isinstance(item, _Chunk):
                 self._chunks.append(item)
@@ -115,7 +115,7 @@ class Pipeline(Generic[K]):
             yield from self._finished()
         self._quarantine.finish()
 
-    def _prepare(self, batches: Iterable[tuple[K, pa.RecordBatch]]) -> Iterator["_Chunk[K] | _Window[K]"]:
+    def _prepare(self, batches: Iterable[tuple[K, pa.RecordBatch]]) -> Iterator["_Chunk[K] | _Window[K, PreparedT]"]:
         """Yield each chunk, followed by the windows that its rows complete."""
         chunk: _Chunk[K] | None = None
         for key, batch in batches:
@@ -160,7 +160,7 @@ class Pipeline(Generic[K]):
         self._inputs.push(inputs, failures)
         return _Chunk(key, rows)
 
-    def _encode(self, rows: int, key: K) -> "_Window[K]":
+    def _encode(self, rows: int, key: K) -> "_Window[K, PreparedT]":
         """Encode the next `rows` rows, without those that have failed already."""
         inputs, failures = self._inputs.pop(rows)
         good = np.arange(rows)
@@ -174,35 +174,36 @@ class Pipeline(Generic[K]):
         prepared = self._model.prepare(inputs, self._quarantine, self._tally_of(key))
         return _Window(key, rows, good, place, prepared, failures)
 
-    def _infer(self, items: Iterable["_Chunk[K] | _Window[K]"]) -> Iterator["_Chunk[K] | _Answers"]:
+    def _infer(self, items: Iterable["_Chunk[K] | _Window[K, PreparedT]"]) -> Iterator["_Chunk[K] | _Answers"]:
         """Yield chunks as they come, and each window's answers; if the model works asynchronously, after the next
         window has been launched."""
-        under_way: deque[tuple[_Window[K], Any]] = deque()
-        last: _Window[K] | None = None
+        pending: deque[tuple[_Window[K, PreparedT], StartedT]] = deque()
+        last: _Window[K, PreparedT] | None = None
         for item in items:
             if isinstance(item, _Chunk):
                 yield item
                 continue
             last, self._window_left = item, item.rows
-            under_way.append((item, self._model.start(item.prepared, self._quarantine, self._tally_of(item.key))))
+            tally = self._tally_of(item.key)
+            pending.append((item, self._model.start(item.prepared, self._quarantine, tally, self._batch_done)))
             self._batch_done(self._window_left)  # rows that failed, and duplicates of other rows
-            while len(under_way) > (HELD_WINDOWS if self._model.undecided else self._model.late):
-                yield self._answer(*under_way.popleft())
+            while len(pending) > (HELD_WINDOWS if self._model.undecided else self._model.in_flight):
+                yield self._answer(*pending.popleft())
         if last is not None:
             self._model.end(self._tally_of(last.key))
-        while under_way:
-            yield self._answer(*under_way.popleft())
+        while pending:
+            yield self._answer(*pending.popleft())
 
     def _batch_done(self, rows: int) -> None:
         rows = min(rows, self._window_left)  # the search for a failing row predicts some rows twice
         self._window_left -= rows
         self._on_rows(rows)
 
-    def _answer(self, window: "_Window[K]", started: Any) -> "_Answers":
+    def _answer(self, window: "_Window[K, PreparedT]", started: StartedT) -> "_Answers":
         predictions = self._model.finish(started, self._tally_of(window.key))
         columns, found = prediction_batch(self._task, predictions), predictions.failures
-        if self._cuts:
-            columns = columns.append_column(_CUT, pa.array(window.prepared.truncated))
+        if predictions.truncated_N is not None:
+            columns = columns.append_column(_TRUNCATED, pa.array(predictions.truncated_N))
         if window.place is not None:
             columns = columns.take(pa.array(window.place))
             found = {row: found[first] for row, first in enumerate(window.place.tolist()) if first in found}
@@ -210,30 +211,32 @@ class Pipeline(Generic[K]):
             place = np.full(window.rows, -1, dtype=np.int64)
             place[window.good] = np.arange(len(window.good))
             columns = mark_failed(columns.take(pa.array(place, mask=place < 0)), self._task, window.failures)
-        late = {int(window.good[row]): failure for row, failure in found.items()}
-        return _Answers(columns, window.failures | late)
+        new_failures = {int(window.good[row]): failure for row, failure in found.items()}
+        return _Answers(columns, window.failures | new_failures)
 
     def _finished(self) -> Iterator[tuple[K, pa.RecordBatch]]:
         while self._chunks and self._chunks[0].rows.num_rows <= self._added.rows:
             chunk = self._chunks.popleft()
             tally = self._tally_of(chunk.key)
             added, failures = self._added.pop(chunk.rows.num_rows)
-            if self._cuts:
-                cut = added.column(_CUT).fill_null(fill_value=False).to_numpy(zero_copy_only=False)
-                tally.truncated += int(cut.sum()) - sum(bool(cut[row]) for row in failures)
-                added = added.drop_columns([_CUT])
+            if _TRUNCATED in added.schema.names:
+                truncated_N = added.column(_TRUNCATED).fill_null(fill_value=False).to_numpy(zero_copy_only=False)
+                tally.truncated += int(truncated_N.sum()) - sum(bool(truncated_N[row]) for row in failures)
+                added = added.drop_columns([_TRUNCATED])
             result = with_columns(chunk.rows, dict(zip(added.schema.names, added.columns, strict=True)))
             if self._task.hooks.postprocesses:
                 result = without_dictionaries(result)
                 hooked = self._apply("postprocessor", result, failures, self._schema, tally)
                 tally.dropped += result.num_rows - hooked.batch.num_rows
                 self._check_columns(hooked.batch)
-                late = {row: failure for row, failure in hooked.failures.items() if hooked.rows[row] not in failures}
-                result, failures = mark_failed(hooked.batch, self._task, late), hooked.failures
+                new_failures = {
+                    row: failure for row, failure in hooked.failures.items() if hooked.rows[row] not in failures
+                }
+                result, failures = mark_failed(hooked.batch, self._task, new_failures), hooked.failures
             final, misfits = self._conform(result)
             if misfits:
-                late = {row: failure for row, failure in misfits.items() if row not in failures}
-                final, failures = mark_failed(final, self._task, late), late | failures
+                new_failures = {row: failure for row, failure in misfits.items() if row not in failures}
+                final, failures = mark_failed(final, self._task, new_failures), new_failures | failures
                 result = final
             if final.num_rows:
                 count_predictions(result, failures, self._task, self._device, tally)

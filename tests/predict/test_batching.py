@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.predict.batches.duplicates import distinct_rows
-from sparktorch_assets.predict.batches.out_of_memory import SharedCeilings, is_out_of_memory
-from sparktorch_assets.predict.batches.prefetch import ahead
+from sparktorch_assets.predict.batches.out_of_memory import is_out_of_memory
+from sparktorch_assets.predict.batches.prefetch import prefetch
+from sparktorch_assets.predict.batches.shared_limits import SharedLimits
 from sparktorch_assets.predict.batches.sizer import FIRST_ROWS, GROWTH, TOKEN_BYTES, BatchSizer
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.local import LocalPredictor
@@ -55,7 +56,7 @@ def test_the_fastest_size_is_found_and_kept():
     """Sizes grow until two in a row bring no more rows a second; the smallest of the fast ones stays, and a single slow
     batch (the machine was busy) changes nothing."""
     sizer = BatchSizer(BatchPolicy())
-    sizer.rows_take(64)
+    sizer.set_row_bytes(64)
     sizes = []
     rates = {FIRST_ROWS * GROWTH**power: rate for power, rate in enumerate([1e4, 2e4, 5e4, 5.1e4, 4.9e4])}
     sizer.measured(sizer.rows, 0.9)  # the first batch warms up and does not count
@@ -76,8 +77,8 @@ def test_the_fastest_size_is_found_and_kept():
 def test_pinned_sizes_are_not_searched(policy, rows):
     """Rows and bytes bind as declared; nothing is tried out."""
     sizer = BatchSizer(policy)
-    sizer.rows_take(10)
-    assert (sizer.searching, sizer.most(0)) == (False, rows)
+    sizer.set_row_bytes(10)
+    assert (sizer.searching, sizer.max_rows(0)) == (False, rows)
 
 
 @pytest.mark.promise("M41")
@@ -96,7 +97,7 @@ def test_sizes_are_tried_only_as_far_as_a_window_fills_them(policy, row_bytes, l
     """However much larger sizes gain, the search ends: the largest is a power of two that a window holds."""
     tokens = row_bytes % TOKEN_BYTES == 0
     sizer = BatchSizer(policy, has_lengths=tokens)
-    sizer.rows_take(row_bytes)
+    sizer.set_row_bytes(row_bytes)
     window = sizer.fitting_rows * (row_bytes // TOKEN_BYTES if tokens else 1)
     tried = []
     while sizer.searching:
@@ -160,37 +161,37 @@ def test_a_users_encoder_is_bounded_by_the_bytes_that_it_makes(policy, batches, 
 def test_batches_shrink_where_rows_keep_failing(call_rows, failed, rows):
     """The more a call costs beside its rows, and the fewer rows fail, the larger a batch; a pinned size stays."""
     found, pinned = BatchSizer(BatchPolicy()), BatchSizer(BatchPolicy(batch_size=1000))
-    found.rows_take(64)
+    found.set_row_bytes(64)
     while found.searching:
         found.measured(found.rows, 1e-6 * (call_rows + found.rows))
     for sizer in (found, pinned):
         sizer.failed(failed, 1000)
-    assert found.most(0) == pytest.approx(rows, abs=1)
-    assert pinned.most(0) == 1000
+    assert found.max_rows(0) == pytest.approx(rows, abs=1)
+    assert pinned.max_rows(0) == 1000
 
 
 def test_batches_grow_again_after_a_bad_stretch():
     """What failed long ago is forgotten in the end, and a bad stretch after a long good one is noticed."""
     sizer = BatchSizer(BatchPolicy())
-    sizer.rows_take(64)
+    sizer.set_row_bytes(64)
     while sizer.searching:
         sizer.measured(sizer.rows, 1e-6 * (16 + sizer.rows))
-    clean = sizer.most(0)
+    clean = sizer.max_rows(0)
     for _ in range(100):
         sizer.failed(1, 100)
-    assert sizer.most(0) < 50 < clean
+    assert sizer.max_rows(0) < 50 < clean
     for _ in range(4_000):
         sizer.failed(0, clean)
-    assert sizer.most(0) == clean
+    assert sizer.max_rows(0) == clean
     for _ in range(300):
         sizer.failed(1, 100)
-    assert sizer.most(0) < 50
+    assert sizer.max_rows(0) < 50
 
 
 def test_a_size_at_which_every_batch_fails_ends_the_search():
     """Where rows fail so often that no large batch gets through, the largest size that did is kept."""
     sizer = BatchSizer(BatchPolicy())
-    sizer.rows_take(64)
+    sizer.set_row_bytes(64)
     while sizer.rows < 2048:
         sizer.measured(sizer.rows, 1e-6 * (1000 + sizer.rows))
     for _ in range(10):
@@ -226,21 +227,7 @@ def test_a_safe_size_is_remembered_by_the_host(tmp_path):
         tallies.append(Tally())
         list(predict_map(0, [batch], task, 16, model_loader=ModelLoader("."), tally=tallies[-1]))
     assert tallies[0].splits > 0
-    assert tallies[0].ceilings == tallies[1].ceilings == {"cpu:0": 4}
-    assert tallies[1].splits == 0
-
-
-def test_a_safe_size_is_taken_from_an_earlier_run(tmp_path):
-    """What an earlier run's tally says, on another host, is where this one starts."""
-    batch = pa.record_batch({"id": pa.array(range(32)), "x": pa.array([1.0] * 32)})
-    tally = Tally()
-    task = _task("OutOfMemoryAbove", rows=4)
-    list(
-        predict_map(
-            0, [batch], task, 16, model_loader=ModelLoader("."), tally=tally, ceilings={"cpu:0": 4, "cuda:0": 1}
-        )
-    )
-    assert (tally.splits, tally.predicted, tally.batch_sizes) == (0, 32, {"4": 8})
+    assert (tallies[1].splits, tallies[1].batch_sizes) == (0, {"4": 8})
 
 
 def test_models_are_kept_by_bytes_and_least_recent_use():
@@ -287,13 +274,49 @@ def test_the_cpu_allocators_error_is_told_apart():
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
 
 
+def allocate(x_B: torch.Tensor, values: int) -> torch.Tensor:
+    return torch.empty(values) + x_B
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_shortage_inside_torchscript_is_recognized():
+    """The interpreter raises a RuntimeError that quotes the allocator's."""
+    with pytest.raises(RuntimeError, match="TorchScript interpreter") as caught:
+        torch.jit.script(allocate)(torch.zeros(1), 1 << 60)
+    assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."), True),
+        (MemoryError(), True),
+        (RuntimeError("...in forward\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (torch.AcceleratorError("CUDA error: out of memory", 2), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if you passed in ..."), True),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered", 700), False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"), False),
+        (ValueError("CUDA out of memory"), False),
+    ],
+    ids=str,
+)
+def test_errors_that_a_smaller_batch_may_cure_are_recognized(error, expected):
+    """As torch words them, whatever allocates the memory; another error is not taken for a shortage."""
+    assert is_out_of_memory(error) is expected
+
+
 def test_damaged_memory_of_the_host_is_ignored(tmp_path):
     """A file that is cut short or foreign costs the knowledge, not the run; what fits now takes the place of what did."""
-    shared = SharedCeilings("model", tmp_path)
-    assert shared.read() is None
+    shared = SharedLimits("model", tmp_path)
+    assert shared.read() == {}
     for damaged in ("{", "[1]", "7", '{"0": null}'):
         (tmp_path / "model.json").write_text(damaged)
-        assert shared.read() is None
+        assert shared.read() == {}
     for known in ({0: 8, 64: 2}, {0: 16}, {}):
         shared.write(known)
         assert shared.read() == known
@@ -548,8 +571,8 @@ def test_ahead_keeps_order_and_ends_its_thread():
             closed.append(True)
 
     before = threading.active_count()
-    assert list(ahead(range(50))) == list(range(50))
-    stream = ahead(source())
+    assert list(prefetch(range(50))) == list(range(50))
+    stream = prefetch(source())
     assert [next(stream), next(stream)] == [0, 1]
     stream.close()
     assert closed == [True]
@@ -563,7 +586,7 @@ def test_an_error_ahead_arrives_after_the_items_before_it():
         yield 1
         raise KeyError("lost")
 
-    stream = ahead(source())
+    stream = prefetch(source())
     assert next(stream) == 1
     with pytest.raises(KeyError, match="lost"):
         next(stream)
@@ -614,7 +637,7 @@ def test_one_thread_alone_asks_and_teaches_the_sizer(policy, monkeypatch):
     assert [row["predicted_class"] for row in found] == [str(len(row["s"])) for row in found]
     assert len(found) == 4_000
     learning = threads - {threading.main_thread()}  # which makes the sizer, before there are others
-    assert [thread.name for thread in learning] == ["predict-ahead"]
+    assert [thread.name for thread in learning] == ["predict-prefetch"]
 
 
 class ShortOfMemory(Sums):

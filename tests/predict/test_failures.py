@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.predict.failures import PATIENCE_ROWS, PATIENCE_SEEN, PIECES, Quarantine
+from sparktorch_assets.predict.failures import FAN_OUT, PATIENCE_ROWS, PATIENCE_SEEN, Quarantine
 
 
 class Step:
@@ -51,9 +51,9 @@ def test_one_bad_row_is_found_in_few_calls(rows, data):
     """Calls grow with the logarithm of the rows, and what is predicted twice is about a third of them."""
     step = Step([data.draw(st.integers(0, rows - 1))])
     Quarantine("t").run("forward", np.arange(rows), step)
-    depth = math.ceil(math.log(rows, PIECES))
-    assert step.calls <= (PIECES - 1) * depth + 3
-    assert step.rows <= rows + rows * (1 + 1 / (PIECES - 1)) + PIECES * (depth + 1)
+    depth = math.ceil(math.log(rows, FAN_OUT))
+    assert step.calls <= (FAN_OUT - 1) * depth + 3
+    assert step.rows <= rows + rows * (1 + 1 / (FAN_OUT - 1)) + FAN_OUT * (depth + 1)
 
 
 @given(st.integers(100, 2_000), st.floats(0.01, 1.0))

@@ -101,7 +101,7 @@ def test_a_nested_value_fits_its_type_as_it_is_or_not_at_all():
 @pytest.mark.parametrize("at", [4, 5])
 def test_rows_keep_their_own_columns_as_they_are(early, late, at, tmp_path, monkeypatch):
     """Also where the types of later rows are others, and where a key comes or goes."""
-    monkeypatch.setattr(partition, "ROWS_A_BATCH", 4)
+    monkeypatch.setattr(partition, "ROWS_PER_BATCH", 4)
     rows = (
         [{"x": 1.0, "y": 2.0, "own": early}] * at
         + [{"y": 2, "x": 1.0, "own": late, "new": late}]

@@ -40,7 +40,7 @@ def test_other_failures_are_not_blamed_on_memory():
 
 def test_a_worker_says_so_itself(monkeypatch):
     """`spark_ml_predict` has no other place to say it. Without a bound nothing is loaded."""
-    monkeypatch.setitem(sys.modules, "sparktorch_assets.predict.local", None)  # an import of it fails
+    monkeypatch.setitem(sys.modules, "sparktorch_assets.predict.model.torch_model", None)  # an import of it fails
     load_torch()
     monkeypatch.setenv("PYSPARK_EXECUTOR_MEMORY_MB", "400")
     with pytest.raises(HostError, match=r"spark\.executor\.pyspark\.memory limits it to 400 MiB per worker .*Raise it"):

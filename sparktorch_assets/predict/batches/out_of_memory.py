@@ -1,44 +1,29 @@
-"""Recognizes out-of-memory errors, and shares the sizes that fit among all slots of a host.
-
-The sizes are kept in a small file per model and device type, so that sibling processes and the next run start from
-them.
-"""
-
-import contextlib
-import json
-import os
-import tempfile
-from pathlib import Path
+"""Recognizes out-of-memory errors."""
 
 import torch
 
-from sparktorch_assets.private_folder import PrivateFolder
+_SHORTAGES = (
+    # The CPU allocator raises a plain RuntimeError (torch 2.13, c10/core/impl/alloc_cpu.cpp), and so do C++ containers.
+    "DefaultCPUAllocator: ",
+    "std::bad_alloc",
+    # A TorchScript program raises a plain RuntimeError as well, which quotes the original one.
+    "CUDA out of memory",
+    "HIP out of memory",
+    # Memory that is not taken from torch's allocator: of the driver, of cuBLAS and of cuDNN.
+    "CUDA error: out of memory",
+    "HIP error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    # cuDNN has no algorithm for so large a batch, or none whose workspace fits.
+    "CUDNN_STATUS_NOT_SUPPORTED",
+    "unable to find an engine to execute this computation",
+)
+"""Parts of the messages of a `RuntimeError` for which a smaller batch may be the remedy."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` means that memory ran out, on a GPU or on the CPU."""
+    """Whether `error` means that a batch did not fit: memory ran out, on a GPU or on the CPU, or cuDNN cannot handle a
+    batch of that size."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # The CPU allocator raises a plain RuntimeError (torch 2.13, c10/core/impl/alloc_cpu.cpp).
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in str(error)
-
-
-class SharedCeilings:
-    """Rows per length bucket that are known to fit, shared by the processes of a host."""
-
-    def __init__(self, key: str, folder: Path | None = None) -> None:
-        self._folder = PrivateFolder(folder or Path(tempfile.gettempdir()) / f"sparktorch-memory-{os.getuid()}")
-        self._name = f"{key}.json"
-
-    def read(self) -> dict[int, int] | None:
-        """The rows per length bucket that are known to fit; `None` if no process has run out of memory yet, the file is
-        damaged, or its folder belongs to another user."""
-        try:
-            return {int(bucket): int(rows) for bucket, rows in json.loads(self._folder.read(self._name)).items()}
-        except (OSError, ValueError, AttributeError, TypeError):
-            return None
-
-    def write(self, ceilings: dict[int, int]) -> None:
-        """Replace what is known. No lock is taken, since losing a race with a sibling costs only one more halving."""
-        with contextlib.suppress(OSError):  # a host without a writable temporary folder finds the sizes again each time
-            self._folder.replace(self._name, json.dumps(ceilings).encode())
+    return isinstance(error, RuntimeError) and any(shortage in str(error) for shortage in _SHORTAGES)

@@ -1,4 +1,4 @@
-"""Cuts the rows of a window into batches."""
+"""Cuts the rows of a window into batches, of rows with similar lengths (length-bucketed batching)."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from sparktorch_assets.predict.batches.sizer import BatchSizer
 from sparktorch_assets.predict.failures import Rows
 
 
-def pack(rows: Rows, lengths_N: npt.NDArray[np.int64] | None, sizer: BatchSizer) -> Iterator[Rows]:
+def batches_of(rows: Rows, lengths_N: npt.NDArray[np.int64] | None, sizer: BatchSizer) -> Iterator[Rows]:
     """Cut `rows` into batches; rows with lengths are sorted first, shortest first, to keep padding small.
 
     The sizer is asked before every batch, since it learns from the earlier ones. With lengths, a batch ends before its
@@ -20,7 +20,7 @@ def pack(rows: Rows, lengths_N: npt.NDArray[np.int64] | None, sizer: BatchSizer)
     if lengths_N is None:
         start = 0
         while start < len(rows):
-            stop = start + sizer.most(0)
+            stop = start + sizer.max_rows(0)
             yield rows[start:stop]
             start = stop
         return
@@ -33,6 +33,8 @@ def pack(rows: Rows, lengths_N: npt.NDArray[np.int64] | None, sizer: BatchSizer)
         # far.
         padded = lengths[start:stop] * np.arange(1, stop - start + 1)
         stop = start + max(1, int(np.searchsorted(padded, sizer.tokens, side="right")))
-        stop = min(stop, start + sizer.most(int(lengths[stop - 1])))  # fewer if rows of this length ran out of memory
+        stop = min(
+            stop, start + sizer.max_rows(int(lengths[stop - 1]))
+        )  # fewer if rows of this length ran out of memory
         yield ordered[start:stop]
         start = stop

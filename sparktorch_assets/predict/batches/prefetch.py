@@ -11,7 +11,7 @@ _END = object()
 _POLL_S = 0.1
 
 
-def ahead(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
+def prefetch(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
     """Yield `items`, computed in a thread while the consumer works on earlier ones; at most `depth` items are queued.
 
     An error in `items` is raised here, after the items before it. When the consumer stops early (an error, or
@@ -43,7 +43,7 @@ def ahead(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
                 close()
             put(_END)
 
-    thread = threading.Thread(target=work, name="predict-ahead", daemon=True)
+    thread = threading.Thread(target=work, name="predict-prefetch", daemon=True)
     thread.start()
     try:
         while (item := waiting.get()) is not _END:

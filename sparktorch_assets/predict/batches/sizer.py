@@ -4,24 +4,24 @@ than what fits into memory. Sizes are in rows, or in padded tokens if rows have 
 
 from collections.abc import Mapping
 
-from sparktorch_assets.predict.batches.ceilings import NO_LIMIT, Ceilings
 from sparktorch_assets.predict.batches.failing_share import CALL_ROWS, FailingShare
+from sparktorch_assets.predict.batches.memory_limits import NO_LIMIT, MemoryLimits
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
 
 FIRST_ROWS = 32
 FIRST_TOKENS = 2_048
 FIRST_WINDOW_ROWS = 256
 GROWTH = 4
-WORTH = 1.1
+MIN_GAIN = 1.1
 """A larger size is kept only if it brings at least 10% more rows (or tokens) per second."""
 
 SAMPLES = 3
 """Number of batches timed per size; the fastest counts. A single one says more about the machine than the size."""
-LONG_S = 1.0
+LONG_BATCH_S = 1.0
 """A batch that takes this long gains nothing from being larger."""
-MOST_ROWS, MOST_TOKENS = 16_384, 1 << 20
+MAX_ROWS, MAX_TOKENS = 16_384, 1 << 20
 """The largest sizes that are tried; no gain was measured beyond them."""
-MOST_WINDOW_ROWS = 65_536
+MAX_WINDOW_ROWS = 65_536
 """The largest number of rows that are encoded at once."""
 
 TOKEN_BYTES = 9
@@ -36,7 +36,7 @@ class BatchSizer:
         policy: the task's limits.
         has_lengths: whether rows have lengths in tokens; sizes are then in tokens.
         rows: a size in rows that takes precedence over the policy.
-        ceilings: rows per length bucket that are known to fit, from an earlier run.
+        max_rows_by_length: rows per length bucket that are known to fit, from an earlier run.
     """
 
     def __init__(
@@ -45,22 +45,22 @@ class BatchSizer:
         *,
         has_lengths: bool = False,
         rows: int | None = None,
-        ceilings: Mapping[int, int] | None = None,
+        max_rows_by_length: Mapping[int, int] | None = None,
     ) -> None:
         self.has_lengths = has_lengths
-        self._ceilings = Ceilings(ceilings)
+        self._limits = MemoryLimits(max_rows_by_length)
         self.rows = rows or policy.batch_size or NO_LIMIT
         self.tokens = NO_LIMIT if rows else policy.max_tokens or NO_LIMIT
         self._max_bytes = None if rows else policy.max_bytes
         if self._max_bytes is not None and has_lengths:
             self.tokens = min(self.tokens, max(1, self._max_bytes // TOKEN_BYTES))
         self._window_bytes = policy.window_bytes
-        self._window_rows = policy.window_rows if has_lengths else MOST_WINDOW_ROWS
+        self._window_rows = policy.window_rows if has_lengths else MAX_WINDOW_ROWS
         self._row_bytes: int | None = None
         self.searching = rows is None and not policy.pinned
         self._pinned = not self.searching
         self._failing = FailingShare()
-        self._spoilt = 0
+        self._failed_batches = 0
         self._rates: dict[int, float] = {}
         self._samples: list[float] = []
         self._warm = False
@@ -75,31 +75,40 @@ class BatchSizer:
             return min(self._window_rows, FIRST_WINDOW_ROWS) if self.has_lengths else FIRST_ROWS
         return max(1, min(self._window_rows, self._window_bytes // max(1, self._row_bytes)))
 
-    def rows_take(self, row_bytes: int) -> None:
+    @property
+    def window_rows(self) -> int:
+        """The number of rows to encode at once: a whole number of batches; with lengths, enough rows to batch those of
+        similar length together."""
+        if self.searching:
+            return min(self.fitting_rows, MAX_ROWS)
+        rows = self.rows if self.has_lengths else self.max_rows(0)
+        return self.fitting_rows if rows >= NO_LIMIT else rows * max(1, self.fitting_rows // rows)
+
+    def set_row_bytes(self, row_bytes: int) -> None:
         """Record the average number of bytes of a row's encoded inputs."""
         if row_bytes == self._row_bytes:
             return
         self._row_bytes = row_bytes
         if self.searching:
-            self._set(min(self._size, self._most_tried))
+            self._set(min(self._size, self._max_size))
 
     @property
-    def _most_tried(self) -> int:
+    def _max_size(self) -> int:
         """The largest size to try: the largest power of two that a window can fill, since no larger batch can occur."""
         if not self.has_lengths:
-            return min(MOST_ROWS, _power_below(self.fitting_rows))
+            return min(MAX_ROWS, _power_below(self.fitting_rows))
         row_tokens = max(1, (self._row_bytes or 0) // TOKEN_BYTES)
-        return min(MOST_TOKENS, _power_below(row_tokens * self.fitting_rows))
+        return min(MAX_TOKENS, _power_below(row_tokens * self.fitting_rows))
 
     @property
-    def ceilings(self) -> dict[int, int]:
+    def max_rows_by_length(self) -> dict[int, int]:
         """Rows per length bucket that are known to fit, for buckets in which memory ran out."""
-        return self._ceilings.known
+        return self._limits.known
 
-    def most(self, longest: int) -> int:
+    def max_rows(self, longest: int) -> int:
         """The largest number of rows of a batch whose longest row has `longest` tokens (0 without lengths)."""
         wanted = self._wanted(longest)
-        return min(wanted, self._ceilings.most(length_bucket(longest))) if self._ceilings else wanted
+        return min(wanted, self._limits.max_rows(length_bucket(longest))) if self._limits else wanted
 
     def _wanted(self, longest: int) -> int:
         """The same as `most`, ignoring memory."""
@@ -133,8 +142,8 @@ class BatchSizer:
         """Record that `failed_rows` rows made a batch of `size` rows (or padded tokens) fail."""
         self._failing.count(failed_rows, size)
         if self.searching and failed_rows and size > 0.5 * self._size:
-            self._spoilt += 1
-            if self._spoilt >= SAMPLES:  # no batch of this size succeeds, so none can be measured
+            self._failed_batches += 1
+            if self._failed_batches >= SAMPLES:  # no batch of this size succeeds, so none can be measured
                 self._settle()
 
     def measured(self, size: int, seconds: float) -> None:
@@ -145,27 +154,27 @@ class BatchSizer:
             self._warm = True
             return
         self._samples.append(size / max(seconds, 1e-9))
-        if len(self._samples) < SAMPLES and seconds < LONG_S:
+        if len(self._samples) < SAMPLES and seconds < LONG_BATCH_S:
             return
         self._rates[self._size] = max(self._samples)  # other load on the machine can only make a batch slower
         self._samples.clear()
-        self._spoilt = 0
+        self._failed_batches = 0
         *_, before_last, last = (0.0, 0.0, *self._rates.values())
         best_before = max((0.0, *list(self._rates.values())[:-2]))
-        gains = max(before_last, last) >= WORTH * best_before  # two sizes in a row without a gain end the search
-        if gains and seconds < LONG_S and self._size < self._most_tried:
-            self._set(min(self._size * GROWTH, self._most_tried))
+        gains = max(before_last, last) >= MIN_GAIN * best_before  # two sizes in a row without a gain end the search
+        if gains and seconds < LONG_BATCH_S and self._size < self._max_size:
+            self._set(min(self._size * GROWTH, self._max_size))
         else:
             self._settle()
 
-    def went_through(self, rows: int, longest: int) -> None:
+    def fitted(self, rows: int, longest: int) -> None:
         """Record that a batch of `rows` rows fitted into memory; if that was the limit, the next one may be larger."""
-        if self._ceilings:
-            self._ceilings.went_through(rows, length_bucket(longest), self._wanted(longest))
+        if self._limits:
+            self._limits.fitted(rows, length_bucket(longest), self._wanted(longest))
 
     def out_of_memory(self, rows: int, longest: int) -> None:
         """Record that a batch of `rows` rows did not fit into memory; the next one may have half as many."""
-        self._ceilings.out_of_memory(rows, length_bucket(longest))
+        self._limits.out_of_memory(rows, length_bucket(longest))
         if self.searching:
             tried, sizes = self._size, list(self._rates)
             self._settle()
@@ -176,7 +185,7 @@ class BatchSizer:
         self.searching = False
         if self._rates:
             best = max(self._rates.values())
-            self._set(min(size for size, rate in self._rates.items() if rate * WORTH >= best))
+            self._set(min(size for size, rate in self._rates.items() if rate * MIN_GAIN >= best))
 
     def _set(self, size: int) -> None:
         self._size = size

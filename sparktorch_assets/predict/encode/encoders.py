@@ -20,6 +20,7 @@ from sparktorch_assets.predict.encode.sequence import SequenceEncoder, ragged
 from sparktorch_assets.predict.encode.text import TextEncoder
 from sparktorch_assets.predict.failures import RowFailure
 from sparktorch_assets.predict.model.file_bounds import MAX_VOCABULARY_BYTES, read_json
+from sparktorch_assets.predict.protocols import Encoder
 from sparktorch_assets.predict.rows.convert import own_memory
 from sparktorch_assets.tasks.code.import_path import load_import_path
 from sparktorch_assets.tasks.features import (
@@ -33,7 +34,7 @@ from sparktorch_assets.tasks.features import (
 from sparktorch_assets.tasks.validation import Scalar
 
 
-class Encoder(Protocol):
+class FeatureEncoder(Protocol):
     """Encodes the columns of a window as one feature group."""
 
     @property
@@ -52,7 +53,7 @@ class Encoder(Protocol):
         ...
 
 
-def make_encoder(feature: Feature, models_root: Path) -> Encoder:
+def make_encoder(feature: Feature, models_root: Path) -> FeatureEncoder:
     """Make the encoder of a declared feature group; its files are read here, once.
 
     Raises:
@@ -198,7 +199,7 @@ class CustomEncoder:
         self.row_bytes = None
         self._sequences = feature.sequences
         self._path = feature.encoder
-        self._encoder: Any = load_import_path(feature.encoder, "CustomFeature.encoder")(**dict(feature.arguments))
+        self._encoder: Encoder = load_import_path(feature.encoder, "CustomFeature.encoder")(**dict(feature.arguments))
         if not callable(self._encoder):
             raise HookError(f"encoder {self._path!r} returned a {type(self._encoder).__name__}, which is not callable")
 

@@ -8,7 +8,8 @@ import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from types import ModuleType
-from typing import Any
+
+from sparktorch_assets.predict.protocols import ModelObject
 
 MAX_BYTES = 8 << 30
 """Maximum total size of the cached weights; the model in use is kept whatever its size."""
@@ -19,13 +20,13 @@ MAX_MODELS = 16
 _DEPTH = 5
 """How many levels deep a user's object is searched for networks, tensors and arrays."""
 
-_LOOKED_AT = 1000
+_MAX_ITEMS = 1000
 """Number of items of a collection that are searched: a vocabulary may have millions."""
 
-_models: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+_models: OrderedDict[Hashable, tuple[ModelObject, int]] = OrderedDict()
 
 
-def cached_model(key: Hashable | None, bring_up: Callable[[], Any], max_bytes: int = MAX_BYTES) -> Any:
+def cached_model(key: Hashable | None, bring_up: Callable[[], ModelObject], max_bytes: int = MAX_BYTES) -> ModelObject:
     """The model cached under `key`, brought up if it is not there. With the key `None`, it is brought up on every call
     and not cached.
 
@@ -50,26 +51,26 @@ def forget_models() -> None:
     _models.clear()
 
 
-def _weight_bytes(model: Any) -> int:
+def _weight_bytes(model: object) -> int:
     said = getattr(model, "weight_bytes", None)
     if said is not None:
         return int(said)
     import torch  # already imported, since a model has been brought up
 
     found: dict[int, int] = {}
-    level = [model]
+    level: list[object] = [model]
     for _ in range(_DEPTH):
-        below: list[Any] = []
+        below: list[object] = []
         for item in level:
             if isinstance(item, torch.nn.Module):
                 below += [*item.parameters(), *item.buffers()]
             elif isinstance(item, torch.Tensor):
                 found[id(item)] = item.numel() * item.element_size()
-            elif isinstance(getattr(item, "nbytes", None), int):
-                found[id(item)] = item.nbytes
+            elif isinstance(nbytes := getattr(item, "nbytes", None), int):
+                found[id(item)] = nbytes
             elif isinstance(item, dict | list | tuple):
                 held = item.values() if isinstance(item, dict) else item
-                below += itertools.islice(held, _LOOKED_AT)
+                below += itertools.islice(held, _MAX_ITEMS)
             elif not isinstance(item, type | ModuleType):
                 below += getattr(item, "__dict__", {}).values()
         level = below

@@ -14,7 +14,7 @@ from sparktorch_assets.predict.encode.encoded import EncodedFeature
 from sparktorch_assets.predict.failures import Rows
 from sparktorch_assets.predict.model.input_guard import InputGuard
 from sparktorch_assets.predict.model.precision import COMPARED_ROWS, Comparison, convert, input_dtype
-from sparktorch_assets.predict.model.transfer import OnTheWay, Transfer
+from sparktorch_assets.predict.model.transfer import PendingOutputs, Transfer
 from sparktorch_assets.tasks.ml_task import ONE_LABEL, MlTask
 
 
@@ -61,7 +61,7 @@ class Network:
         self._check_agreement(now=True)
 
     @torch.inference_mode()
-    def run(self, features: list[EncodedFeature], positions: Rows, longest: int) -> OnTheWay:
+    def run(self, features: list[EncodedFeature], positions: Rows, longest: int) -> PendingOutputs:
         """Start predicting rows of a window.
 
         Args:

@@ -25,6 +25,8 @@ class Predictions:
     columns: dict[str, pa.Array] = field(default_factory=dict)
     """Further columns by their final names: scores, embedding, and columns that a user's model object adds."""
     failures: dict[int, RowFailure] = field(default_factory=dict)
+    truncated_N: npt.NDArray[np.bool_] | None = None
+    """Whether each row was truncated, so that the model saw only its beginning; `None` if rows have no lengths."""
 
     def __len__(self) -> int:
         return len(self.confidence_N)
@@ -41,11 +43,9 @@ def scatter(pieces: list[tuple[Rows, pa.Array]], rows: int, kind: pa.DataType) -
     """One array of `rows` values from pieces with their row numbers; null in rows that no piece covers."""
     if not pieces:
         return pa.nulls(rows, kind)
-    order = np.full(rows, -1, dtype=np.int64)
     positions = np.concatenate([where for where, _ in pieces])
-    order[positions] = np.arange(len(positions))
     joined = pa.concat_arrays([values.cast(kind) for _, values in pieces])
-    return joined.take(pa.array(order, mask=order < 0))
+    return pc.scatter(joined, pa.array(positions), max_index=rows - 1)
 
 
 def prediction_batch(task: MlTask, predictions: Predictions) -> pa.RecordBatch:

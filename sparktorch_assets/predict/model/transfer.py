@@ -30,17 +30,17 @@ class Transfer:
             tensor.record_stream(computing)
         return moved
 
-    def to_host(self, tensors: dict[str, torch.Tensor]) -> "OnTheWay":
+    def to_host(self, tensors: dict[str, torch.Tensor]) -> "PendingOutputs":
         """Start copying results to the host."""
         if not self.asynchronous:
-            return OnTheWay({name: tensor.cpu() for name, tensor in tensors.items()}, None)
+            return PendingOutputs({name: tensor.cpu() for name, tensor in tensors.items()}, None)
         host = {}
         for name, tensor in tensors.items():
             host[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
             host[name].copy_(tensor, non_blocking=True)
         done = torch.cuda.Event()  # type: ignore[no-untyped-call]
         done.record(torch.cuda.current_stream(self.device))
-        return OnTheWay(host, done)
+        return PendingOutputs(host, done)
 
     def wait(self) -> None:
         """Wait until all launched work has finished, so that it can be timed."""
@@ -53,7 +53,7 @@ class Transfer:
             torch.cuda.empty_cache()
 
 
-class OnTheWay:
+class PendingOutputs:
     """Results that are being copied to the host."""
 
     def __init__(self, tensors: dict[str, torch.Tensor], done: Any) -> None:

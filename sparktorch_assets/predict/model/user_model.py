@@ -11,6 +11,7 @@ from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.batches.failing_share import FailingShare
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
 from sparktorch_assets.predict.model.predictions import Predictions, scatter
+from sparktorch_assets.predict.protocols import ModelObject
 from sparktorch_assets.predict.rows.convert import own_memory, typed_batch
 from sparktorch_assets.predict.schema import ARROW_TYPES
 from sparktorch_assets.tally import Tally
@@ -25,14 +26,16 @@ class UserModel:
     columns and the same number of rows. `predict(rows)` yields one dict per row, in order.
     """
 
-    def __init__(self, task: MlTask, model: Any, batch_size: int | None, on_rows: Callable[[int], None]) -> None:
+    def __init__(self, task: MlTask, model: ModelObject, batch_size: int | None) -> None:
         self.task = task
-        self._on_rows = on_rows
         self._batch_size = batch_size
         self._failing = FailingShare()
+        self.window_rows = self._next_window_rows()
+        """Rows per batch: the given size, else DEFAULT_BATCH_SIZE, or fewer if rows keep failing."""
         self.columns: tuple[str, ...] | None = None  # a user's code may read any column
         self._model = model
-        self._run = self._run_batch if callable(getattr(model, "predict_batch", None)) else self._run_rows
+        self._predict_batch: Any = getattr(model, "predict_batch", None)  # a BatchModelObject has it
+        self._run = self._run_batch if callable(self._predict_batch) else self._run_rows
         if self._run == self._run_rows and not callable(getattr(model, "predict", None)):
             raise ModelError(
                 f"task {task.name!r}: the model object ({type(model).__name__}) has neither predict(rows) nor "
@@ -64,9 +67,7 @@ class UserModel:
         plain = name.removeprefix(self.task.output_prefix)
         return [name] if plain == name or plain in self._shown else [name, plain]
 
-    @property
-    def window_rows(self) -> int:
-        """Rows per batch: the given size, else DEFAULT_BATCH_SIZE, or fewer if rows keep failing."""
+    def _next_window_rows(self) -> int:
         return self._batch_size or min(DEFAULT_BATCH_SIZE, self._failing.best_size() or DEFAULT_BATCH_SIZE)
 
     @property
@@ -79,7 +80,7 @@ class UserModel:
         taken for its own. A column that a feature reads stays."""
         return batch.drop_columns([name for name in batch.schema.names if name in self._hidden])
 
-    late = 0
+    in_flight = 0
     """Number of windows in flight: none, since a user's model works synchronously."""
 
     undecided = False
@@ -92,13 +93,16 @@ class UserModel:
         """Return what `start` returned."""
         return predictions
 
-    def start(self, batch: pa.RecordBatch, quarantine: Quarantine, tally: Tally) -> Predictions:
+    def start(
+        self, batch: pa.RecordBatch, quarantine: Quarantine, tally: Tally, on_rows: Callable[[int], None]
+    ) -> Predictions:
         """Predict the window's rows, in order."""
         started = time.perf_counter()
         pieces, failures = quarantine.run(
-            "forward", np.arange(batch.num_rows), lambda rows: self._run(_rows_of(batch, rows), tally)
+            "forward", np.arange(batch.num_rows), lambda rows: self._predict(_rows_of(batch, rows), tally, on_rows)
         )
         self._failing.count(len(failures), batch.num_rows)
+        self.window_rows = self._next_window_rows()
         found = [(rows, columns) for rows, (columns, _) in pieces]
         for rows, (_, inner) in pieces:
             failures |= {int(rows[position]): failure for position, failure in inner.items()}
@@ -119,23 +123,29 @@ class UserModel:
         tally.spend("forward", time.perf_counter() - started)
         return Predictions(classes_N=classes, confidence_N=confidence_N, columns=columns, failures=failures)
 
-    def _run_rows(self, batch: pa.RecordBatch, tally: Tally) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:
+    def _predict(
+        self, batch: pa.RecordBatch, tally: Tally, on_rows: Callable[[int], None]
+    ) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:
+        predicted = self._run(batch)
+        tally.batch_sizes[str(batch.num_rows)] = tally.batch_sizes.get(str(batch.num_rows), 0) + 1
+        on_rows(batch.num_rows)
+        return predicted
+
+    def _run_rows(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:
         rows = batch.to_pylist()
         wanted = [(name, self._spellings(name)) for name in self._kinds.names]
         # Values are taken at once: a generator may fill one dict again and again.
         answers = [_answer(row, wanted) for row in self._model.predict(rows)]
         self._check_count(len(answers), len(rows), "predict(rows)")
-        self._count(len(rows), tally)
         for answer in answers:
             label = answer[self.task.class_column]
             if label is not None:
                 answer[self.task.class_column] = str(label)
         return typed_batch(answers, self._kinds, "forward")
 
-    def _run_batch(self, batch: pa.RecordBatch, tally: Tally) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:
-        predicted = self._model.predict_batch(batch)
+    def _run_batch(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:
+        predicted = self._predict_batch(batch)
         self._check_count(predicted.num_rows, batch.num_rows, "predict_batch(batch)")
-        self._count(batch.num_rows, tally)
         if isinstance(predicted, pa.Table):
             predicted = predicted.combine_chunks()
         found, there = {}, set(predicted.schema.names)
@@ -155,10 +165,6 @@ class UserModel:
                 f"task {self.task.name!r}: {type(self._model).__name__}.{method} returned {found} rows for {due}; it "
                 f"must return one per row, in order (drop rows in a postprocessor)"
             )
-
-    def _count(self, rows: int, tally: Tally) -> None:
-        tally.batch_sizes[str(rows)] = tally.batch_sizes.get(str(rows), 0) + 1
-        self._on_rows(rows)
 
 
 def _answer(row: Mapping[str, Any], wanted: Sequence[tuple[str, Sequence[str]]]) -> dict[str, Any]:

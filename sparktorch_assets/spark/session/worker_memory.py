@@ -33,7 +33,7 @@ def load_torch() -> None:
     if bound is None:
         return
     try:
-        import sparktorch_assets.predict.local  # noqa: F401
+        import sparktorch_assets.predict.model.torch_model  # noqa: F401
     except (ImportError, MemoryError, OSError, RuntimeError) as error:
         raise _too_little(f"{bound} MiB per worker", f"{type(error).__name__}: {error}") from error
 

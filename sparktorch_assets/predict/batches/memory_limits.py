@@ -13,12 +13,13 @@ FIRST_WAIT = 8
 """Number of full batches that must succeed before a larger one is tried; doubled after every try that fails."""
 REMEMBERED_WAIT = 64
 """The same number, for a size from an earlier run, which has already tried larger ones."""
-CLOSE = 16
-"""The bisection ends once the gap to the smallest size that failed is at most 1/16 of the current size."""
+GAP_DIVISOR = 16
+"""The bisection ends once the gap to the smallest size that failed is at most 1/16 of the current size: with 96 rows
+that fit and 102 that do not, no size between them is tried."""
 
 
 @dataclass(slots=True)
-class _Ceiling:
+class _Limit:
     rows: int
     """Number of rows that a batch may have."""
     wait: int
@@ -39,7 +40,7 @@ class _Ceiling:
         self.wait *= 2 if self.trying else 1
         self.full, self.trying = 0, False
 
-    def went_through(self, rows: int) -> None:
+    def fitted(self, rows: int) -> None:
         self.fits = max(self.fits, rows)
         if self.trying:
             self.trying = False
@@ -53,14 +54,14 @@ class _Ceiling:
         gap = self.fails - self.rows
         if self.fails >= NO_LIMIT:
             self.rows *= 2
-        elif gap > max(1, self.rows // CLOSE):
+        elif gap > max(1, self.rows // GAP_DIVISOR):
             self.rows += gap // 2
         else:
             self.rows = self.fails
         self.full, self.trying = 0, True
 
 
-class Ceilings:
+class MemoryLimits:
     """The number of rows per length bucket that may fit into memory.
 
     After a batch ran out of memory, half as many rows are allowed. Then sizes between the largest that fitted and the
@@ -72,7 +73,7 @@ class Ceilings:
     """
 
     def __init__(self, known: Mapping[int, int] | None = None) -> None:
-        self._by_bucket = {bucket: _Ceiling(rows, REMEMBERED_WAIT) for bucket, rows in (known or {}).items()}
+        self._by_bucket = {bucket: _Limit(rows, REMEMBERED_WAIT) for bucket, rows in (known or {}).items()}
 
     def __bool__(self) -> bool:
         return bool(self._by_bucket)
@@ -86,19 +87,19 @@ class Ceilings:
             if one.rows < NO_LIMIT
         }
 
-    def most(self, bucket: int) -> int:
+    def max_rows(self, bucket: int) -> int:
         """The largest number of rows that a batch of this bucket may have."""
         return min((one.rows for below, one in self._by_bucket.items() if below <= bucket), default=NO_LIMIT)
 
     def out_of_memory(self, rows: int, bucket: int) -> None:
         """Record that a batch of `rows` rows did not fit."""
-        self._by_bucket.setdefault(bucket, _Ceiling(NO_LIMIT, FIRST_WAIT)).lower(rows)
+        self._by_bucket.setdefault(bucket, _Limit(NO_LIMIT, FIRST_WAIT)).lower(rows)
 
-    def went_through(self, rows: int, bucket: int, wanted: int) -> None:
+    def fitted(self, rows: int, bucket: int, wanted: int) -> None:
         """Record that a batch of `rows` rows fitted; without a bound, it would have had `wanted` rows."""
         for below, one in self._by_bucket.items():
             if below > bucket or one.rows >= NO_LIMIT or rows < min(one.rows, wanted):
                 continue
-            one.went_through(rows)
+            one.fitted(rows)
             if rows >= wanted:  # the bound no longer limits anything
                 one.rows, one.fails = NO_LIMIT, NO_LIMIT
