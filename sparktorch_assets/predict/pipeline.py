@@ -20,7 +20,7 @@ from sparktorch_assets.predict.batches.row_queue import RowQueue
 from sparktorch_assets.predict.count import count_predictions
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
 from sparktorch_assets.predict.local import LocalPredictor
-from sparktorch_assets.predict.model.predictions import mark_failed, prediction_batch, without_dictionaries
+from sparktorch_assets.predict.predictions import mark_failed, prediction_batch, without_dictionaries
 from sparktorch_assets.predict.rows.convert import conform_rows, settle_types
 from sparktorch_assets.predict.rows.filter import BatchFilter
 from sparktorch_assets.predict.rows.hooks import HookedRows, apply_batch_hook, apply_row_hook

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 import pyarrow as pa
 
 from sparktorch_assets.predict.failures import Quarantine
-from sparktorch_assets.predict.model.predictions import Predictions
+from sparktorch_assets.predict.predictions import Predictions
 from sparktorch_assets.tally import Tally
 
 PreparedT = TypeVar("PreparedT")

@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.encode.encoders import make_encoder
+from sparktorch_assets.predict.file_bounds import MAX_INDEX_BYTES, check_checkpoint
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.predict.model.file_bounds import MAX_INDEX_BYTES, check_checkpoint
 from sparktorch_assets.tasks import CategoricalFeature, MlTask, ModelSpec, NumericFeature, TextFeature
 
 ALLOWED_MB = 250

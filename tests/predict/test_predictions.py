@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparktorch_assets.predict.model.predictions import scatter
+from sparktorch_assets.predict.predictions import scatter
 from sparktorch_assets.predict.schema import ARROW_TYPES
 
 VALUES = {

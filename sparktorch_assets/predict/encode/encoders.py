@@ -19,7 +19,7 @@ from sparktorch_assets.predict.encode.image import ImageEncoder
 from sparktorch_assets.predict.encode.sequence import SequenceEncoder, ragged
 from sparktorch_assets.predict.encode.text import TextEncoder
 from sparktorch_assets.predict.failures import RowFailure
-from sparktorch_assets.predict.model.file_bounds import MAX_VOCABULARY_BYTES, read_json
+from sparktorch_assets.predict.file_bounds import MAX_VOCABULARY_BYTES, read_json
 from sparktorch_assets.predict.protocols import Encoder
 from sparktorch_assets.predict.rows.convert import own_memory
 from sparktorch_assets.tasks.code.import_path import load_import_path

@@ -10,7 +10,7 @@ from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.encode.columns import column_of, null_failures
 from sparktorch_assets.predict.encode.encoded import EncodedFeature, RaggedFeature
 from sparktorch_assets.predict.failures import RowFailure, is_about_the_row
-from sparktorch_assets.predict.model.file_bounds import MAX_TOKENIZER_BYTES, check_size
+from sparktorch_assets.predict.file_bounds import MAX_TOKENIZER_BYTES, check_size
 from sparktorch_assets.tasks.features import BYTES_TOKENIZER, TextFeature
 
 

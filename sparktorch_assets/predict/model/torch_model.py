@@ -24,7 +24,7 @@ from sparktorch_assets.predict.encode.window import EncodedWindow, encode_window
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
 from sparktorch_assets.predict.model.forward import BatchLauncher, PendingBatch
 from sparktorch_assets.predict.model.network import Network
-from sparktorch_assets.predict.model.predictions import (
+from sparktorch_assets.predict.predictions import (
     Predictions,
     float_lists,
     prediction_batch,

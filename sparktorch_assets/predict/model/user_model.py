@@ -10,7 +10,7 @@ import pyarrow as pa
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.batches.failing_share import FailingShare
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
-from sparktorch_assets.predict.model.predictions import Predictions, scatter
+from sparktorch_assets.predict.predictions import Predictions, scatter
 from sparktorch_assets.predict.protocols import ModelObject
 from sparktorch_assets.predict.rows.convert import own_memory, typed_batch
 from sparktorch_assets.predict.schema import ARROW_TYPES

@@ -16,7 +16,7 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.predict.model.file_bounds import check_checkpoint, check_safetensors
+from sparktorch_assets.predict.file_bounds import check_checkpoint, check_safetensors
 from sparktorch_assets.tasks.code.import_path import load_import_path
 from sparktorch_assets.tasks.files.model_files import check_file
 from sparktorch_assets.tasks.model_spec import ModelSpec

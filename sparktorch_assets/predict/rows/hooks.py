@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from sparktorch_assets.errors import HookError
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows, is_about_the_row
-from sparktorch_assets.predict.model.predictions import without_dictionaries
+from sparktorch_assets.predict.predictions import without_dictionaries
 from sparktorch_assets.predict.rows.convert import column_of_values, conform_rows, own_memory, settle_types
 from sparktorch_assets.predict.rows.pandas_columns import from_pandas, to_pandas
 
