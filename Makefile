@@ -3,13 +3,14 @@
 # make test-fast   those that start no JVM: what to run while working
 # make dev   Dagster's UI on this machine: http://127.0.0.1:3000
 # make lint  ruff, mypy, import-linter
+# make docs  write the tables of docs/reference.md from the declarations
 # make fuzz  drawn tables, tasks and histories against a reference: MINUTES=30, or SEED=7 for one round again
 # make bench-score, bench-predict (and other bench-*)   figures, side by side with their ceilings (minutes; BENCH=options)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test test-fast fuzz dev lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu
+.PHONY: run test test-fast fuzz dev docs lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu
 
 PORT ?= 3000
 MINUTES ?= 30
@@ -31,6 +32,9 @@ fuzz: $(READY)
 
 dev: $(READY)
 	@$(BIN)/python -m sparktorch_assets.orchestration.commands.dev --port $(PORT)
+
+docs: $(READY)
+	@$(BIN)/python docs/write_reference.py
 
 lint: $(READY)
 	@$(BIN)/ruff check .

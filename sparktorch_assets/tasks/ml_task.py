@@ -84,7 +84,8 @@ class MlTask:
     """Columns that hooks add, each with its type: `string`, `boolean`, `int`, `long`, `float`, `double`, `binary` or
     `list<float>`."""
     output_prefix: str = ""
-    """A prefix for the names of all added columns, for when one would collide with a kept column."""
+    """A prefix for the names of the columns that predicting adds (`hook_columns` excepted), for when one would collide
+    with a kept column."""
     max_failed_share: float = 0.01
     """If more than this share of the rows fails, the run fails and the table stays as it was."""
     max_failed_rows: int | None = None

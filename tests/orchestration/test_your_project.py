@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.jvm, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "your-project.md"
+REFERENCE = ROOT / "docs" / "reference.md"
 INSTALLS_TORCH = re.compile(r"^pip install torch.*$", re.MULTILINE)
 
 
@@ -104,6 +105,21 @@ def test_the_library_comes_from_the_wheel(project: Path):
     library, own = shown.stdout.split()
     assert library.startswith(str(project / ".venv"))
     assert own == str(project / "my_project/networks.py")
+
+
+def test_its_task_can_be_tried_without_spark(project: Path):
+    """As the last example of docs/reference.md says."""
+    example = re.findall(r"^```python\n(.*?)^```", REFERENCE.read_text(), re.DOTALL | re.MULTILINE)[-1]
+    done = subprocess.run(
+        [project / ".venv/bin/python", "-W", "ignore", "-c", f"{example}\nprint(rows)"],
+        cwd=project,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert "'predicted_class': 'below'" in done.stdout, done.stderr
 
 
 @pytest.fixture
