@@ -137,7 +137,7 @@ ERRORS = [
     (
         ("features", 0, "kind"),
         "numerik",
-        ["'numerik' is not one of ['categorical', 'custom', 'image', 'numeric', ...]"],
+        ["'numerik' is not one of ['categorical', 'custom', 'image', 'numeric', 'sequence', 'text']"],
     ),
     (("features", 0, "columns"), 5, ["5 is not of type 'array'"]),
     (
@@ -167,8 +167,5 @@ def test_an_error_of_the_schema_is_about_the_value(place: Place, value: Any, mes
     """It names the expected types or the known keys; a feature is only compared with the kind that it names."""
     component, base, _ = BASES[0]
     errors = list(schema_of(component).iter_errors(declaration(base, place, value)))
-    found = sorted(error.message.replace("'numeric', 'sequence', 'text'", "'numeric', ...") for error in errors)
-    assert found == sorted(messages)
-    assert all(
-        list(error.absolute_path) in (list(place), list(place[:-1])) or "kind" in error.message for error in errors
-    )
+    assert sorted(error.message for error in errors) == sorted(messages)
+    assert all(list(error.absolute_path) in (list(place), list(place[:-1])) for error in errors)
