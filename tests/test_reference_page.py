@@ -83,3 +83,12 @@ def test_links_between_the_pages_lead_to_headings():
             titles = re.findall(r"^#+ (.*)$", linked.read_text(), re.MULTILINE)
             anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
             assert not heading or heading in anchors, (page.name, heading)
+
+
+def test_the_pages_import_public_names_from_the_root():
+    public = "|".join(sparktorch_assets.__all__)
+    deep = re.compile(
+        rf"sparktorch_assets(?:\.\w+)+\.(?:{public})\b|from sparktorch_assets\.[\w.]+ import .*\b(?:{public})\b"
+    )
+    for page in (*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")):
+        assert not deep.findall(page.read_text()), page.name
