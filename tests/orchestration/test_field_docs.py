@@ -4,11 +4,13 @@ import dataclasses
 import subprocess
 import sys
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, TypeAdapter
 
 from sparktorch_assets.orchestration.components.declared import InputTableComponent, MlTaskComponent
 from sparktorch_assets.orchestration.components.field_docs import field_docs
@@ -45,16 +47,30 @@ def test_every_field_has_a_sentence(declaration: type):
     assert not bare, f"write a sentence below {declaration.__name__}'s {', '.join(bare)}"
 
 
+def schema_of_the_component(model: type[BaseModel]) -> Any:
+    """What `dg check yaml` uses."""
+    return model.model_json_schema()
+
+
+def schema_for_editors(model: type[BaseModel]) -> Any:
+    """What `dg utils configure-editor` writes: `list_all_components_schema` puts the models of all components together,
+    and asks none of them for its schema."""
+    return TypeAdapter(model).json_schema()
+
+
+@pytest.mark.parametrize("schema_of", [schema_of_the_component, schema_for_editors])
 @pytest.mark.parametrize(("component", "declaration"), [(MlTaskComponent, MlTask), (InputTableComponent, InputTable)])
-def test_the_schema_describes_every_field_with_the_sentence_below_it(component: Any, declaration: type):
-    schema = component.get_model_cls().model_json_schema()
+def test_the_schema_describes_every_field_with_the_sentence_below_it(
+    component: Any, declaration: type, schema_of: Callable[[type[BaseModel]], Any]
+):
+    schema = schema_of(component.get_model_cls())
     found = {kind.__name__: kind for kind in DECLARATIONS}
     objects = {declaration.__name__: schema, **schema.get("$defs", {})}
     assert objects.keys() == {kind.__name__ for kind in declarations_in(declaration)}
     for name, described in objects.items():
         assert described["description"].split("\n")[0] in (found[name].__doc__ or "")
         for field, value in described["properties"].items():
-            assert value["description"].startswith(field_docs(found[name])[field])
+            assert " ".join(value["description"].split()).startswith(field_docs(found[name])[field])
     assert "the folder's name" in schema["properties"]["name"]["description"]
 
 

@@ -12,8 +12,6 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticOmit, core_schema
 
-from sparktorch_assets.orchestration.components.field_docs import field_docs
-
 _TEMPLATE: Mapping[str, Any] = {"type": "string", "pattern": r"\{\{"}
 _OF_THE_PLACE = ("title", "description", "default")
 """Keywords that describe the field rather than its value. Editors look for them at the field."""
@@ -27,15 +25,6 @@ class YamlJsonSchema(GenerateJsonSchema):
     def callable_schema(self, schema: core_schema.CallableSchema) -> JsonSchemaValue:  # noqa: ARG002  (overridden)
         """Leave out Python functions, such as hooks, which YAML cannot hold."""
         raise PydanticOmit
-
-    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
-        """Describe each field by the sentence below it."""
-        made = super().dataclass_schema(schema)
-        declaration: type = schema["cls"]
-        for name, text in field_docs(declaration).items():
-            if name in made["properties"]:
-                made["properties"][name] = {**made["properties"][name], "description": text}
-        return made
 
     def generate(self, schema: CoreSchema, mode: JsonSchemaMode = "validation") -> JsonSchemaValue:
         """Generate the schema, with templates allowed in it."""

@@ -16,6 +16,7 @@ import dagster as dg
 from dagster.components.resolved.context import ResolutionContext
 from pydantic import (
     BaseModel,
+    ConfigDict,
     Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
@@ -51,7 +52,10 @@ _REQUIRED = ("input",)
 
 
 class Attributes(dg.Model):
-    """Base of the derived models. It refuses unknown keys, as do the dataclasses inside."""
+    """Base of the derived models. It refuses unknown keys, as do the dataclasses inside, and describes their fields by the
+    strings below them."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     _given: Any = PrivateAttr(default=None)
     """The attributes as written, with their templates: `declare` renders these, not the validated values."""
