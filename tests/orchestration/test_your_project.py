@@ -71,7 +71,7 @@ def _environment() -> dict[str, str]:
 def _dependencies(folder: Path) -> Path:
     """A `.pth` file that makes the packages of the environment that runs the tests importable."""
     path = folder.with_name("of_the_tests.pth")
-    path.write_text(sysconfig.get_path("purelib") + "\n")
+    path.write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}) + "\n")
     return path
 
 
