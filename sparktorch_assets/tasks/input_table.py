@@ -27,7 +27,7 @@ class InputTable:
     source: str | PurePath | Sequence[str | PurePath]
     """A path, folder or glob pattern, or a list of them; relative ones start at the project's root."""
     format: Literal["csv", "json", "parquet"]
-    """The format of the files. In JSON, each line is a row, unless the option `multiLine` is set."""
+    """The format of the files. In JSON, each line is an object, and a row of the table."""
     columns: Mapping[str, str] | tuple[tuple[str, str], ...]
     """Column -> type, in the table's order: `string`, `boolean`, `byte`, `short`, `int`, `long`, `float`, `double`,
     `date`, `timestamp` or `binary`; in JSON and Parquet also `list<float>`, `list<long>` and `list<string>`."""

@@ -62,7 +62,7 @@ class Attributes(dg.Model):
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The schema for editors and `dg check yaml`."""
+        """The schema for `dg check yaml`."""
         return super().model_json_schema(*args, **{"schema_generator": YamlJsonSchema, **kwargs})
 
     @model_validator(mode="wrap")
