@@ -1,5 +1,7 @@
 """The JSON schema of a component's attributes, against which `dg check yaml` checks a file before its templates are
-rendered. (The schema that `dg utils configure-editor` writes is pydantic's own: Dagster does not ask for this one.)
+rendered.
+
+Editors do not see it: for the schema that `dg utils configure-editor` writes, Dagster asks pydantic.
 
 It agrees with the loader, with three exceptions. Values of the right type that are not allowed (a share above 1, a
 name given twice) are found only when the declaration is loaded, for instance by `dg check defs`. Any template is
