@@ -4,13 +4,14 @@
 # make test-slow   those that start whole processes and kill them (ten minutes)
 # make dev   Dagster's UI on this machine: http://127.0.0.1:3000
 # make lint  ruff, mypy, import-linter
+# make docs  write the tables of docs/reference.md from the declarations
 # make fuzz  drawn tables, tasks and histories against a reference: MINUTES=30, or SEED=7 for one round again
 # make bench-score, bench-predict (and other bench-*)   figures, side by side with their ceilings (minutes; BENCH=options)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test test-fast test-slow fuzz dev lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu
+.PHONY: run test test-fast test-slow fuzz dev docs lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu
 
 PORT ?= 3000
 MINUTES ?= 30
@@ -37,6 +38,9 @@ fuzz: $(READY)
 
 dev: $(READY)
 	@$(BIN)/python -m sparktorch_assets.orchestration.commands.dev --port $(PORT)
+
+docs: $(READY)
+	@$(BIN)/python docs/write_reference.py
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -31,6 +31,12 @@ NUMBER = re.compile(r"<sup>([A-Z]\d+)</sup>")
 PROMISES_NOTHING = (
     "| a planned part is | then |",
     "| file | in `model:` |",
+    "| step | gets | returns |",
+    "| `where` | the input's columns |",
+    "| the model | the columns that its features name |",
+    "| column | type | |",
+    "Hooks are your own code around the model:",
+    "Row hooks cost a conversion of every row to a dict",
     "| `kind` | from | `forward` gets |",
     "| --- |",
     "Code is read but not run, so what only running it would show is not noticed",

@@ -90,6 +90,7 @@ class SparkSessionResource(StrictResource, LazyPySparkResource):
     spark_config: dict[str, Any] = Field(default={}, repr=False)
     """dagster-pyspark's own field; `config` takes precedence over it."""
     master: str = "local[*]"
+    """The address of Spark's cluster manager: `local[*]` uses all cores of this host."""
     remote: str | None = None
     """The address of a Spark Connect server, such as `sc://host:15002`; `master` is then ignored."""
     config: dict[str, Any] = Field(default={}, repr=False)
@@ -99,6 +100,7 @@ class SparkSessionResource(StrictResource, LazyPySparkResource):
     """Spark setting -> name of the environment variable that holds its value, which is read when the session starts.
     Use this for secrets: Dagster sees only the variable's name."""
     app_name: str = "sparktorch_assets"
+    """The application's name in Spark's UI."""
 
     def _init_session(self) -> None:
         if self._spark_session is None:
@@ -136,9 +138,11 @@ class ModelLoaderResource(ProjectResource):
     """Where models are found and what they run on. It holds only settings: workers load the models."""
 
     models_root: str = "data/models"
+    """The folder that relative paths of weights and other files in tasks start at; the same path on every worker."""
     device: str = "auto"
     """`auto` uses a GPU if there is one, `cuda` requires one, and `cpu` never uses one."""
     models_per_gpu: int = 2
+    """Model instances per GPU: while one copies, another computes."""
     gpus_per_worker: int | None = None
     """Number of GPUs per worker; `None` means `spark.executor.resource.gpu.amount`, or in local mode all GPUs of this
     host."""

@@ -30,6 +30,7 @@ class NumericFeature:
     fill: float | None = None
     """Stands in for a null. `None`: a row with a null fails."""
     kind: Literal["numeric"] = "numeric"
+    """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -48,6 +49,7 @@ class CategoricalFeature:
     fill: str | None = None
     """Replaces a null; a fill that is not a known value gives index 0. `None`: a row with a null fails."""
     kind: Literal["categorical"] = "categorical"
+    """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -69,6 +71,7 @@ class TextFeature:
     """Text as padded tokens: `token_ids_BT` int64 (0 = padding) and `mask_BT` bool (True = a real token)."""
 
     column: str
+    """The column of texts."""
     tokenizer: str | PurePath = BYTES_TOKENIZER
     """`bytes` (UTF-8 byte + 1), or the path (under the models root) of a `tokenizers` JSON file."""
     max_tokens: int = 256
@@ -76,6 +79,7 @@ class TextFeature:
     fill: str | None = None
     """Stands in for a null. `None`: a row with a null fails."""
     kind: Literal["text"] = "text"
+    """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -94,6 +98,7 @@ class SequenceFeature:
     `mask_BT` bool (True = a real value)."""
 
     column: str
+    """The column of lists of numbers."""
     dtype: Literal["float32", "int64"] = "float32"
     """The dtype of the values; `int64` for ids that an embedding looks up."""
     max_length: int = 256
@@ -101,6 +106,7 @@ class SequenceFeature:
     fill: float | None = None
     """Replaces a null value; a null sequence becomes an empty one. `None`: a row with either fails."""
     kind: Literal["sequence"] = "sequence"
+    """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -123,18 +129,23 @@ class ImageFeature:
     """Encoded images (PNG, JPEG, WebP, TIFF ...) as `x_BCHW` float32, `(pixel / 255 - mean) / std`."""
 
     column: str
+    """The column of image files, as bytes."""
     height: int
+    """The height in pixels that the network expects; an image of another size is resized."""
     width: int
+    """The width in pixels."""
     channels: Literal[1, 3] = 3
+    """1: images are converted to grey. 3: to red, green and blue."""
     mean: Sequence[float] = (0.0,)
-    """One value per channel, or one for all."""
+    """What is subtracted from `pixel / 255`: one value per channel, or one for all."""
     std: Sequence[float] = (1.0,)
-    """One value per channel, or one for all."""
+    """What the difference is divided by: one value per channel, or one for all."""
     resample: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
     """Pillow's resampling filter, used if an image has another size."""
     fill: float | None = None
     """A grey level in [0, 1] that replaces a null. `None`: a row with a null fails."""
     kind: Literal["image"] = "image"
+    """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -170,6 +181,7 @@ class CustomFeature:
     """
 
     columns: Sequence[str]
+    """The columns that the encoder gets."""
     encoder: str
     """Import path, `package.module:Class`."""
     arguments: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()
@@ -178,6 +190,7 @@ class CustomFeature:
     """The encoder returns sequences of different lengths: `forward` gets `values_BT` (int64 for integers, else float32)
     and `mask_BT`, as for a `SequenceFeature`, and rows of similar length are batched together."""
     kind: Literal["custom"] = "custom"
+    """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -22,9 +22,16 @@ class Hooks:
     """
 
     row_preprocessor: Hook | None = None
+    """Changes what the model sees of a row. It gets the row as a dict and returns a dict, or `None` to drop the row."""
     batch_preprocessor: Hook | None = None
+    """Changes what the model sees of some rows. It gets a pandas DataFrame and returns one with the same index labels;
+    rows whose label is missing are dropped. It runs after the `row_preprocessor`."""
     row_postprocessor: Hook | None = None
+    """Changes a row with its predictions before it is written. It gets and returns a dict, or `None` to drop the
+    row."""
     batch_postprocessor: Hook | None = None
+    """Changes some rows with their predictions before they are written, as a pandas DataFrame. It runs after the
+    `row_postprocessor`."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -27,9 +27,10 @@ class InputTable:
     source: str | PurePath | Sequence[str | PurePath]
     """A path, folder or glob pattern, or a list of them; relative ones start at the project's root."""
     format: Literal["csv", "json", "parquet"]
+    """The format of the files. In JSON, each line is an object, and a row of the table."""
     columns: Mapping[str, str] | tuple[tuple[str, str], ...]
-    """Column -> type, in the table's order. Only JSON and Parquet have lists (`list<float>`, `list<long>`,
-    `list<string>`)."""
+    """Column -> type, in the table's order: `string`, `boolean`, `byte`, `short`, `int`, `long`, `float`, `double`,
+    `date`, `timestamp` or `binary`; in JSON and Parquet also `list<float>`, `list<long>` and `list<string>`."""
     options: Mapping[str, Option] | Sequence[tuple[str, Option]] = field(default=(), repr=False)
     """Spark's reader options, for instance `{header: true, nullValue: NA}`. They are not shown, as they may contain a
     secret. In CSV, a quote within a quoted text is doubled (RFC 4180), unless `escape` says otherwise."""
@@ -40,6 +41,7 @@ class InputTable:
     """If more than this share of the rows would leave the table, it is not refreshed: source files are gone, shorter,
     or hold nothing but a header. Set it to 1 for a refresh that is meant to remove the rows."""
     description: str = ""
+    """Where the files come from: shown at the asset."""
 
     def __post_init__(self) -> None:
         check_fields(self)

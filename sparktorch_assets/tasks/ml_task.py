@@ -43,7 +43,9 @@ class OutputColumn:
     """A column that is added to the kept ones: its final name, and one of COLUMN_TYPES."""
 
     name: str
+    """The column's name, with the prefix."""
     type: str
+    """The column's type, one of COLUMN_TYPES."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -56,6 +58,7 @@ class MlTask:
     name: str
     """Lower-case letters, digits and `_`: it becomes the asset's and the table's name."""
     model: ModelSpec
+    """The model: its weights file, and the code that builds the network."""
     features: Sequence[Feature]
     """Feature groups; each gives the model's `forward` its next argument. May be empty for a factory's model object,
     which then sees every column."""
@@ -65,19 +68,24 @@ class MlTask:
     """The input table of the task's asset: another asset's key, `flights` or `predictions/language` for a chained task.
     Functions that are given rows or a table do not read it."""
     batch: BatchPolicy = field(default_factory=BatchPolicy)
+    """How rows are cut into batches. By default, the fastest size is found on the first rows."""
     execution: Execution = field(default_factory=Execution)
+    """The network's precision, and whether it is compiled. By default, it runs in fp32 as it is."""
     where: Sequence[RowFilter] = ()
     """Conditions on the input rows: only rows for which all of them hold are predicted."""
     keep_columns: Sequence[str] | None = None
     """The input columns that the prediction table keeps, in this order; `None` keeps all."""
     hooks: Hooks = field(default_factory=Hooks)
+    """Your own code that changes or drops rows, before the model sees them or before they are written."""
     model_outputs: Sequence[ModelOutput] = ()
     """`scores`: every class's probability, in the order of `labels`; `embedding`: what the model returns in addition to
     its logits (`(logits, embedding)`, or an object with both as attributes)."""
     hook_columns: Mapping[str, str] | tuple[tuple[str, str], ...] = ()
-    """Columns that hooks add, each with one of COLUMN_TYPES."""
+    """Columns that hooks add, each with its type: `string`, `boolean`, `int`, `long`, `float`, `double`, `binary` or
+    `list<float>`."""
     output_prefix: str = ""
-    """A prefix for the names of all added columns, for when one would collide with a kept column."""
+    """A prefix for the names of the columns that predicting adds (`hook_columns` excepted), for when one would collide
+    with a kept column."""
     max_failed_share: float = 0.01
     """If more than this share of the rows fails, the run fails and the table stays as it was."""
     max_failed_rows: int | None = None
@@ -93,6 +101,7 @@ class MlTask:
     timezone: str = "UTC"
     """The time zone of `cron`, such as `Europe/Vienna`."""
     description: str = ""
+    """What is predicted, and for whom: shown at the asset. Nothing is scored again when it changes."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -29,8 +29,11 @@ class RowFilter:
     """
 
     column: str
+    """The column that is compared."""
     op: Operator = "=="
+    """How it is compared; `in` and `not in` need a list of values."""
     value: Comparable | Sequence[Any] | None
+    """What it is compared with. A null is refused, since no condition holds for one."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -1,9 +1,12 @@
 """One partition at a time: its own rows and files, and nothing else, whoever works beside it."""
 
+import ast
 import datetime as dt
 import decimal
 import json
 import os
+import subprocess
+import sys
 from urllib.parse import quote
 
 import duckdb
@@ -316,6 +319,26 @@ def test_odd_values_are_partitions_like_any_other(tmp_path, value, kind):
         assert sorted(tuple(row.values()) for row in read.select(["id", "x", "ds", "y"]).to_pylist()) == wanted[:2], (
             name
         )
+
+
+@pytest.mark.promise("T120")
+def test_duckdb_finds_the_partition_in_the_paths_if_it_is_told_to(tmp_path):
+    source, table = tmp_path / "source", tmp_path / "table"
+    source.mkdir()
+    pq.write_table(ROWS, source / "one.parquet")
+    for value in ("1", "2"):
+        score(plan(source, table, {"ds": value}))
+    files = DeltaTable(str(table)).file_uris()
+    code = "import ast, duckdb, sys\nprint(duckdb.read_parquet(ast.literal_eval(sys.argv[1]), **ast.literal_eval(sys.argv[2])).columns)"
+    for hive in (False, True):
+        done = subprocess.run(
+            [sys.executable, "-c", code, repr(files), repr({"hive_partitioning": hive})],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        assert ("ds" in ast.literal_eval(done.stdout)) is hive
 
 
 def test_a_part_of_an_odd_partition_that_was_removed_lately_stays(tmp_path):

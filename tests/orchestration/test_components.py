@@ -17,6 +17,7 @@ from dagster.components.testing.utils import DefsFolderSandbox
 
 from sparktorch_assets.orchestration.assets.factory import build_prediction_assets
 from sparktorch_assets.orchestration.components.declared import InputTableComponent, MlTaskComponent
+from sparktorch_assets.orchestration.components.scaffolders import MlTaskScaffolder
 from sparktorch_assets.tasks import CategoricalFeature, Hooks, InputTable, MlTask, ModelSpec, NumericFeature, RowFilter
 from sparktorch_assets.tasks.row_test import row_tests
 
@@ -402,8 +403,7 @@ def test_a_hook_that_cannot_be_found_is_named_at_load(sandbox: DefsFolderSandbox
 
 def test_hooks_may_be_functions_in_python_and_paths_in_yaml():
     schema = MlTaskComponent.get_model_cls().model_json_schema()
-    hook = schema["$defs"]["Hooks"]["properties"]["row_preprocessor"]["anyOf"]
-    assert {option["type"] for option in hook} == {"string", "null"}
+    assert schema["$defs"]["Hooks"]["properties"]["row_preprocessor"]["type"] == ["string", "null"]
     MlTaskComponent(task=dataclasses.replace(EXPECTED, hooks=Hooks(row_preprocessor=dict)))
 
 
@@ -478,6 +478,12 @@ def test_a_template_that_nothing_defines_is_refused(sandbox: DefsFolderSandbox, 
     found = problem(sandbox, TASK + f'  description: "{text}"\n')
     assert "uses nobody, which is not defined; the defined names are: " in found
     assert "defs.yaml" in found
+
+
+def test_the_skeleton_names_every_kind_of_feature():
+    kinds = MlTaskComponent.get_model_cls().model_json_schema()["properties"]["features"]["else"]["items"]["else"]
+    (named,) = re.findall(r"Kinds: (.*)\.", MlTaskScaffolder.skeleton)
+    assert sorted(named.split(", ")) == sorted(kinds["discriminator"]["mapping"])
 
 
 def test_what_scaffolding_writes_loads_as_it_is_and_brings_the_resources_once(sandbox: DefsFolderSandbox):

@@ -1,43 +1,53 @@
 """The README's worked example, file by file and command by command, on a copy of this checkout."""
 
 import os
-import re
-import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from deltalake import DeltaTable
+from pages import commands_of, files_of
+
+from sparktorch_assets.orchestration.commands.dagster_home import use_dagster_home
 
 pytestmark = [pytest.mark.jvm, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy without data: the example brings its own."""
+    """A copy without data, since the example brings its own; its environment is the one that runs the tests."""
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "sparktorch_assets", tmp_path / "sparktorch_assets", ignore=ignore)
     for name in ("dg.toml", "workspace.yaml"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "data").mkdir()
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/activate").write_text(f'export PATH="{Path(sys.executable).parent}:$PATH"\n')
     return tmp_path
 
 
 @pytest.fixture
-def run(checkout: Path) -> Callable[[list[str]], str]:
-    tools = Path(sys.executable).parent
-    environment = {**os.environ, "PYTHONPATH": str(checkout), "DAGSTER_HOME": str(checkout), "PYTHONWARNINGS": "ignore"}
-    (checkout / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+def run(checkout: Path) -> Callable[[str], str]:
+    """Runs commands in a new shell in the checkout, in which Dagster has no folder yet."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DAGSTER")}
+    environment = {
+        **kept,
+        "PYTHONPATH": str(checkout),
+        "PYTHONWARNINGS": "ignore",
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
 
-    def run(command: list[str]) -> str:
+    def run(commands: str) -> str:
         done = subprocess.run(
-            [str(tools / Path(command[0]).name), *command[1:]],
+            ["bash", "-euo", "pipefail", "-c", commands],
             cwd=checkout,
             env=environment,
             capture_output=True,
@@ -52,21 +62,24 @@ def run(checkout: Path) -> Callable[[list[str]], str]:
 
 
 @pytest.mark.slow
-def test_the_example_works_as_written(checkout: Path, run: Callable[[list[str]], str]):
-    files = re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", README, flags=re.DOTALL)
+def test_the_example_works_as_written(checkout: Path, run: Callable[[str], str], monkeypatch: pytest.MonkeyPatch):
+    files = files_of(README)
     assert len(files) == 3
-    for name, text in files:
+    for name, text in files.items():
         path = checkout / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    run(["python", "train_ring.py"])
-    commands = re.findall(r"^dg (?:check|launch).*$", README, flags=re.MULTILINE)
-    assert len(commands) == 2
-    for command in commands:
-        run(shlex.split(command))
+    run("python train_ring.py")
+    (launch,) = [block for block in commands_of(README) if "dg launch" in block]
+    run(launch)
     rows = DeltaTable(checkout / "data/lake/predictions/ring").to_pyarrow_table().to_pylist()
     assert len(rows) == 2_000
     assert sum(row["predicted_class"] == row["truth"] for row in rows) > 1_900
     before = DeltaTable(checkout / "data/lake/predictions/ring").version()
-    assert "nothing changed" in run(shlex.split(commands[-1]))
+    assert "nothing changed" in run(launch)
     assert DeltaTable(checkout / "data/lake/predictions/ring").version() == before
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    use_dagster_home(checkout)  # as `make dev` does
+    with dg.DagsterInstance.get() as instance:
+        for key in (["points"], ["models", "ring"], ["predictions", "ring"]):
+            assert instance.get_latest_materialization_event(dg.AssetKey(key)) is not None

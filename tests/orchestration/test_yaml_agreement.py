@@ -127,8 +127,46 @@ def test_whatever_a_template_says_it_is_one(
     assert not unlike
 
 
-def test_an_error_of_the_schema_names_the_type_that_was_expected():
+ERRORS = [
+    (("preview_rows",), "many", ["'many' is not of type 'integer'"]),
+    (("max_failed_rows",), "many", ["'many' is not of type 'integer', 'null'"]),
+    (("keep_columns",), 5, ["5 is not of type 'array', 'null'"]),
+    (("keep_columns", 0), 5, ["5 is not of type 'string'"]),
+    (("model", "arguments"), 5, ["5 is not of type 'object', 'array'"]),
+    (("features", 0), "numeric", ["'numeric' is not of type 'object'"]),
+    (("features", 0), {"columns": ["a"]}, ["'kind' is a required property"]),
+    (
+        ("features", 0, "kind"),
+        "numerik",
+        ["'numerik' is not one of ['categorical', 'custom', 'image', 'numeric', 'sequence', 'text']"],
+    ),
+    (("features", 0, "columns"), 5, ["5 is not of type 'array'"]),
+    (
+        ("features", 0, "colums"),
+        ["a"],
+        [
+            "Additional properties are not allowed ('colums' was unexpected)",
+            "'colums' is not one of ['columns', 'fill', 'kind']",
+        ],
+    ),
+    (
+        ("where", 0, "colum"),
+        "a",
+        [
+            "Additional properties are not allowed ('colum' was unexpected)",
+            "'colum' is not one of ['column', 'op', 'value']",
+        ],
+    ),
+]
+"""Places, values, and what the schema says of each."""
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "messages"), ERRORS, ids=[".".join(map(str, place)) for place, *_ in ERRORS]
+)
+def test_an_error_of_the_schema_is_about_the_value(place: Place, value: Any, messages: list[str]):
+    """It names the expected types or the known keys; a feature is only compared with the kind that it names."""
     component, base, _ = BASES[0]
-    (error,) = schema_of(component).iter_errors(declaration(base, ("preview_rows",), "many"))
-    assert error.message == "'many' is not of type 'integer'"
-    assert list(error.path) == ["preview_rows"]
+    errors = list(schema_of(component).iter_errors(declaration(base, place, value)))
+    assert sorted(error.message for error in errors) == sorted(messages)
+    assert all(list(error.absolute_path) in (list(place), list(place[:-1])) for error in errors)

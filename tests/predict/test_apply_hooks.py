@@ -76,6 +76,7 @@ def same(one, other):
     return repr(one.to_pylist()) == repr(other.to_pylist())
 
 
+@pytest.mark.promise("M81")
 @given(st.data(), st.integers(1, 6))
 @settings(max_examples=200, deadline=None)
 def test_a_column_that_no_hook_changes_is_passed_on_as_it_was(data, rows):
@@ -191,6 +192,7 @@ def test_a_batch_hook_sees_ordinary_pandas(echo_task, loader):
     ]
 
 
+@pytest.mark.promise("M83")
 @pytest.mark.parametrize(
     "hook",
     [

@@ -144,7 +144,7 @@ def test_an_image_becomes_channels_height_and_width(loader):
     assert x_BCHW[0, :, 0, 0].tolist() == [1.0, 0.0, 0.0]
 
 
-@pytest.mark.promise("M21", "M22")
+@pytest.mark.promise("M21", "M22", "M92")
 @pytest.mark.parametrize("form", ["two", "one", "flat", "pair", "object"])
 def test_a_network_may_return_logits_in_each_promised_form(form, loader):
     """Two logits, one through a sigmoid, or logits with an embedding, as a pair or as an object."""

@@ -16,6 +16,7 @@ import dagster as dg
 from dagster.components.resolved.context import ResolutionContext
 from pydantic import (
     BaseModel,
+    ConfigDict,
     Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
@@ -27,6 +28,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, InitErrorDetails, core_schema
 
 from sparktorch_assets.errors import TaskError
+from sparktorch_assets.orchestration.components.field_docs import field_docs
 from sparktorch_assets.orchestration.components.json_schema import YamlJsonSchema
 from sparktorch_assets.orchestration.components.templates import TemplateError, Templates, is_template
 from sparktorch_assets.orchestration.components.yaml_file import check_yaml_file
@@ -50,14 +52,17 @@ _REQUIRED = ("input",)
 
 
 class Attributes(dg.Model):
-    """Base of the derived models. It refuses unknown keys, as do the dataclasses inside."""
+    """Base of the derived models. It refuses unknown keys, as do the dataclasses inside, and describes their fields by the
+    strings below them."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     _given: Any = PrivateAttr(default=None)
     """The attributes as written, with their templates: `declare` renders these, not the validated values."""
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The schema for editors and `dg check yaml`."""
+        """The schema for `dg check yaml`."""
         return super().model_json_schema(*args, **{"schema_generator": YamlJsonSchema, **kwargs})
 
     @model_validator(mode="wrap")
@@ -93,18 +98,19 @@ def attributes_model(declaration: type) -> type[BaseModel]:
     Args:
         declaration: a dataclass with a field `name`.
     """
-    hints = get_type_hints(declaration, include_extras=True)
+    hints, docs = get_type_hints(declaration, include_extras=True), field_docs(declaration)
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(declaration):
-        kind = _IN_YAML.get(field.name, hints[field.name])
+        kind, text = _IN_YAML.get(field.name, hints[field.name]), docs.get(field.name)
         if field.name == "name":
-            fields["name"] = (str | None, Field(default=None, description="Defaults to the folder's name"))
+            kind, text = str | None, " ".join(filter(None, (text, "By default, it is the folder's name.")))
+            fields["name"] = (kind, Field(default=None, description=text))
         elif field.default_factory is not dataclasses.MISSING:
-            fields[field.name] = (kind, Field(default_factory=field.default_factory))
+            fields[field.name] = (kind, Field(default_factory=field.default_factory, description=text))
         else:
             required = field.default is dataclasses.MISSING or field.name in _REQUIRED
-            fields[field.name] = (kind, ... if required else field.default)
-    return create_model(f"{declaration.__name__}Attributes", __base__=Attributes, **fields)
+            fields[field.name] = (kind, Field(default=... if required else field.default, description=text))
+    return create_model(f"{declaration.__name__}Attributes", __base__=Attributes, __doc__=declaration.__doc__, **fields)
 
 
 def declare(declaration: type[Declaration], attributes: BaseModel, context: dg.ComponentLoadContext) -> Declaration:
