@@ -46,6 +46,7 @@ _HOME = {
     "materialize_input": "spark.inputs.materialize",
     "spark_ml_predict": "spark.ml_predict",
     "score_dataframe": "spark.score.dataframe",
+    "failed_rows": "spark.score.failed_rows",
     "ScoreReport": "spark.score.report",
     "plan_table": "spark.score.table",
     "score_table": "spark.score.table",

@@ -38,6 +38,7 @@ from sparktorch_assets.predict.partition import predict_map as predict_map
 from sparktorch_assets.spark.inputs.materialize import materialize_input as materialize_input
 from sparktorch_assets.spark.ml_predict import spark_ml_predict as spark_ml_predict
 from sparktorch_assets.spark.score.dataframe import score_dataframe as score_dataframe
+from sparktorch_assets.spark.score.failed_rows import failed_rows as failed_rows
 from sparktorch_assets.spark.score.report import ScoreReport as ScoreReport
 from sparktorch_assets.spark.score.table import plan_table as plan_table
 from sparktorch_assets.spark.score.table import score_table as score_table

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from orchestration_fakes import FakeScoreTable, a_task
 
-from sparktorch_assets.errors import TableError, TooManyFailedRowsError
+from sparktorch_assets.errors import FailureReason, TableError, TooManyFailedRowsError
 from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.log.commit import commit_parts
 from sparktorch_assets.lake.log.snapshot import read_snapshot
@@ -292,17 +292,24 @@ def test_too_many_failed_rows_in_the_table_fail_the_blocking_check_and_stop_what
     (evaluation,) = [found for found in result.get_asset_check_evaluations() if not found.passed]
     assert evaluation.blocking
     assert "encode: null" in str(evaluation.description)
+    assert "failed_rows('" in str(evaluation.description)
+    assert "Nothing was committed" not in str(evaluation.description)
     assert not result.asset_materializations_for_node("downstream")
 
 
 def test_a_refused_run_fails_the_check_with_the_reason_and_materializes_nothing(
     resources: dict[str, Any], score: FakeScoreTable
 ):
-    score.error = TooManyFailedRowsError("half of the rows failed")
+    reason = FailureReason(
+        reason="hook: KeyError", rows=5, message="hook: KeyError: 'a|b'", rows_shown=("id=1", "id=2")
+    )
+    score.error = TooManyFailedRowsError("half of the rows failed", reasons=[reason])
     result = run(resources, ok=False)
     (evaluation,) = result.get_asset_check_evaluations()
     assert (evaluation.check_name, evaluation.passed) == ("failed_share", False)
     assert evaluation.description == "half of the rows failed"
+    shown = str(evaluation.metadata["reasons"].value)
+    assert "| hook: KeyError | 5 | hook: KeyError: 'a&#124;b' | id=1; id=2 |" in shown
     assert not result.asset_materializations_for_node("predict_sample")
 
 

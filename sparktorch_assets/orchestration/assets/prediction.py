@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from sparktorch_assets.errors import TableError, TooManyFailedRowsError
-from sparktorch_assets.orchestration.assets.checks import failed_share_check, prediction_check_specs, prediction_checks
+from sparktorch_assets.orchestration.assets.checks import (
+    prediction_check_specs,
+    prediction_checks,
+    refused_prediction_check,
+)
 from sparktorch_assets.orchestration.assets.keys import (
     PREDICTIONS_GROUP,
     PREDICTIONS_POOL,
@@ -71,7 +75,7 @@ def _predict(context: dg.AssetExecutionContext, task: MlTask) -> Iterator[Any]:
     try:
         report = _score(context, task)
     except TooManyFailedRowsError as error:
-        yield failed_share_check(task, str(error), failed=-1)
+        yield refused_prediction_check(task, error)
         raise
     rows = row_count(report.table)
     scored = f"{rows:,} rows in the table: {report.run_tally.rows:,} scored now, {report.tally.failed:,} failed"

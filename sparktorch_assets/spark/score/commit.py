@@ -4,8 +4,9 @@ import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
 
-from sparktorch_assets.errors import TableError, TooManyDroppedRowsError, TooManyFailedRowsError
+from sparktorch_assets.errors import TableError, TooManyDroppedRowsError
 from sparktorch_assets.lake.commit_plan import Committed, commit_plan
+from sparktorch_assets.lake.folder import Folder
 from sparktorch_assets.lake.log.commit import last_commit_metadata
 from sparktorch_assets.lake.log.snapshot import Snapshot, read_snapshot
 from sparktorch_assets.lake.log.table_tally import TALLY_KEY, parts_tally, table_tally, tally_after
@@ -13,6 +14,7 @@ from sparktorch_assets.lake.partition_values import partition_folder
 from sparktorch_assets.lake.parts.file import PartFile
 from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.lake.plan import Plan
+from sparktorch_assets.spark.score.failure_reasons import too_many_failed_rows
 from sparktorch_assets.spark.score.scoring import SCORING_KEY, Scoring, last_scoring
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask
@@ -54,7 +56,8 @@ def commit_scored(
                 f"task {task.name!r}: the parts account for {tally.rows + tally.filtered:,} rows, the input has "
                 f"{plan.rows:,}. Nothing was committed; was a part's file deleted by hand?"
             )
-        check_limits(task, tally)
+        written = {path: receipt.tally for path, (_, receipt) in parts.items()}
+        check_limits(task, tally, Folder(plan.output_table), written, kept=True)
         scope = {"partition": partition_folder(plan.partition)} if plan.partition else {}
         return commit_metadata(task, digest, run_id, whole, scoring or last_scoring(plan.output_table)) | scope
 
@@ -66,12 +69,20 @@ def commit_scored(
     return committed, tally
 
 
-def check_limits(task: MlTask, tally: Tally) -> None:
+def check_limits(task: MlTask, tally: Tally, folder: Folder, written: Mapping[str, Tally], *, kept: bool) -> None:
     """Raise `TooManyFailedRowsError` or `TooManyDroppedRowsError` if more rows failed or were dropped than the task
-    allows."""
+    allows.
+
+    Args:
+        task: the task that was run.
+        tally: the tally of the table, or of the partition.
+        folder: the table's folder.
+        written: path -> tally, for the finished files in the folder, from which the error quotes failed rows.
+        kept: whether these files stay in the folder after the error.
+    """
     too_many = task.check_failures(tally.failed, tally.rows, tally.reasons)
     if too_many:
-        raise TooManyFailedRowsError(too_many)
+        raise too_many_failed_rows(task, too_many, tally, folder, written, kept=kept)
     too_many = task.check_drops(tally.dropped, tally.rows)
     if too_many:
         raise TooManyDroppedRowsError(too_many)
