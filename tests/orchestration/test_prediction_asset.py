@@ -297,6 +297,7 @@ def test_too_many_failed_rows_in_the_table_fail_the_blocking_check_and_stop_what
     assert not result.asset_materializations_for_node("downstream")
 
 
+@pytest.mark.promise("O42")
 def test_a_refused_run_fails_the_check_with_the_reason_and_materializes_nothing(
     resources: dict[str, Any], score: FakeScoreTable
 ):

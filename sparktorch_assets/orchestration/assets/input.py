@@ -14,6 +14,7 @@ from sparktorch_assets.orchestration.assets.checks import (
     rejected_check,
     vanished_check,
 )
+from sparktorch_assets.orchestration.assets.failure import PlainFailure
 from sparktorch_assets.orchestration.assets.keys import INPUTS_GROUP, WATCH_TAG, input_key, input_pool
 from sparktorch_assets.orchestration.assets.metadata import input_metadata
 from sparktorch_assets.tasks import InputTable
@@ -44,34 +45,39 @@ def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
         pool=input_pool(table.name),
     )
     def read(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        from sparktorch_assets.lake.tables import preview, table_schema
-        from sparktorch_assets.spark.inputs.materialize import materialize_input
-
-        resources = context.resources
-        try:
-            report = materialize_input(
-                lambda: resources.spark.spark_session,
-                table,
-                project_root=resources.lake.project_path,
-                table_uri=resources.lake.table_uri(key),
-                run_id=context.run.run_id,
-            )
-        except RowsRejectedError as error:
-            yield refused_check(key, REJECTED_SHARE, table.max_rejected_share, str(error))
-            raise
-        except RowsVanishedError as error:
-            yield refused_check(key, ROWS_VANISHED, table.max_vanished_share, str(error))
-            raise
-        summary = (
-            f"{report.rows:,} rows: {report.files_new} files new, {report.files_unchanged} unchanged, "
-            f"{report.files_removed} removed; {report.rejected_rows:,} malformed rows put aside"
-        )
-        context.log.info(summary)
-        yield dg.MaterializeResult(
-            asset_key=key,
-            data_version=dg.DataVersion(report.data_version),
-            metadata=input_metadata(table, report, table_schema(report.uri), preview(report.uri, PREVIEW_ROWS)),
-            check_results=[rejected_check(table, report), vanished_check(table, report)],
-        )
+        with PlainFailure(key):
+            yield from _read(context, table)
 
     return read
+
+
+def _read(context: dg.AssetExecutionContext, table: InputTable) -> Iterator[Any]:
+    from sparktorch_assets.lake.tables import preview, table_schema
+    from sparktorch_assets.spark.inputs.materialize import materialize_input
+
+    resources, key = context.resources, input_key(table.name)
+    try:
+        report = materialize_input(
+            lambda: resources.spark.spark_session,
+            table,
+            project_root=resources.lake.project_path,
+            table_uri=resources.lake.table_uri(key),
+            run_id=context.run.run_id,
+        )
+    except RowsRejectedError as error:
+        yield refused_check(key, REJECTED_SHARE, table.max_rejected_share, str(error))
+        raise
+    except RowsVanishedError as error:
+        yield refused_check(key, ROWS_VANISHED, table.max_vanished_share, str(error))
+        raise
+    summary = (
+        f"{report.rows:,} rows: {report.files_new} files new, {report.files_unchanged} unchanged, "
+        f"{report.files_removed} removed; {report.rejected_rows:,} malformed rows put aside"
+    )
+    context.log.info(summary)
+    yield dg.MaterializeResult(
+        asset_key=key,
+        data_version=dg.DataVersion(report.data_version),
+        metadata=input_metadata(table, report, table_schema(report.uri), preview(report.uri, PREVIEW_ROWS)),
+        check_results=[rejected_check(table, report), vanished_check(table, report)],
+    )

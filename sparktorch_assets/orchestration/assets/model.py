@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from sparktorch_assets.orchestration.assets.failure import PlainFailure
 from sparktorch_assets.orchestration.assets.keys import MODELS_GROUP, WATCH_TAG, model_key
 from sparktorch_assets.orchestration.assets.plain_text import one_line
 from sparktorch_assets.tasks import MlTask
@@ -42,20 +43,25 @@ def build_model_asset(task: MlTask) -> dg.AssetsDefinition:
         required_resource_keys={"model_loader", "lake"},
     )
     def describe(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        loader = context.resources.model_loader.build([task])
-        models_root = Path(loader.models_root)
-        digest = model_digest(task, models_root)
-        described = _described(task, loader, context.resources.lake.folder("_models"), digest)
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(digest),
-            metadata={
-                **_without_none(described),
-                "model_digest": digest,
-                **card_metadata(task, models_root, context.log.warning),
-            },
-        )
+        with PlainFailure(model_key(task)):
+            return _describe(context, task)
 
     return describe
+
+
+def _describe(context: dg.AssetExecutionContext, task: MlTask) -> dg.MaterializeResult[Any]:
+    loader = context.resources.model_loader.build([task])
+    models_root = Path(loader.models_root)
+    digest = model_digest(task, models_root)
+    described = _described(task, loader, context.resources.lake.folder("_models"), digest)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(digest),
+        metadata={
+            **_without_none(described),
+            "model_digest": digest,
+            **card_metadata(task, models_root, context.log.warning),
+        },
+    )
 
 
 def card_metadata(task: MlTask, models_root: Path, warn: Callable[[str], None]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from sparktorch_assets.orchestration.assets.checks import (
     prediction_checks,
     refused_prediction_check,
 )
+from sparktorch_assets.orchestration.assets.failure import PlainFailure
 from sparktorch_assets.orchestration.assets.keys import (
     PREDICTIONS_GROUP,
     PREDICTIONS_POOL,
@@ -64,7 +65,8 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
         pool=PREDICTIONS_POOL,
     )
     def predict(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        yield from _predict(context, task)
+        with PlainFailure(key):
+            yield from _predict(context, task)
 
     return predict
 
