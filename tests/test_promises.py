@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = {
     "T": (ROOT / "docs" / "tables.md", ()),
     "M": (ROOT / "docs" / "models.md", ()),
-    "O": (ROOT / "docs" / "operations.md", ("What refreshes when", "When a run fails")),
+    "O": (ROOT / "docs" / "operations.md", ("What refreshes when", "What a run shows")),
 }
 """Letter -> page, and the sections that promise where not all of it does."""
 NUMBER = re.compile(r"<sup>([A-Z]\d+)</sup>")

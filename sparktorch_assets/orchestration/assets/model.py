@@ -57,9 +57,9 @@ def _describe(context: dg.AssetExecutionContext, task: MlTask) -> dg.Materialize
     return dg.MaterializeResult(
         data_version=dg.DataVersion(digest),
         metadata={
+            **card_metadata(task, models_root, context.log.warning),
             **_without_none(described),
             "model_digest": digest,
-            **card_metadata(task, models_root, context.log.warning),
         },
     )
 
@@ -121,10 +121,10 @@ def _described(task: MlTask, loader: "ModelLoader", known: str, digest: str) -> 
         return found
     description = loader.describe(task)
     plain = {
-        "weights_sha256": description.digest,
-        "format": description.format,
         "parameters": description.parameters,
+        "format": description.format,
         "file_bytes": description.file_bytes,
+        "weights_sha256": description.digest,
     }
     folder.create()
     temporary = f".{name}.{uuid.uuid4().hex[:12]}.tmp"
