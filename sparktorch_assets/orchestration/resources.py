@@ -8,7 +8,7 @@ torch.
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
@@ -79,6 +79,15 @@ class ProjectResource(StrictResource):
         # its old root again when a run starts.
         given = {name: getattr(self, name) for name in self.model_fields_set}
         return type(self)(**{**given, "project_root": root})
+
+
+class SparkSource(Protocol):
+    """What this library's assets need under the key `spark`: any resource with a `spark_session`, such as those of
+    dagster-pyspark."""
+
+    @property
+    def spark_session(self) -> Any:
+        """The session, which may be started by this."""
 
 
 class SparkSessionResource(StrictResource, LazyPySparkResource):

@@ -1,7 +1,7 @@
 """The asset of one input table: Spark reads the sources into a Delta table with declared types."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -20,12 +20,19 @@ from sparktorch_assets.orchestration.assets.metadata import input_metadata
 from sparktorch_assets.tasks import InputTable
 from sparktorch_assets.tasks.digest import digest_of
 
+if TYPE_CHECKING:
+    from sparktorch_assets.orchestration.resources import LakeResource, SparkSource
+
 PREVIEW_ROWS = 10
 _SHORT_DIGEST = 12
 
 
 def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
     """Build the asset that has the table's name, with its checks."""
+    # Dagster reads the types of parameters when the asset is made. Imported above, they would make `dg list components`
+    # load pyspark.
+    from sparktorch_assets.orchestration.resources import LakeResource, SparkSource
+
     key = input_key(table.name)
 
     @dg.multi_asset(
@@ -41,27 +48,32 @@ def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
             )
         ],
         check_specs=input_check_specs(key),
-        required_resource_keys={"spark", "lake"},
         pool=input_pool(table.name),
     )
-    def read(context: dg.AssetExecutionContext) -> Iterator[Any]:
+    def read(
+        context: dg.AssetExecutionContext,
+        spark: dg.ResourceParam[SparkSource],
+        lake: dg.ResourceParam[LakeResource],
+    ) -> Iterator[Any]:
         with PlainFailure(key):
-            yield from _read(context, table)
+            yield from _read(context, table, spark, lake)
 
     return read
 
 
-def _read(context: dg.AssetExecutionContext, table: InputTable) -> Iterator[Any]:
+def _read(
+    context: dg.AssetExecutionContext, table: InputTable, spark: "SparkSource", lake: "LakeResource"
+) -> Iterator[Any]:
     from sparktorch_assets.lake.tables import preview, table_schema
     from sparktorch_assets.spark.inputs.materialize import materialize_input
 
-    resources, key = context.resources, input_key(table.name)
+    key = input_key(table.name)
     try:
         report = materialize_input(
-            lambda: resources.spark.spark_session,
+            lambda: spark.spark_session,
             table,
-            project_root=resources.lake.project_path,
-            table_uri=resources.lake.table_uri(key),
+            project_root=lake.project_path,
+            table_uri=lake.table_uri(key),
             run_id=context.run.run_id,
         )
     except RowsRejectedError as error:

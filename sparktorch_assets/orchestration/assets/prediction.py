@@ -26,9 +26,9 @@ from sparktorch_assets.tasks import MlTask
 from sparktorch_assets.tasks.digest import task_digest
 
 if TYPE_CHECKING:
+    from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource, SparkSource
     from sparktorch_assets.spark.score.report import Progress, ScoreReport
 
-RESOURCE_KEYS = {"spark", "model_loader", "lake"}
 _SECONDS_BETWEEN_MESSAGES = 3.0
 _SHORT_DIGEST = 12
 
@@ -39,6 +39,10 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
     Raises:
         TaskError: a hook's module cannot be found.
     """
+    # Dagster reads the types of parameters when the asset is made. Imported above, they would make `dg list components`
+    # load pyspark.
+    from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource, SparkSource
+
     key = prediction_key(task)
     spec = dg.AssetSpec(
         key,
@@ -61,21 +65,31 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
         name=f"predict_{task.name}",
         specs=[spec],
         check_specs=prediction_check_specs(key),
-        required_resource_keys=RESOURCE_KEYS,
         pool=PREDICTIONS_POOL,
     )
-    def predict(context: dg.AssetExecutionContext) -> Iterator[Any]:
+    def predict(
+        context: dg.AssetExecutionContext,
+        spark: dg.ResourceParam[SparkSource],
+        model_loader: dg.ResourceParam[ModelLoaderResource],
+        lake: dg.ResourceParam[LakeResource],
+    ) -> Iterator[Any]:
         with PlainFailure(key):
-            yield from _predict(context, task)
+            yield from _predict(context, task, spark, model_loader, lake)
 
     return predict
 
 
-def _predict(context: dg.AssetExecutionContext, task: MlTask) -> Iterator[Any]:
+def _predict(
+    context: dg.AssetExecutionContext,
+    task: MlTask,
+    spark: "SparkSource",
+    model_loader: "ModelLoaderResource",
+    lake: "LakeResource",
+) -> Iterator[Any]:
     from sparktorch_assets.lake.tables import preview, row_count, table_schema
 
     try:
-        report = _score(context, task)
+        report = _score(context, task, spark, model_loader, lake)
     except TooManyFailedRowsError as error:
         yield refused_prediction_check(task, error)
         raise
@@ -100,27 +114,29 @@ def _predict(context: dg.AssetExecutionContext, task: MlTask) -> Iterator[Any]:
     )
 
 
-def _score(context: dg.AssetExecutionContext, task: MlTask) -> "ScoreReport":
+def _score(
+    context: dg.AssetExecutionContext,
+    task: MlTask,
+    spark: "SparkSource",
+    model_loader: "ModelLoaderResource",
+    lake: "LakeResource",
+) -> "ScoreReport":
     """Score the input's files or, if it never had any, the view or table of that name in the Spark session."""
     from sparktorch_assets.lake.tables import has_table
     from sparktorch_assets.spark.score.dataframe import score_dataframe
     from sparktorch_assets.spark.score.table import score_table
 
-    resources = context.resources
-    loader_resource, lake = resources.model_loader, resources.lake
     source = lake.table_uri(source_key(task))
     settings: dict[str, Any] = {
         "output_table": lake.table_uri(prediction_key(task)),
-        "model_loader": loader_resource.build([task]),
-        "slots": loader_resource.slot_policy(),
-        "batch_size": None if task.batch.pinned else loader_resource.batch_size,
+        "model_loader": model_loader.build([task]),
+        "slots": model_loader.slot_policy(),
+        "batch_size": None if task.batch.pinned else model_loader.batch_size,
         "run_id": context.run.run_id,
     }
     if has_table(source):
-        return score_table(
-            lambda: resources.spark.spark_session, source, task, on_progress=_report_to(context), **settings
-        )
-    session, view = resources.spark.spark_session, ".".join(source_key(task).path)
+        return score_table(lambda: spark.spark_session, source, task, on_progress=_report_to(context), **settings)
+    session, view = spark.spark_session, ".".join(source_key(task).path)
     if not session.catalog.tableExists(view):
         raise TableError(
             f"task {task.name!r}: its input has no table at {source}, and the Spark session has no view or table "
