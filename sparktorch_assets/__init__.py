@@ -58,6 +58,7 @@ _HOME = {
     "table_metadata": "orchestration.assets.metadata",
     "own_schedules": "orchestration.automation.schedules",
     "staleness_condition": "orchestration.automation.schedules",
+    "check_definitions": "orchestration.check_definitions",
     "InputTableComponent": "orchestration.components.declared",
     "MlTaskComponent": "orchestration.components.declared",
     "LakeResource": "orchestration.resources",

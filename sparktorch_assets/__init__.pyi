@@ -26,6 +26,7 @@ from sparktorch_assets.orchestration.assets.markdown import preview_table as pre
 from sparktorch_assets.orchestration.assets.metadata import table_metadata as table_metadata
 from sparktorch_assets.orchestration.automation.schedules import own_schedules as own_schedules
 from sparktorch_assets.orchestration.automation.schedules import staleness_condition as staleness_condition
+from sparktorch_assets.orchestration.check_definitions import check_definitions as check_definitions
 from sparktorch_assets.orchestration.components.declared import InputTableComponent as InputTableComponent
 from sparktorch_assets.orchestration.components.declared import MlTaskComponent as MlTaskComponent
 from sparktorch_assets.orchestration.resources import LakeResource as LakeResource

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = {
     "T": (ROOT / "docs" / "tables.md", ()),
     "M": (ROOT / "docs" / "models.md", ()),
-    "O": (ROOT / "docs" / "operations.md", ("What refreshes when", "What a run shows")),
+    "O": (ROOT / "docs" / "operations.md", ("What refreshes when", "What is found before a run", "What a run shows")),
 }
 """Letter -> page, and the sections that promise where not all of it does."""
 NUMBER = re.compile(r"<sup>([A-Z]\d+)</sup>")
@@ -33,6 +33,7 @@ PROMISES_NOTHING = (
     "| file | in `model:` |",
     "| `kind` | from | `forward` gets |",
     "| --- |",
+    "Pass the merged definitions of your code location through `check_definitions`",
     "Code is read but not run, so what only running it would show is not noticed",
 )
 """Beginnings of rows and paragraphs that promise nothing."""

@@ -165,17 +165,22 @@ class ModelLoaderResource(ProjectResource):
         Raises:
             TaskError: `loader` cannot be imported, or `models_root` is not a local folder.
         """
+        loader = load_import_path(self.loader, "ModelLoaderResource.loader")
+        return loader(self.models_path, tasks, device=self.slot_policy().device)  # type: ignore[no-any-return]
+
+    @property
+    def models_path(self) -> Path:
+        """The folder that the paths of weights are relative to.
+
+        Raises:
+            TaskError: `models_root` is not a local folder.
+        """
         if _is_uri(self.models_root):
             raise TaskError(
                 f"ModelLoaderResource.models_root={without_secrets(self.models_root)!r} is a URI, and models are read as local "
                 f"files; give a folder that every worker has at the same path, such as a mounted volume"
             )
-        loader = load_import_path(self.loader, "ModelLoaderResource.loader")
-        return loader(  # type: ignore[no-any-return]
-            find_project_root(self.project_root) / Path(self.models_root).expanduser(),
-            tasks,
-            device=self.slot_policy().device,
-        )
+        return find_project_root(self.project_root) / Path(self.models_root).expanduser()
 
     def slot_policy(self) -> SlotPolicy:
         """How many model instances run at once, and on which devices.

@@ -14,6 +14,7 @@ from sparktorch_assets.orchestration.assets.checks import (
     rejected_check,
     vanished_check,
 )
+from sparktorch_assets.orchestration.assets.declared import remember
 from sparktorch_assets.orchestration.assets.failure import PlainFailure
 from sparktorch_assets.orchestration.assets.keys import INPUTS_GROUP, WATCH_TAG, input_key, input_pool
 from sparktorch_assets.orchestration.assets.metadata import input_metadata
@@ -58,7 +59,7 @@ def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
         with PlainFailure(key):
             yield from _read(context, table, spark, lake)
 
-    return read
+    return remember(read, table)
 
 
 def _read(

@@ -12,6 +12,7 @@ from sparktorch_assets.orchestration.assets.checks import (
     prediction_checks,
     refused_prediction_check,
 )
+from sparktorch_assets.orchestration.assets.declared import remember
 from sparktorch_assets.orchestration.assets.failure import PlainFailure
 from sparktorch_assets.orchestration.assets.keys import (
     PREDICTIONS_GROUP,
@@ -76,7 +77,7 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
         with PlainFailure(key):
             yield from _predict(context, task, spark, model_loader, lake)
 
-    return predict
+    return remember(predict, task)
 
 
 def _predict(
