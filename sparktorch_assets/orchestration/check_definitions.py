@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from sparktorch_assets.errors import ModelError
+from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.orchestration.assets.declared import Declaration, declaration_of
 from sparktorch_assets.orchestration.assets.keys import model_key, prediction_key, source_key
 from sparktorch_assets.orchestration.resources import ModelLoaderResource
@@ -37,11 +37,13 @@ def check_definitions(definitions: dg.Definitions) -> dg.Definitions:
         definitions: all definitions of the location, merged, with those of `runtime_definitions`.
 
     Raises:
-        TaskError: a task names no input, or the resource `model_loader` names no local folder.
+        TaskError: two tasks or two input tables have the same name, a task names no input, or the resource
+            `model_loader` names no local folder.
         InputSchemaError: a task needs a column that its input table does not declare, or declares with a type that the
             task cannot use. The input may also be another task's predictions, whose columns are derived.
     """
     assets = [asset for asset in definitions.assets or () if isinstance(asset, dg.AssetsDefinition)]
+    _check_names(assets)
     declared = {key: found for asset in assets if (found := declaration_of(asset)) for key in asset.keys}
     tasks = [found for found in declared.values() if isinstance(found, MlTask)]
     keys = _keys(definitions) - {model_key(task) for task in tasks}
@@ -55,6 +57,30 @@ def check_definitions(definitions: dg.Definitions) -> dg.Definitions:
         if isinstance(loader, ModelLoaderResource) and not _set_at_run_time(loader):
             _warn_of_missing_files(task, loader.models_path)
     return definitions
+
+
+def _check_names(assets: Iterable[dg.AssetsDefinition]) -> None:
+    """Dagster refuses two assets of one name as well, but does not say where they are declared."""
+    places: dict[dg.AssetKey, str] = {}
+    for asset in assets:
+        found = declaration_of(asset)
+        for spec in asset.specs if found else ():
+            place = _place(spec)
+            if spec.key in places:
+                what = "tasks" if isinstance(found, MlTask) else "input tables"
+                raise TaskError(
+                    f"two {what} would be the asset {spec.key.to_user_string()!r}, one declared in {places[spec.key]}, "
+                    f"the other in {place}; rename one"
+                )
+            places[spec.key] = place
+
+
+def _place(spec: dg.AssetSpec) -> str:
+    """The file that declares a component, which Dagster notes; a task that is declared in Python has none."""
+    noted = spec.metadata.get("dagster/code_references")
+    references = noted.code_references if isinstance(noted, dg.CodeReferencesMetadataValue) else ()
+    files = [reference.file_path for reference in references if isinstance(reference, dg.LocalFileCodeReference)]
+    return files[0] if files else "Python"
 
 
 def _keys(definitions: dg.Definitions) -> set[dg.AssetKey]:

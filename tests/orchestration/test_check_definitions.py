@@ -1,16 +1,19 @@
 """What can be known before a run: columns that no input has, misspelt inputs, and model files that are not there."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster.components.testing import create_defs_folder_sandbox
 from orchestration_fakes import a_task
 
 from sparktorch_assets import check_definitions
-from sparktorch_assets.errors import InputSchemaError
+from sparktorch_assets.errors import InputSchemaError, TaskError
 from sparktorch_assets.orchestration.assets.factory import build_input_asset, build_prediction_definitions
+from sparktorch_assets.orchestration.components.declared import MlTaskComponent
 from sparktorch_assets.orchestration.resources import ModelLoaderResource
 from sparktorch_assets.orchestration.runtime import runtime_definitions
 from sparktorch_assets.tasks import Hooks, InputTable, MlTask, RowFilter
@@ -116,6 +119,38 @@ def test_a_misspelt_input_is_a_warning(project: Path, warnings: Any, wanted: str
             in warning
         )
         assert "can be ignored" in warning
+
+
+@pytest.mark.filterwarnings("ignore::dagster.BetaWarning", "ignore::dagster.PreviewWarning")
+@pytest.mark.promise("O45")
+def test_two_tasks_of_one_name_name_their_files(project: Path):
+    with create_defs_folder_sandbox() as sandbox:
+        for folder in ("one", "other"):
+            sandbox.scaffold_component(
+                MlTaskComponent,
+                defs_path=folder,
+                defs_yaml_contents={
+                    "type": "sparktorch_assets.MlTaskComponent",
+                    "attributes": {
+                        "name": "late",
+                        "input": "flights",
+                        "model": {"factory": "sparktorch_assets.testing:build"},
+                        "features": [{"kind": "numeric", "columns": ["x"]}],
+                        "labels": ["no", "yes"],
+                    },
+                },
+            )
+        with sandbox.build_all_defs() as definitions, pytest.raises(TaskError) as caught:
+            check_definitions(definitions)
+    assert re.search(
+        r"asset 'predictions/late'.*/one/defs\.yaml, the other in .*/other/defs\.yaml; rename", str(caught.value)
+    )
+
+
+def test_two_input_tables_of_one_name_are_refused(project: Path):
+    table = InputTable(name="events", source="other.csv", format="csv", columns=EVENTS)
+    with pytest.raises(TaskError, match="two input tables would be the asset 'events', one declared in Python"):
+        check_definitions(location(project, more=[build_input_asset(table)]))
 
 
 @pytest.mark.promise("O46")
