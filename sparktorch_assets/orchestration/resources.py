@@ -216,3 +216,13 @@ class LakeResource(ProjectResource):
     def table_uri(self, key: dg.AssetKey) -> str:
         """The path or URI of an asset's table."""
         return self.folder(*key.path)
+
+    def tables_beside(self, key: dg.AssetKey) -> list[str]:
+        """The names of the Delta tables in the folder in which the asset's table is or should be."""
+        from pyarrow import fs
+
+        from sparktorch_assets.lake.folder import Folder
+
+        folder = Folder(self.folder(*key.path[:-1]))
+        found = folder.filesystem.get_file_info(fs.FileSelector(folder.root, allow_not_found=True))
+        return [item.base_name for item in found if folder.is_folder(f"{item.base_name}/_delta_log")]

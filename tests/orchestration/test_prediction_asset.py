@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 from orchestration_fakes import FakeScoreTable, a_task
 
 from sparktorch_assets.errors import FailureReason, TableError, TooManyFailedRowsError
@@ -139,9 +140,12 @@ def test_no_view_replaces_predictions_that_were_made_from_files(
     assert read_snapshot(table).version == version
 
 
-def test_an_input_that_is_nowhere_is_named(resources: dict[str, Any], score: FakeScoreTable):
+def test_an_input_that_is_nowhere_is_named(resources: dict[str, Any], score: FakeScoreTable, project: Path):
+    write_deltalake(f"{project}/data/lake/missed", pa.table({"a": [1]}))
     with pytest.raises(
-        TableError, match="no table at .*missing, and .* no view or table 'missing'; materialize 'missing'"
+        TableError,
+        match=r"no table at .*missing, and .* no view or table 'missing'; materialize 'missing' first, or correct "
+        r"its name; did you mean 'missed'\? Known: missed",
     ):
         dg.materialize([build_prediction_asset(a_task(input="missing"))], resources=resources | {"spark": ViewSpark()})
 

@@ -88,6 +88,13 @@ def _read(
         f"{report.files_removed} removed; {report.rejected_rows:,} malformed rows put aside"
     )
     context.log.info(summary)
+    if not report.rows:
+        context.log.warning(
+            "%s has no rows: its source files (%s) hold none. Is a header all that is in them, or does an option such as "
+            "header or comment not fit them?",
+            table.name,
+            ", ".join(table.patterns),
+        )
     yield dg.MaterializeResult(
         asset_key=key,
         data_version=dg.DataVersion(report.data_version),

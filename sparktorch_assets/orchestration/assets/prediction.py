@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from sparktorch_assets.errors import TableError, TooManyFailedRowsError
+from sparktorch_assets.errors import TableError, TooManyFailedRowsError, nearest
 from sparktorch_assets.orchestration.assets.checks import (
     prediction_check_specs,
     prediction_checks,
@@ -141,7 +141,8 @@ def _score(
     if not session.catalog.tableExists(view):
         raise TableError(
             f"task {task.name!r}: its input has no table at {source}, and the Spark session has no view or table "
-            f"{view!r}; materialize {task.input!r} first"
+            f"{view!r}; materialize {task.input!r} first, or correct its name; "
+            f"{nearest(source_key(task).path[-1], lake.tables_beside(source_key(task)))}"
         )
     _require_no_scored_files(task, settings["output_table"], source, view)
     context.log.info("%r has no files to read: Spark reads it, and all of it is scored", view)
