@@ -26,6 +26,7 @@ from sparktorch_assets.orchestration.assets.markdown import preview_table as pre
 from sparktorch_assets.orchestration.assets.metadata import table_metadata as table_metadata
 from sparktorch_assets.orchestration.automation.schedules import own_schedules as own_schedules
 from sparktorch_assets.orchestration.automation.schedules import staleness_condition as staleness_condition
+from sparktorch_assets.orchestration.check_definitions import check_definitions as check_definitions
 from sparktorch_assets.orchestration.components.declared import InputTableComponent as InputTableComponent
 from sparktorch_assets.orchestration.components.declared import MlTaskComponent as MlTaskComponent
 from sparktorch_assets.orchestration.resources import LakeResource as LakeResource
@@ -41,6 +42,7 @@ from sparktorch_assets.predict.protocols import ModelObject as ModelObject
 from sparktorch_assets.spark.inputs.materialize import materialize_input as materialize_input
 from sparktorch_assets.spark.ml_predict import spark_ml_predict as spark_ml_predict
 from sparktorch_assets.spark.score.dataframe import score_dataframe as score_dataframe
+from sparktorch_assets.spark.score.failed_rows import failed_rows as failed_rows
 from sparktorch_assets.spark.score.report import ScoreReport as ScoreReport
 from sparktorch_assets.spark.score.table import plan_table as plan_table
 from sparktorch_assets.spark.score.table import score_table as score_table

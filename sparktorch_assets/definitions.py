@@ -4,6 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from sparktorch_assets.orchestration.check_definitions import check_definitions
 from sparktorch_assets.orchestration.runtime import runtime_definitions
 
 PACKAGE = Path(__file__).parent
@@ -12,6 +13,6 @@ PACKAGE = Path(__file__).parent
 @dg.definitions
 def defs() -> dg.Definitions:
     """Everything declared under `defs/`, with the resources and schedules that it needs."""
-    return dg.Definitions.merge(
-        dg.load_from_defs_folder(path_within_project=PACKAGE), runtime_definitions(PACKAGE.parent)
+    return check_definitions(
+        dg.Definitions.merge(dg.load_from_defs_folder(path_within_project=PACKAGE), runtime_definitions(PACKAGE.parent))
     )

@@ -7,6 +7,7 @@ Python users would expect, so that `except ValueError` keeps working.
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 
 class SparktorchError(Exception):
@@ -62,8 +63,27 @@ class DiskFullError(TableError):
     """The disk became full while a part was being written; nothing was committed."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailureReason:
+    """One reason for which rows failed."""
+
+    reason: str
+    """The stage and the type of the exception."""
+    rows: int
+    """Number of rows that failed for it."""
+    message: str = ""
+    """The `prediction_error` of one of them; empty if the task shows no contents of rows."""
+    rows_shown: tuple[str, ...] = ()
+    """Values that identify some of them, such as `id=7`."""
+
+
 class TooManyFailedRowsError(SparktorchError, RuntimeError):
     """More rows failed than the task allows; the table stays as it was."""
+
+    def __init__(self, message: str, *, reasons: Iterable[FailureReason] = ()) -> None:
+        super().__init__(message)
+        self.reasons = tuple(reasons)
+        """The most frequent reasons, if they are known."""
 
 
 class TooManyDroppedRowsError(SparktorchError, RuntimeError):

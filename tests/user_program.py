@@ -23,6 +23,8 @@ from sparktorch_assets import (
     SparktorchError,
     TableError,
     build_prediction_definitions,
+    check_definitions,
+    failed_rows,
     plan_table,
     predict_map,
     runtime_definitions,
@@ -102,6 +104,8 @@ def use(spark: SparkSession, points: DataFrame) -> None:
     assert_type(str(plan_table("a", task, output_table="b", model_loader=loader)), str)
     assert_type(vacuum("predictions").bytes, int)
     assert_type(build_prediction_definitions([task]), dg.Definitions)
+    assert_type(check_definitions(dg.Definitions()), dg.Definitions)
+    assert_type(failed_rows("predictions", uncommitted=True, limit=None), Any)  # pyarrow has no types
     assert_type(runtime_definitions(".", lake=LakeResource(root="lake")), dg.Definitions)
     try:
         write_if_changed("report", points.toArrow(), "1")

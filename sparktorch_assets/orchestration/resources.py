@@ -8,7 +8,7 @@ torch.
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import dagster as dg
 from dagster_pyspark import LazyPySparkResource
@@ -79,6 +79,15 @@ class ProjectResource(StrictResource):
         # its old root again when a run starts.
         given = {name: getattr(self, name) for name in self.model_fields_set}
         return type(self)(**{**given, "project_root": root})
+
+
+class SparkSource(Protocol):
+    """What this library's assets need under the key `spark`: any resource with a `spark_session`, such as those of
+    dagster-pyspark."""
+
+    @property
+    def spark_session(self) -> Any:
+        """The session, which may be started by this."""
 
 
 class SparkSessionResource(StrictResource, LazyPySparkResource):
@@ -160,17 +169,22 @@ class ModelLoaderResource(ProjectResource):
         Raises:
             TaskError: `loader` cannot be imported, or `models_root` is not a local folder.
         """
+        loader = load_import_path(self.loader, "ModelLoaderResource.loader")
+        return loader(self.models_path, tasks, device=self.slot_policy().device)  # type: ignore[no-any-return]
+
+    @property
+    def models_path(self) -> Path:
+        """The folder that the paths of weights are relative to.
+
+        Raises:
+            TaskError: `models_root` is not a local folder.
+        """
         if _is_uri(self.models_root):
             raise TaskError(
                 f"ModelLoaderResource.models_root={without_secrets(self.models_root)!r} is a URI, and models are read as local "
                 f"files; give a folder that every worker has at the same path, such as a mounted volume"
             )
-        loader = load_import_path(self.loader, "ModelLoaderResource.loader")
-        return loader(  # type: ignore[no-any-return]
-            find_project_root(self.project_root) / Path(self.models_root).expanduser(),
-            tasks,
-            device=self.slot_policy().device,
-        )
+        return find_project_root(self.project_root) / Path(self.models_root).expanduser()
 
     def slot_policy(self) -> SlotPolicy:
         """How many model instances run at once, and on which devices.
@@ -206,3 +220,13 @@ class LakeResource(ProjectResource):
     def table_uri(self, key: dg.AssetKey) -> str:
         """The path or URI of an asset's table."""
         return self.folder(*key.path)
+
+    def tables_beside(self, key: dg.AssetKey) -> list[str]:
+        """The names of the Delta tables in the folder in which the asset's table is or should be."""
+        from pyarrow import fs
+
+        from sparktorch_assets.lake.files.folder import Folder
+
+        folder = Folder(self.folder(*key.path[:-1]))
+        found = folder.filesystem.get_file_info(fs.FileSelector(folder.root, allow_not_found=True))
+        return [item.base_name for item in found if folder.is_folder(f"{item.base_name}/_delta_log")]

@@ -30,6 +30,9 @@ def runtime_definitions(
     Dagster's default executor starts a process, and so a JVM (8-10 s), for each asset; in one process the assets of a
     run share a session, and Spark does the parallel part.
 
+    Merge them with those of your assets, and pass the result through `check_definitions`, so that `dg check defs`
+    finds tasks that do not fit their input.
+
     Args:
         project_root: the folder that relative paths are resolved against, including those of `model_loader` and `lake`
             unless they name a `project_root` of their own.

@@ -296,7 +296,8 @@ class MlTask:
         return replace(self, hooks=replace(self.hooks, **given)) if given else self
 
     def check_failures(self, failed_rows: int, rows: int, reasons: Mapping[str, int]) -> str | None:
-        """A message if more rows failed than the task allows, with the most frequent reasons; else `None`."""
+        """A message if more rows failed than the task allows, with the most frequent reasons; else `None`. What follows
+        from it is left to the caller to say."""
         share = failed_rows / rows if rows else 0.0
         over_share = share > self.max_failed_share
         over_rows = self.max_failed_rows is not None and failed_rows > self.max_failed_rows
@@ -308,8 +309,8 @@ class MlTask:
         most = sorted(reasons.items(), key=lambda item: -item[1])[:5]
         listed = "; ".join(f"{count:,} x {reason}" for reason, count in most)
         return (
-            f"task {self.name!r}: {failed_rows:,} of {rows:,} rows failed ({share:.2%}), over {limit}. First reasons: "
-            f"{listed}. Nothing was committed; fix the rows or the task, or raise the limit"
+            f"task {self.name!r}: {failed_rows:,} of {rows:,} rows failed ({share:.2%}), over {limit}. Most frequent "
+            f"reasons: {listed}"
         )
 
     def check_drops(self, dropped_rows: int, rows: int) -> str | None:

@@ -171,6 +171,26 @@ def test_the_home_is_the_projects_unless_set_and_settings_are_written_once(
     assert use_dagster_home(tmp_path) == tmp_path / "mine"
 
 
+@pytest.mark.promise("O43")
+def test_the_homes_console_shows_no_events_and_its_storage_shows_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+):
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    use_dagster_home(tmp_path)
+
+    @dg.asset
+    def talking(context: dg.AssetExecutionContext) -> None:
+        context.log.info("half way")
+
+    with dg.DagsterInstance.get() as instance:
+        result = dg.materialize([talking], instance=instance)
+        stored = {entry.dagster_event_type for entry in instance.all_logs(result.run_id)}
+    console = capfd.readouterr().err
+    assert "half way" in console
+    assert "STEP_" not in console
+    assert {dg.DagsterEventType.STEP_START, dg.DagsterEventType.ASSET_MATERIALIZATION} <= stored
+
+
 def test_a_taken_port_is_told_with_the_way_out():
     with socket.socket() as taken:
         taken.bind((dev.HOST, 0))

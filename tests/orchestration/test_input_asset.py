@@ -1,5 +1,6 @@
 """The input asset: what it hands to materialize_input, what it shows, and its check."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ class FakeMaterializeInput:
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
         self.rejected_rows = 0
-        self.rows_before = 2
+        self.rows = self.rows_before = 2
         self.error: SparktorchError | None = None
 
     def __call__(self, spark: Any, table: InputTable, *, table_uri: str, **given: Any) -> InputReport:
@@ -39,7 +40,7 @@ class FakeMaterializeInput:
             uri=table_uri,
             version=0,
             changed=True,
-            rows=2,
+            rows=self.rows,
             rows_before=self.rows_before,
             rejected_rows=self.rejected_rows,
             rejected_table=f"{table_uri}__rejected",
@@ -130,3 +131,15 @@ def test_a_refused_refresh_fails_the_check_and_stops_what_is_downstream(
     assert evaluation.description == str(error)
     assert not result.asset_materializations_for_node("read_events")
     assert not result.asset_materializations_for_node("downstream")
+
+
+@pytest.mark.parametrize(("rows", "warned"), [(0, True), (2, False)])
+def test_a_table_without_rows_is_a_warning(
+    resources: dict[str, Any], read: FakeMaterializeInput, rows: int, warned: bool
+):
+    """A first read of files that hold a header alone: no limit is exceeded, as no row was there before."""
+    read.rows, read.rows_before = rows, 0
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([build_input_asset(TABLE)], resources=resources, instance=instance)
+        warnings = [entry.user_message for entry in instance.all_logs(result.run_id) if entry.level == logging.WARNING]
+    assert [("events has no rows" in warning, "header" in warning) for warning in warnings] == [(True, True)] * warned

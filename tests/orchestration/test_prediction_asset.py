@@ -9,9 +9,10 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 from orchestration_fakes import FakeScoreTable, a_task
 
-from sparktorch_assets.errors import TableError, TooManyFailedRowsError
+from sparktorch_assets.errors import FailureReason, TableError, TooManyFailedRowsError
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.log.commit import commit_parts
 from sparktorch_assets.lake.parts.writer import PartWriter
@@ -135,12 +136,15 @@ def test_no_view_replaces_predictions_that_were_made_from_files(
         TableError, match="made from files.*no table at .*orders any more.*view or table 'orders'.*delete"
     ):
         dg.materialize([build_prediction_asset(a_task(input="orders"))], resources=resources | {"spark": ViewSpark()})
-    assert Table(table).snapshot.version == version
+    assert Table(table).version == version
 
 
-def test_an_input_that_is_nowhere_is_named(resources: dict[str, Any], score: FakeScoreTable):
+def test_an_input_that_is_nowhere_is_named(resources: dict[str, Any], score: FakeScoreTable, project: Path):
+    write_deltalake(f"{project}/data/lake/missed", pa.table({"a": [1]}))
     with pytest.raises(
-        TableError, match="no table at .*missing, and .* no view or table 'missing'; materialize 'missing'"
+        TableError,
+        match=r"no table at .*missing, and .* no view or table 'missing'; materialize 'missing' first, or correct "
+        r"its name; did you mean 'missed'\? Known: missed",
     ):
         dg.materialize([build_prediction_asset(a_task(input="missing"))], resources=resources | {"spark": ViewSpark()})
 
@@ -291,17 +295,25 @@ def test_too_many_failed_rows_in_the_table_fail_the_blocking_check_and_stop_what
     (evaluation,) = [found for found in result.get_asset_check_evaluations() if not found.passed]
     assert evaluation.blocking
     assert "encode: null" in str(evaluation.description)
+    assert "failed_rows('" in str(evaluation.description)
+    assert "Nothing was committed" not in str(evaluation.description)
     assert not result.asset_materializations_for_node("downstream")
 
 
+@pytest.mark.promise("O42")
 def test_a_refused_run_fails_the_check_with_the_reason_and_materializes_nothing(
     resources: dict[str, Any], score: FakeScoreTable
 ):
-    score.error = TooManyFailedRowsError("half of the rows failed")
+    reason = FailureReason(
+        reason="hook: KeyError", rows=5, message="hook: KeyError: 'a|b'", rows_shown=("id=1", "id=2")
+    )
+    score.error = TooManyFailedRowsError("half of the rows failed", reasons=[reason])
     result = run(resources, ok=False)
     (evaluation,) = result.get_asset_check_evaluations()
     assert (evaluation.check_name, evaluation.passed) == ("failed_share", False)
     assert evaluation.description == "half of the rows failed"
+    shown = str(evaluation.metadata["reasons"].value)
+    assert "| hook: KeyError | 5 | hook: KeyError: 'a&#124;b' | id=1; id=2 |" in shown
     assert not result.asset_materializations_for_node("predict_sample")
 
 

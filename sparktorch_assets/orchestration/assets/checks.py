@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from sparktorch_assets.errors import TooManyFailedRowsError
+from sparktorch_assets.orchestration.assets.markdown import markdown_table
+from sparktorch_assets.orchestration.keys import prediction_key
 from sparktorch_assets.tasks import InputTable, MlTask
 
 if TYPE_CHECKING:
@@ -71,23 +74,28 @@ def prediction_checks(task: MlTask, report: "ScoreReport", table_rows: int) -> I
             "rows without a class": tally.predicted - sum(tally.classes.values()),
         },
     )
-    yield failed_share_check(task, task.check_failures(tally.failed, tally.rows, tally.reasons), tally.failed)
+    problem = task.check_failures(tally.failed, tally.rows, tally.reasons)
+    yield dg.AssetCheckResult(
+        check_name=FAILED_SHARE,
+        passed=problem is None,
+        description=problem and f"{problem}. sparktorch_assets.failed_rows({report.table!r}) returns these rows",
+        metadata={"failed rows": tally.failed, "limit (share)": float(task.max_failed_share)},
+    )
 
 
-def failed_share_check(task: MlTask, problem: str | None, failed: int) -> dg.AssetCheckResult:
-    """The result of the blocking check, also for a run that was refused before its commit.
-
-    Args:
-        task: the task that was scored.
-        problem: why there are too many failed rows; `None` if there are not.
-        failed: failed rows in the table.
-    """
+def refused_prediction_check(task: MlTask, error: TooManyFailedRowsError) -> dg.AssetCheckResult:
+    """The failed check of a refresh that was refused before its commit. If checks were only evaluated after a commit,
+    this one would stay green."""
+    reasons = [(found.reason, f"{found.rows:,}", found.message, "; ".join(found.rows_shown)) for found in error.reasons]
     return dg.AssetCheckResult(
         check_name=FAILED_SHARE,
-        asset_key=dg.AssetKey(["predictions", task.name]),
-        passed=problem is None,
-        description=problem,
-        metadata={"failed rows": failed, "limit (share)": float(task.max_failed_share)},
+        asset_key=prediction_key(task),
+        passed=False,
+        description=str(error),
+        metadata={
+            "limit (share)": float(task.max_failed_share),
+            "reasons": dg.MetadataValue.md(markdown_table(("reason", "rows", "message", "in the rows"), reasons)),
+        },
     )
 
 

@@ -1,7 +1,7 @@
 """The asset of one input table: Spark reads the sources into a Delta table with declared types."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -14,10 +14,15 @@ from sparktorch_assets.orchestration.assets.checks import (
     rejected_check,
     vanished_check,
 )
-from sparktorch_assets.orchestration.assets.keys import INPUTS_GROUP, WATCH_TAG, input_key, input_pool
+from sparktorch_assets.orchestration.assets.declared import remember
+from sparktorch_assets.orchestration.assets.failure import PlainFailure
 from sparktorch_assets.orchestration.assets.metadata import input_metadata
+from sparktorch_assets.orchestration.keys import INPUTS_GROUP, WATCH_TAG, input_key, input_pool
 from sparktorch_assets.tasks import InputTable
 from sparktorch_assets.tasks.digest import digest_of
+
+if TYPE_CHECKING:
+    from sparktorch_assets.orchestration.resources import LakeResource, SparkSource
 
 PREVIEW_ROWS = 10
 _SHORT_DIGEST = 12
@@ -25,6 +30,10 @@ _SHORT_DIGEST = 12
 
 def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
     """Build the asset that has the table's name, with its checks."""
+    # Dagster reads the types of parameters when the asset is made. Imported above, they would make `dg list components`
+    # load pyspark.
+    from sparktorch_assets.orchestration.resources import LakeResource, SparkSource
+
     key = input_key(table.name)
 
     @dg.multi_asset(
@@ -40,39 +49,56 @@ def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
             )
         ],
         check_specs=input_check_specs(key),
-        required_resource_keys={"spark", "lake"},
         pool=input_pool(table.name),
     )
-    def read(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        from sparktorch_assets.lake.table import Table
-        from sparktorch_assets.spark.inputs.materialize import materialize_input
+    def read(
+        context: dg.AssetExecutionContext,
+        spark: dg.ResourceParam[SparkSource],
+        lake: dg.ResourceParam[LakeResource],
+    ) -> Iterator[Any]:
+        with PlainFailure(key):
+            yield from _read(context, table, spark, lake)
 
-        resources = context.resources
-        try:
-            report = materialize_input(
-                lambda: resources.spark.spark_session,
-                table,
-                project_root=resources.lake.project_path,
-                table_uri=resources.lake.table_uri(key),
-                run_id=context.run.run_id,
-            )
-        except RowsRejectedError as error:
-            yield refused_check(key, REJECTED_SHARE, table.max_rejected_share, str(error))
-            raise
-        except RowsVanishedError as error:
-            yield refused_check(key, ROWS_VANISHED, table.max_vanished_share, str(error))
-            raise
-        summary = (
-            f"{report.rows:,} rows: {report.files_new} files new, {report.files_unchanged} unchanged, "
-            f"{report.files_removed} removed; {report.rejected_rows:,} malformed rows put aside"
-        )
-        context.log.info(summary)
-        written = Table(report.uri)
-        yield dg.MaterializeResult(
-            asset_key=key,
-            data_version=dg.DataVersion(report.data_version),
-            metadata=input_metadata(table, report, written.schema, written.preview(PREVIEW_ROWS)),
-            check_results=[rejected_check(table, report), vanished_check(table, report)],
-        )
+    return remember(read, table)
 
-    return read
+
+def _read(
+    context: dg.AssetExecutionContext, table: InputTable, spark: "SparkSource", lake: "LakeResource"
+) -> Iterator[Any]:
+    from sparktorch_assets.lake.table import Table
+    from sparktorch_assets.spark.inputs.materialize import materialize_input
+
+    key = input_key(table.name)
+    try:
+        report = materialize_input(
+            lambda: spark.spark_session,
+            table,
+            project_root=lake.project_path,
+            table_uri=lake.table_uri(key),
+            run_id=context.run.run_id,
+        )
+    except RowsRejectedError as error:
+        yield refused_check(key, REJECTED_SHARE, table.max_rejected_share, str(error))
+        raise
+    except RowsVanishedError as error:
+        yield refused_check(key, ROWS_VANISHED, table.max_vanished_share, str(error))
+        raise
+    summary = (
+        f"{report.rows:,} rows: {report.files_new} files new, {report.files_unchanged} unchanged, "
+        f"{report.files_removed} removed; {report.rejected_rows:,} malformed rows put aside"
+    )
+    context.log.info(summary)
+    if not report.rows:
+        context.log.warning(
+            "%s has no rows: its source files (%s) hold none. Is a header all that is in them, or does an option such as "
+            "header or comment not fit them?",
+            table.name,
+            ", ".join(table.patterns),
+        )
+    written = Table(report.uri)
+    yield dg.MaterializeResult(
+        asset_key=key,
+        data_version=dg.DataVersion(report.data_version),
+        metadata=input_metadata(table, report, written.schema, written.preview(PREVIEW_ROWS)),
+        check_results=[rejected_check(table, report), vanished_check(table, report)],
+    )

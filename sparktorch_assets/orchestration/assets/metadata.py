@@ -1,7 +1,10 @@
 """Metadata of assets: numbers that Dagster plots over time, the table's columns and lineage, and a preview.
 
-Dagster refuses numpy scalars, hence the plain `int` and `float` everywhere. Row contents appear only in the preview;
-a task with `preview_rows: 0` shows none.
+An asset's page shows the entries in the order in which they are given here: first what people look for (rows,
+failures, classes, confidences, speed), last the digests.
+
+Dagster refuses numpy scalars, hence the plain `int` and `float` everywhere. Row contents appear only in the preview; a
+task with `preview_rows: 0` shows none.
 """
 
 import json
@@ -10,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from sparktorch_assets.orchestration.assets.keys import source_key
 from sparktorch_assets.orchestration.assets.markdown import markdown_table, preview_table
+from sparktorch_assets.orchestration.keys import source_key
 from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
 from sparktorch_assets.tasks import InputTable, MlTask
 
@@ -31,24 +34,90 @@ def prediction_metadata(
     task: MlTask, report: "ScoreReport", *, schema: "pa.Schema", table_rows: int, preview: Sequence[Mapping[str, Any]]
 ) -> Metadata:
     """The metadata of a prediction asset after a run, including one that found nothing to do."""
-    tally = report.tally
     described = {
         task.class_column: "One of the task's labels; null where the row failed",
         task.confidence_column: "Softmax probability of that class, in [0, 1]",
         task.error_column: "Why the row failed; null where it did not",
     }
-    shown: Metadata = {
-        **table_metadata(report.table, table_rows, schema, report.version, described),
-        "dagster/column_lineage": column_lineage(task, schema.names),
-        "failed_rows": int(tally.failed),
-        "dropped_rows": int(tally.dropped),
-        "filtered_rows": int(tally.filtered),
-        "rows_scored_this_run": int(report.rows_new),
-        "classes": dg.MetadataValue.md(class_table(tally)),
-        "class_shares": dg.MetadataValue.json({name: count / tally.predicted for name, count in _most(tally.classes)}),
-        "seconds_total": float(report.seconds.get("total", 0.0)),
+    return {
+        "dagster/row_count": int(table_rows),
+        **row_metadata(report.tally),
+        **class_metadata(report.tally),
+        **({"preview": dg.MetadataValue.md(preview_table(preview))} if preview else {}),
         **scoring_metadata(report),
-        "device": ", ".join(sorted(tally.devices)) or "none",
+        **batch_metadata(report.tally),
+        **refresh_metadata(report),
+        "dagster/column_lineage": column_lineage(task, schema.names),
+        **table_metadata(report.table, table_rows, schema, report.version, described),
+        "model_digest": report.model_digest,
+    }
+
+
+def row_metadata(tally: Tally) -> Metadata:
+    """What became of the rows that have no prediction, and of those that the model saw only in part."""
+    shown: Metadata = {"failed_rows": int(tally.failed)}
+    if tally.reasons:
+        shown["failure_reasons"] = dg.MetadataValue.md(markdown_table(("reason", "rows"), _most(tally.reasons)))
+    shown |= {"dropped_rows": int(tally.dropped), "filtered_rows": int(tally.filtered)}
+    return shown | ({"truncated_rows": int(tally.truncated)} if tally.truncated else {})
+
+
+def class_metadata(tally: Tally) -> Metadata:
+    """The classes and the confidences."""
+    shown: Metadata = {"classes": dg.MetadataValue.md(class_table(tally))}
+    if tally.confidence_mean is not None:
+        shown["confidence_mean"] = float(tally.confidence_mean)
+        shown["confidence_histogram"] = dg.MetadataValue.md(histogram(tally.confidence_histogram))
+    return shown
+
+
+def scoring_metadata(report: "ScoreReport") -> Metadata:
+    """Speed, slots and seconds of the run that last scored rows: this one, or an earlier one if nothing changed."""
+    rows: Metadata = {"rows_scored_this_run": int(report.rows_new)}
+    seconds: Metadata = {"seconds_total": float(report.seconds.get("total", 0.0))}
+    device: Metadata = {"device": ", ".join(sorted(report.tally.devices)) or "none"}
+    scoring = report.scoring
+    if scoring is None:
+        return rows | seconds | device
+    shown: Metadata = {
+        "rows_per_second": float(scoring.rows_per_s),
+        **rows,
+        **seconds,
+        "seconds_by_phase": dg.MetadataValue.md(
+            seconds_table(report.seconds if report.rows_new else scoring.seconds, scoring.worker_seconds)
+        ),
+        **device,
+        "slots": int(scoring.slots),
+    }
+    if scoring.balance is not None:
+        shown["balance"] = float(scoring.balance)
+    shown["last_scored"] = dg.MetadataValue.timestamp(float(scoring.at))
+    shown["last_scored_rows"] = int(scoring.rows)
+    if scoring.run_id:
+        shown["last_scored_by"] = dg.MetadataValue.dagster_run(scoring.run_id)
+    return shown
+
+
+def batch_metadata(tally: Tally) -> Metadata:
+    """What was learnt about batch sizes and precision; empty if nothing was."""
+    shown: Metadata = {}
+    if tally.agreement is not None and tally.confidence_difference is not None:
+        shown["agreement_with_fp32"] = float(tally.agreement)
+        shown["confidence_difference_to_fp32"] = float(tally.confidence_difference)
+    if tally.batch_sizes:
+        shown["batch_sizes"] = dg.MetadataValue.md(
+            markdown_table(("rows per batch", "batches"), _most(tally.batch_sizes))
+        )
+    if tally.splits:
+        shown["out_of_memory_splits"] = int(tally.splits)
+    return shown
+
+
+def refresh_metadata(report: "ScoreReport") -> Metadata:
+    """What the refresh did, and figures for programs that are shown above in a form for people."""
+    tally = report.tally
+    shown: Metadata = {
+        "changed": bool(report.changed),
         "shards": dg.MetadataValue.json(
             {
                 "new": int(report.shards_new),
@@ -57,52 +126,13 @@ def prediction_metadata(
                 "resumed": int(report.shards_resumed),
             }
         ),
-        "changed": bool(report.changed),
         "path": report.path,
-        "model_digest": report.model_digest,
+        "class_shares": dg.MetadataValue.json({name: count / tally.predicted for name, count in _most(tally.classes)}),
     }
-    if tally.truncated:
-        shown["truncated_rows"] = int(tally.truncated)
     if tally.confidence_mean is not None:
-        shown["confidence_mean"] = float(tally.confidence_mean)
-        shown["confidence_histogram"] = dg.MetadataValue.md(histogram(tally.confidence_histogram))
         shown["confidence_bins"] = dg.MetadataValue.text(
             json.dumps([int(count) for count in tally.confidence_histogram])
         )
-    if tally.batch_sizes:
-        shown["batch_sizes"] = dg.MetadataValue.md(
-            markdown_table(("rows per batch", "batches"), _most(tally.batch_sizes))
-        )
-    if tally.splits:
-        shown["out_of_memory_splits"] = int(tally.splits)
-    if tally.agreement is not None and tally.confidence_difference is not None:
-        shown["agreement_with_fp32"] = float(tally.agreement)
-        shown["confidence_difference_to_fp32"] = float(tally.confidence_difference)
-    if tally.reasons:
-        shown["failure_reasons"] = dg.MetadataValue.md(markdown_table(("reason", "rows"), _most(tally.reasons)))
-    if preview:
-        shown["preview"] = dg.MetadataValue.md(preview_table(preview))
-    return shown
-
-
-def scoring_metadata(report: "ScoreReport") -> Metadata:
-    """Speed, slots and seconds of the run that last scored rows: this one, or an earlier one if nothing changed."""
-    scoring = report.scoring
-    if scoring is None:
-        return {}
-    shown: Metadata = {
-        "last_scored": dg.MetadataValue.timestamp(float(scoring.at)),
-        "last_scored_rows": int(scoring.rows),
-        "seconds_by_phase": dg.MetadataValue.md(
-            seconds_table(report.seconds if report.rows_new else scoring.seconds, scoring.worker_seconds)
-        ),
-        "rows_per_second": float(scoring.rows_per_s),
-        "slots": int(scoring.slots),
-    }
-    if scoring.run_id:
-        shown["last_scored_by"] = dg.MetadataValue.dagster_run(scoring.run_id)
-    if scoring.balance is not None:
-        shown["balance"] = float(scoring.balance)
     return shown
 
 
@@ -110,21 +140,21 @@ def input_metadata(
     table: InputTable, report: "InputReport", schema: "pa.Schema", preview: Sequence[Mapping[str, Any]]
 ) -> Metadata:
     """The metadata of an input asset."""
-    shown: Metadata = {
-        **table_metadata(report.uri, report.rows, schema, report.version, {}),
-        "rejected_rows": int(report.rejected_rows),
+    shown: Metadata = {"dagster/row_count": int(report.rows), "rejected_rows": int(report.rejected_rows)}
+    if report.rejected_table and report.rejected_rows:
+        shown["rejected_table"] = dg.MetadataValue.path(report.rejected_table)
+    if preview:
+        shown["preview"] = dg.MetadataValue.md(preview_table(preview))
+    return {
+        **shown,
         "files_new": int(report.files_new),
         "files_unchanged": int(report.files_unchanged),
         "files_removed": int(report.files_removed),
         "changed": bool(report.changed),
         "seconds_total": float(report.seconds),
         "source": ", ".join(table.patterns),
+        **table_metadata(report.uri, report.rows, schema, report.version, {}),
     }
-    if report.rejected_table and report.rejected_rows:
-        shown["rejected_table"] = dg.MetadataValue.path(report.rejected_table)
-    if preview:
-        shown["preview"] = dg.MetadataValue.md(preview_table(preview))
-    return shown
 
 
 def table_metadata(

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from sparktorch_assets.orchestration.assets.keys import MODELS_GROUP, WATCH_TAG, model_key
+from sparktorch_assets.orchestration.assets.failure import PlainFailure
 from sparktorch_assets.orchestration.assets.plain_text import one_line
+from sparktorch_assets.orchestration.keys import MODELS_GROUP, WATCH_TAG, model_key
 from sparktorch_assets.tasks import MlTask
 from sparktorch_assets.tasks.digest import digest_of, model_digest
 
 if TYPE_CHECKING:
+    from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource
     from sparktorch_assets.predict.loader import ModelLoader
 
 CARD = "card.json"
@@ -31,6 +33,9 @@ _SHORT_DIGEST = 12
 
 def build_model_asset(task: MlTask) -> dg.AssetsDefinition:
     """Build the asset `models/<task>`."""
+    # Dagster reads the types of parameters when the asset is made. Imported above, they would make `dg list components`
+    # load pyspark.
+    from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource
 
     @dg.asset(
         key=model_key(task),
@@ -39,23 +44,33 @@ def build_model_asset(task: MlTask) -> dg.AssetsDefinition:
         kinds={"pytorch"},
         code_version=digest_of([asdict(task.model), task.files])[:_SHORT_DIGEST],
         tags={WATCH_TAG: "yes"},
-        required_resource_keys={"model_loader", "lake"},
     )
-    def describe(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        loader = context.resources.model_loader.build([task])
-        models_root = Path(loader.models_root)
-        digest = model_digest(task, models_root)
-        described = _described(task, loader, context.resources.lake.folder("_models"), digest)
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(digest),
-            metadata={
-                **_without_none(described),
-                "model_digest": digest,
-                **card_metadata(task, models_root, context.log.warning),
-            },
-        )
+    def describe(
+        context: dg.AssetExecutionContext,
+        model_loader: dg.ResourceParam[ModelLoaderResource],
+        lake: dg.ResourceParam[LakeResource],
+    ) -> dg.MaterializeResult[Any]:
+        with PlainFailure(model_key(task)):
+            return _describe(context, task, model_loader, lake)
 
     return describe
+
+
+def _describe(
+    context: dg.AssetExecutionContext, task: MlTask, model_loader: "ModelLoaderResource", lake: "LakeResource"
+) -> dg.MaterializeResult[Any]:
+    loader = model_loader.build([task])
+    models_root = Path(loader.models_root)
+    digest = model_digest(task, models_root)
+    described = _described(task, loader, lake.folder("_models"), digest)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(digest),
+        metadata={
+            **card_metadata(task, models_root, context.log.warning),
+            **_without_none(described),
+            "model_digest": digest,
+        },
+    )
 
 
 def card_metadata(task: MlTask, models_root: Path, warn: Callable[[str], None]) -> dict[str, Any]:
@@ -115,10 +130,10 @@ def _described(task: MlTask, loader: "ModelLoader", known: str, digest: str) -> 
         return found
     description = loader.describe(task)
     plain = {
-        "weights_sha256": description.digest,
-        "format": description.format,
         "parameters": description.parameters,
+        "format": description.format,
         "file_bytes": description.file_bytes,
+        "weights_sha256": description.digest,
     }
     folder.create()
     temporary = f".{name}.{uuid.uuid4().hex[:12]}.tmp"

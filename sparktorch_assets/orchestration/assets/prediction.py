@@ -6,24 +6,30 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from sparktorch_assets.errors import TableError, TooManyFailedRowsError
-from sparktorch_assets.orchestration.assets.checks import failed_share_check, prediction_check_specs, prediction_checks
-from sparktorch_assets.orchestration.assets.keys import (
+from sparktorch_assets.errors import TableError, TooManyFailedRowsError, nearest
+from sparktorch_assets.orchestration.assets.checks import (
+    prediction_check_specs,
+    prediction_checks,
+    refused_prediction_check,
+)
+from sparktorch_assets.orchestration.assets.declared import remember
+from sparktorch_assets.orchestration.assets.failure import PlainFailure
+from sparktorch_assets.orchestration.assets.metadata import prediction_metadata
+from sparktorch_assets.orchestration.automation.schedules import refresh_tags, staleness_condition
+from sparktorch_assets.orchestration.keys import (
     PREDICTIONS_GROUP,
     PREDICTIONS_POOL,
     model_key,
     prediction_key,
     source_key,
 )
-from sparktorch_assets.orchestration.assets.metadata import prediction_metadata
-from sparktorch_assets.orchestration.automation.schedules import refresh_tags, staleness_condition
 from sparktorch_assets.tasks import MlTask
 from sparktorch_assets.tasks.digest import task_digest
 
 if TYPE_CHECKING:
+    from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource, SparkSource
     from sparktorch_assets.spark.score.report import Progress, ScoreReport
 
-RESOURCE_KEYS = {"spark", "model_loader", "lake"}
 _SECONDS_BETWEEN_MESSAGES = 3.0
 _SHORT_DIGEST = 12
 
@@ -34,6 +40,10 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
     Raises:
         TaskError: a hook's module cannot be found.
     """
+    # Dagster reads the types of parameters when the asset is made. Imported above, they would make `dg list components`
+    # load pyspark.
+    from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource, SparkSource
+
     key = prediction_key(task)
     spec = dg.AssetSpec(
         key,
@@ -56,22 +66,33 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
         name=f"predict_{task.name}",
         specs=[spec],
         check_specs=prediction_check_specs(key),
-        required_resource_keys=RESOURCE_KEYS,
         pool=PREDICTIONS_POOL,
     )
-    def predict(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        yield from _predict(context, task)
+    def predict(
+        context: dg.AssetExecutionContext,
+        spark: dg.ResourceParam[SparkSource],
+        model_loader: dg.ResourceParam[ModelLoaderResource],
+        lake: dg.ResourceParam[LakeResource],
+    ) -> Iterator[Any]:
+        with PlainFailure(key):
+            yield from _predict(context, task, spark, model_loader, lake)
 
-    return predict
+    return remember(predict, task)
 
 
-def _predict(context: dg.AssetExecutionContext, task: MlTask) -> Iterator[Any]:
+def _predict(
+    context: dg.AssetExecutionContext,
+    task: MlTask,
+    spark: "SparkSource",
+    model_loader: "ModelLoaderResource",
+    lake: "LakeResource",
+) -> Iterator[Any]:
     from sparktorch_assets.lake.table import Table
 
     try:
-        report = _score(context, task)
+        report = _score(context, task, spark, model_loader, lake)
     except TooManyFailedRowsError as error:
-        yield failed_share_check(task, str(error), failed=-1)
+        yield refused_prediction_check(task, error)
         raise
     table = Table(report.table)
     rows = table.row_count()
@@ -95,31 +116,34 @@ def _predict(context: dg.AssetExecutionContext, task: MlTask) -> Iterator[Any]:
     )
 
 
-def _score(context: dg.AssetExecutionContext, task: MlTask) -> "ScoreReport":
+def _score(
+    context: dg.AssetExecutionContext,
+    task: MlTask,
+    spark: "SparkSource",
+    model_loader: "ModelLoaderResource",
+    lake: "LakeResource",
+) -> "ScoreReport":
     """Score the input's files or, if it never had any, the view or table of that name in the Spark session."""
     from sparktorch_assets.lake.files.folder import Folder
     from sparktorch_assets.spark.score.dataframe import score_dataframe
     from sparktorch_assets.spark.score.table import score_table
 
-    resources = context.resources
-    loader_resource, lake = resources.model_loader, resources.lake
     source = lake.table_uri(source_key(task))
     settings: dict[str, Any] = {
         "output_table": lake.table_uri(prediction_key(task)),
-        "model_loader": loader_resource.build([task]),
-        "slots": loader_resource.slot_policy(),
-        "batch_size": None if task.batch.pinned else loader_resource.batch_size,
+        "model_loader": model_loader.build([task]),
+        "slots": model_loader.slot_policy(),
+        "batch_size": None if task.batch.pinned else model_loader.batch_size,
         "run_id": context.run.run_id,
     }
     if Folder(source).exists():
-        return score_table(
-            lambda: resources.spark.spark_session, source, task, on_progress=_report_to(context), **settings
-        )
-    session, view = resources.spark.spark_session, ".".join(source_key(task).path)
+        return score_table(lambda: spark.spark_session, source, task, on_progress=_report_to(context), **settings)
+    session, view = spark.spark_session, ".".join(source_key(task).path)
     if not session.catalog.tableExists(view):
         raise TableError(
             f"task {task.name!r}: its input has no table at {source}, and the Spark session has no view or table "
-            f"{view!r}; materialize {task.input!r} first"
+            f"{view!r}; materialize {task.input!r} first, or correct its name; "
+            f"{nearest(source_key(task).path[-1], lake.tables_beside(source_key(task)))}"
         )
     _require_no_scored_files(task, settings["output_table"], source, view)
     context.log.info("%r has no files to read: Spark reads it, and all of it is scored", view)

@@ -10,9 +10,9 @@ from typing import Any
 
 import dagster as dg
 
-from sparktorch_assets.orchestration.assets.keys import REFRESH_TAG, WATCH_TAG, prediction_key
 from sparktorch_assets.orchestration.automation.staleness import AttemptDue, Stale
 from sparktorch_assets.orchestration.automation.upstream import UpToOtherTasks
+from sparktorch_assets.orchestration.keys import REFRESH_TAG, WATCH_TAG, prediction_key
 from sparktorch_assets.tasks import MlTask
 
 DAILY_SCHEDULE = "daily_predictions"

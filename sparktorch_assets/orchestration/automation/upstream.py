@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from sparktorch_assets.orchestration.assets.keys import PREDICTIONS_PREFIX, REFRESH_TAG
+from sparktorch_assets.orchestration.keys import PREDICTIONS_PREFIX, REFRESH_TAG
 
 
 @dataclass(frozen=True, slots=True)

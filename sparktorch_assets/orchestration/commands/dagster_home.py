@@ -7,6 +7,9 @@ _SETTINGS = """\
 # Written once; change it as you like. Runs and their logs are kept in this folder.
 telemetry:
   enabled: false
+# The console shows what assets say and what fails. The UI shows every event of a run all the same.
+python_logs:
+  python_log_level: INFO
 """
 
 

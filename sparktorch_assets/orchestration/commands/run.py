@@ -42,16 +42,17 @@ def main(arguments: list[str] | None = None) -> int:
         )
     failed, refused = failures(result), failed_checks(result)
     _say(f"\n{summary_table(result)}\n")
-    for asset, message in failed.items():
-        _say(f"FAILED {asset}: {message}\n")
-    for check in refused:
-        _say(f"FAILED CHECK {check}\n")
     took = f"{time.monotonic() - began:.0f} s"
     _say(
         f"Done in {took}: {len(failed)} failed, {len(refused)} checks failed."
         if failed or refused
         else f"Done in {took}. See the graph: make dev, then open http://127.0.0.1:3000"
     )
+    # Last, where people look first.
+    for check in refused:
+        _say(f"\nFAILED CHECK {check}")
+    for asset, message in failed.items():
+        _say(f"\nFAILED {asset}: {message}")
     return 1 if failed or refused else 0
 
 

@@ -11,6 +11,8 @@ from sparktorch_assets.orchestration.assets.plain_text import one_line, plain_li
 
 _SHOWN_CLASSES = 3
 _HEADER = ("asset", "rows", "failed", "classes", "seconds", "rows/s", "table")
+_AROUND = ("DagsterExecutionStepExecutionError", "RetryRequestedFromPolicy")
+"""Dagster's exceptions around that of the asset. Further causes explain it, and may be long."""
 _RIGHT = (False, True, True, False, True, True, False)
 
 
@@ -31,18 +33,23 @@ def summary_table(result: dg.ExecuteInProcessResult) -> str:
 
 
 def failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
-    """The steps that failed, each with the message of its root cause."""
+    """The steps that failed, each with the message of the exception that the asset raised."""
     return {
-        str(event.step_key): _cause(event.step_failure_data.error)
+        str(event.step_key): _raised(event.step_failure_data.error)
         for event in result.all_events
         if event.event_type == dg.DagsterEventType.STEP_FAILURE
     }
 
 
 def failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
-    """The checks that failed (not those that only warn), each with its asset, what it checks, and what it found."""
+    """The checks that failed (not those that only warn), each with its asset, what it checks, and what it found. Those
+    of a step that failed are left out: they repeat its message."""
     lines = []
-    for evaluation in result.get_asset_check_evaluations():
+    failed_steps = failures(result).keys()
+    for event in result.all_events:
+        if event.event_type != dg.DagsterEventType.ASSET_CHECK_EVALUATION or event.step_key in failed_steps:
+            continue
+        evaluation = event.asset_check_evaluation_data
         if not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
             found = ", ".join(f"{name}: {getattr(entry, 'value', '')}" for name, entry in evaluation.metadata.items())
             text = ". ".join(part for part in (evaluation.description, found) if part)
@@ -92,7 +99,7 @@ def _short_path(uri: str) -> str:
     return uri if relative.startswith("..") else relative
 
 
-def _cause(error: SerializableErrorInfo | None) -> str:
-    while error is not None and error.cause is not None:
+def _raised(error: SerializableErrorInfo | None) -> str:
+    while error is not None and error.cause is not None and (error.cls_name or "").startswith(_AROUND):
         error = error.cause
     return "unknown reason" if error is None else plain_lines(error.message).strip()

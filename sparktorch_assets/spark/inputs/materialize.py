@@ -299,7 +299,8 @@ class _Refresh:
             f"InputTable {self._table.name!r}: {malformed:,} of {rows:,} rows ({share:.2%}) do not parse as the declared "
             f"columns, over max_rejected_share={self._table.max_rejected_share:g}. Most: {worst}. A value that is not of its "
             f"column's type, or a row with too few or too many fields: check columns and options ({self._shown_options()}), "
-            f"fix the files, or raise the limit. Nothing was committed"
+            f"fix the files, or raise the limit: {self._table.name}__rejected then holds the text of these rows. Nothing was "
+            f"committed"
         )
 
     def _check_vanished(self, new_rows: int) -> None:

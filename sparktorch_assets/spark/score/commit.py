@@ -1,19 +1,30 @@
 """What every commit of predictions has: limits that are checked before it, and metadata that go with it."""
 
 import importlib.metadata
+from collections.abc import Mapping
 
-from sparktorch_assets.errors import TooManyDroppedRowsError, TooManyFailedRowsError
+from sparktorch_assets.errors import TooManyDroppedRowsError
+from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.spark.score.failure_reasons import too_many_failed_rows
 from sparktorch_assets.spark.score.scoring import SCORING_KEY, Scoring
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask
 
 
-def check_limits(task: MlTask, tally: Tally) -> None:
+def check_limits(task: MlTask, tally: Tally, folder: Folder, written: Mapping[str, Tally], *, kept: bool) -> None:
     """Raise `TooManyFailedRowsError` or `TooManyDroppedRowsError` if more rows failed or were dropped than the task
-    allows."""
+    allows.
+
+    Args:
+        task: the task that was run.
+        tally: the tally of the table, or of the partition.
+        folder: the table's folder.
+        written: path -> tally, for the finished files in the folder, from which the error quotes failed rows.
+        kept: whether these files stay in the folder after the error.
+    """
     too_many = task.check_failures(tally.failed, tally.rows, tally.reasons)
     if too_many:
-        raise TooManyFailedRowsError(too_many)
+        raise too_many_failed_rows(task, too_many, tally, folder, written, kept=kept)
     too_many = task.check_drops(tally.dropped, tally.rows)
     if too_many:
         raise TooManyDroppedRowsError(too_many)

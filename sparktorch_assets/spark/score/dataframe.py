@@ -119,7 +119,7 @@ def score_dataframe(
             run_stoppable(spark_session, lambda: write.parquet(spark_path(folder, f"{staging}/rows")))
         written = read_written(folder, f"{staging}/rows", task)
         tally = counted.account(Tally.total(part.tally for part in written))
-        check_limits(task, tally)
+        check_limits(task, tally, folder, {part.staged.path: part.tally for part in written}, kept=False)
         files.check()
         scored = time.perf_counter()
         scoring = Scoring(

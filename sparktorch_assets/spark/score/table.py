@@ -4,7 +4,6 @@ Spark only distributes shards: workers read and write Parquet themselves, and th
 already in the table, or finished in its folder, are not computed again. With nothing to do, no session is started.
 """
 
-import functools
 import logging
 import os
 import time
@@ -146,7 +145,9 @@ def score_table(
     committed = commit_plan(
         plan,
         parts,
-        functools.partial(check_limits, task),
+        lambda tally: check_limits(
+            task, tally, plan.table.folder, {path: receipt.tally for path, (_, receipt) in parts.items()}, kept=True
+        ),
         commit_metadata(task, digest, run_id, scoring),
         description=task.description,
     )
