@@ -15,8 +15,9 @@ from dagster._core.definitions.automation_condition_sensor_definition import MAX
 
 from sparktorch_assets.lake import shards, vacuum
 from sparktorch_assets.orchestration.automation.staleness import WAITS
-from sparktorch_assets.predict import file_bounds, precision
+from sparktorch_assets.predict import file_bounds
 from sparktorch_assets.predict.encode import image as encode_image
+from sparktorch_assets.predict.model import precision
 from sparktorch_assets.tasks import BatchPolicy, MlTask, SequenceFeature, SlotPolicy, TextFeature
 
 ROOT = Path(__file__).parents[1]
