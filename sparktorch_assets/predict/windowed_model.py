@@ -49,7 +49,8 @@ class WindowedModel(Protocol[PreparedT, StartedT]):
 
     @property
     def undecided(self) -> bool:
-        """Whether the model may still refuse the whole run. As long as it may, no window is finished."""
+        """Whether the model may still refuse the whole run. As long as it may, windows that have been started are held
+        back, up to `pipeline.HELD_WINDOWS` of them."""
         ...
 
     def prepare(self, batch: pa.RecordBatch, quarantine: Quarantine, tally: Tally) -> PreparedT:

@@ -1,5 +1,8 @@
 """Sizes that memory bounds: they come down at once, and rise again as far as memory lets them, now and in the next run."""
 
+import weakref
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,6 +14,7 @@ from sparktorch_assets.predict.batches.memory_limits import FIRST_WAIT, GAP_DIVI
 from sparktorch_assets.predict.batches.sizer import BatchSizer
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.model.cache import forget_models
+from sparktorch_assets.predict.model.torch_model import TorchModel
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import BatchPolicy, MlTask, ModelSpec, NumericFeature
@@ -179,6 +183,31 @@ def test_a_network_that_fits_100_rows_settles_near_100():
     tally = run(100_000, 100)
     near = sum(int(size) * times for size, times in tally.batch_sizes.items() if 94 <= int(size) <= 100)
     assert near > 80_000
+
+
+class Holding(torch.nn.Module):
+    """Runs out of memory above four rows, and looks whether what it had allocated is free at its next call."""
+
+    def __init__(self):
+        super().__init__()
+        self.allocated, self.freed = None, []
+
+    def forward(self, x_BF):
+        if self.allocated is not None:
+            self.freed.append(self.allocated() is None)
+        hidden_BF = x_BF + 1
+        self.allocated = weakref.ref(hidden_BF)
+        if len(x_BF) > 4:
+            raise torch.OutOfMemoryError(f"{len(x_BF)} rows")
+        return torch.cat([-hidden_BF, hidden_BF], dim=1)
+
+
+def test_the_memory_of_a_batch_that_did_not_fit_is_free_when_halves_are_tried():
+    """A traceback keeps the tensors of its frames alive."""
+    module = Holding()
+    model = TorchModel(TASK, module, models_root=Path(), device=torch.device("cpu"), batch_size=16)
+    assert list(model.predict([{"x": 1.0}] * 16))[-1]["predicted_class"] == "1"
+    assert module.freed == [True] * 6  # 16, 8, 4, 4, 8, 4 and 4 rows
 
 
 def test_a_run_that_never_runs_out_of_memory_writes_nothing(tmp_path):

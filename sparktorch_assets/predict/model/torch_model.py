@@ -187,7 +187,7 @@ class TorchModel:
         failures |= {int(encoded.rows[position]): failure for position, failure in failed.items()}
         tally.spend("forward", time.perf_counter() - began)
         self.window_rows = self.launcher.sizer.window_rows
-        self._tell_agreement(tally)
+        self._record_agreement(tally)
         return PendingWindow(encoded=encoded, launched=launched, failures=failures)
 
     def finish(self, started: PendingWindow, tally: Tally) -> Predictions:
@@ -209,9 +209,9 @@ class TorchModel:
         self._learnt[self._learnt_by] = self.launcher.sizer
         self.launcher.end()
         self.network.decide()
-        self._tell_agreement(tally, now=True)
+        self._record_agreement(tally, now=True)
 
-    def _tell_agreement(self, tally: Tally, *, now: bool = False) -> None:
+    def _record_agreement(self, tally: Tally, *, now: bool = False) -> None:
         comparison = self.network.comparison
         if comparison is not None and comparison.rows and (now or not comparison.open):
             tally.compared(comparison.share, comparison.confidence_difference)
