@@ -77,10 +77,17 @@ class ModelSpec:
             )
         if self.format is None:
             suffix = PurePath(self.weights or "").suffix
+            formats = "safetensors, state_dict, torchscript, export, pickle"
+            if not suffix:
+                raise TaskError(
+                    f"ModelSpec.weights={self.weights!r} has no suffix that says what the format is. If it is a folder, "
+                    f"name the file in it, or set ModelSpec.factory to code that takes the folder; if it is a file, set "
+                    f"ModelSpec.format to one of {formats}"
+                )
             if suffix not in _BY_SUFFIX:
                 raise TaskError(
                     f"ModelSpec.weights={self.weights!r}: the suffix {suffix!r} does not say what the format is; set "
-                    f"ModelSpec.format to one of safetensors, state_dict, torchscript, export, pickle"
+                    f"ModelSpec.format to one of {formats}, or ModelSpec.factory to code that opens another format"
                 )
             object.__setattr__(self, "format", _BY_SUFFIX[suffix])
         if self.architecture is not None:
