@@ -16,7 +16,7 @@ from typing import Any, Literal, Union
 from pydantic import BaseModel
 
 import sparktorch_assets
-from sparktorch_assets import InputTable, InputTableComponent, MlTask, MlTaskComponent
+from sparktorch_assets import ClassificationOutput, InputTable, InputTableComponent, MlTask, MlTaskComponent
 from sparktorch_assets.orchestration.components.field_docs import field_docs
 from sparktorch_assets.tasks.row_filter import Comparable
 
@@ -103,7 +103,7 @@ def _union(kinds: tuple[Any, ...]) -> str:
     if set(typing.get_args(Comparable)) <= set(kinds):
         return "text, number, `true` or `false`, date or time; for `in` and `not in`, a list of these"
     if all(dataclasses.is_dataclass(kind) for kind in kinds):
-        return "[feature groups](#features)"
+        return "[an output](#outputs)" if ClassificationOutput in kinds else "[feature groups](#features)"
     if any(typing.get_origin(kind) is Callable or kind is Callable for kind in kinds):
         return "import path"
     kept = [kind for kind in kinds if kind is not NoneType and not _is_pairs(kind, kinds)]

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+from sparktorch_assets.number_summary import NumberSummary
+
 CONFIDENCE_BINS = 20
 """Bins of equal width over [0, 1] in `confidence_histogram`."""
 
@@ -33,6 +35,10 @@ class Tally:
     """Sum of the confidences in [0, 1], which are those in the histogram. A single NaN or infinity would spoil every
     later sum."""
     confidence_histogram: list[int] = field(default_factory=lambda: [0] * CONFIDENCE_BINS)
+    numbers: dict[str, NumberSummary] = field(default_factory=dict)
+    """Statistics of the predicted numbers, by name: a regression's columns, the norms of vectors, labels per row."""
+    marks: dict[str, int] = field(default_factory=dict)
+    """Rows or values that a check of the output looks at, by what is odd about them."""
     reasons: dict[str, int] = field(default_factory=dict)
     """Failed rows per stage and exception type; never a row's contents."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -53,8 +59,10 @@ class Tally:
         """Add `other`'s numbers to this one's."""
         if other.agreement is not None and other.confidence_difference is not None:
             self.compared(other.agreement, other.confidence_difference)
+        for name, found in other.numbers.items():
+            self.numbers.setdefault(name, NumberSummary()).add(found)
         for item in fields(self):
-            if item.name in ("agreement", "confidence_difference"):
+            if item.name in ("agreement", "confidence_difference", "numbers"):
                 continue
             mine, theirs = getattr(self, item.name), getattr(other, item.name)
             if isinstance(mine, dict):
@@ -93,7 +101,9 @@ class Tally:
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
         """The tally that `to_plain` returned; fields that only other versions have are ignored."""
         known = {item.name for item in fields(cls)}
-        return cls(**{name: value for name, value in plain.items() if name in known})
+        tally = cls(**{name: value for name, value in plain.items() if name in known})
+        tally.numbers = {name: NumberSummary.from_plain(found) for name, found in plain.get("numbers", {}).items()}
+        return tally
 
     @classmethod
     def total(cls, tallies: Iterable["Tally"]) -> Self:

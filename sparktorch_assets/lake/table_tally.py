@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable
 
 from sparktorch_assets.lake.parts.file import verify_parts
 from sparktorch_assets.lake.table import Table
+from sparktorch_assets.number_summary import NumberSummary
 from sparktorch_assets.tally import Tally
 
 TALLY_KEY, DATA_VERSION_KEY = "tally", "data_version"
@@ -20,6 +21,8 @@ SUMS = frozenset(
         "classes",
         "confidence_sum",
         "confidence_histogram",
+        "marks",
+        "numbers",
         "reasons",
         "seconds",
         "devices",
@@ -77,7 +80,9 @@ def _minus(whole: Tally, part: Tally) -> Tally:
     rest = Tally.from_plain(whole.to_plain())
     for name in SUMS:
         mine, theirs = getattr(rest, name), getattr(part, name)
-        if isinstance(mine, dict):
+        if name == "numbers":
+            mine = {key: summary.without(theirs.get(key, NumberSummary())) for key, summary in mine.items()}
+        elif isinstance(mine, dict):
             left = {key: number - theirs.get(key, 0) for key, number in mine.items()}
             mine = left if name == "seconds" else {key: number for key, number in left.items() if number}
         elif isinstance(mine, list):

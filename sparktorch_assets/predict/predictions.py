@@ -1,6 +1,6 @@
 """A model's predictions, as columns.
 
-Shapes: N rows, C classes, E embedding width.
+Shapes: N rows.
 """
 
 from dataclasses import dataclass, field
@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sparktorch_assets.predict.failures import RowFailure, Rows
-from sparktorch_assets.predict.schema import ARROW_TYPES
+from sparktorch_assets.arrow_types import arrow_type
+from sparktorch_assets.predict.failures import RowFailure
 from sparktorch_assets.tasks.ml_task import MlTask
 
 
@@ -19,53 +19,30 @@ from sparktorch_assets.tasks.ml_task import MlTask
 class Predictions:
     """Predictions of N rows. Rows in `failures` have no prediction, whatever the arrays hold for them."""
 
-    classes_N: pa.Array
-    """The predicted classes, as strings or dictionary-encoded strings."""
-    confidence_N: npt.NDArray[np.float32]
-    columns: dict[str, pa.Array] = field(default_factory=dict)
-    """Further columns by their final names: scores, embedding, and columns that a user's model object adds."""
+    rows: int
+    columns: dict[str, pa.Array]
+    """The columns that the model fills, by their names without the task's prefix; classes may be dictionary-encoded."""
     failures: dict[int, RowFailure] = field(default_factory=dict)
     truncated_N: npt.NDArray[np.bool_] | None = None
     """Whether each row was truncated, so that the model saw only its beginning; `None` if rows have no lengths."""
 
     def __len__(self) -> int:
-        return len(self.confidence_N)
-
-
-def float_lists(values_NE: npt.NDArray[np.float32]) -> pa.Array:
-    """A `list<float>` array with one list per row, sharing the values' memory."""
-    rows, width = values_NE.shape
-    offsets = np.arange(rows + 1, dtype=np.int32) * width
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(values_NE).ravel(), pa.float32()))
-
-
-def scatter(pieces: list[tuple[Rows, pa.Array]], rows: int, kind: pa.DataType) -> pa.Array:
-    """One array of `rows` values from pieces with their row numbers; null in rows that no piece covers."""
-    if not pieces:
-        return pa.nulls(rows, kind)
-    positions = np.concatenate([where for where, _ in pieces])
-    joined = pa.concat_arrays([values.cast(kind) for _, values in pieces])
-    return pc.scatter(joined, pa.array(positions), max_index=rows - 1)
+        return self.rows
 
 
 def prediction_batch(task: MlTask, predictions: Predictions) -> pa.RecordBatch:
     """The columns that the model fills, in order and with their declared types; null in failed rows."""
-    rows = len(predictions)
     by_hooks = dict(task.typed_hook_columns)
-    kinds = {column.name: ARROW_TYPES[column.type] for column in task.output_columns if column.name not in by_hooks}
-    found = {
-        task.class_column: predictions.classes_N,
-        task.confidence_column: pa.array(predictions.confidence_N, pa.float32()),
-        **predictions.columns,
-    }
-    arrays = [
-        found[name]
-        if name == task.class_column  # dictionary-encoded until it is written: faster to count and join
-        else found[name].cast(kind)
-        if name in found
-        else pa.nulls(rows, kind)
-        for name, kind in kinds.items()
-    ]
+    kinds = {column.name: arrow_type(column.type) for column in task.output_columns if column.name not in by_hooks}
+    found = {f"{task.output_prefix}{name}": column for name, column in predictions.columns.items()}
+    arrays = []
+    for name, kind in kinds.items():
+        column = found.get(name)
+        if column is None:
+            column = pa.nulls(predictions.rows, kind)
+        elif not pa.types.is_dictionary(column.type):  # classes stay encoded until written: faster to count and join
+            column = column.cast(kind)
+        arrays.append(column)
     return mark_failed(pa.RecordBatch.from_arrays(arrays, names=list(kinds)), task, predictions.failures)
 
 

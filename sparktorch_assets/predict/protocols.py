@@ -24,7 +24,7 @@ class ModelObject(Protocol):
 
         Returns:
             One row per input row, in order, with `predicted_class` (one of the task's labels; `None` fails the row) and
-            `confidence` (in [0, 1]), and with the task's `model_outputs`, if it has any. Other columns are ignored. If
+            `confidence` (in [0, 1]), and with the other columns of the task's output. Other columns are ignored. If
             this raises, it is called again with fewer rows, to find those that fail.
         """
         ...

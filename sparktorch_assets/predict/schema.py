@@ -2,18 +2,8 @@
 
 import pyarrow as pa
 
+from sparktorch_assets.arrow_types import arrow_type
 from sparktorch_assets.tasks.ml_task import MlTask
-
-ARROW_TYPES = {
-    "string": pa.string(),
-    "boolean": pa.bool_(),
-    "int": pa.int32(),
-    "long": pa.int64(),
-    "float": pa.float32(),
-    "double": pa.float64(),
-    "binary": pa.binary(),
-    "list<float>": pa.list_(pa.float32()),
-}
 
 
 def output_schema(task: MlTask, input_schema: pa.Schema) -> pa.Schema:
@@ -26,7 +16,7 @@ def output_schema(task: MlTask, input_schema: pa.Schema) -> pa.Schema:
     """
     task.check_input((field.name, str(field.type)) for field in input_schema)
     kept = [_decoded(input_schema.field(name)) for name in task.kept_columns(input_schema.names)]
-    added = [pa.field(column.name, ARROW_TYPES[column.type]) for column in task.output_columns]
+    added = [pa.field(column.name, arrow_type(column.type)) for column in task.output_columns]
     return pa.schema([*kept, *added])
 
 

@@ -13,15 +13,27 @@ from sparktorch_assets.tasks.features import (
 )
 from sparktorch_assets.tasks.hooks import Hooks
 from sparktorch_assets.tasks.input_table import InputTable
-from sparktorch_assets.tasks.ml_task import MlTask, OutputColumn
+from sparktorch_assets.tasks.ml_task import MlTask
 from sparktorch_assets.tasks.model_spec import ModelSpec
+from sparktorch_assets.tasks.outputs import (
+    ClassificationOutput,
+    ColumnsOutput,
+    EmbeddingOutput,
+    MultilabelOutput,
+    Output,
+    OutputColumn,
+    RegressionOutput,
+)
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.slot_policy import SlotPolicy
 
 __all__ = [
     "BatchPolicy",
     "CategoricalFeature",
+    "ClassificationOutput",
+    "ColumnsOutput",
     "CustomFeature",
+    "EmbeddingOutput",
     "Execution",
     "Feature",
     "Hooks",
@@ -29,8 +41,11 @@ __all__ = [
     "InputTable",
     "MlTask",
     "ModelSpec",
+    "MultilabelOutput",
     "NumericFeature",
+    "Output",
     "OutputColumn",
+    "RegressionOutput",
     "RowFilter",
     "SequenceFeature",
     "SlotPolicy",

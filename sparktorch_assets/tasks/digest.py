@@ -123,6 +123,9 @@ def task_digest(task: MlTask) -> str:
             "hooks": hooks,
             "outputs": [_shallow(column) for column in task.output_columns],
             "code_version": task.code_version,
+            # Left out where it is empty, so that a plain classification keeps the fingerprints that it had before there
+            # were other outputs.
+            **({"output": task.output.digest_parts} if task.output.digest_parts else {}),
         },
         f"task {task.name!r}",
     )

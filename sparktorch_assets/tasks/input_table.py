@@ -9,7 +9,7 @@ from typing import Literal
 from sparktorch_assets.errors import TaskError, nearest
 from sparktorch_assets.tasks.column_names import clash, describe
 from sparktorch_assets.tasks.field_types import check_fields
-from sparktorch_assets.tasks.ml_task import COLUMN_TYPES
+from sparktorch_assets.tasks.outputs import COLUMN_TYPES
 from sparktorch_assets.tasks.validation import ASSET_NAME, freeze, names, share
 
 SOURCE_TYPES = (*COLUMN_TYPES, "list<long>", "list<string>", "short", "byte", "date", "timestamp")

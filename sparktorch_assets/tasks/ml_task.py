@@ -8,7 +8,7 @@ import re
 import zoneinfo
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from sparktorch_assets.errors import InputSchemaError, TaskError, nearest
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
@@ -18,14 +18,10 @@ from sparktorch_assets.tasks.features import Feature, feature_files
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.hooks import Hooks
 from sparktorch_assets.tasks.model_spec import ModelSpec
+from sparktorch_assets.tasks.outputs import COLUMN_TYPES, ClassificationOutput, Output, OutputColumn
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.row_test import row_tests
 from sparktorch_assets.tasks.validation import ASSET_NAME, freeze, names, share, texts
-
-ModelOutput = Literal["scores", "embedding"]
-
-COLUMN_TYPES = ("string", "boolean", "int", "long", "float", "double", "binary", "list<float>")
-"""The types that output columns can have. They are mapped to the types of Arrow, Spark and Delta elsewhere."""
 
 ONE_LABEL = (
     "is a single class, which softmax gives to every row with confidence 1. Name both classes, such as ['no', 'yes']: a single "
@@ -39,19 +35,6 @@ _BINARY = ("binary", "large_binary", "binary_view")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OutputColumn:
-    """A column that is added to the kept ones: its final name, and one of COLUMN_TYPES."""
-
-    name: str
-    """The column's name, with the prefix."""
-    type: str
-    """The column's type, one of COLUMN_TYPES."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class MlTask:
     """A model, the columns that it reads, and the table of its predictions. Frozen, validated and cheap to create."""
 
@@ -62,8 +45,11 @@ class MlTask:
     features: Sequence[Feature]
     """Feature groups; each gives the model's `forward` its next argument. May be empty for a factory's model object,
     which then sees every column."""
-    labels: Sequence[str]
-    """The classes, in the order of the model's logits."""
+    labels: Sequence[str] = ()
+    """The classes of a classification, or the labels of another output that has some, in the order of the model's
+    logits."""
+    output: Output = field(default_factory=ClassificationOutput)
+    """What the model predicts for a row. By default, one of the `labels`."""
     input: str | None = None
     """The input table of the task's asset: another asset's key, `flights` or `predictions/language` for a chained task.
     Functions that are given rows or a table do not read it."""
@@ -77,9 +63,6 @@ class MlTask:
     """The input columns that the prediction table keeps, in this order; `None` keeps all."""
     hooks: Hooks = field(default_factory=Hooks)
     """Your own code that changes or drops rows, before the model sees them or before they are written."""
-    model_outputs: Sequence[ModelOutput] = ()
-    """`scores`: every class's probability, in the order of `labels`; `embedding`: what the model returns in addition to
-    its logits (`(logits, embedding)`, or an object with both as attributes)."""
     hook_columns: Mapping[str, str] | tuple[tuple[str, str], ...] = ()
     """Columns that hooks add, each with its type: `string`, `boolean`, `int`, `long`, `float`, `double`, `binary` or
     `list<float>`."""
@@ -115,13 +98,8 @@ class MlTask:
             raise TaskError(f"{where}: input={self.input!r} is not an asset key such as 'flights' or 'predictions/x'")
         if not self.features and self.model.factory is None:
             raise TaskError(f"{where}: features is empty; declare at least one group (numeric, categorical, text ...)")
-        names(self.labels, f"{where}: labels")
-        # A factory's model object may have a single class, as it returns a confidence itself. A factory's network with
-        # a single class is refused when its logits are seen.
-        if len(self.labels) == 1 and self.model.factory is None:
-            raise TaskError(f"{where}: labels={list(self.labels)!r} {ONE_LABEL}")
+        self._check_labels(where)
         names(self.keep_columns or (), f"{where}: keep_columns", empty=True)
-        names(self.model_outputs, f"{where}: model_outputs", empty=True)
         object.__setattr__(self, "hook_columns", freeze(self.hook_columns, f"{where}: hook_columns"))
         for column, column_type in self.typed_hook_columns:
             if column_type not in COLUMN_TYPES:
@@ -142,6 +120,20 @@ class MlTask:
         if self.cron is not None and len(self.cron.split()) != 5:
             raise TaskError(f"{where}: cron={self.cron!r} does not have cron's five fields, such as '0 3 * * *'")
         self._check_timezone(where)
+
+    def _check_labels(self, where: str) -> None:
+        if not self.output.labelled:
+            if self.labels:
+                raise TaskError(
+                    f"{where}: labels are given, but output {self.output.kind!r} has none; leave one of the two out"
+                )
+            return
+        names(self.labels, f"{where}: labels")
+        # A factory's model object may have a single class, as it returns a confidence itself. A factory's network with
+        # a single class is refused when its logits are seen.
+        if self.output.kind == "classification" and len(self.labels) == 1 and self.model.factory is None:
+            raise TaskError(f"{where}: labels={list(self.labels)!r} {ONE_LABEL}")
+        self.output.check_labels(self.labels)
 
     def _check_timezone(self, where: str) -> None:
         try:
@@ -194,16 +186,6 @@ class MlTask:
         return self.model.arguments, *(feature.arguments for feature in self.features if feature.kind == "custom")
 
     @property
-    def class_column(self) -> str:
-        """The name of the column that holds the predicted class."""
-        return f"{self.output_prefix}predicted_class"
-
-    @property
-    def confidence_column(self) -> str:
-        """The name of the column that holds the softmax probability of the predicted class."""
-        return f"{self.output_prefix}confidence"
-
-    @property
     def error_column(self) -> str:
         """The name of the column that says why a row failed; null if it did not."""
         return f"{self.output_prefix}prediction_error"
@@ -212,12 +194,19 @@ class MlTask:
     def output_columns(self) -> tuple[OutputColumn, ...]:
         """The columns that are added to the kept ones, in order."""
         return (
-            OutputColumn(name=self.class_column, type="string"),
-            OutputColumn(name=self.confidence_column, type="float"),
+            *map(self._prefixed, self.output.main_columns),
             OutputColumn(name=self.error_column, type="string"),
-            *(OutputColumn(name=f"{self.output_prefix}{extra}", type="list<float>") for extra in self.model_outputs),
+            *map(self._prefixed, self.output.optional_columns),
             *(OutputColumn(name=name, type=column_type) for name, column_type in self.typed_hook_columns),
         )
+
+    @property
+    def main_columns(self) -> tuple[str, ...]:
+        """The names of the columns that the output always has, which receipts count."""
+        return tuple(self._prefixed(column).name for column in self.output.main_columns)
+
+    def _prefixed(self, column: OutputColumn) -> OutputColumn:
+        return replace(column, name=f"{self.output_prefix}{column.name}")
 
     def kept_columns(self, input_columns: Sequence[str]) -> tuple[str, ...]:
         """The input's columns that the prediction table keeps, in order."""

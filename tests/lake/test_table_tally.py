@@ -2,10 +2,12 @@
 
 from dataclasses import fields
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sparktorch_assets.lake.table_tally import EXTREMES, SUMS, _minus
+from sparktorch_assets.predict.outputs.numbers import summary
 from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
 
 COUNT = st.integers(0, 1000)
@@ -18,6 +20,11 @@ def tallies(draw) -> Tally:
     for item in fields(Tally):
         if item.name == "confidence_histogram":
             values[item.name] = draw(st.lists(COUNT, min_size=CONFIDENCE_BINS, max_size=CONFIDENCE_BINS))
+        elif item.name == "numbers":
+            numbers = st.lists(st.integers(-1000, 1000).map(float), max_size=5).map(
+                lambda found: summary(np.array(found))
+            )
+            values[item.name] = draw(st.dictionaries(st.sampled_from("ab"), numbers))
         elif item.name in SUMS:
             values[item.name] = draw(COUNTS if isinstance(getattr(Tally(), item.name), dict) else COUNT)
     return Tally(**values)
@@ -32,4 +39,9 @@ def test_every_field_is_a_sum_or_an_extreme():
 def test_what_was_added_can_be_taken_away(one, other):
     rest = _minus(Tally.total([one, other]), other)
     rest.seconds = {phase: seconds for phase, seconds in rest.seconds.items() if seconds}
+    for tally in (rest, one):
+        tally.numbers = {name: found for name, found in tally.numbers.items() if found.count}
+        for found in tally.numbers.values():  # extremes that went are known to 1 %
+            assert found.minimum is not None
+            found.minimum, found.maximum = None, None
     assert rest == one

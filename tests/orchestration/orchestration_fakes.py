@@ -126,8 +126,8 @@ class FakeScoreTable:
         return pa.table(
             {
                 "event_id": pa.array(range(8), pa.int64()),
-                task.class_column: pa.array(["no"] * 5 + ["yes"] * 2 + [None]),
-                task.confidence_column: pa.array([0.8] * 7 + [None], pa.float32()),
+                f"{task.output_prefix}predicted_class": pa.array(["no"] * 5 + ["yes"] * 2 + [None]),
+                f"{task.output_prefix}confidence": pa.array([0.8] * 7 + [None], pa.float32()),
                 task.error_column: pa.array([None] * 7 + ["encode: null"]),
             }
         )

@@ -1,6 +1,5 @@
 """The prediction asset: what it hands to score_table, what it shows, and checks that can fail."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -180,7 +179,7 @@ def test_metadata_holds_everything_a_reader_wants(resources: dict[str, Any], sco
         "last_scored_by": "r",
     }
     assert {name: values[name] for name in expected} == expected
-    assert sum(json.loads(values["confidence_bins"])) == 7
+    assert sum(values["confidence_bins"]) == 7
     assert "█" in values["confidence_histogram"]
     assert "encode: null" in values["failure_reasons"]
     assert values["preview"].count("\n") == 2 - 1 + 8

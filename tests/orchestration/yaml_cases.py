@@ -22,7 +22,7 @@ features: [{kind: numeric, columns: [a]}]
 labels: ['0', '1']
 where: [{column: a, op: in, value: [1]}]
 keep_columns: [a]
-model_outputs: [scores]
+output: {kind: classification, scores: true}
 hook_columns: {f: double}
 hooks: {row_preprocessor: 'json:loads'}
 batch: {}

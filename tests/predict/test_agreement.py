@@ -14,10 +14,12 @@ from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.local import LocalPredictor
 from sparktorch_assets.predict.model.cache import _weight_bytes
 from sparktorch_assets.predict.model.precision import COMPARED_ROWS, Comparison
+from sparktorch_assets.predict.outputs.classification import ClassificationDecoder
+from sparktorch_assets.predict.outputs.decoder import Forward
 from sparktorch_assets.predict.partition import predict_keyed, predict_map
 from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.tally import Tally
-from sparktorch_assets.tasks import BatchPolicy, Execution, MlTask, ModelSpec, NumericFeature
+from sparktorch_assets.tasks import BatchPolicy, ClassificationOutput, Execution, MlTask, ModelSpec, NumericFeature
 
 
 class DisagreesAbove(torch.nn.Module):
@@ -167,8 +169,9 @@ def test_rows_without_a_number_count_where_fp32_has_one():
 
 def test_rows_for_which_neither_has_a_number_do_not_count():
     comparison = Comparison()
-    nothing = torch.full((3, 2), torch.nan)
-    comparison.add(nothing, nothing)
+    nothing = Forward(result=torch.full((3, 2), torch.nan), computed=3, rows=3, mask_BT=None)
+    decoder = ClassificationDecoder(ClassificationOutput(), ["a", "b"], "task 't'")
+    comparison.add(*decoder.compare(nothing, nothing))
     assert (comparison.rows, comparison.fails(1.0, now=True)) == (0, False)
 
 
@@ -180,11 +183,11 @@ def test_runs_of_several_tasks_over_one_model_do_not_mix(table):
         model=ModelSpec(factory="sparktorch_assets.testing:build", arguments={"network": "Echo"}),
         features=[NumericFeature(columns=["x"])],
         labels=["0", "1"],
-        model_outputs=["scores"],
+        output=ClassificationOutput(scores=True),
         batch=BatchPolicy(batch_size=4),
     )
     second = dataclasses.replace(
-        first, name="second", output_prefix="b_", model_outputs=[], batch=BatchPolicy(batch_size=6)
+        first, name="second", output_prefix="b_", output=ClassificationOutput(), batch=BatchPolicy(batch_size=6)
     )
     tallies = Tally(), Tally()
     chained = predict_map(

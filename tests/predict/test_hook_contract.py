@@ -7,7 +7,7 @@ import pytest
 from sparktorch_assets.errors import HookError
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.tally import Tally
-from sparktorch_assets.tasks import Hooks, NumericFeature, RowFilter
+from sparktorch_assets.tasks import ClassificationOutput, Hooks, NumericFeature, RowFilter
 
 HOOKS = ("row_preprocessor", "batch_preprocessor", "row_postprocessor", "batch_postprocessor")
 PREPROCESSORS, POSTPROCESSORS = HOOKS[:2], HOOKS[2:]
@@ -207,7 +207,7 @@ def test_the_columns_of_the_table_are_those_of_the_page(prefix, keep, echo_task,
     task = echo_task(
         keep_columns=keep,
         output_prefix=prefix,
-        model_outputs=["scores"],
+        output=ClassificationOutput(scores=True),
         hooks=Hooks(row_postprocessor=dict),
         hook_columns={"note": "string"},
     )

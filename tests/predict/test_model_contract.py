@@ -17,6 +17,7 @@ from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.tasks import (
     BatchPolicy,
     CategoricalFeature,
+    ClassificationOutput,
     CustomFeature,
     ImageFeature,
     MlTask,
@@ -152,14 +153,14 @@ def test_a_network_may_return_logits_in_each_promised_form(form, loader):
         TASK,
         features=[NumericFeature(columns=["x"])],
         model=ModelSpec(factory="test_model_contract:gives", arguments={"form": form}),
-        model_outputs=["scores", *(["embedding"] if form in ("pair", "object") else [])],
+        output=ClassificationOutput(scores=True, embedding=form in ("pair", "object")),
     )
     rows = predicted(task, loader)
     share = torch.sigmoid(torch.tensor([1.0, -2.0]))
     assert [row["predicted_class"] for row in rows] == ["yes", "no"]
     assert [row["scores"][1] for row in rows] == pytest.approx(share.tolist())
     assert [row["confidence"] for row in rows] == pytest.approx([share[0].item(), 1 - share[1].item()])
-    if "embedding" in task.model_outputs:
+    if task.output.embedding:
         assert [row["embedding"] for row in rows] == [[10.0], [-20.0]]
 
 

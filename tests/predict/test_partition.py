@@ -16,7 +16,15 @@ from sparktorch_assets.predict.local import LocalPredictor
 from sparktorch_assets.predict.partition import predict_keyed, predict_map
 from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.tally import Tally
-from sparktorch_assets.tasks import BatchPolicy, Hooks, MlTask, ModelSpec, NumericFeature, RowFilter
+from sparktorch_assets.tasks import (
+    BatchPolicy,
+    ClassificationOutput,
+    Hooks,
+    MlTask,
+    ModelSpec,
+    NumericFeature,
+    RowFilter,
+)
 
 
 def predicted(batches):
@@ -49,7 +57,7 @@ def test_empty_partition_gives_nothing_and_loads_nothing(echo_task, loader):
 
 def test_schema_is_fixed_before_execution(echo_task, table, loader):
     """What comes out has exactly the schema that was announced, types and order."""
-    task = echo_task(keep_columns=["id"], model_outputs=["scores"], output_prefix="p_")
+    task = echo_task(keep_columns=["id"], output=ClassificationOutput(scores=True), output_prefix="p_")
     (batch,) = predict_map(0, [table(3)], task, 4, model_loader=loader)
     assert batch.schema == output_schema(task, table(0).schema)
     assert batch.schema.names == ["id", "p_predicted_class", "p_confidence", "p_prediction_error", "p_scores"]

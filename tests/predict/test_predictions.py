@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparktorch_assets.predict.predictions import scatter
-from sparktorch_assets.predict.schema import ARROW_TYPES
+from sparktorch_assets.arrow_types import arrow_type
+from sparktorch_assets.predict.arrow_lists import scatter
 
 VALUES = {
     "string": ["a", "b", None],
@@ -18,10 +18,13 @@ VALUES = {
     "double": [0.1, 0.2, None],
     "binary": [b"a", b"", None],
     "list<float>": [[0.5, 1.5], [], None],
+    "list<string>": [["a", "b"], [], None],
+    "list<list<double>>": [[[0.5], []], [], None],
+    "list<struct<class: string, confidence: float>>": [[{"class": "a", "confidence": 0.5}], [], None],
 }
 
 
-@pytest.mark.parametrize("name", sorted(ARROW_TYPES))
+@pytest.mark.parametrize("name", sorted(VALUES))
 @given(st.data())
 def test_values_are_scattered_to_their_rows(name, data):
     """In any order and division, for every type of a column; rows that no piece covers are null."""
@@ -29,7 +32,7 @@ def test_values_are_scattered_to_their_rows(name, data):
     covered = data.draw(st.permutations(range(rows)))[: data.draw(st.integers(0, rows))]
     values = {row: data.draw(st.sampled_from(VALUES[name])) for row in covered}
     cut = data.draw(st.integers(0, len(covered)))
-    kind = ARROW_TYPES[name]
+    kind = arrow_type(name)
     pieces = [
         (np.array(part, dtype=np.int64), pa.array([values[row] for row in part], kind))
         for part in (covered[:cut], covered[cut:])

@@ -8,7 +8,15 @@ import torch
 
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.partition import predict_map
-from sparktorch_assets.tasks import BatchPolicy, CustomFeature, Hooks, MlTask, ModelSpec, NumericFeature
+from sparktorch_assets.tasks import (
+    BatchPolicy,
+    ClassificationOutput,
+    CustomFeature,
+    Hooks,
+    MlTask,
+    ModelSpec,
+    NumericFeature,
+)
 
 COUNT = 600
 X = [float(row) for row in range(COUNT)]
@@ -115,7 +123,7 @@ def test_an_encoder_with_one_buffer(bad, sequences, tmp_path):
 
 
 def test_a_network_that_gives_its_buffer_as_embedding(tmp_path):
-    rows = predicted(tmp_path, model_outputs=["embedding"])
+    rows = predicted(tmp_path, output=ClassificationOutput(embedding=True))
     check(rows)
     assert [row["embedding"] for row in rows] == [[value] for value in X]
 

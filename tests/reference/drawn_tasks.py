@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from sparktorch_assets.tasks import (
     BatchPolicy,
     CategoricalFeature,
+    ClassificationOutput,
     CustomFeature,
     Execution,
     Hooks,
@@ -290,7 +291,7 @@ def tasks(draw: st.DrawFn, held: Sequence[Column], partitioned: bool) -> MlTask:
         where=draw(row_filters(held)),
         keep_columns=kept,
         hooks=Hooks(**hooks),
-        model_outputs=extras,
+        output=ClassificationOutput(scores="scores" in extras, embedding="embedding" in extras),
         hook_columns={"extra": "string", "half": "double"} if adds else {},
         output_prefix=draw(st.sampled_from(["", "m "])),
         max_failed_share=draw(st.sampled_from([1.0, 1.0, 1.0, 0.3])),

@@ -223,7 +223,7 @@ class FuzzMachine(RuleBasedStateMachine):
         elif self.by_partition:  # a table with partitions cannot lose columns
             pass
         elif what == "scores":
-            self.task = replace(self.task, model_outputs=sorted({"scores"} ^ set(self.task.model_outputs)))
+            self.task = replace(self.task, output=replace(self.task.output, scores=not self.task.output.scores))
         elif what == "kept":
             self.task = replace(self.task, keep_columns=data.draw(st.sampled_from([None, ["id"]])))
         self.settle(data)
@@ -550,14 +550,17 @@ class FuzzMachine(RuleBasedStateMachine):
             for side in (mine, theirs):
                 stages = side[task.error_column]
                 side[name] = [None if stage else value for value, stage in zip(side[name], stages, strict=True)]
-        extras = [f"{task.output_prefix}{extra}" for extra in task.model_outputs]
-        readers.compare(mine, theirs, [task.confidence_column, *extras], reader)
+        extras = [f"{task.output_prefix}{extra.name}" for extra in task.output.optional_columns]
+        readers.compare(mine, theirs, [f"{task.output_prefix}confidence", *extras], reader)
 
     def filter(self, data: st.DataObject) -> None:
         """Readers that leave out files by their statistics find what they find without them."""
         shown = next(iter(self.shown.values()))
         kinds = {column.name: column.kind for column in self.held if not pa.types.is_nested(column.arrow)}
-        kinds |= {shown.task.class_column: "string", shown.task.confidence_column: "float32"}
+        kinds |= {
+            f"{shown.task.output_prefix}predicted_class": "string",
+            f"{shown.task.output_prefix}confidence": "float32",
+        }
         kinds = {name: kind for name, kind in kinds.items() if not pa.types.is_binary(KINDS[kind].arrow)}
         named = data.draw(st.sampled_from([name for name in shown.schema.names if name in kinds]))
 

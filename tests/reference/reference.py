@@ -228,9 +228,9 @@ class Model:
         scores_C = torch.softmax(logits_1C[0].double(), dim=0)
         extras = {"scores": scores_C.tolist(), "embedding": None if embedding is None else embedding[0].tolist()}
         return {
-            task.class_column: task.labels[int(logits_1C[0].argmax())],
-            task.confidence_column: float(scores_C.max()),
-            **{f"{task.output_prefix}{extra}": extras[extra] for extra in task.model_outputs},
+            f"{task.output_prefix}predicted_class": task.labels[int(logits_1C[0].argmax())],
+            f"{task.output_prefix}confidence": float(scores_C.max()),
+            **{f"{task.output_prefix}{extra.name}": extras[extra.name] for extra in task.output.optional_columns},
         }
 
     def _custom(self, feature: Any, encoder: Callable[[Any], Any], row: Row) -> list[torch.Tensor]:

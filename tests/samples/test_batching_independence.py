@@ -56,7 +56,12 @@ def test_answers_do_not_depend_on_batches(name, inputs):
         batches = inputs[task.input].to_batches(max_chunksize=50)
         rows = pa.Table.from_batches(predict_map(0, batches, task, model_loader=ModelLoader(ROOT / "data/models")))
         assert rows.column(task.error_column).null_count == ROWS
-        found.append((rows.column(task.class_column).to_pylist(), rows.column(task.confidence_column).to_numpy()))
+        found.append(
+            (
+                rows.column(f"{task.output_prefix}predicted_class").to_pylist(),
+                rows.column(f"{task.output_prefix}confidence").to_numpy(),
+            )
+        )
     for classes, confidence in found[1:]:
         assert classes == found[0][0]
         assert np.abs(confidence - found[0][1]).max() < 1e-4

@@ -20,7 +20,15 @@ from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.spark.ml_predict import PredictPartition, spark_ml_predict
 from sparktorch_assets.spark.score.dataframe import score_dataframe
 from sparktorch_assets.spark.score.table import score_table
-from sparktorch_assets.tasks import Hooks, MlTask, ModelSpec, NumericFeature, RowFilter, SlotPolicy
+from sparktorch_assets.tasks import (
+    ClassificationOutput,
+    Hooks,
+    MlTask,
+    ModelSpec,
+    NumericFeature,
+    RowFilter,
+    SlotPolicy,
+)
 
 SLOTS = SlotPolicy(device="cpu")
 
@@ -151,9 +159,13 @@ def test_a_session_in_another_time_zone_changes_no_instant(spark, tmp_path):
 def test_empty_inputs_have_the_same_columns(spark, rows, tmp_path):
     """No rows, no partitions, or some empty partitions: the same schema, and no error."""
     loader = ModelLoader(tmp_path)
-    full = spark_ml_predict(spark, rows(5), make_task(model_outputs=["scores"]), model_loader=loader, slots=SLOTS)
+    full = spark_ml_predict(
+        spark, rows(5), make_task(output=ClassificationOutput(scores=True)), model_loader=loader, slots=SLOTS
+    )
     for empty in (rows(0), rows(5).where("id > 99"), spark.createDataFrame([], "id bigint, x double")):
-        found = spark_ml_predict(spark, empty, make_task(model_outputs=["scores"]), model_loader=loader, slots=SLOTS)
+        found = spark_ml_predict(
+            spark, empty, make_task(output=ClassificationOutput(scores=True)), model_loader=loader, slots=SLOTS
+        )
         assert [(f.name, f.dataType) for f in found.schema] == [(f.name, f.dataType) for f in full.schema]
         assert found.collect() == []
     assert len(spark_ml_predict(spark, rows(2, 7), make_task(), model_loader=loader, slots=SLOTS).collect()) == 2

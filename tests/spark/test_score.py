@@ -22,7 +22,7 @@ from sparktorch_assets.lake.table import Table, data_version, table_version
 from sparktorch_assets.lake.vacuum import vacuum
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.score.table import plan_table, score_table
-from sparktorch_assets.tasks import Hooks, MlTask, ModelSpec, NumericFeature, RowFilter
+from sparktorch_assets.tasks import ClassificationOutput, Hooks, MlTask, ModelSpec, NumericFeature, RowFilter
 
 TASK = MlTask(
     name="t",
@@ -182,7 +182,7 @@ def test_an_empty_input_gives_an_empty_table_without_a_session(lake):
         {"labels": ["x", "y", "w"]},
         {"features": [NumericFeature(columns=["b", "a"])]},
         {"hooks": Hooks(row_postprocessor="json:dumps")},
-        {"model_outputs": ["scores"]},
+        {"output": ClassificationOutput(scores=True)},
         {"code_version": "2"},
     ],
     ids=lambda change: next(iter(change)),
@@ -210,7 +210,9 @@ def test_new_weights_and_a_new_column_replace_all_rows(lake):
     lake.score()
     report = lake.score(
         dataclasses.replace(
-            TASK, model=ModelSpec(factory="score_nets:linear", arguments={"seed": 1}), model_outputs=["scores"]
+            TASK,
+            model=ModelSpec(factory="score_nets:linear", arguments={"seed": 1}),
+            output=ClassificationOutput(scores=True),
         )
     )
     assert (report.version, report.shards_new, report.shards_removed) == (1, 1, 1)

@@ -16,7 +16,7 @@ from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.inputs.materialize import materialize_input
 from sparktorch_assets.spark.score import table as score_module
 from sparktorch_assets.spark.score.table import score_table
-from sparktorch_assets.tasks import Hooks, InputTable, ModelSpec, RowFilter
+from sparktorch_assets.tasks import ClassificationOutput, Hooks, InputTable, ModelSpec, RowFilter
 
 
 @pytest.mark.promise("T48")
@@ -160,7 +160,7 @@ def test_one_partition_is_scored_and_the_others_stay(lake, monkeypatch):  # noqa
     assert (score_day(1).changed, lake.sessions_asked) == (False, asked)
 
     kept = {path: path.read_bytes() for path in lake.table.glob("ds=2013-01-01/*")}
-    more = dataclasses.replace(TASK, model_outputs=["scores"], keep_columns=["id", "a", "b"])
+    more = dataclasses.replace(TASK, output=ClassificationOutput(scores=True), keep_columns=["id", "a", "b"])
     again = score_day(2, more)
     assert (again.version, again.shards_new, again.rows_table, again.tally.predicted) == (2, 2, 5, 5)
     assert {path: path.read_bytes() for path in kept} == kept

@@ -15,7 +15,7 @@ from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.spark.score.table import plan_table
-from sparktorch_assets.tasks import Hooks, InputTable, MlTask, ModelSpec, NumericFeature
+from sparktorch_assets.tasks import ClassificationOutput, Hooks, InputTable, MlTask, ModelSpec, NumericFeature
 from sparktorch_assets.tasks.column_names import clash
 
 TASK = MlTask(
@@ -45,7 +45,7 @@ def test_a_clash_is_two_names_of_the_list_that_are_one_in_lower_case(names):
         ({"keep_columns": ["id", "Id"]}, "'id' and 'Id'"),
         ({"hook_columns": {"Confidence": "double"}}, "'confidence' and 'Confidence'"),
         ({"hook_columns": {"one": "int", "ONE": "int"}}, "'ONE' and 'one'"),
-        ({"hook_columns": {"scores": "int", "Embedding": "int"}, "model_outputs": ["embedding"]}, "'embedding' and 'Embedding'"),
+        ({"hook_columns": {"scores": "int", "Embedding": "int"}, "output": ClassificationOutput(embedding=True)}, "'embedding' and 'Embedding'"),
         ({"hook_columns": {"T_confidence": "int"}, "output_prefix": "t_"}, "'t_confidence' and 'T_confidence'"),
     ],
 )  # fmt: skip

@@ -13,6 +13,7 @@ from sparktorch_assets.errors import InputSchemaError, TaskError
 from sparktorch_assets.tasks import (
     BatchPolicy,
     CategoricalFeature,
+    ClassificationOutput,
     CustomFeature,
     Execution,
     Hooks,
@@ -52,7 +53,7 @@ def make(**changes):
         (lambda: make(labels=["a", "a"]), "more than once"),
         (lambda: make(labels="ab"), r"labels='ab' stands alone; write a list: \['ab'\]"),
         (lambda: make(labels=[0, 1]), "quote it in YAML"),
-        (lambda: make(model_outputs=["score"]), "did you mean 'scores'"),
+        (lambda: make(output=ClassificationOutput(top_k=9)), "more than the"),
         (lambda: make(hook_columns={"band": "string"}), "there is no hook"),
         (lambda: make(hook_columns={"band": "text"}, hooks=Hooks(row_postprocessor=dict)), "Known: binary"),
         (lambda: make(max_failed_share=1.5), r"\[0, 1\]"),

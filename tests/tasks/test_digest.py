@@ -17,6 +17,7 @@ from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.tasks import (
     BatchPolicy,
     CategoricalFeature,
+    ClassificationOutput,
     CustomFeature,
     Hooks,
     MlTask,
@@ -45,7 +46,7 @@ TASK = MlTask(
         {"labels": ["1", "0"]},
         {"where": [RowFilter(column="x", op=">", value=1)]},
         {"keep_columns": ["x"]},
-        {"model_outputs": ["scores"]},
+        {"output": ClassificationOutput(scores=True)},
         {"output_prefix": "p_"},
         {"code_version": "2"},
         {"hooks": Hooks(row_preprocessor="json:loads")},

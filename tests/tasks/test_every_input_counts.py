@@ -23,6 +23,7 @@ from sparktorch_assets.spark.score.table import plan_table
 from sparktorch_assets.tasks import (
     BatchPolicy,
     CategoricalFeature,
+    ClassificationOutput,
     CustomFeature,
     Execution,
     Hooks,
@@ -89,7 +90,7 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (MlTask, "where"): [NESTED, may(task(where=[])), may(task(where=[FILTERED, RowFilter(column="c", value="a")]))],
     (MlTask, "keep_columns"): [may(task(keep_columns=["id", "x"])), may(task(keep_columns=[]))],
     (MlTask, "hooks"): [NESTED],
-    (MlTask, "model_outputs"): [may(task(model_outputs=["scores"]))],
+    (MlTask, "output"): [may(task(output=ClassificationOutput(scores=True)))],
     (MlTask, "hook_columns"): [may(task(hook_columns={"mark": "string", "more": "int"}))],
     (MlTask, "output_prefix"): [may(task(output_prefix="p_"), BARE)],
     (MlTask, "max_failed_share"): [cannot(task(max_failed_share=0.9))],

@@ -18,19 +18,21 @@ if TYPE_CHECKING:
     from sparktorch_assets.spark.score.report import ScoreReport
 
 NO_ROW_LOST = "no_row_lost"
-CONFIDENCE_IN_RANGE = "confidence_in_range"
-CLASSES_WITHIN_LABELS = "classes_within_labels"
 FAILED_SHARE = "failed_share"
 REJECTED_SHARE = "rejected_share"
 ROWS_VANISHED = "rows_vanished"
 
 
-def prediction_check_specs(asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    """The checks of a prediction asset. Only `failed_share` blocks downstream assets."""
+def prediction_check_specs(task: MlTask) -> list[dg.AssetCheckSpec]:
+    """The checks of a prediction asset: those of every table, and those of the task's output. Only `failed_share` blocks
+    downstream assets."""
+    asset = prediction_key(task)
     return [
         dg.AssetCheckSpec(NO_ROW_LOST, asset=asset, description="in = filtered out + predicted + dropped + failed"),
-        dg.AssetCheckSpec(CONFIDENCE_IN_RANGE, asset=asset, description="Every confidence lies in [0, 1]"),
-        dg.AssetCheckSpec(CLASSES_WITHIN_LABELS, asset=asset, description="Every class is one of the task's labels"),
+        *(
+            dg.AssetCheckSpec(check.name, asset=asset, description=check.description)
+            for check in task.output.check_specs
+        ),
         dg.AssetCheckSpec(
             FAILED_SHARE, asset=asset, blocking=True, description="No more failed rows than the task allows"
         ),
@@ -59,21 +61,8 @@ def prediction_checks(task: MlTask, report: "ScoreReport", table_rows: int) -> I
             "rows in the table": table_rows,
         },
     )
-    # The histogram covers only [0, 1], so that the rows it misses lie outside or are NaN.
-    outside = tally.predicted - sum(tally.confidence_histogram)
-    yield dg.AssetCheckResult(
-        check_name=CONFIDENCE_IN_RANGE, passed=outside == 0, metadata={"rows outside [0, 1]": outside}
-    )
-    unknown = {name: rows for name, rows in tally.classes.items() if name not in set(task.labels)}
-    yield dg.AssetCheckResult(
-        check_name=CLASSES_WITHIN_LABELS,
-        passed=not unknown and sum(tally.classes.values()) == tally.predicted,
-        metadata={
-            "rows with a class outside the labels": sum(unknown.values()),
-            "unknown classes": dg.MetadataValue.text(", ".join(sorted(unknown)[:20]) or "none"),
-            "rows without a class": tally.predicted - sum(tally.classes.values()),
-        },
-    )
+    for outcome in task.output.checks(tally, task.labels):
+        yield dg.AssetCheckResult(check_name=outcome.name, passed=outcome.passed, metadata=dict(outcome.details))
     problem = task.check_failures(tally.failed, tally.rows, tally.reasons)
     yield dg.AssetCheckResult(
         check_name=FAILED_SHARE,

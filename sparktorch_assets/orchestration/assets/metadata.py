@@ -17,6 +17,7 @@ from sparktorch_assets.orchestration.assets.markdown import markdown_table, prev
 from sparktorch_assets.orchestration.keys import source_key
 from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
 from sparktorch_assets.tasks import InputTable, MlTask
+from sparktorch_assets.tasks.outputs.report import Shown, ShownHistogram, ShownTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,19 +35,17 @@ def prediction_metadata(
     task: MlTask, report: "ScoreReport", *, schema: "pa.Schema", table_rows: int, preview: Sequence[Mapping[str, Any]]
 ) -> Metadata:
     """The metadata of a prediction asset after a run, including one that found nothing to do."""
-    described = {
-        task.class_column: "One of the task's labels; null where the row failed",
-        task.confidence_column: "Softmax probability of that class, in [0, 1]",
-        task.error_column: "Why the row failed; null where it did not",
-    }
+    described = {f"{task.output_prefix}{name}": text for name, text in task.output.described.items()}
+    described |= {task.error_column: "Why the row failed; null where it did not"}
     return {
         "dagster/row_count": int(table_rows),
         **row_metadata(report.tally),
-        **class_metadata(report.tally),
+        **{name: _rendered(shown) for name, shown in task.output.page(report.tally).items()},
         **({"preview": dg.MetadataValue.md(preview_table(preview))} if preview else {}),
         **scoring_metadata(report),
         **batch_metadata(report.tally),
         **refresh_metadata(report),
+        **{name: dg.MetadataValue.json(json.loads(text)) for name, text in task.output.figures(report.tally).items()},
         "dagster/column_lineage": column_lineage(task, schema.names),
         **table_metadata(report.table, table_rows, schema, report.version, described),
         "model_digest": report.model_digest,
@@ -60,15 +59,6 @@ def row_metadata(tally: Tally) -> Metadata:
         shown["failure_reasons"] = dg.MetadataValue.md(markdown_table(("reason", "rows"), _most(tally.reasons)))
     shown |= {"dropped_rows": int(tally.dropped), "filtered_rows": int(tally.filtered)}
     return shown | ({"truncated_rows": int(tally.truncated)} if tally.truncated else {})
-
-
-def class_metadata(tally: Tally) -> Metadata:
-    """The classes and the confidences."""
-    shown: Metadata = {"classes": dg.MetadataValue.md(class_table(tally))}
-    if tally.confidence_mean is not None:
-        shown["confidence_mean"] = float(tally.confidence_mean)
-        shown["confidence_histogram"] = dg.MetadataValue.md(histogram(tally.confidence_histogram))
-    return shown
 
 
 def scoring_metadata(report: "ScoreReport") -> Metadata:
@@ -114,8 +104,7 @@ def batch_metadata(tally: Tally) -> Metadata:
 
 
 def refresh_metadata(report: "ScoreReport") -> Metadata:
-    """What the refresh did, and figures for programs that are shown above in a form for people."""
-    tally = report.tally
+    """What the refresh did."""
     shown: Metadata = {
         "changed": bool(report.changed),
         "shards": dg.MetadataValue.json(
@@ -127,12 +116,7 @@ def refresh_metadata(report: "ScoreReport") -> Metadata:
             }
         ),
         "path": report.path,
-        "class_shares": dg.MetadataValue.json({name: count / tally.predicted for name, count in _most(tally.classes)}),
     }
-    if tally.confidence_mean is not None:
-        shown["confidence_bins"] = dg.MetadataValue.text(
-            json.dumps([int(count) for count in tally.confidence_histogram])
-        )
     return shown
 
 
@@ -186,11 +170,11 @@ def column_lineage(task: MlTask, columns: Sequence[str]) -> dg.TableColumnLineag
     )
 
 
-def class_table(tally: Tally) -> str:
-    """The classes by share of the predicted rows, most frequent first."""
-    rows = [(name, f"{count:,}", f"{count / tally.predicted:.2%}") for name, count in _most(tally.classes)]
-    more = len(tally.classes) - len(rows)
-    return markdown_table(("class", "rows", "share"), rows) + (f"\n\n… and {more} more classes" if more > 0 else "")
+def _rendered(shown: Shown) -> Any:
+    """An entry of an output's page as Dagster's metadata."""
+    if isinstance(shown, ShownTable):
+        return dg.MetadataValue.md(markdown_table(shown.columns, shown.rows))
+    return dg.MetadataValue.md(histogram(shown.counts)) if isinstance(shown, ShownHistogram) else shown
 
 
 def histogram(counts: Sequence[int]) -> str:

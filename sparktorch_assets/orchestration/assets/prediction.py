@@ -55,7 +55,8 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
         automation_condition=staleness_condition(),
         tags=refresh_tags(task),
         metadata={
-            "labels": dg.MetadataValue.text(", ".join(task.labels)),
+            "output": task.output.kind,
+            **({"labels": dg.MetadataValue.text(", ".join(task.labels))} if task.labels else {}),
             "features": dg.MetadataValue.text(", ".join(task.feature_columns)),
         },
     )
@@ -65,7 +66,7 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=f"predict_{task.name}",
         specs=[spec],
-        check_specs=prediction_check_specs(key),
+        check_specs=prediction_check_specs(task),
         pool=PREDICTIONS_POOL,
     )
     def predict(

@@ -72,16 +72,18 @@ def render(rows: Sequence[Sequence[str]]) -> str:
 
 def _line(key: dg.AssetKey, metadata: Any, seconds: float | None) -> tuple[str, ...]:
     value = {name: getattr(entry, "value", None) for name, entry in metadata.items()}
-    shares: dict[str, float] = value.get("class_shares") or {}
+    shares: dict[str, float] = value.get("class_shares") or value.get("label_shares") or {}
     top = sorted(shares.items(), key=lambda item: -item[1])[:_SHOWN_CLASSES]
-    classes = ", ".join(f"{one_line(name)} {share:.1%}" for name, share in top)
+    predicted = [f"{one_line(name)} {share:.1%}" for name, share in top]
+    means: dict[str, float] = value.get("number_means") or {}
+    predicted += [f"{one_line(name)} {mean:,.4g} on average" for name, mean in list(means.items())[:_SHOWN_CLASSES]]
     failed = value.get("failed_rows", value.get("rejected_rows"))
     rate = value.get("rows_per_second")
     return (
         key.to_user_string(),
         _count(value.get("dagster/row_count")),
         _count(failed),
-        classes,
+        ", ".join(predicted),
         "" if seconds is None else f"{seconds:.1f}",
         f"{rate:,.0f}" if rate else "",
         _short_path(value.get("dagster/uri") or ""),

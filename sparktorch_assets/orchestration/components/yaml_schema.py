@@ -32,7 +32,7 @@ from sparktorch_assets.orchestration.components.field_docs import field_docs
 from sparktorch_assets.orchestration.components.json_schema import YamlJsonSchema
 from sparktorch_assets.orchestration.components.templates import TemplateError, Templates, is_template
 from sparktorch_assets.orchestration.components.yaml_file import check_yaml_file
-from sparktorch_assets.tasks import Feature
+from sparktorch_assets.tasks import Feature, Output
 
 Declaration = TypeVar("Declaration")
 
@@ -45,7 +45,11 @@ _PLAIN: Mapping[type, Any] = {bool: "bool_type", int: "int_type", float: "float_
 _SAME = frozenset([*((kind, kind) for kind in _PLAIN), (int, float)])
 """The type of a written value and the type that it may become."""
 
-_IN_YAML: Mapping[str, Any] = {"features": Sequence[Annotated[Feature, Field(discriminator="kind")]], "input": str}
+_IN_YAML: Mapping[str, Any] = {
+    "features": Sequence[Annotated[Feature, Field(discriminator="kind")]],
+    "input": str,
+    "output": Annotated[Output, Field(discriminator="kind")],
+}
 """More specific types than the dataclass's own: with them, pydantic checks a feature only against the kind it names."""
 _REQUIRED = ("input",)
 """Fields that an asset needs, although the dataclass has a default for them."""

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from sparktorch_assets.predict.arrow_lists import consecutive
 from sparktorch_assets.predict.batches.sizer import TOKEN_BYTES
 from sparktorch_assets.predict.failures import RowFailure, Rows
 
@@ -23,6 +24,11 @@ class EncodedFeature(ABC):
     """Rows that could not be encoded; what `collate` returns for them is undefined."""
     truncated_N: npt.NDArray[np.bool_] | None = None
     """Whether each row was longer than the feature allows and was truncated; `None` if no row can be."""
+
+    @property
+    @abstractmethod
+    def arguments(self) -> int:
+        """Number of `forward`'s arguments that `collate` gives."""
 
     @property
     @abstractmethod
@@ -50,6 +56,11 @@ class DenseFeature(EncodedFeature):
         self.lengths_N = None
         self.failures = failures or {}
         self.tensors = tensors
+
+    @property
+    def arguments(self) -> int:
+        """Number of tensors."""
+        return len(self.tensors)
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -95,6 +106,11 @@ class RaggedFeature(EncodedFeature):
         self.values = values
         self.offsets_N1 = offsets_N1
         self._dtype = np.int64 if np.issubdtype(values.dtype, np.integer) else np.float32
+
+    @property
+    def arguments(self) -> int:
+        """The values, and the mask."""
+        return 2
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -150,15 +166,3 @@ def _joined_failures(parts: Sequence[EncodedFeature], sizes: Sequence[int]) -> d
         for part, start in zip(parts, starts, strict=False)
         for row, failure in part.failures.items()
     }
-
-
-def consecutive(rows: Rows) -> slice | None:
-    """The rows as a slice if they are consecutive and in order, else `None`.
-
-    >>> consecutive(np.array([4, 5, 6])), consecutive(np.array([0, 2, 1, 3]))
-    (slice(4, 7, None), None)
-    """
-    first, last = int(rows[0]), int(rows[-1])
-    if last - first + 1 != len(rows) or not bool((rows[1:] > rows[:-1]).all()):
-        return None
-    return slice(first, last + 1)

@@ -1,9 +1,10 @@
-"""Runs a network on its device: batches of encoded rows in, classes and confidences out.
+"""Runs a network on its device: batches of encoded rows in, what the task's output needs of the result out.
 
-Shapes: B rows of a batch, C classes, E embedding width.
+Shapes: B rows of a batch, T tokens.
 """
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,11 +16,13 @@ from sparktorch_assets.predict.failures import Rows
 from sparktorch_assets.predict.model.input_guard import InputGuard
 from sparktorch_assets.predict.model.precision import COMPARED_ROWS, Comparison, convert, input_dtype
 from sparktorch_assets.predict.model.transfer import PendingOutputs, Transfer
-from sparktorch_assets.tasks.ml_task import ONE_LABEL, MlTask
+from sparktorch_assets.predict.outputs import make_decoder
+from sparktorch_assets.predict.outputs.decoder import Forward
+from sparktorch_assets.tasks.ml_task import MlTask
 
 
 class Network:
-    """Runs forward passes, and turns logits into classes and confidences."""
+    """Runs forward passes, and compares the first ones with fp32."""
 
     def __init__(self, task: MlTask, module: torch.nn.Module, device: torch.device) -> None:
         self.task = task
@@ -28,6 +31,7 @@ class Network:
         self._reference = module if task.execution.precision != "fp32" else None
         self.comparison = None if self._reference is None else Comparison()
         """The comparison with fp32 over the run's first rows; `None` if the task runs in fp32."""
+        self.decoder = make_decoder(task)
         self._guard = InputGuard(f"task {task.name!r}")
         self._dtype = input_dtype(task.execution)
         self._fixed_shapes = task.execution.compile != "none"
@@ -35,7 +39,7 @@ class Network:
     def for_run(self, task: MlTask) -> "Network":
         """The same network for another run, whose first rows are compared again."""
         run = copy.copy(self)
-        run.task = task
+        run.task, run.decoder = task, make_decoder(task)
         run.comparison = None if self._reference is None else Comparison()
         run._guard = InputGuard(f"task {task.name!r}")  # noqa: SLF001  (a copy of its own class)
         return run
@@ -70,11 +74,10 @@ class Network:
             longest: number of tokens of the longest of these rows; 0 if rows have no lengths.
 
         Returns:
-            `classes` int64 (B,); `confidence` float32 (B,), NaN for rows with a logit that is not finite; and, if the
-            task asks for them, `scores` (B, C) and `embedding` (B, E), both float32.
+            What the decoder of the task's output needs of the result.
 
         Raises:
-            ModelError: the network's output does not fit the labels or the `model_outputs`, or its agreement with fp32 is below
+            ModelError: the network's result does not fit the task's output, or its agreement with fp32 is below
                 `min_agreement`.
         """
         if self.comparison is not None:
@@ -84,21 +87,16 @@ class Network:
         compared: list[torch.Tensor] = []
         if self.comparison is not None and self.comparison.open:  # the network may change its arguments in place
             compared = [tensor[: COMPARED_ROWS - self.comparison.rows].clone() for tensor in arguments]
-        logits, embedding = _split(self._forward(arguments))
-        logits_BC = self._check_logits(logits, len(arguments[0]) if arguments else rows)[:rows]
+        forward = Forward(
+            result=self._forward(arguments),
+            computed=len(arguments[0]) if arguments else rows,
+            rows=rows,
+            mask_BT=_mask(features, arguments),
+        )
+        # Tensors first: they tell whether the result is what the output needs, in terms of the task.
+        found = self.decoder.tensors(forward)
         if self.comparison is not None and self.comparison.open:
-            self._compare(self.comparison, compared, logits_BC)
-        highest_B, class_index_B = logits_BC.max(dim=1)
-        # The winner's softmax probability alone: with few classes, a full softmax would be the slowest step.
-        confidence_B = (logits_BC - highest_B[:, None]).exp_().sum(dim=1).reciprocal_()
-        # The smallest and largest logits of a row are finite only if all are, and 0 x (NaN or infinity) is NaN, which
-        # marks the row.
-        confidence_B += (highest_B + logits_BC.amin(dim=1) * 0.0) * 0.0
-        found = {"classes": class_index_B, "confidence": confidence_B}
-        if "scores" in self.task.model_outputs:
-            found["scores"] = torch.softmax(logits_BC, dim=1)
-        if "embedding" in self.task.model_outputs:
-            found["embedding"] = self._check_embedding(embedding, rows)
+            self._compare(self.comparison, compared, forward)
         return self.transfer.to_host(found)
 
     def _forward(self, arguments: list[torch.Tensor]) -> Any:
@@ -129,13 +127,15 @@ class Network:
             return arguments
         return [tensor.to(self._dtype) if tensor.is_floating_point() else tensor for tensor in arguments]
 
-    def _compare(self, comparison: Comparison, arguments: list[torch.Tensor], logits_BC: torch.Tensor) -> None:
+    def _compare(self, comparison: Comparison, arguments: list[torch.Tensor], forward: Forward) -> None:
         """Compare these rows with fp32, up to `COMPARED_ROWS` rows per run."""
         assert self._reference is not None
-        rows = min(len(logits_BC), COMPARED_ROWS - comparison.rows)
+        rows = min(forward.rows, COMPARED_ROWS - comparison.rows)
         self._move_reference(self.transfer.device)
-        reference, _ = _split(self._reference(*(tensor[:rows] for tensor in arguments)))
-        comparison.add(self._check_logits(reference, rows), logits_BC[:rows])
+        cut = [tensor[:rows] for tensor in arguments]
+        mask = None if forward.mask_BT is None else forward.mask_BT[:rows]
+        reference = Forward(result=self._reference(*cut), computed=rows, rows=rows, mask_BT=mask)
+        comparison.add(*self.decoder.compare(reference, replace(forward, rows=rows)))
         if not comparison.open:
             self._move_reference(torch.device("cpu"))  # until the next run, to leave the GPU's memory to batches
         self._check_agreement()
@@ -150,41 +150,16 @@ class Network:
         if comparison is not None and comparison.fails(floor, now=now):
             raise ModelError(
                 f"task {self.task.name!r}: in {self.task.execution.precision}, {comparison.share:.4f} of the first "
-                f"{comparison.rows} rows get the same class as in fp32, below min_agreement={floor:g}; use a "
+                f"{comparison.rows} rows get the same prediction as in fp32, below min_agreement={floor:g}; use a "
                 f"higher precision"
             )
 
-    def _check_logits(self, logits: Any, rows: int) -> torch.Tensor:
-        """Logits (B, C) in float32, checked against the labels."""
-        where, labels = f"task {self.task.name!r}", len(self.task.labels)
-        if labels == 1:
-            raise ModelError(f"{where}: labels={list(self.task.labels)!r} {ONE_LABEL}")
-        if not isinstance(logits, torch.Tensor):
-            raise ModelError(f"{where}: forward returned a {type(logits).__name__}; logits must be a tensor (B, C)")
-        logits_BC = logits.float()
-        if labels == 2 and logits_BC.shape in ((rows,), (rows, 1)):
-            logits_BC = torch.stack([torch.zeros_like(logits_BC.view(rows)), logits_BC.view(rows)], dim=1)
-        if logits_BC.shape != (rows, labels):
-            raise ModelError(
-                f"{where}: the model returned logits of shape {tuple(logits.shape)} for {rows} rows and {labels} "
-                f"labels; expected ({rows}, {labels}). Declare one label per logit, in the model's order"
-            )
-        return logits_BC
 
-    def _check_embedding(self, embedding: Any, rows: int) -> torch.Tensor:
-        if not isinstance(embedding, torch.Tensor) or embedding.ndim != 2 or len(embedding) < rows:
-            shape = tuple(embedding.shape) if isinstance(embedding, torch.Tensor) else type(embedding).__name__
-            raise ModelError(
-                f"task {self.task.name!r} asks for `embedding`, but forward returned {shape} in addition to its "
-                f"logits; return (logits, embedding) with an embedding of shape (B, E)"
-            )
-        return embedding[:rows].to(torch.float32, copy=True)  # it may be a buffer that the network reuses
-
-
-def _split(output: Any) -> tuple[Any, Any]:
-    """The logits and the embedding in what `forward` returned; `None` for a missing embedding."""
-    if isinstance(output, torch.Tensor):
-        return output, None
-    if isinstance(output, tuple | list) and output:
-        return output[0], output[1] if len(output) > 1 else None
-    return getattr(output, "logits", output), getattr(output, "embedding", None)
+def _mask(features: list[EncodedFeature], arguments: list[torch.Tensor]) -> torch.Tensor | None:
+    """The mask of the first feature with lengths: the second of its two arguments."""
+    place = 0
+    for feature in features:
+        if feature.lengths_N is not None:
+            return arguments[place + 1] if place + 1 < len(arguments) else None
+        place += feature.arguments
+    return None

@@ -19,28 +19,24 @@ class Comparison:
 
     def __init__(self) -> None:
         self.rows = 0
-        """Number of rows compared, without those for which neither precision gives finite logits."""
+        """Number of rows compared, without those for which neither precision gives a finite result."""
         self.same = 0
-        """Number of compared rows with the same class in both precisions."""
-        self.confidence_difference = 0.0
-        """The largest difference between a row's two confidences."""
+        """Number of compared rows with the same prediction in both precisions."""
+        self.difference = 0.0
+        """The largest difference between a row's two predictions, such as their confidences."""
         self.open = True
         """Whether more rows are to be compared."""
 
     @property
     def share(self) -> float:
-        """The fraction of compared rows with the same class."""
+        """The fraction of compared rows with the same prediction."""
         return self.same / self.rows if self.rows else 1.0
 
-    def add(self, reference_BC: torch.Tensor, found_BC: torch.Tensor) -> None:
-        """Compare the logits of the same rows in both precisions."""
-        reference, found = torch.softmax(reference_BC.float(), dim=1), torch.softmax(found_BC.float(), dim=1)
-        finite = torch.isfinite(reference).all(dim=1), torch.isfinite(found).all(dim=1)
-        both = finite[0] & finite[1]
-        difference = (reference.max(dim=1).values - found.max(dim=1).values).abs()[both]
-        self.rows += int((finite[0] | finite[1]).sum())
-        self.same += int((both & (reference.argmax(dim=1) == found.argmax(dim=1))).sum())
-        self.confidence_difference = max([self.confidence_difference, *difference.tolist()])
+    def add(self, finite_B: torch.Tensor, same_B: torch.Tensor, difference_B: torch.Tensor) -> None:
+        """Count rows as `Decoder.compare` describes them."""
+        self.rows += int(finite_B.sum())
+        self.same += int(same_B.sum())
+        self.difference = max([self.difference, *difference_B.tolist()])
         self.open = self.rows < COMPARED_ROWS
 
     def fails(self, floor: float | None, *, now: bool = False) -> bool:

@@ -1,43 +1,35 @@
-"""The built-in model object: encoders, a network and labels, with methods for columns and for rows.
+"""The built-in model object: encoders and a network, with methods for columns and for rows.
 
-Shapes: N rows of a window, B rows of a batch, C classes, E embedding width.
+Shapes: N rows of a window, B rows of a batch, C classes.
 """
 
 import copy
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import torch
 
+from sparktorch_assets.predict.arrow_lists import slices_or
 from sparktorch_assets.predict.batches.shared_limits import SharedLimits
 from sparktorch_assets.predict.batches.sizer import BatchSizer
-from sparktorch_assets.predict.encode.encoded import consecutive
 from sparktorch_assets.predict.encode.encoders import make_encoder
 from sparktorch_assets.predict.encode.window import EncodedWindow, encode_window
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
 from sparktorch_assets.predict.model.forward import BatchLauncher, PendingBatch
 from sparktorch_assets.predict.model.network import Network
-from sparktorch_assets.predict.predictions import (
-    Predictions,
-    float_lists,
-    prediction_batch,
-    scatter,
-    without_dictionaries,
-)
+from sparktorch_assets.predict.outputs.decoder import Outputs
+from sparktorch_assets.predict.predictions import Predictions, prediction_batch, without_dictionaries
 from sparktorch_assets.predict.rows.convert import rows_to_batch
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
 from sparktorch_assets.tasks.features import has_lengths
 from sparktorch_assets.tasks.ml_task import MlTask
-
-NOT_FINITE = RowFailure("forward", "NotFinite", "the model gave NaN or infinite logits")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -50,16 +42,13 @@ class PendingWindow:
     """The failures so far, by row of the window."""
 
 
-Outputs = tuple[Rows, Mapping[str, npt.NDArray[Any]]]
-"""Rows of the window, and their results under the names that `Network.run` gives them."""
-
-
 class TorchModel:
     """A `torch.nn.Module` as a model object, and as a `WindowedModel`.
 
-    `forward` gets the feature groups' tensors as positional arguments and returns logits (B, C), or
-    `(logits, embedding)`, or an object with `.logits` (and `.embedding`). With two labels, logits of shape (B,) or
-    (B, 1) are taken as those of the second label, as for a sigmoid.
+    `forward` gets the feature groups' tensors as positional arguments. What it returns, the decoder of the task's output
+    turns into columns: see `predict/outputs`. For a classification, that is logits (B, C), or `(logits, embedding)`, or
+    an object with `.logits` (and `.embedding`). With two labels, logits of shape (B,) or (B, 1) are taken as those of the
+    second label, as for a sigmoid.
     """
 
     def __init__(
@@ -77,7 +66,6 @@ class TorchModel:
         self.columns = task.feature_columns
         self.has_lengths = any(has_lengths(feature) for feature in task.features)
         self._encoders = [make_encoder(feature, models_root) for feature in task.features]
-        self._labels = pa.array(task.labels, pa.string())
         self._shared_limits = shared_limits
         self._numbers = itertools.count(1)
         self._learnt: dict[tuple[BatchPolicy, int | None], BatchSizer] = {}
@@ -214,33 +202,19 @@ class TorchModel:
     def _record_agreement(self, tally: Tally, *, now: bool = False) -> None:
         comparison = self.network.comparison
         if comparison is not None and comparison.rows and (now or not comparison.open):
-            tally.compared(comparison.share, comparison.confidence_difference)
+            tally.compared(comparison.share, comparison.difference)
 
-    def _decode(self, encoded: EncodedWindow, outputs: list[Outputs], failures: dict[int, RowFailure]) -> Predictions:
-        window_rows = encoded.window_rows
-        index_N = np.zeros(window_rows, dtype=np.int32)
-        confidence_N = np.full(window_rows, np.nan, dtype=np.float32)
-        for rows, output in outputs:
-            place = consecutive(rows) or rows  # assigning to a slice is ten times as fast as to an index array
-            index_N[place] = output["classes"]
-            confidence_N[place] = output["confidence"]
-        not_finite = np.isnan(confidence_N)
-        if not_finite.any():
-            for row in np.flatnonzero(not_finite):
-                failures.setdefault(int(row), NOT_FINITE)
-        columns = {}
-        for extra in self.task.model_outputs:
-            columns[f"{self.task.output_prefix}{extra}"] = scatter(
-                [(rows, float_lists(output[extra])) for rows, output in outputs], window_rows, pa.list_(pa.float32())
-            )
+    def _decode(
+        self, encoded: EncodedWindow, outputs: Sequence[Outputs], failures: dict[int, RowFailure]
+    ) -> Predictions:
+        decoded = self.network.decoder.columns(outputs, encoded.window_rows)
         return Predictions(
-            classes_N=pa.DictionaryArray.from_arrays(pa.array(index_N, pa.int32()), self._labels),
-            confidence_N=confidence_N,
-            columns=columns,
-            failures=failures,
+            rows=encoded.window_rows,
+            columns=decoded.columns,
+            failures=decoded.failures | failures,
             truncated_N=encoded.truncated_N if self.has_lengths else None,
         )
 
 
 def _fetch(launched: PendingBatch, rows: Rows) -> Outputs:
-    return rows[consecutive(launched.positions) or launched.positions], launched.outputs.fetch()
+    return rows[slices_or(launched.positions)], launched.outputs.fetch()

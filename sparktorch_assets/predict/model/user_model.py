@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sparktorch_assets.arrow_types import arrow_type
 from sparktorch_assets.errors import ModelError
+from sparktorch_assets.predict.arrow_lists import scatter
 from sparktorch_assets.predict.batches.failing_share import FailingShare
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
-from sparktorch_assets.predict.predictions import Predictions, scatter
+from sparktorch_assets.predict.outputs import make_decoder
+from sparktorch_assets.predict.predictions import Predictions
 from sparktorch_assets.predict.protocols import ModelObject
 from sparktorch_assets.predict.rows.convert import own_memory, typed_batch
-from sparktorch_assets.predict.schema import ARROW_TYPES
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
 from sparktorch_assets.tasks.ml_task import MlTask
@@ -43,11 +45,13 @@ class UserModel:
             )
         self._kinds = pa.schema(
             [
-                (column.name, ARROW_TYPES[column.type])
+                (column.name, arrow_type(column.type))
                 for column in task.output_columns
                 if self._comes_from_model(column.name)
             ]
         )
+        self._texts = [field.name for field in self._kinds if pa.types.is_string(field.type)]
+        self._decoder = make_decoder(task)
         self._shown = set(task.feature_columns)
         hidden = {spelling for name in self._kinds.names for spelling in self._spellings(name)}
         self._hidden = hidden - self._shown
@@ -110,18 +114,14 @@ class UserModel:
             field.name: scatter([(rows, part.column(field.name)) for rows, part in found], batch.num_rows, field.type)
             for field in self._kinds
         }
-        classes = columns.pop(self.task.class_column)
-        confidence = columns.pop(self.task.confidence_column)
         errors = columns.pop(self.task.error_column)
+        columns = {name.removeprefix(self.task.output_prefix): column for name, column in columns.items()}
         for row in np.flatnonzero(errors.is_valid().to_numpy(zero_copy_only=False)):
             failures.setdefault(int(row), RowFailure("forward", "ModelReported", str(errors[int(row)])))
-        for row in np.flatnonzero(classes.is_null().to_numpy(zero_copy_only=False)):
-            failures.setdefault(int(row), RowFailure("forward", "NoClass", "the model gave no predicted_class"))
-        confidence_N = confidence.to_numpy(zero_copy_only=False).astype(np.float32)
-        for row in np.flatnonzero(~((confidence_N >= 0) & (confidence_N <= 1))):
-            failures.setdefault(int(row), RowFailure("forward", "BadConfidence", "confidence is not in [0, 1]"))
+        if batch.num_rows:
+            failures = self._decoder.check_answers(columns) | failures
         tally.spend("forward", time.perf_counter() - started)
-        return Predictions(classes_N=classes, confidence_N=confidence_N, columns=columns, failures=failures)
+        return Predictions(rows=batch.num_rows, columns=columns, failures=failures)
 
     def _predict(
         self, batch: pa.RecordBatch, tally: Tally, on_rows: Callable[[int], None]
@@ -138,9 +138,9 @@ class UserModel:
         answers = [_answer(row, wanted) for row in self._model.predict(rows)]
         self._check_count(len(answers), len(rows), "predict(rows)")
         for answer in answers:
-            label = answer[self.task.class_column]
-            if label is not None:
-                answer[self.task.class_column] = str(label)
+            for name in self._texts:  # classes are often numbers to a model
+                if answer[name] is not None:
+                    answer[name] = str(answer[name])
         return typed_batch(answers, self._kinds, "forward")
 
     def _run_batch(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:

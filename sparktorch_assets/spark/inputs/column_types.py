@@ -4,19 +4,8 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-_ARROW = {
-    "string": pa.string(),
-    "boolean": pa.bool_(),
-    "byte": pa.int8(),
-    "short": pa.int16(),
-    "int": pa.int32(),
-    "long": pa.int64(),
-    "float": pa.float32(),
-    "double": pa.float64(),
-    "binary": pa.binary(),
-    "date": pa.date32(),
-    "timestamp": pa.timestamp("us", tz="UTC"),
-}
+from sparktorch_assets.arrow_types import arrow_type
+
 _ITEMS = {"list<float>": "float", "list<long>": "long", "list<string>": "string"}
 """Declared list type -> the type of its items."""
 _WIDENS_TO = {
@@ -30,12 +19,8 @@ _WIDENS_TO = {
 
 def arrow_schema(columns: Iterable[tuple[str, str]]) -> pa.Schema:
     """The declared columns as an Arrow schema."""
-    return pa.schema([pa.field(name, _arrow(kind)) for name, kind in columns])
-
-
-def _arrow(kind: str) -> pa.DataType:
     # Delta calls the items of a list `element`.
-    return pa.list_(pa.field("element", _ARROW[_ITEMS[kind]])) if kind in _ITEMS else _ARROW[kind]
+    return pa.schema([pa.field(name, arrow_type(kind, item="element")) for name, kind in columns])
 
 
 def spark_ddl(columns: Iterable[tuple[str, str]]) -> str:
@@ -62,4 +47,4 @@ def reads_as(found: pa.DataType, declared: str) -> bool:
         )
     if declared == "timestamp":
         return bool(pa.types.is_timestamp(found) and found.unit in ("us", "ms"))
-    return bool(found == _ARROW[declared] or found in _WIDENS_TO.get(declared, ()))
+    return bool(found == arrow_type(declared) or found in _WIDENS_TO.get(declared, ()))

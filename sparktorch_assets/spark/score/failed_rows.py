@@ -24,7 +24,7 @@ from sparktorch_assets.lake.vacuum import own_files
 _LIMIT = 1000
 _BATCH_ROWS = 1 << 14
 _COMMIT = re.compile(r"_delta_log/\d{20}\.json")
-_PREDICTION_COLUMNS = ("predicted_class", "confidence", "prediction_error")
+_ERROR = "prediction_error"
 
 
 def failed_rows(table: str, *, uncommitted: bool = False, limit: int | None = _LIMIT) -> pa.Table:
@@ -131,15 +131,12 @@ def _ever_listed(folder: Folder, entries: Iterable[FolderEntry]) -> set[str]:
 
 
 def _error_column(table: str, schema: pa.Schema) -> str:
-    """The table's own `prediction_error`, under its prefix. Kept columns of another task's predictions precede it."""
-    names = set(schema.names)
-    prefixes = [
-        name.removesuffix(_PREDICTION_COLUMNS[-1]) for name in schema.names if name.endswith(_PREDICTION_COLUMNS[-1])
-    ]
-    own = [prefix for prefix in prefixes if all(f"{prefix}{column}" in names for column in _PREDICTION_COLUMNS)]
-    if not own:
-        raise TableError(f"failed_rows: {table!r} has no column prediction_error, so it is not a table of predictions")
-    return f"{own[-1]}{_PREDICTION_COLUMNS[-1]}"
+    """The table's own `prediction_error`, under its prefix: the last one, since kept columns of another task's
+    predictions precede it."""
+    found = [name for name in schema.names if name.endswith(_ERROR)]
+    if not found:
+        raise TableError(f"failed_rows: {table!r} has no column {_ERROR}, so it is not a table of predictions")
+    return str(found[-1])
 
 
 def _may_fail(footer: pq.FileMetaData, group: int, error_column: str) -> bool:

@@ -51,7 +51,7 @@ def publish_parts(folder: Folder, parts: Iterable[WrittenPart]) -> list[PartFile
 def _read(folder: Folder, entry: FolderEntry, task: MlTask) -> tuple[PartFile, Tally, str]:
     """The file's description, the tally of its rows, and its SHA-256."""
     tally = Tally()
-    columns = [task.class_column, task.confidence_column, task.error_column]
+    columns = [*task.main_columns, task.error_column]
     with folder.open_input(entry.path) as source:
         digest = sha256_of(source)
         with pq.ParquetFile(source, page_checksum_verification=True) as file:

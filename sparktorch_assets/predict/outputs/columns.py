@@ -1,0 +1,96 @@
+"""Named tensors become columns as they are.
+
+Shapes: N rows of a window, B rows of a batch.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from sparktorch_assets.arrow_types import arrow_type
+from sparktorch_assets.errors import ModelError
+from sparktorch_assets.predict.arrow_lists import nested_lists, scatter
+from sparktorch_assets.predict.failures import RowFailure
+from sparktorch_assets.predict.outputs.decoder import Decoded, Forward, Outputs, not_finite
+from sparktorch_assets.predict.outputs.numbers import count_numbers
+from sparktorch_assets.predict.outputs.result import compare_numbers, find, tensor_of
+from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks.outputs import ColumnsOutput
+
+if TYPE_CHECKING:
+    import torch
+
+
+class ColumnsDecoder:
+    """One tensor per declared column."""
+
+    def __init__(self, output: ColumnsOutput, _labels: Sequence[str], where: str) -> None:
+        self._where = where
+        self._kinds = {column.name: arrow_type(column.type) for column in output.main_columns}
+
+    def tensors(self, forward: Forward) -> "dict[str, torch.Tensor]":
+        """One tensor per column, with as many dimensions as its type asks for."""
+        return {name: self._tensor(forward, name)[: forward.rows].clone() for name in self._kinds}
+
+    def columns(self, outputs: Sequence[Outputs], window_rows: int) -> Decoded:
+        """The columns; a value that its type cannot hold is an error, as the network gives the same type for all rows."""
+        missing = np.zeros(window_rows, dtype=bool)
+        for rows, found in outputs:
+            for values in found.values():
+                if np.issubdtype(values.dtype, np.floating):
+                    missing[rows] |= ~np.isfinite(values.reshape(len(rows), -1)).all(axis=1)
+        columns = {
+            name: scatter([(rows, nested_lists(found[name], kind)) for rows, found in outputs], window_rows, kind)
+            for name, kind in self._kinds.items()
+        }
+        return Decoded(columns=columns, failures=not_finite(missing, "numbers"))
+
+    def compare(self, reference: Forward, found: Forward) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+        """All columns together, by relative difference."""
+        import torch
+
+        flat = [
+            torch.cat(
+                [self._tensor(one, name)[: one.rows].reshape(one.rows, -1).double() for name in self._kinds], dim=1
+            )
+            for one in (reference, found)
+        ]
+        return compare_numbers(flat[0], flat[1])
+
+    def check_answers(self, columns: Mapping[str, pa.Array]) -> dict[int, RowFailure]:
+        """Rows without a value in a column."""
+        return {
+            int(row): RowFailure("forward", "NoValue", f"the model gave no {name}")
+            for name in self._kinds
+            for row in np.flatnonzero(columns[name].is_null().to_numpy(zero_copy_only=False))
+        }
+
+    def count(self, column: Callable[[str], pa.Array], tally: Tally) -> None:
+        """Statistics of the columns of single numbers."""
+        for name, kind in self._kinds.items():
+            if pa.types.is_floating(kind) or pa.types.is_integer(kind):
+                values = column(name).drop_null().to_numpy(zero_copy_only=False)
+                count_numbers(name, values.astype(np.float64), tally)
+
+    def _tensor(self, forward: Forward, name: str) -> "torch.Tensor":
+        import torch
+
+        single = 0 if len(self._kinds) == 1 else None
+        what = f"its output names the column {name!r}; return a dict, a named tuple or an object with that name"
+        found = tensor_of(find(forward.result, [name], single), self._where, what)
+        dimensions, kind = 1, self._kinds[name]
+        while pa.types.is_list(kind):
+            dimensions, kind = dimensions + 1, kind.value_type
+        if len(found) != forward.computed or found.ndim != dimensions:
+            raise ModelError(
+                f"{self._where}: the model returned {name!r} of shape {tuple(found.shape)} for {forward.computed} rows; "
+                f"its type {self._kinds[name]} needs {dimensions} dimensions, the first of them the rows"
+            )
+        if found.is_floating_point() and pa.types.is_integer(kind):
+            raise ModelError(
+                f"{self._where}: the model returned {name!r} as {found.dtype}, and its column is of whole numbers "
+                f"({kind}); declare float, or convert it in the network"
+            )
+        return found.float() if found.dtype in (torch.bfloat16, torch.float16) else found

@@ -1,0 +1,53 @@
+"""Statistics of columns of numbers, for receipts."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from sparktorch_assets.number_summary import LOG_GAMMA, SMALLEST, ZERO_KEY, NumberSummary, bucket_key
+from sparktorch_assets.tally import Tally
+
+
+def summary(values: npt.NDArray[np.floating]) -> NumberSummary:
+    """The statistics of these numbers; those that are NaN or infinite do not count."""
+    finite = values[np.isfinite(values)].astype(np.float64)
+    if not len(finite):
+        return NumberSummary()
+    sizes = np.abs(finite)
+    counted = sizes >= SMALLEST
+    buckets = {ZERO_KEY: len(finite) - int(counted.sum())} if not counted.all() else {}
+    for negative in (False, True):
+        chosen = sizes[counted & ((finite < 0) == negative)]
+        if len(chosen):
+            indices, counts = np.unique(np.ceil(np.log(chosen) / LOG_GAMMA).astype(np.int64), return_counts=True)
+            buckets |= {
+                bucket_key(index, negative=negative): count
+                for index, count in zip(indices.tolist(), counts.tolist(), strict=True)
+            }
+    with np.errstate(over="ignore"):
+        total, squares = float(finite.sum()), float(np.square(finite).sum())
+    return NumberSummary(
+        count=len(finite),
+        total=_bounded(total),
+        squares=_bounded(squares),
+        minimum=float(finite.min()),
+        maximum=float(finite.max()),
+        buckets=buckets,
+    )
+
+
+def count_numbers(name: str, values: npt.NDArray[np.floating], tally: Tally) -> None:
+    """Add the statistics of these numbers to the tally, under that name."""
+    tally.numbers.setdefault(name, NumberSummary()).add(summary(values))
+
+
+def mark(name: str, rows: int, tally: Tally) -> None:
+    """Count rows or values that a check looks at."""
+    if rows:
+        tally.marks[name] = tally.marks.get(name, 0) + rows
+
+
+def _bounded(value: float) -> float:
+    """A sum that overflowed as the largest number: infinity cannot be subtracted, and JSON does not know it."""
+    return value if math.isfinite(value) else math.copysign(np.finfo(np.float64).max / 1e6, value or 1.0)

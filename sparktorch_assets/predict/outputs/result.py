@@ -1,0 +1,59 @@
+"""Finds tensors in what `forward` returned: a tensor, a tuple, a dict, a named tuple or an object with attributes."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sparktorch_assets.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def find(result: Any, names: Sequence[str], place: int | None = 0) -> Any:
+    """The value under the first of these names, or at `place` of a plain tuple or list; a tensor itself is at place 0.
+    `None` if there is none.
+
+    >>> find({"logits": 1, "loss": 2}, ["scores", "logits"]), find((3, 4), ["embedding"], 1), find((3,), [], 1)
+    (1, 4, None)
+    """
+    import torch
+
+    if isinstance(result, torch.Tensor):
+        return result if place == 0 else None
+    for name in names:
+        value = result.get(name) if isinstance(result, Mapping) else getattr(result, name, None)
+        if value is not None:
+            return value
+    if isinstance(result, tuple | list) and place is not None and place < len(result):
+        return result[place]
+    return None
+
+
+def tensor_of(value: Any, where: str, what: str) -> "torch.Tensor":
+    """The value, if it is a tensor.
+
+    Raises:
+        ModelError: it is not.
+    """
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        found = "nothing of that name" if value is None else f"a {type(value).__name__}"
+        raise ModelError(f"{where}: forward returned {found}; {what}")
+    return value
+
+
+def compare_numbers(
+    reference_BK: "torch.Tensor", found_BK: "torch.Tensor"
+) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+    """`Decoder.compare` for numbers: a row is the same if the difference is at most 1 % of the reference's norm; and the
+    differences are relative to that norm."""
+    one, other = reference_BK.double(), found_BK.double()
+    finite_one, finite_other = one.isfinite().all(dim=1), other.isfinite().all(dim=1)
+    both = finite_one & finite_other
+    size = one.norm(dim=1).clamp_min(1e-12)
+    difference = ((one - other).norm(dim=1) / size).masked_fill(~both, 0.0)
+    return finite_one | finite_other, both & (difference <= _SAME), difference
+
+
+_SAME = 0.01

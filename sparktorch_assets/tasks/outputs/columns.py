@@ -1,0 +1,79 @@
+"""Anything else: named tensors become columns of declared types."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sparktorch_assets.errors import TaskError
+from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks.field_types import check_fields
+from sparktorch_assets.tasks.outputs.column import OutputColumn, is_tensor_type
+from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, number_table
+from sparktorch_assets.tasks.validation import freeze
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ColumnsOutput:
+    """Columns that you name: `forward` returns a dict, a named tuple or an object with a tensor for each name."""
+
+    columns: Mapping[str, str] | tuple[tuple[str, str], ...]
+    """Column -> type: `boolean`, `int`, `long`, `float` or `double` for tensors (B,), and one `list<...>` around it for
+    each further dimension: `list<float>` for (B, N), `list<list<float>>` for (B, N, M)."""
+    kind: Literal["columns"] = "columns"
+    """Tells the outputs apart. YAML has to give it; in Python, the class implies it."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        object.__setattr__(self, "columns", freeze(self.columns, "ColumnsOutput.columns"))
+        if not self.columns:
+            raise TaskError("ColumnsOutput.columns is empty; name at least one column and its type")
+        for column in self.main_columns:
+            if not is_tensor_type(column.type):
+                raise TaskError(
+                    f"ColumnsOutput.columns gives {column.name!r} the type {column.type!r}; use boolean, int, "
+                    f"long, float or double, or list<...> of these, once for each further dimension"
+                )
+
+    labelled = False
+    """Whether the task has to name `labels`."""
+
+    def check_labels(self, labels: Sequence[str]) -> None:
+        """Raise TaskError if the options do not fit the labels: there are none."""
+
+    @property
+    def main_columns(self) -> tuple[OutputColumn, ...]:
+        """The columns, by their names without a prefix."""
+        return tuple(OutputColumn(name=name, type=kind) for name, kind in dict(self.columns).items())
+
+    @property
+    def optional_columns(self) -> tuple[OutputColumn, ...]:
+        """The columns that options add: none."""
+        return ()
+
+    @property
+    def digest_parts(self) -> dict[str, Any]:
+        """What changes predictions in addition to the columns."""
+        return {"kind": self.kind}
+
+    @property
+    def described(self) -> Mapping[str, str]:
+        """Descriptions of columns."""
+        return {column.name: "What the model returns under this name" for column in self.main_columns}
+
+    @property
+    def check_specs(self) -> tuple[CheckSpec, ...]:
+        """The checks of a table: none, since nothing is known of the values."""
+        return ()
+
+    def checks(self, tally: Tally, labels: Sequence[str]) -> tuple[CheckOutcome, ...]:  # noqa: ARG002  (of all outputs)
+        """The checks' outcomes: none."""
+        return ()
+
+    def page(self, tally: Tally) -> dict[str, Shown]:
+        """What people look at first."""
+        return {"numbers": number_table(tally.numbers)} if tally.numbers else {}
+
+    def figures(self, tally: Tally) -> dict[str, str]:
+        """The same for programs, as JSON."""
+        return {"number_means": json.dumps({name: found.mean for name, found in tally.numbers.items()})}

@@ -1,0 +1,111 @@
+"""Any number of labels per row: what a sigmoid makes of each logit."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sparktorch_assets.errors import TaskError, nearest
+from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks.field_types import check_fields
+from sparktorch_assets.tasks.outputs.classification import class_table, most_frequent
+from sparktorch_assets.tasks.outputs.column import OutputColumn
+from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, number_table
+from sparktorch_assets.tasks.validation import freeze, share
+
+LABELS_WITHIN_DECLARED = "labels_within_declared"
+SCORES_IN_RANGE = "scores_in_range"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MultilabelOutput:
+    """Any number of labels per row, from logits (B, C) over the task's `labels`: `predicted_labels`, those whose sigmoid
+    reaches the threshold, and `scores`, the sigmoid of every logit."""
+
+    threshold: float = 0.5
+    """A label is predicted if its score is at least this."""
+    thresholds: Mapping[str, float] | tuple[tuple[str, float], ...] = ()
+    """Thresholds of single labels, instead of `threshold`."""
+    kind: Literal["multilabel"] = "multilabel"
+    """Tells the outputs apart. YAML has to give it; in Python, the class implies it."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        share(self.threshold, "MultilabelOutput.threshold")
+        object.__setattr__(self, "thresholds", freeze(self.thresholds, "MultilabelOutput.thresholds"))
+        for label, limit in self.label_thresholds.items():
+            share(limit, f"MultilabelOutput.thresholds[{label!r}]")
+
+    labelled = True
+    """Whether the task has to name `labels`."""
+
+    def check_labels(self, labels: Sequence[str]) -> None:
+        """Raise TaskError if the options do not fit the labels."""
+        for label in self.label_thresholds:
+            if label not in labels:
+                raise TaskError(f"MultilabelOutput.thresholds names {label!r}; {nearest(label, labels)}")
+
+    @property
+    def label_thresholds(self) -> dict[str, float]:
+        """The thresholds of single labels."""
+        return dict(self.thresholds)
+
+    @property
+    def main_columns(self) -> tuple[OutputColumn, ...]:
+        """The columns, by their names without a prefix."""
+        return (
+            OutputColumn(name="predicted_labels", type="list<string>"),
+            OutputColumn(name="scores", type="list<float>"),
+        )
+
+    @property
+    def optional_columns(self) -> tuple[OutputColumn, ...]:
+        """The columns that options add: none."""
+        return ()
+
+    @property
+    def digest_parts(self) -> dict[str, Any]:
+        """What changes predictions in addition to the columns and the labels."""
+        return {"kind": self.kind, "threshold": self.threshold, "thresholds": self.thresholds}
+
+    @property
+    def described(self) -> Mapping[str, str]:
+        """Descriptions of columns."""
+        return {
+            "predicted_labels": "The labels whose score reaches the threshold; null where the row failed",
+            "scores": "The sigmoid of every label's logit, in the order of the labels",
+        }
+
+    @property
+    def check_specs(self) -> tuple[CheckSpec, ...]:
+        """The checks of a table."""
+        return (
+            CheckSpec(name=SCORES_IN_RANGE, description="Every score lies in [0, 1]"),
+            CheckSpec(name=LABELS_WITHIN_DECLARED, description="Every label is one of the task's labels"),
+        )
+
+    def checks(self, tally: Tally, labels: Sequence[str]) -> tuple[CheckOutcome, ...]:
+        """The checks' outcomes for a table with this tally."""
+        outside = tally.marks.get("scores outside [0, 1]", 0)
+        unknown = {name: rows for name, rows in tally.classes.items() if name not in set(labels)}
+        return (
+            CheckOutcome(name=SCORES_IN_RANGE, passed=outside == 0, details={"scores outside [0, 1]": outside}),
+            CheckOutcome(
+                name=LABELS_WITHIN_DECLARED,
+                passed=not unknown,
+                details={"unknown labels": ", ".join(sorted(unknown)[:20]) or "none"},
+            ),
+        )
+
+    def page(self, tally: Tally) -> dict[str, Shown]:
+        """What people look at first."""
+        return {
+            "labels_predicted": class_table(tally, "label"),
+            "rows_without_label": tally.marks.get("rows without a label", 0),
+            "labels_per_row": number_table(tally.numbers),
+        }
+
+    def figures(self, tally: Tally) -> dict[str, str]:
+        """The same for programs, as JSON."""
+        shares = {name: rows / tally.predicted for name, rows in most_frequent(tally.classes)}
+        return {"label_shares": json.dumps(shares)}

@@ -1,0 +1,67 @@
+"""Statistics that are added up and taken apart again, against NumPy's over all numbers at once."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sparktorch_assets.number_summary import RELATIVE_ERROR, SMALLEST, NumberSummary
+from sparktorch_assets.predict.outputs.numbers import summary
+
+NUMBERS = st.lists(st.floats(-1e9, 1e9).filter(lambda value: value == 0 or abs(value) > SMALLEST), max_size=30)
+
+
+def of(values):
+    return summary(np.array(values, dtype=np.float64))
+
+
+@given(NUMBERS, NUMBERS)
+@example([1.0, -1.0], [0.0])
+def test_the_statistics_of_parts_are_those_of_the_whole(one, other):
+    total = of(one)
+    total.add(of(other))
+    values = np.array([*one, *other])
+    assert total.count == len(values)
+    if not len(values):
+        assert (total.mean, total.deviation, total.quantile(0.5), total.minimum) == (None,) * 4
+        return
+    assert (total.minimum, total.maximum) == (values.min(), values.max())
+    assert total.mean == pytest.approx(values.mean(), rel=1e-9, abs=1e-6)
+    assert total.deviation == pytest.approx(values.std(), rel=1e-4, abs=1e-3 * max(1.0, np.abs(values).max()))
+    assert total == NumberSummary.from_plain(json.loads(json.dumps(dataclasses.asdict(total))))
+
+
+@given(NUMBERS.filter(bool), st.sampled_from([0.0, 0.01, 0.25, 0.5, 0.9, 1.0]))
+def test_quantiles_are_within_their_error(values, share):
+    """Of the number at that rank."""
+    ordered = sorted(values)
+    exact = ordered[int(share * (len(ordered) - 1))]
+    assert of(values).quantile(share) == pytest.approx(exact, rel=RELATIVE_ERROR * 1.001)
+
+
+@given(NUMBERS, NUMBERS)
+def test_what_was_added_can_be_taken_away(kept, gone):
+    whole = of(kept)
+    whole.add(of(gone))
+    rest, wanted = whole.without(of(gone)), of(kept)
+    assert (rest.count, rest.buckets) == (wanted.count, wanted.buckets)
+    if kept:
+        assert rest.minimum == pytest.approx(min(kept), rel=2 * RELATIVE_ERROR + 0.001)
+        assert rest.maximum == pytest.approx(max(kept), rel=2 * RELATIVE_ERROR + 0.001)
+    else:
+        assert rest == NumberSummary()
+
+
+def test_numbers_that_are_not_finite_do_not_count():
+    found = of([1.0, np.nan, np.inf, -np.inf])
+    assert (found.count, found.minimum, found.maximum, found.total) == (1, 1.0, 1.0, 1.0)
+
+
+def test_sums_beyond_the_largest_number_stay_numbers():
+    """JSON has no infinity, and infinity minus infinity is none."""
+    found = of([1e308, 1e308])
+    assert json.loads(json.dumps(dataclasses.asdict(found), allow_nan=False))["count"] == 2
+    assert found.without(of([1e308])).count == 1
