@@ -109,6 +109,7 @@ def _rows(shard, schema):
         return [row["c"] for batch in reader.batches() for row in batch.to_pylist()]
 
 
+@pytest.mark.slow
 @pytest.mark.promise("T38")
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), kinds=st.lists(typed(), min_size=1, max_size=2))

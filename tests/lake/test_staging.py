@@ -115,6 +115,7 @@ def test_runs_of_one_process_do_not_take_each_others_folders(table):
     assert not list(table.glob("_staging-*"))
 
 
+@pytest.mark.slow
 def test_a_folder_is_its_owners_from_the_first_moment(table):
     """Runs begin while others clear away, over and over: none loses its folder."""
     folder, stop, lost = Folder(str(table)), threading.Event(), []

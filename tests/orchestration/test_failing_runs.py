@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 MISSING = "there is no file"
 
 
+@pytest.mark.slow
 @pytest.mark.promise("O40", "O41")
 @pytest.mark.usefixtures("dagster_home")
 def test_dg_launch_ends_with_the_message(tmp_path: Path):

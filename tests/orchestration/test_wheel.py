@@ -103,6 +103,7 @@ def test_another_project_scaffolds_checks_and_lists_our_components(run: Run, tmp
     assert {schedule["name"] for schedule in listed["schedules"]} == {"daily_predictions"}
 
 
+@pytest.mark.slow
 def test_a_misspelt_key_is_named_with_its_line_and_with_the_known_keys(run: Run, tmp_path: Path):
     """`dg check defs` stops at the JSON schema, so that its message is all that the user reads."""
     run("dg", "scaffold", "defs", "sparktorch_assets.MlTaskComponent", "topic")
@@ -117,6 +118,7 @@ def test_a_misspelt_key_is_named_with_its_line_and_with_the_known_keys(run: Run,
         assert "given schemas" not in told
 
 
+@pytest.mark.slow
 def test_a_mistake_in_another_project_is_told_with_its_line(run: Run, tmp_path: Path):
     run("dg", "scaffold", "defs", "sparktorch_assets.MlTaskComponent", "topic")
     path = tmp_path / "elsewhere" / "defs" / "topic" / "defs.yaml"

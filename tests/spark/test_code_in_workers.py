@@ -92,6 +92,7 @@ def test_an_edit_below_a_hook_is_run_and_scores_everything(same_times, lake):  #
 LAMBDA = "import {0}_helper\nhook = lambda row: row | {{'mark': {0}_helper.VALUE}}"
 
 
+@pytest.mark.slow
 def test_a_lambda_of_a_notebook_runs_with_the_helper_as_it_is_now(session):  # noqa: F811
     """It travels by value, and the module that it refers to by name: a worker may have imported an older one."""
     code = Code("noted")

@@ -16,6 +16,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.slow
 def test_sparks_log_does_not_repeat_a_workers_error():
     ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=200, check=True)
     assert "told once" not in ran.stderr

@@ -10,14 +10,14 @@ from dagster_shared.error import SerializableErrorInfo
 from sparktorch_assets.orchestration.assets.plain_text import one_line, plain_lines
 
 _SHOWN_CLASSES = 3
-_HEADER = ("asset", "rows", "failed", "classes", "seconds", "rows/s", "table")
+_HEADER = ("asset", "rows", "failed", "predicted", "seconds", "rows/s", "table")
 _AROUND = ("DagsterExecutionStepExecutionError", "RetryRequestedFromPolicy")
 """Dagster's exceptions around that of the asset. Further causes explain it, and may be long."""
 _RIGHT = (False, True, True, False, True, True, False)
 
 
 def summary_table(result: dg.ExecuteInProcessResult) -> str:
-    """One line per asset: rows, failed rows, the three most frequent classes, seconds, rows per second, the table's
+    """One line per asset: rows, failed rows, the three most frequent classes or the means of numbers, seconds, rows per second, the table's
     path."""
     seconds = {
         event.step_key: event.step_success_data.duration_ms / 1000
