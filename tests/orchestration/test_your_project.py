@@ -18,7 +18,7 @@ import pytest
 from deltalake import DeltaTable
 from pages import commands_of, files_of, script_of
 
-pytestmark = [pytest.mark.jvm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.jvm, pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "your-project.md"
