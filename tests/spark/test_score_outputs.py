@@ -130,6 +130,7 @@ def test_a_table_of_each_kind_follows_its_input(tmp_path, name):
 @pytest.mark.parametrize("name", sorted(OUTPUTS))
 def test_spark_gives_the_same_rows(spark, tmp_path, name):
     """As a lazy DataFrame, and as a table that Spark writes."""
+    spark.sparkContext.addPyFile(str(Path(__file__).with_name("score_nets.py")))
     source, task, loader = tmp_path / "in", task_of(name), ModelLoader(tmp_path, device="cpu")
     write(source, "one", list(range(8)))
     score_table(JobsHere(), str(source), task, output_table=str(tmp_path / "files"), model_loader=loader)
