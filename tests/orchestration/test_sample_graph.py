@@ -79,9 +79,9 @@ def first(sample_project: Path, spark: Any) -> dg.ExecuteInProcessResult:
 
 def test_every_asset_is_materialized_and_every_check_passes(first: dg.ExecuteInProcessResult):
     assert first.success
-    assert len(metadata(first)) == 17
+    assert len(metadata(first)) == 19
     evaluations = first.get_asset_check_evaluations()
-    assert len(evaluations) == 6 * 4 + 3 * 2
+    assert len(evaluations) == 6 * 4 + 3 + 3 * 2
     assert [found.check_name for found in evaluations if not found.passed] == []
 
 
@@ -93,12 +93,16 @@ def test_known_answers(first: dg.ExecuteInProcessResult, sample_project: Path):
     assert found["digit_comparison"]["challenger_accuracy"] == pytest.approx(0.6566, abs=6e-4)
     assert accuracy(sample_project, "predictions/language", "predicted_class", "language") > 0.75
     assert accuracy(sample_project, "predictions/component", "component_predicted_class", "component") > 0.75
+    delays = DeltaTable(sample_project / "data/lake/predictions/arrival_delay").to_pyarrow_table().to_pandas()
+    known = delays[delays["arr_delay"].notna()]
+    error = (known["predicted_arrival_delay"] - known["arr_delay"]).abs().mean()
+    assert error < (known["arr_delay"].median() - known["arr_delay"]).abs().mean()
 
 
 def test_rows_add_up_along_the_graph(first: dg.ExecuteInProcessResult, sample_project: Path):
     rows = {asset: values.get("dagster/row_count") for asset, values in metadata(first).items()}
     flights = len(MONTHS) * FLIGHTS_A_MONTH
-    for asset in ("flights", "predictions/late_arrival", "predictions/cancellation", "flight_risk"):
+    for asset in ("flights", "predictions/late_arrival", "predictions/arrival_delay", "flight_risk"):
         assert rows[asset] == flights
     for asset in ("digits", "predictions/digit", "predictions/digit_challenger", "digit_comparison"):
         assert rows[asset] == 5_000
