@@ -15,6 +15,7 @@ from sparktorch_assets.tasks.validation import freeze, share
 
 LABELS_WITHIN_DECLARED = "labels_within_declared"
 SCORES_IN_RANGE = "scores_in_range"
+NO_LABEL = "labels that are null"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,8 +93,11 @@ class MultilabelOutput:
             CheckOutcome(name=SCORES_IN_RANGE, passed=outside == 0, details={"scores outside [0, 1]": outside}),
             CheckOutcome(
                 name=LABELS_WITHIN_DECLARED,
-                passed=not unknown,
-                details={"unknown labels": ", ".join(sorted(unknown)[:20]) or "none"},
+                passed=not unknown and not tally.marks.get(NO_LABEL, 0),
+                details={
+                    "unknown labels": ", ".join(sorted(unknown)[:20]) or "none",
+                    NO_LABEL: tally.marks.get(NO_LABEL, 0),
+                },
             ),
         )
 
