@@ -267,6 +267,26 @@ def test_what_a_model_object_answers_is_checked(output, columns, good, bad):
     assert [row["prediction_error"].split(": ")[1] for row in rows[1:]] == [bad, bad]
 
 
+@pytest.mark.promise("M111")
+@pytest.mark.parametrize(
+    ("output", "options"),
+    [
+        (ClassificationOutput(threshold=0.5, below="c"), "threshold, below"),
+        (RegressionOutput(scale=2.0, exp=True), "scale, exp"),
+        (RegressionOutput(offset=1.0), "offset"),
+        (MultilabelOutput(threshold=0.4), "threshold"),
+        (MultilabelOutput(thresholds={"a": 0.5}), "thresholds"),
+        (EmbeddingOutput(length=2, pooling="mean"), "pooling"),
+    ],
+)
+def test_options_that_would_not_be_applied_to_a_model_object_are_refused(output, options):
+    task = a_task(output, "output_nets:answers", labels=["a", "b"] if output.labelled else ())
+    with pytest.raises(
+        ModelError, match=f"'t': its output sets {options}, which .* is an object .*leave the option out"
+    ):
+        predicted(task, [0.0])
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -52,6 +52,12 @@ class UserModel:
         )
         self._texts = [field.name for field in self._kinds if pa.types.is_string(field.type)]
         self._decoder = make_decoder(task)
+        if task.output.tensor_options:
+            raise ModelError(
+                f"task {task.name!r}: its output sets {', '.join(task.output.tensor_options)}, which is applied to a "
+                f"network's tensors, but its model ({type(model).__name__}) is an object that returns finished values; do "
+                f"it in the object, and leave the option out"
+            )
         self._shown = set(task.feature_columns)
         hidden = {spelling for name in self._kinds.names for spelling in self._spellings(name)}
         self._hidden = hidden - self._shown

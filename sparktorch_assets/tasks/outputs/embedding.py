@@ -77,6 +77,11 @@ class EmbeddingOutput:
         }
 
     @property
+    def tensor_options(self) -> tuple[str, ...]:
+        """The options given that only apply to a network's tensors: a model object returns finished values."""
+        return ("pooling",) if self.pooling != "none" else ()
+
+    @property
     def described(self) -> Mapping[str, str]:
         """Descriptions of columns."""
         return {"embedding": f"A vector of {self.width} numbers; null where the row failed"}

@@ -107,6 +107,13 @@ class RegressionOutput:
         }
 
     @property
+    def tensor_options(self) -> tuple[str, ...]:
+        """The options given that only apply to a network's tensors: a model object returns finished values."""
+        return tuple(
+            name for name, neutral in (("scale", 1), ("offset", 0), ("exp", False)) if getattr(self, name) != neutral
+        )
+
+    @property
     def described(self) -> Mapping[str, str]:
         """Descriptions of columns."""
         return dict.fromkeys(self.value_names, "What the model predicts; null where the row failed")
