@@ -104,6 +104,12 @@ def test_quantile_heads_and_lists():
 
 
 @pytest.mark.promise("M102")
+def test_quantiles_near_the_ends_have_names_of_their_own():
+    names = RegressionOutput(quantiles=[0.07, 0.999999, 0.9999999, 0.0000001]).value_names
+    assert names == ("predicted_p7", "predicted_p99_9999", "predicted_p99_99999", "predicted_p0_00001")
+
+
+@pytest.mark.promise("M102")
 def test_numbers_outside_the_declared_range_fail_the_check_and_not_the_row():
     output = RegressionOutput(minimum=-1.5, maximum=5.0)
     tally = Tally()
@@ -299,6 +305,8 @@ def test_options_that_would_not_be_applied_to_a_model_object_are_refused(output,
         (lambda: RegressionOutput(quantiles=[1.5]), "between 0 and 1"),
         (lambda: RegressionOutput(scale=0.0), "must be a finite number other than 0"),
         (lambda: RegressionOutput(minimum=2.0, maximum=1.0), "is above"),
+        (lambda: RegressionOutput(minimum=math.nan), "minimum=nan must be a finite number; leave it out"),
+        (lambda: RegressionOutput(maximum=math.inf), "maximum=inf must be a finite number; leave it out"),
         (lambda: EmbeddingOutput(length=2, dimensions=3), "more than length"),
         (lambda: ColumnsOutput(columns={"a": "text"}), "has the type|gives 'a' the type 'text'"),
         (lambda: ColumnsOutput(columns={}), "is empty"),
