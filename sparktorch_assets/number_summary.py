@@ -84,13 +84,14 @@ class NumberSummary:
 
     @property
     def mean(self) -> float | None:
-        """The mean; `None` of no numbers."""
-        return self.total / self.count if self.count else None
+        """The mean; `None` of no numbers, or if their sum is too large for a double."""
+        return self.total / self.count if self.count and abs(self.total) < _LARGEST else None
 
     @property
     def deviation(self) -> float | None:
-        """The standard deviation of the population; `None` of no numbers."""
-        return math.sqrt(self.spread / self.count) if self.count else None
+        """The standard deviation of the population; `None` of no numbers, or if their squares are too large for a
+        double."""
+        return math.sqrt(self.spread / self.count) if self.count and self.spread < _LARGEST else None
 
     def quantile(self, share: float) -> float | None:
         """The number below which about `share` of the numbers lie, within `RELATIVE_ERROR`; `None` of no numbers."""

@@ -82,7 +82,7 @@ def test_the_largest_numbers_have_quantiles_and_finite_sums():
     for _ in range(3):
         found.add(of([1.79e308]))
     json.dumps(dataclasses.asdict(found), allow_nan=False)
-    json.dumps([found.mean, found.deviation], allow_nan=False)
+    assert (found.mean, found.deviation) == (None, None)
 
 
 def test_fields_of_other_versions_are_ignored():

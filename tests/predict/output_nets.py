@@ -60,6 +60,7 @@ CHOICES = {
     "long": lambda _one, x: {"a": torch.full((len(x),), 2**40)},
     "whole": lambda _one, x: torch.full((len(x),), 2**24 + 1),
     "tuple": lambda _one, x: (x[:, 0],),
+    "nan embedding": lambda one, x: (torch.cat([x, -x], dim=1), torch.cat([1 / x, x], dim=1)),
     "equal": lambda _one, x: torch.zeros(len(x), 5),
     "around zero": lambda one, x: one.expand(len(x), 1) * 1.003 - 1,
     "logarithm": lambda one, x: one.expand(len(x), 1) * 20.03,

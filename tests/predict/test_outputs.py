@@ -462,3 +462,14 @@ def test_labels_that_a_hook_makes_null_fail_the_check():
     outcome = task.output.checks(tally, task.labels)[1]
     assert (outcome.passed, outcome.details["labels that are null"]) == (False, 2)
     assert task.output.page(tally)
+
+
+@pytest.mark.promise("M108")
+def test_an_embedding_beside_logits_has_to_be_finite():
+    task = replace(chosen(ClassificationOutput(embedding=True), "nan embedding"), labels=["a", "b"])
+    rows = predicted(task, [1.0, 0.0, 2.0])
+    assert [row["embedding"] for row in rows] == [[1.0, 1.0], None, [0.5, 2.0]]
+    assert (
+        rows[1]["prediction_error"] == "forward: NotFinite: the model gave NaN or infinite components of its embedding"
+    )
+    assert rows[1]["predicted_class"] is None

@@ -69,6 +69,11 @@ class ClassificationDecoder:
             index_N[place] = found["classes"]
             confidence_N[place] = found["confidence"]
         failures = not_finite(np.isnan(confidence_N), "logits")
+        if output.embedding:
+            odd_N = np.zeros(window_rows, dtype=bool)
+            for rows, found in outputs:
+                odd_N[slices_or(rows)] = ~np.isfinite(found["embedding"]).all(axis=1)
+            failures = not_finite(odd_N, "components of its embedding") | failures
         if output.threshold is not None:
             index_N[confidence_N < output.threshold] = len(self._labels)
         columns: dict[str, pa.Array] = {
