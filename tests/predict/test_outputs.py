@@ -473,3 +473,19 @@ def test_an_embedding_beside_logits_has_to_be_finite():
         rows[1]["prediction_error"] == "forward: NotFinite: the model gave NaN or infinite components of its embedding"
     )
     assert rows[1]["predicted_class"] is None
+
+
+@pytest.mark.promise("M104")
+def test_a_mean_of_no_tokens_is_zero_and_fails_the_check():
+    task = a_task(
+        EmbeddingOutput(length=3, pooling="mean"),
+        "output_nets:tokens",
+        features=[SequenceFeature(column="ids", dtype="int64")],
+    )
+    tally = Tally()
+    batch = pa.record_batch({"id": [0, 1, 2], "ids": pa.array([[5, 7], [], []], pa.list_(pa.int64()))})
+    found = list(predict_map(0, [batch], task, 2, model_loader=ModelLoader("."), tally=tally))
+    vectors = [vector for part in found for vector in part.column("embedding").to_pylist()]
+    assert vectors == [[6.0, 1.0, 6.0], [0.0] * 3, [0.0] * 3]
+    (outcome,) = task.output.checks(tally, ())
+    assert (outcome.passed, outcome.details) == (False, {"vectors of a single number": 2})

@@ -29,7 +29,8 @@ class EmbeddingOutput:
     length: int
     """Number of components. A model that returns another number is refused."""
     pooling: Literal["none", "cls", "mean"] = "none"
-    """How tokens' vectors become one: `cls` takes the first token's, `mean` the mean over those that are not padding."""
+    """How tokens' vectors become one: `cls` takes the first token's, `mean` the mean over those that are not padding.
+    A text without tokens has a mean of zeros, which the check `vectors_differ` counts."""
     normalize: bool = False
     """Divide each vector by its Euclidean norm, so that a dot product is the cosine similarity."""
     dimensions: int | None = None
