@@ -105,5 +105,19 @@ class Answers:
             yield row | {name: value[int(row["x"])] for name, value in self.columns}
 
 
+HELD = []
+"""The labels that `held_labels` gives; an array cannot be an argument of a task."""
+
+
+class HeldLabels:
+    def predict(self, rows):
+        for row in rows:
+            yield row | {"predicted_labels": HELD}
+
+
+def held_labels(_path, _device):
+    return HeldLabels()
+
+
 def answers(_path, _device, **columns):
     return Answers(list(columns.items()))

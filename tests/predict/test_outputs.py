@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import output_nets
 import pyarrow as pa
 import pytest
 import torch
@@ -271,6 +272,14 @@ def test_what_a_model_object_answers_is_checked(output, columns, good, bad):
     rows = predicted(task, [0.0, 1.0, 2.0])
     assert [rows[0][name] for name in columns] == good
     assert [row["prediction_error"].split(": ")[1] for row in rows[1:]] == [bad, bad]
+
+
+@pytest.mark.parametrize("labels", [[1, 0], (1, 0), np.array([1, 0]), ["1", "0"]])
+def test_labels_of_a_model_object_may_be_numbers(labels):
+    """As its classes may."""
+    task = a_task(MultilabelOutput(), "output_nets:held_labels", labels=["0", "1"])
+    output_nets.HELD = labels
+    assert [row["predicted_labels"] for row in predicted(task, [0.0, 1.0])] == [["1", "0"]] * 2
 
 
 @pytest.mark.promise("M111")

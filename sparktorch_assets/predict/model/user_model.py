@@ -51,6 +51,7 @@ class UserModel:
             ]
         )
         self._texts = [field.name for field in self._kinds if pa.types.is_string(field.type)]
+        self._text_lists = [field.name for field in self._kinds if field.type == pa.list_(pa.string())]
         self._decoder = make_decoder(task)
         if task.output.tensor_options:
             raise ModelError(
@@ -147,6 +148,9 @@ class UserModel:
             for name in self._texts:  # classes are often numbers to a model
                 if answer[name] is not None:
                     answer[name] = str(answer[name])
+            for name in self._text_lists:
+                if isinstance(answer[name], list | tuple | np.ndarray):
+                    answer[name] = [label if label is None else str(label) for label in answer[name]]
         return typed_batch(answers, self._kinds, "forward")
 
     def _run_batch(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:
