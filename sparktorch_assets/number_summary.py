@@ -6,16 +6,22 @@ sketches, subtracted again when a part leaves a table.
 """
 
 import math
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 RELATIVE_ERROR = 0.01
 """The largest relative error of a quantile."""
 _GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
 LOG_GAMMA = math.log(_GAMMA)
+_LOG_LARGEST = math.log(sys.float_info.max) - 1e-9
 SMALLEST = 1e-12
 """Numbers closer to zero than this are counted as zero in quantiles."""
+_LARGEST = sys.float_info.max / 1e6
+_EPSILON = sys.float_info.epsilon
+_ROUNDING = 1e-9
+"""The largest rounding error of a sum after a subtraction, relative to the sum of the sizes that are left."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -25,8 +31,9 @@ class NumberSummary:
     count: int = 0
     total: float = 0.0
     """Sum of the numbers."""
-    squares: float = 0.0
-    """Sum of their squares."""
+    spread: float = 0.0
+    """Sum of the squared differences from their mean. A sum of squares would lose the deviation of numbers that lie far
+    from zero and close together, such as times."""
     minimum: float | None = None
     maximum: float | None = None
     buckets: dict[str, int] = field(default_factory=dict)
@@ -35,9 +42,9 @@ class NumberSummary:
 
     def add(self, other: "NumberSummary") -> None:
         """Add the other's numbers to these."""
+        self.spread = bounded(self.spread + other.spread + _between(self, other))
+        self.total = bounded(self.total + other.total)
         self.count += other.count
-        self.total += other.total
-        self.squares += other.squares
         self.minimum = _least(self.minimum, other.minimum)
         self.maximum = _greatest(self.maximum, other.maximum)
         for key, count in other.buckets.items():
@@ -45,18 +52,18 @@ class NumberSummary:
 
     def without(self, gone: "NumberSummary") -> "NumberSummary":
         """These numbers without those of `gone`, all of which must be among them. An extreme that goes is replaced by the
-        bound of the outermost bucket that is left."""
+        bound of the outermost bucket that is left. `keeps_digits_without` says whether the sums are usable."""
         buckets = {key: count - gone.buckets.get(key, 0) for key, count in self.buckets.items()}
         rest = NumberSummary(
             count=self.count - gone.count,
             total=self.total - gone.total,
-            squares=max(0.0, self.squares - gone.squares),
             minimum=self.minimum,
             maximum=self.maximum,
             buckets={key: count for key, count in buckets.items() if count > 0},
         )
         if not rest.count:
             return NumberSummary()
+        rest.spread = max(0.0, self.spread - gone.spread - _between(rest, gone))
         values = sorted(_value(key) for key in rest.buckets)
         if gone.minimum is not None and gone.minimum == self.minimum:
             rest.minimum = values[0]
@@ -64,18 +71,27 @@ class NumberSummary:
             rest.maximum = values[-1]
         return rest
 
+    def keeps_digits_without(self, gone: "NumberSummary") -> bool:
+        """Whether `without(gone)` has a usable mean and deviation: after a very large number has gone, what is left of
+        the sums is the rounding error that it left in them."""
+        kept = [(abs(_value(key)), count - gone.buckets.get(key, 0)) for key, count in self.buckets.items()]
+        sizes = bounded(sum(size * count for size, count in kept))
+        squares = bounded(sum(size * size * count for size, count in kept))
+        largest = max(abs(self.minimum or 0.0), abs(self.maximum or 0.0))
+        return self.count == gone.count or (
+            _EPSILON * self.count * largest <= _ROUNDING * sizes and _EPSILON * self.spread <= _ROUNDING * squares
+        )
+
     @property
     def mean(self) -> float | None:
-        """The mean; `None` of no numbers."""
-        return self.total / self.count if self.count else None
+        """The mean; `None` of no numbers, or if their sum is too large for a double."""
+        return self.total / self.count if self.count and abs(self.total) < _LARGEST else None
 
     @property
     def deviation(self) -> float | None:
-        """The standard deviation of the population; `None` of no numbers."""
-        if not self.count:
-            return None
-        mean = self.total / self.count
-        return math.sqrt(max(0.0, self.squares / self.count - mean * mean))
+        """The standard deviation of the population; `None` of no numbers, or if their squares are too large for a
+        double."""
+        return math.sqrt(self.spread / self.count) if self.count and self.spread < _LARGEST else None
 
     def quantile(self, share: float) -> float | None:
         """The number below which about `share` of the numbers lie, within `RELATIVE_ERROR`; `None` of no numbers."""
@@ -90,13 +106,19 @@ class NumberSummary:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """The summary that `dataclasses.asdict` gave."""
-        return cls(**plain)
+        """The summary that `dataclasses.asdict` gave; fields that only other versions have are ignored."""
+        known = {item.name for item in fields(cls)}
+        return cls(**{name: value for name, value in plain.items() if name in known})
 
 
 def bucket_key(index: int, *, negative: bool) -> str:
     """The key of the bucket with that index, for numbers of that sign."""
     return f"{'n' if negative else 'p'}{index}"
+
+
+def bounded(value: float) -> float:
+    """A sum that is too large as the largest one: infinity cannot be subtracted, and JSON does not know it."""
+    return max(-_LARGEST, min(_LARGEST, value))
 
 
 ZERO_KEY = "z"
@@ -106,8 +128,16 @@ def _value(key: str) -> float:
     """The number that stands for those in a bucket."""
     if key == ZERO_KEY:
         return 0.0
-    size = 2 * _GAMMA ** int(key[1:]) / (_GAMMA + 1)
+    size = math.exp(min(_LOG_LARGEST, int(key[1:]) * LOG_GAMMA)) * 2 / (_GAMMA + 1)
     return -size if key[0] == "n" else size
+
+
+def _between(one: NumberSummary, other: NumberSummary) -> float:
+    """What the difference of two means adds to the spread of both together."""
+    if not one.count or not other.count:
+        return 0.0
+    apart = one.total / one.count - other.total / other.count
+    return bounded(apart * apart * (one.count * (other.count / (one.count + other.count))))
 
 
 def _least(one: float | None, other: float | None) -> float | None:

@@ -30,7 +30,7 @@ def test_the_statistics_of_parts_are_those_of_the_whole(one, other):
         return
     assert (total.minimum, total.maximum) == (values.min(), values.max())
     assert total.mean == pytest.approx(values.mean(), rel=1e-9, abs=1e-6)
-    assert total.deviation == pytest.approx(values.std(), rel=1e-4, abs=1e-3 * max(1.0, np.abs(values).max()))
+    assert total.deviation == pytest.approx(values.std(), rel=1e-6, abs=1e-9 * np.abs(values).max())
     assert total == NumberSummary.from_plain(json.loads(json.dumps(dataclasses.asdict(total))))
 
 
@@ -65,3 +65,25 @@ def test_sums_beyond_the_largest_number_stay_numbers():
     found = of([1e308, 1e308])
     assert json.loads(json.dumps(dataclasses.asdict(found), allow_nan=False))["count"] == 2
     assert found.without(of([1e308])).count == 1
+
+
+def test_the_deviation_of_numbers_far_from_zero():
+    """Times in seconds, for instance: the sum of their squares has too few digits."""
+    parts = [1.7e9 + np.arange(10.0), 1.7e9 + np.arange(50.0, 60.0)]
+    total = of(parts[0])
+    total.add(of(parts[1]))
+    assert total.deviation == pytest.approx(np.concatenate(parts).std(), rel=1e-6)
+    assert total.without(of(parts[1])).deviation == pytest.approx(parts[0].std(), rel=1e-6)
+
+
+def test_the_largest_numbers_have_quantiles_and_finite_sums():
+    found = of([1.79e308, -1.79e308, 1.5])
+    assert found.quantile(1.0) == pytest.approx(1.79e308, rel=RELATIVE_ERROR * 1.001)
+    for _ in range(3):
+        found.add(of([1.79e308]))
+    json.dumps(dataclasses.asdict(found), allow_nan=False)
+    assert (found.mean, found.deviation) == (None, None)
+
+
+def test_fields_of_other_versions_are_ignored():
+    assert NumberSummary.from_plain({"count": 1, "total": 2.0, "squares": 4.0}) == NumberSummary(count=1, total=2.0)

@@ -49,10 +49,12 @@ def tally_after(table: Table, removed: Collection[str], added: Iterable[Tally]) 
     kept = table.snapshot.parts.keys() - set(removed)
     stored = _stored(table) if len(removed) < len(kept) else None
     gone = {} if stored is None else _receipts(table, removed)
-    if stored is None or len(gone) < len(removed):  # or the file of a removed part is missing
+    left = Tally.total(gone.values())
+    # The file of a removed part may be missing.
+    if stored is None or len(gone) < len(removed) or not _keeps_digits(stored, left):
         total = parts_tally(table, kept)
     else:
-        total = _minus(stored, Tally.total(gone.values()))
+        total = _minus(stored, left)
     for tally in added:
         total.add(tally)
     return total
@@ -74,6 +76,13 @@ def _receipts(table: Table, paths: Collection[str]) -> dict[str, Tally]:
         return {}
     entries = [entry for entry in table.folder.files() if entry.path in paths]
     return {path: receipt.tally for path, (_, receipt) in verify_parts(table.folder, entries).items()}
+
+
+def _keeps_digits(whole: Tally, part: Tally) -> bool:
+    """Whether the statistics of numbers can be subtracted without losing what is left of them."""
+    return all(
+        found.keeps_digits_without(part.numbers.get(name, NumberSummary())) for name, found in whole.numbers.items()
+    )
 
 
 def _minus(whole: Tally, part: Tally) -> Tally:

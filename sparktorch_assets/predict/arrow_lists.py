@@ -34,6 +34,24 @@ def nested_lists(values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
     return made.cast(kind)
 
 
+def odd_lists(column: pa.Array) -> npt.NDArray[np.bool_]:
+    """Which values are null, NaN or infinite, or lists that hold such a value at any depth.
+
+    >>> odd_lists(pa.array([[1.0], None, [2.0, None], [], [float("nan")]])).tolist()
+    [False, True, True, False, True]
+    """
+    odd_N: npt.NDArray[np.bool_] = column.is_null().to_numpy(zero_copy_only=False)
+    if pa.types.is_floating(column.type):
+        values_N: npt.NDArray[np.floating] = column.to_numpy(zero_copy_only=False)
+        odd_N = np.logical_or(odd_N, ~np.isfinite(values_N))
+    elif pa.types.is_list(column.type):
+        inner = odd_lists(column.flatten())
+        if inner.any():
+            lengths_N = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
+            odd_N = odd_N | np.isin(np.arange(len(column)), np.repeat(np.arange(len(column)), lengths_N)[inner])
+    return odd_N
+
+
 def scatter(pieces: list[tuple[Rows, pa.Array]], rows: int, kind: pa.DataType) -> pa.Array:
     """One array of `rows` values from pieces with their row numbers; null in rows that no piece covers."""
     if not pieces:

@@ -29,7 +29,9 @@ ONE_LABEL = (
 )
 """The part of a message that says why a network needs two labels, and what to do."""
 
-_NUMERIC = re.compile(r"(u?int\d+|float|halffloat|double|bool|decimal\d+\(.*\))$")
+_NUMBER = r"(u?int\d+|float|halffloat|double|bool|decimal\d+\([^()]*\))"
+_NUMERIC = re.compile(rf"{_NUMBER}$")
+_NUMBERS = re.compile(rf"\w*list<[^<>]*: ({_NUMBER}|null)( not null)?>(\[\d+\])?$")
 _TEXT = ("string", "large_string", "string_view")
 _BINARY = ("binary", "large_binary", "binary_view")
 
@@ -263,13 +265,14 @@ class MlTask:
             for column in feature.columns:
                 found = column_types[column]
                 if feature.kind == "numeric" and not _NUMERIC.match(found):
+                    other = "sequence" if _NUMBERS.match(found) else "categorical or text"
                     raise InputSchemaError(
-                        f"{where}: numeric feature {column!r} has type {found}; declare it as categorical or text, or "
-                        f"give the input table's column a numeric type"
+                        f"{where}: numeric feature {column!r} has type {found}; declare it as {other}, or give the input "
+                        f"table's column a numeric type"
                     )
                 if feature.kind == "text" and found not in _TEXT:
                     raise InputSchemaError(f"{where}: text feature {column!r} has type {found}; it must be string")
-                if feature.kind == "sequence" and "list<" not in found:
+                if feature.kind == "sequence" and not _NUMBERS.match(found):
                     raise InputSchemaError(
                         f"{where}: sequence feature {column!r} has type {found}; it must be a list of numbers"
                     )

@@ -1,12 +1,15 @@
 """Taking a part's tally away leaves the tally of the rest."""
 
 from dataclasses import fields
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparktorch_assets.lake.table_tally import EXTREMES, SUMS, _minus
+from sparktorch_assets.lake import table_tally
+from sparktorch_assets.lake.table_tally import EXTREMES, SUMS, _keeps_digits, _minus
 from sparktorch_assets.predict.outputs.numbers import summary
 from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
 
@@ -43,5 +46,28 @@ def test_what_was_added_can_be_taken_away(one, other):
         tally.numbers = {name: found for name, found in tally.numbers.items() if found.count}
         for found in tally.numbers.values():  # extremes that went are known to 1 %
             assert found.minimum is not None
-            found.minimum, found.maximum = None, None
+            found.minimum, found.maximum, found.spread = None, None, pytest.approx(found.spread, rel=1e-9, abs=1e-6)
     assert rest == one
+
+
+def test_a_very_large_number_is_not_subtracted():
+    """Its rounding error would be all that is left of the sums."""
+    large, small = (Tally(numbers={"a": summary(np.array(values))}) for values in ([1e20], [1.0, 2.0]))
+    whole = Tally.total([small, large])
+    assert _minus(whole, large).numbers["a"].mean != 1.5
+    assert not _keeps_digits(whole, large)
+    assert _keeps_digits(whole, small)
+    assert _keeps_digits(whole, whole)
+    assert _keeps_digits(Tally(), Tally())
+
+
+def test_removing_a_very_large_number_reads_the_other_receipts(monkeypatch):
+    receipts = {
+        name: Tally(numbers={"a": summary(np.array([value]))})
+        for name, value in zip("xyz", [1e20, 1.0, 2.0], strict=True)
+    }
+    monkeypatch.setattr(table_tally, "_stored", lambda _: Tally.total(receipts.values()))
+    monkeypatch.setattr(table_tally, "_receipts", lambda _, paths: {path: receipts[path] for path in paths})
+    table = SimpleNamespace(snapshot=SimpleNamespace(parts=receipts))
+    assert table_tally.tally_after(table, ["x"], []).numbers["a"].mean == 1.5
+    assert table_tally.tally_after(table, ["y"], []).numbers["a"].count == 2

@@ -16,7 +16,21 @@ from sparktorch_assets.orchestration.assets.factory import build_input_asset, bu
 from sparktorch_assets.orchestration.components.declared import MlTaskComponent
 from sparktorch_assets.orchestration.resources import ModelLoaderResource
 from sparktorch_assets.orchestration.runtime import runtime_definitions
-from sparktorch_assets.tasks import Hooks, InputTable, MlTask, RowFilter
+from sparktorch_assets.tasks import (
+    ClassificationOutput,
+    ColumnsOutput,
+    EmbeddingOutput,
+    Hooks,
+    InputTable,
+    MlTask,
+    MultilabelOutput,
+    NumericFeature,
+    RegressionOutput,
+    RowFilter,
+    SequenceFeature,
+)
+from sparktorch_assets.tasks.features import Feature
+from sparktorch_assets.tasks.outputs import Output
 
 EVENTS = {"event_id": "long", "a": "double", "b": "int"}
 
@@ -80,6 +94,32 @@ def test_the_columns_of_another_tasks_predictions_are_known(project: Path):
     chained = a_task(name="second", input="predictions/sample", output_prefix="its_", keep_columns=["predicted_clas"])
     with pytest.raises(InputSchemaError, match="task 'second' .*'predicted_clas'; did you mean 'predicted_class'"):
         check_definitions(location(project, a_task(), chained))
+
+
+@pytest.mark.promise("O45")
+@pytest.mark.parametrize(
+    ("output", "feature", "message"),
+    [
+        (RegressionOutput(names=["x"]), NumericFeature(columns=["predicted_x"]), None),
+        (RegressionOutput(length=2), SequenceFeature(column="predicted_values"), None),
+        (RegressionOutput(length=2), NumericFeature(columns=["predicted_values"]), "declare it as sequence"),
+        (EmbeddingOutput(length=2), SequenceFeature(column="embedding"), None),
+        (ColumnsOutput(columns={"n": "list<list<long>>"}), SequenceFeature(column="n"), "must be a list of numbers"),
+        (MultilabelOutput(), SequenceFeature(column="scores"), None),
+        (MultilabelOutput(), SequenceFeature(column="predicted_labels"), "must be a list of numbers"),
+        (ClassificationOutput(top_k=1), SequenceFeature(column="top"), "must be a list of numbers"),
+    ],
+)
+def test_the_columns_of_every_output_are_known(project: Path, output: Output, feature: Feature, message: str | None):
+    labels = ["no", "yes"] if output.labelled else ()
+    first = a_task(output=output, labels=labels, keep_columns=[])
+    second = a_task(name="second", input="predictions/sample", features=[feature], keep_columns=[], where=[])
+    definitions = location(project, first, second)
+    if message is None:
+        check_definitions(definitions)
+    else:
+        with pytest.raises(InputSchemaError, match=f"task 'second' .*{message}"):
+            check_definitions(definitions)
 
 
 def test_a_cycle_is_left_to_dagster(project: Path):

@@ -382,6 +382,21 @@ def test_a_wrong_value_is_named_with_its_line(sandbox: DefsFolderSandbox, old: s
     assert any(abs(number - line) <= 1 for number in found), text
 
 
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("kind: regression\n    scal: 2.0", r"attributes\.output\.scal\b"),
+        ("kind: multilabel\n    thresholds: {a: '0.3'}", r"attributes\.output\.thresholds\.a\b.*\n.*a valid number"),
+        ("kind: multilabel\n    thresholds: {a: true}", r"attributes\.output\.thresholds\.a\b.*\n.*a valid number"),
+    ],
+)
+def test_a_wrong_option_of_an_output_is_named_with_its_line(sandbox: DefsFolderSandbox, output: str, message: str):
+    """A text or a boolean in a mapping of numbers is none, as elsewhere."""
+    text = problem(sandbox, TASK.replace('  labels: ["0", "1"]\n', f"  labels: [a, b]\n  output:\n    {output}\n"))
+    assert re.search(message, text), text
+    assert "churn/defs.yaml:18" in text, text
+
+
 def test_a_misspelt_field_of_an_input_table_is_named_with_its_line(sandbox: DefsFolderSandbox):
     text = problem(sandbox, TABLE + "  max_rejectd_share: 0.5\n")
     assert re.search(r"max_rejectd_share.*\n.*Extra inputs are not permitted", text), text

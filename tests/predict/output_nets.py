@@ -42,6 +42,50 @@ class Tokens(torch.nn.Module):
         return SimpleNamespace(last_hidden_state=torch.stack([ids, torch.ones_like(ids), ids], dim=2))
 
 
+class Chosen(torch.nn.Module):
+    """Whatever `make` gives for the weight, which is 1, and the arguments."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.make = make
+        self.one = torch.nn.Parameter(torch.ones(1), requires_grad=False)
+
+    def forward(self, *arguments):
+        return self.make(self.one, *arguments)
+
+
+CHOICES = {
+    "double": lambda _one, x: {"a": x[:, 0].double() * 1e300},
+    "probability": lambda _one, x: {"a": torch.sigmoid(x[:, 0])},
+    "long": lambda _one, x: {"a": torch.full((len(x),), 2**40)},
+    "whole": lambda _one, x: torch.full((len(x),), 2**24 + 1),
+    "tuple": lambda _one, x: (x[:, 0],),
+    "nan embedding": lambda one, x: (torch.cat([x, -x], dim=1), torch.cat([1 / x, x], dim=1)),
+    "equal": lambda _one, x: torch.zeros(len(x), 5),
+    "around zero": lambda one, x: one.expand(len(x), 1) * 1.003 - 1,
+    "logarithm": lambda one, x: one.expand(len(x), 1) * 20.03,
+    "overflow": lambda _one, x: x * 1e5,
+    "nan padding": lambda _one, ids, mask: (
+        torch.stack([ids, ids + 1], dim=2).float().masked_fill(~mask[:, :, None], torch.nan)
+    ),
+}
+
+
+def chosen(_path, _device, name):
+    return Chosen(CHOICES[name])
+
+
+def shorter_vectors(frame):
+    frame["embedding"] = [
+        vector[: 1 + place % 2] for place, vector in zip(frame["id"], frame["embedding"], strict=True)
+    ]
+    return frame
+
+
+def null_labels(row):
+    return row | {"predicted_labels": [None, "a"]}
+
+
 def numbers(_path, _device, **arguments):
     return Numbers(**arguments)
 
@@ -59,6 +103,20 @@ class Answers:
     def predict(self, rows):
         for row in rows:
             yield row | {name: value[int(row["x"])] for name, value in self.columns}
+
+
+HELD = []
+"""The labels that `held_labels` gives; an array cannot be an argument of a task."""
+
+
+class HeldLabels:
+    def predict(self, rows):
+        for row in rows:
+            yield row | {"predicted_labels": HELD}
+
+
+def held_labels(_path, _device):
+    return HeldLabels()
 
 
 def answers(_path, _device, **columns):

@@ -2,8 +2,10 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
+import output_nets
 import pyarrow as pa
 import pytest
 import torch
@@ -11,6 +13,9 @@ from output_nets import Numbers
 
 from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.predict.outputs import make_decoder
+from sparktorch_assets.predict.outputs.decoder import Forward
+from sparktorch_assets.predict.outputs.result import compare_numbers
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.tally import Tally
@@ -19,6 +24,7 @@ from sparktorch_assets.tasks import (
     ColumnsOutput,
     EmbeddingOutput,
     Execution,
+    Hooks,
     MlTask,
     ModelSpec,
     MultilabelOutput,
@@ -96,6 +102,12 @@ def test_quantile_heads_and_lists():
     rows = predicted(a_task(RegressionOutput(length=4), width=4))
     check_failures(rows, ["predicted_values"])
     assert rows[2]["predicted_values"] == [3.0, 4.0, 5.0, 6.0]
+
+
+@pytest.mark.promise("M102")
+def test_quantiles_near_the_ends_have_names_of_their_own():
+    names = RegressionOutput(quantiles=[0.07, 0.999999, 0.9999999, 0.0000001]).value_names
+    assert names == ("predicted_p7", "predicted_p99_9999", "predicted_p99_99999", "predicted_p0_00001")
 
 
 @pytest.mark.promise("M102")
@@ -241,8 +253,16 @@ def test_a_result_of_another_shape_is_refused_in_terms_of_the_task(kind):
         (RegressionOutput(), {"predicted_value": (1.5, None, math.nan)}, [1.5], "NoNumber"),
         (RegressionOutput(length=2), {"predicted_values": ([1.0, 2.0], [1.0], [1.0, None])}, [[1.0, 2.0]], "NoNumber"),
         (EmbeddingOutput(length=2), {"embedding": ([1.0, 2.0], [1.0], [math.inf, 1.0])}, [[1.0, 2.0]], "NoVector"),
-        (MultilabelOutput(), {"predicted_labels": (["a"], None, None)}, [["a"]], "NoLabels"),
+        (MultilabelOutput(), {"predicted_labels": (["a"], None, ["a", None])}, [["a"]], "NoLabels"),
+        (
+            MultilabelOutput(),
+            {"predicted_labels": (["a"], ["a"], ["a"]), "scores": ([0.5, 0.25], [0.5], [0.5, math.nan])},
+            [["a"], [0.5, 0.25]],
+            "NoScores",
+        ),
         (ColumnsOutput(columns={"n": "long"}), {"n": (7, None, None)}, [7], "NoValue"),
+        (ColumnsOutput(columns={"n": "float"}), {"n": (7.0, math.nan, math.inf)}, [7.0], "NoValue"),
+        (ColumnsOutput(columns={"n": "list<float>"}), {"n": ([7.0], [math.inf], [None])}, [[7.0]], "NoValue"),
     ],
 )
 def test_what_a_model_object_answers_is_checked(output, columns, good, bad):
@@ -252,6 +272,34 @@ def test_what_a_model_object_answers_is_checked(output, columns, good, bad):
     rows = predicted(task, [0.0, 1.0, 2.0])
     assert [rows[0][name] for name in columns] == good
     assert [row["prediction_error"].split(": ")[1] for row in rows[1:]] == [bad, bad]
+
+
+@pytest.mark.parametrize("labels", [[1, 0], (1, 0), np.array([1, 0]), ["1", "0"]])
+def test_labels_of_a_model_object_may_be_numbers(labels):
+    """As its classes may."""
+    task = a_task(MultilabelOutput(), "output_nets:held_labels", labels=["0", "1"])
+    output_nets.HELD = labels
+    assert [row["predicted_labels"] for row in predicted(task, [0.0, 1.0])] == [["1", "0"]] * 2
+
+
+@pytest.mark.promise("M111")
+@pytest.mark.parametrize(
+    ("output", "options"),
+    [
+        (ClassificationOutput(threshold=0.5, below="c"), "threshold, below"),
+        (RegressionOutput(scale=2.0, exp=True), "scale, exp"),
+        (RegressionOutput(offset=1.0), "offset"),
+        (MultilabelOutput(threshold=0.4), "threshold"),
+        (MultilabelOutput(thresholds={"a": 0.5}), "thresholds"),
+        (EmbeddingOutput(length=2, pooling="mean"), "pooling"),
+    ],
+)
+def test_options_that_would_not_be_applied_to_a_model_object_are_refused(output, options):
+    task = a_task(output, "output_nets:answers", labels=["a", "b"] if output.labelled else ())
+    with pytest.raises(
+        ModelError, match=f"'t': its output sets {options}, which .* is an object .*leave the option out"
+    ):
+        predicted(task, [0.0])
 
 
 @pytest.mark.parametrize(
@@ -266,6 +314,8 @@ def test_what_a_model_object_answers_is_checked(output, columns, good, bad):
         (lambda: RegressionOutput(quantiles=[1.5]), "between 0 and 1"),
         (lambda: RegressionOutput(scale=0.0), "must be a finite number other than 0"),
         (lambda: RegressionOutput(minimum=2.0, maximum=1.0), "is above"),
+        (lambda: RegressionOutput(minimum=math.nan), "minimum=nan must be a finite number; leave it out"),
+        (lambda: RegressionOutput(maximum=math.inf), "maximum=inf must be a finite number; leave it out"),
         (lambda: EmbeddingOutput(length=2, dimensions=3), "more than length"),
         (lambda: ColumnsOutput(columns={"a": "text"}), "has the type|gives 'a' the type 'text'"),
         (lambda: ColumnsOutput(columns={}), "is empty"),
@@ -291,3 +341,160 @@ def test_pages_and_figures_are_plain_values(kind):
         assert all(isinstance(json.loads(text), dict | list) for text in output.figures(tally).values())
         assert output.page(tally) is not None
         assert Tally.from_plain(json.loads(json.dumps(tally.to_plain()))) == tally
+
+
+def chosen(output, name, **options):
+    labels = list("abcde") if output.kind == "classification" else ["a"] if output.labelled else ()
+    return replace(a_task(output, "output_nets:chosen", labels, name=name), **options)
+
+
+@pytest.mark.promise("M108")
+def test_a_double_that_is_infinite_as_a_float_fails_its_row():
+    rows = predicted(chosen(ColumnsOutput(columns={"a": "float"}), "double"), [0.0, 1.0])
+    assert [row["a"] for row in rows] == [0.0, None]
+    assert rows[1]["prediction_error"].startswith("forward: NotFinite")
+    rows = predicted(chosen(ColumnsOutput(columns={"a": "double"}), "double"), [0.0, 1.0])
+    assert [row["a"] for row in rows] == [0.0, 1e300]
+
+
+@pytest.mark.promise("M106")
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        ("boolean", "probability", "'a' as torch.float32, and its column is of whole numbers or booleans"),
+        ("int", "long", "'a' as int64, and its column is int32, which cannot hold every value .*; declare long"),
+    ],
+)
+def test_a_tensor_that_a_column_would_change_is_refused(kind, name, message):
+    """A probability as a boolean would be true in every row."""
+    with pytest.raises(ModelError, match=message):
+        predicted(chosen(ColumnsOutput(columns={"a": kind}), name), [0.0, 1.0])
+
+
+def test_whole_numbers_keep_their_digits():
+    rows = predicted(chosen(RegressionOutput(), "whole"), [0.0])
+    assert rows[0]["predicted_value"] == 2**24 + 1
+
+
+def test_a_plain_tuple_has_no_names():
+    """`tuple.count` is a method, and no column."""
+    assert predicted(chosen(ColumnsOutput(columns={"count": "float"}), "tuple"), [2.0])[0]["count"] == 2.0
+
+
+@pytest.mark.promise("M100")
+def test_the_predicted_class_comes_first_among_equal_ones():
+    (row,) = predicted(chosen(ClassificationOutput(top_k=3), "equal"), [0.0])
+    assert row["predicted_class"] == row["top"][0]["class"]
+    assert len({entry["class"] for entry in row["top"]}) == 3
+    assert [entry["confidence"] for entry in row["top"]] == pytest.approx([0.2] * 3)
+
+
+@pytest.mark.promise("M109")
+@pytest.mark.parametrize(
+    ("output", "name", "same"),
+    [
+        # 20.03 becomes 20, which is 0.15 %; of its exponential, 3 % are missing.
+        (RegressionOutput(), "logarithm", True),
+        (RegressionOutput(exp=True), "logarithm", False),
+        # 0.003 becomes 0; with 10 added, that does not matter.
+        (RegressionOutput(), "around zero", False),
+        (RegressionOutput(offset=10.0), "around zero", True),
+    ],
+)
+def test_numbers_are_compared_in_the_unit_of_the_table(output, name, same):
+    tally = Tally()
+    predicted(chosen(output, name, execution=Execution(precision="bf16")), [1.0, 2.0], tally=tally)
+    assert tally.agreement == (1.0 if same else 0.0)
+
+
+@pytest.mark.promise("M109")
+def test_a_large_number_does_not_hide_the_differences_of_a_small_one():
+    large, small, other = (torch.tensor([[value]]) for value in (1e6, 1.0, 2.0))
+    for pairs, expected in (
+        ([(torch.cat([large, small], 1), torch.cat([large, other], 1))], True),  # one vector
+        ([(large, large), (small, other)], False),  # two numbers
+    ):
+        counted, same, difference = compare_numbers(pairs)
+        assert (counted.item(), same.item()) == (True, expected)
+        assert difference.item() == pytest.approx(1e-6 if expected else 1.0)
+    one, other = (Forward(result=torch.cat([large, x], 1), computed=1, rows=1, mask_BT=None) for x in (small, other))
+    for output, expected in ((RegressionOutput(names=["a", "b"]), False), (RegressionOutput(length=2), True)):
+        assert make_decoder(a_task(output)).compare(one, other)[1].item() == expected
+    one, other = (
+        Forward(result={"a": large[:, 0], "b": x}, computed=1, rows=1, mask_BT=None)
+        for x in (torch.ones(1, 1), torch.full((1, 1), 2.0))
+    )
+    columns = ColumnsOutput(columns={"a": "float", "b": "list<float>"})
+    assert not make_decoder(a_task(columns)).compare(one, other)[1].item()
+
+
+@pytest.mark.promise("M109")
+def test_labels_of_infinite_logits_do_not_agree():
+    """Their row fails in fp16, whose largest number is 65,504, although a sigmoid would be 1 in both precisions."""
+    tally = Tally()
+    rows = predicted(chosen(MultilabelOutput(), "overflow", execution=Execution(precision="fp16")), [1.0], tally=tally)
+    assert rows[0]["prediction_error"].startswith("forward: NotFinite")
+    assert tally.agreement == 0.0
+
+
+@pytest.mark.promise("M104")
+def test_nan_in_padding_is_not_part_of_a_mean():
+    """Attention gives NaN where everything is masked."""
+    task = a_task(
+        EmbeddingOutput(length=2, pooling="mean"),
+        "output_nets:chosen",
+        features=[SequenceFeature(column="ids", dtype="int64")],
+        name="nan padding",
+    )
+    batch = pa.record_batch({"id": [0, 1], "ids": pa.array([[5, 6, 7], [2]], pa.list_(pa.int64()))})
+    (found,) = predict_map(0, [batch], task, 2, model_loader=ModelLoader("."))
+    assert found.column("embedding").to_pylist() == [[6.0, 7.0], [2.0, 3.0]]
+
+
+def test_a_hook_may_change_the_length_of_vectors():
+    tally = Tally()
+    task = replace(
+        a_task(EmbeddingOutput(length=3, normalize=True), width=3),
+        hooks=Hooks(batch_postprocessor="output_nets:shorter_vectors"),
+    )
+    rows = predicted(task, [0.0, 1.0, 2.0], tally=tally)
+    assert [len(row["embedding"]) for row in rows] == [1, 2, 1]
+    assert tally.numbers["norm"].count == 3
+    assert tally.marks["vectors without unit norm"] == 3
+
+
+def test_labels_that_a_hook_makes_null_fail_the_check():
+    tally = Tally()
+    task = a_task(MultilabelOutput(), labels=["a", "b"], width=2)
+    predicted(replace(task, hooks=Hooks(row_postprocessor="output_nets:null_labels")), [0.0, 1.0], tally=tally)
+    assert tally.classes == {"a": 2}
+    outcome = task.output.checks(tally, task.labels)[1]
+    assert (outcome.passed, outcome.details["labels that are null"]) == (False, 2)
+    assert task.output.page(tally)
+
+
+@pytest.mark.promise("M108")
+def test_an_embedding_beside_logits_has_to_be_finite():
+    task = replace(chosen(ClassificationOutput(embedding=True), "nan embedding"), labels=["a", "b"])
+    rows = predicted(task, [1.0, 0.0, 2.0])
+    assert [row["embedding"] for row in rows] == [[1.0, 1.0], None, [0.5, 2.0]]
+    assert (
+        rows[1]["prediction_error"] == "forward: NotFinite: the model gave NaN or infinite components of its embedding"
+    )
+    assert rows[1]["predicted_class"] is None
+
+
+@pytest.mark.promise("M104")
+def test_a_mean_of_no_tokens_is_zero_and_fails_the_check():
+    task = a_task(
+        EmbeddingOutput(length=3, pooling="mean"),
+        "output_nets:tokens",
+        features=[SequenceFeature(column="ids", dtype="int64")],
+    )
+    tally = Tally()
+    batch = pa.record_batch({"id": [0, 1, 2], "ids": pa.array([[5, 7], [], []], pa.list_(pa.int64()))})
+    found = list(predict_map(0, [batch], task, 2, model_loader=ModelLoader("."), tally=tally))
+    vectors = [vector for part in found for vector in part.column("embedding").to_pylist()]
+    assert vectors == [[6.0, 1.0, 6.0], [0.0] * 3, [0.0] * 3]
+    (outcome,) = task.output.checks(tally, ())
+    assert (outcome.passed, outcome.details) == (False, {"vectors of a single number": 2})

@@ -211,7 +211,8 @@ class Model:
         """The columns that the model adds.
 
         Raises:
-            RowFails: the row cannot be encoded, or the network raises or gives no finite logits.
+            RowFails: the row cannot be encoded, or the network raises or gives no finite logits or
+                embedding.
         """
         arguments = []
         for feature, encoder in zip(self._task.features, self._encoders, strict=True):
@@ -225,6 +226,8 @@ class Model:
         if not torch.isfinite(logits_1C).all():
             raise RowFails("forward")
         task = self._task
+        if task.output.embedding and not torch.isfinite(embedding).all():
+            raise RowFails("forward")
         scores_C = torch.softmax(logits_1C[0].double(), dim=0)
         extras = {"scores": scores_C.tolist(), "embedding": None if embedding is None else embedding[0].tolist()}
         return {

@@ -254,3 +254,34 @@ def test_declaring_needs_the_standard_library_alone():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("found", "numbers"),
+    [
+        ("list<item: float>", True),
+        ("list<element: int64 not null>", True),
+        ("large_list<item: double>", True),
+        ("fixed_size_list<item: float>[3]", True),
+        ("list<item: decimal128(10, 2)>", True),
+        ("list<item: bool>", True),
+        ("list<item: null>", True),
+        ("list<item: string>", False),
+        ("list<item: list<item: float>>", False),
+        ("list<item: struct<a: double>>", False),
+        ("struct<a: list<item: float>>", False),
+    ],
+)
+def test_a_sequence_is_a_list_of_numbers(found, numbers):
+    task = MlTask(
+        name="t",
+        model=ModelSpec(factory="m:f"),
+        features=[SequenceFeature(column="s")],
+        labels=["a", "b"],
+        keep_columns=[],
+    )
+    if numbers:
+        task.check_input({"s": found})
+    else:
+        with pytest.raises(InputSchemaError, match="must be a list of numbers"):
+            task.check_input({"s": found})

@@ -24,20 +24,25 @@ from sparktorch_assets.tasks import (
     BatchPolicy,
     CategoricalFeature,
     ClassificationOutput,
+    ColumnsOutput,
     CustomFeature,
+    EmbeddingOutput,
     Execution,
     Hooks,
     ImageFeature,
     InputTable,
     MlTask,
     ModelSpec,
+    MultilabelOutput,
     NumericFeature,
+    RegressionOutput,
     RowFilter,
     SequenceFeature,
     SlotPolicy,
     TextFeature,
 )
 from sparktorch_assets.tasks.ml_task import OutputColumn
+from sparktorch_assets.tasks.outputs import Output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +74,17 @@ BARE = replace(TASK, hooks=Hooks(), hook_columns=())
 BOTH = Hooks(row_preprocessor="answers_code.hooks:shift", row_postprocessor="answers_code.hooks:mark")
 FILTERED = RowFilter(column="id", op="<=", value=5)
 STATES = ModelSpec(weights="start.txt", format="state_dict", architecture="answers_code.model:Network")
+
+
+SURE = replace(BARE, output=ClassificationOutput(threshold=0.0, below="unsure"))
+LABELLED = replace(BARE, output=MultilabelOutput())
+NUMBERS = replace(BARE, output=RegressionOutput(names=["a", "b"]), labels=())
+VECTOR = replace(BARE, output=EmbeddingOutput(length=2), labels=())
+NAMED = replace(BARE, output=ColumnsOutput(columns={"a": "list<float>"}), labels=())
+
+
+def output(before, **changes):
+    return replace(before, output=replace(before.output, **changes))
 
 
 def task(**changes):
@@ -169,6 +185,29 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (RowFilter, "column"): [may(task(where=[replace(FILTERED, column="x")]))],
     (RowFilter, "op"): [may(task(where=[replace(FILTERED, op="<")]))],
     (RowFilter, "value"): [may(task(where=[replace(FILTERED, value=4)]))],
+    (ClassificationOutput, "scores"): [may(output(SURE, scores=True), SURE)],
+    (ClassificationOutput, "embedding"): [may(output(SURE, embedding=True), SURE, shown=False)],  # the network gives none
+    (ClassificationOutput, "top_k"): [may(output(SURE, top_k=2), SURE), may(output(SURE, top_k=2), output(SURE, top_k=1))],
+    (ClassificationOutput, "threshold"): [may(output(SURE, threshold=1.0), SURE)],
+    (ClassificationOutput, "below"): [may(output(SURE, threshold=1.0, below="?"), output(SURE, threshold=1.0))],
+    (MultilabelOutput, "threshold"): [may(output(LABELLED, threshold=1.0), LABELLED)],
+    (MultilabelOutput, "thresholds"): [may(output(LABELLED, thresholds={"no": 1.0}), LABELLED)],
+    (RegressionOutput, "names"): [may(output(NUMBERS, names=["b", "a"]), NUMBERS)],
+    (RegressionOutput, "quantiles"): [may(output(NUMBERS, names=["value"], quantiles=[0.1, 0.5]), NUMBERS)],
+    (RegressionOutput, "length"): [may(output(NUMBERS, names=["value"], length=2), NUMBERS)],
+    (RegressionOutput, "scale"): [may(output(NUMBERS, scale=2.0), NUMBERS)],
+    (RegressionOutput, "offset"): [may(output(NUMBERS, offset=2.0), NUMBERS)],
+    (RegressionOutput, "exp"): [may(output(NUMBERS, exp=True), NUMBERS)],
+    # The counts in receipts, from which the check is made.
+    (RegressionOutput, "minimum"): [may(output(NUMBERS, minimum=0.0), NUMBERS, shown=False)],
+    (RegressionOutput, "maximum"): [may(output(NUMBERS, maximum=0.0), NUMBERS, shown=False)],
+    (EmbeddingOutput, "length"): [may(output(VECTOR, length=3), VECTOR, shown=False)],  # refused
+    (EmbeddingOutput, "pooling"): [may(output(VECTOR, pooling="cls"), VECTOR, shown=False)],  # refused
+    (EmbeddingOutput, "normalize"): [may(output(VECTOR, normalize=True), VECTOR)],
+    (EmbeddingOutput, "dimensions"): [may(output(VECTOR, dimensions=1), VECTOR)],
+    (ColumnsOutput, "columns"): [
+        may(output(NAMED, columns={"b": "list<float>"}), NAMED), may(output(NAMED, columns={"a": "list<double>"}), NAMED, shown=False)
+    ],
     (OutputColumn, "name"): [may(replace(BARE, output_prefix="p_"), BARE)],
     (OutputColumn, "type"): [may(task(hook_columns={"mark": "binary"}), shown=False)],  # the hook's text does not fit
 }  # fmt: skip
@@ -196,6 +235,7 @@ SLOT_ENTRIES = {
 }
 """Where a model runs cannot change an answer."""
 
+OUTPUT_KINDS = typing.get_args(Output)
 KINDS = tuple(kind for kind, field in ENTRIES if field in ("columns", "column") and kind.__name__.endswith("Feature"))
 
 
@@ -215,7 +255,7 @@ def declared_fields():
 
 def test_every_field_has_an_entry():
     """A new field decides about answers, or it does not; whoever adds it says which."""
-    entries = set(ENTRIES) | {(kind, "kind") for kind in KINDS}
+    entries = set(ENTRIES) | {(kind, "kind") for kind in (*KINDS, *OUTPUT_KINDS)}
     entries |= {(InputTable, field) for field in SOURCE_ENTRIES} | {(SlotPolicy, field) for field in SLOT_ENTRIES}
     name = lambda item: f"{item[0].__name__}.{item[1]}"  # noqa: E731
     missing, gone = sorted(map(name, declared_fields() - entries)), sorted(map(name, entries - declared_fields()))
@@ -285,6 +325,14 @@ def test_the_kind_of_a_feature_is_its_class(kind):
     feature = next(feature for feature in TASK.features if type(feature) is kind)
     with pytest.raises(TaskError, match=rf"{kind.__name__}.kind='other'; it is always '{feature.kind}'"):
         replace(feature, kind="other")
+
+
+@pytest.mark.parametrize("before", [SURE, LABELLED, NUMBERS, VECTOR, NAMED], ids=lambda task: task.output.kind)
+def test_the_kind_of_an_output_counts(before, world):
+    """The columns alone may be the same."""
+    others = [after for after in (TASK, SURE, LABELLED, NUMBERS, VECTOR, NAMED) if after is not before]
+    assert world.fingerprint(before) not in [world.fingerprint(after) for after in others]
+    assert {row["prediction_error"] for row in world.answers(before)} == {None}
 
 
 FILE_CHANGES: dict[str, tuple[bool, str, MlTask]] = {

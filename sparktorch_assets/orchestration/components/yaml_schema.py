@@ -148,8 +148,10 @@ def _conversions(given: Any, found: Any, *loc: str | int) -> Iterator[InitErrorD
     """Yield an error for each value that pydantic converted to another type: where a number is expected, it reads `yes`
     as 1 and `"5"` as 5. The value of a template may be converted, since the environment holds only text."""
     if isinstance(given, Mapping):
+        became = dict(found) if isinstance(found, tuple) else found  # a frozen mapping
         for key, item in given.items():
-            yield from _conversions(item, getattr(found, key, None), *loc, key)
+            value = became.get(key) if isinstance(became, Mapping) else getattr(became, key, None)
+            yield from _conversions(item, value, *loc, key)
     elif isinstance(given, list) and isinstance(found, list | tuple) and len(given) == len(found):
         for place, (item, became) in enumerate(zip(given, found, strict=True)):
             yield from _conversions(item, became, *loc, place)
@@ -194,6 +196,8 @@ def _plain_error(error: ErrorDetails, templates: Templates) -> InitErrorDetails:
         context = {"error": ValueError(templates.hide(str(context.get("error", error["msg"]))))}
     if len(loc) > 2 and loc[0] == "features":
         loc = (*loc[:2], *loc[3:])  # pydantic inserts the feature's kind, which is not a place in the file
+    elif len(loc) > 1 and loc[0] == "output":
+        loc = (loc[0], *loc[2:])  # and the output's
     return InitErrorDetails(
         type=error["type"] if known else "value_error", loc=loc, input=templates.hide(error["input"]), ctx=context
     )

@@ -51,7 +51,14 @@ class UserModel:
             ]
         )
         self._texts = [field.name for field in self._kinds if pa.types.is_string(field.type)]
+        self._text_lists = [field.name for field in self._kinds if field.type == pa.list_(pa.string())]
         self._decoder = make_decoder(task)
+        if task.output.tensor_options:
+            raise ModelError(
+                f"task {task.name!r}: its output sets {', '.join(task.output.tensor_options)}, which is applied to a "
+                f"network's tensors, but its model ({type(model).__name__}) is an object that returns finished values; do "
+                f"it in the object, and leave the option out"
+            )
         self._shown = set(task.feature_columns)
         hidden = {spelling for name in self._kinds.names for spelling in self._spellings(name)}
         self._hidden = hidden - self._shown
@@ -141,6 +148,9 @@ class UserModel:
             for name in self._texts:  # classes are often numbers to a model
                 if answer[name] is not None:
                     answer[name] = str(answer[name])
+            for name in self._text_lists:
+                if isinstance(answer[name], list | tuple | np.ndarray):
+                    answer[name] = [label if label is None else str(label) for label in answer[name]]
         return typed_batch(answers, self._kinds, "forward")
 
     def _run_batch(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:

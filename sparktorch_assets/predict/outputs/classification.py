@@ -37,6 +37,8 @@ class ClassificationDecoder:
     def tensors(self, forward: Forward) -> "dict[str, torch.Tensor]":
         """`classes` int64 (B,); `confidence` float32 (B,), NaN for rows with a logit that is not finite; and, if they are
         asked for, `scores` (B, C), `embedding` (B, E), `top` int64 (B, K) and `top_confidence` (B, K)."""
+        import torch
+
         output = self._output
         logits_BC = self._logits(forward)[: forward.rows]
         highest_B, class_index_B = logits_BC.max(dim=1)
@@ -49,7 +51,10 @@ class ClassificationDecoder:
         if output.scores:
             found["scores"] = logits_BC.softmax(dim=1)
         if output.top_k is not None:
-            found["top_confidence"], found["top"] = logits_BC.softmax(dim=1).topk(output.top_k, dim=1)
+            # Of equal logits, `topk` may choose others than `max`: the predicted class comes first.
+            marked_BC = logits_BC.scatter(1, class_index_B[:, None], torch.inf)
+            found["top"] = marked_BC.topk(output.top_k, dim=1).indices
+            found["top_confidence"] = logits_BC.softmax(dim=1).gather(1, found["top"])
         if output.embedding:
             found["embedding"] = self._embedding(forward)
         return found
@@ -64,6 +69,11 @@ class ClassificationDecoder:
             index_N[place] = found["classes"]
             confidence_N[place] = found["confidence"]
         failures = not_finite(np.isnan(confidence_N), "logits")
+        if output.embedding:
+            odd_N = np.zeros(window_rows, dtype=bool)
+            for rows, found in outputs:
+                odd_N[slices_or(rows)] = ~np.isfinite(found["embedding"]).all(axis=1)
+            failures = not_finite(odd_N, "components of its embedding") | failures
         if output.threshold is not None:
             index_N[confidence_N < output.threshold] = len(self._labels)
         columns: dict[str, pa.Array] = {

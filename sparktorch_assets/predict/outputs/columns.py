@@ -4,14 +4,15 @@ Shapes: N rows of a window, B rows of a batch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from sparktorch_assets.arrow_types import arrow_type
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.predict.arrow_lists import nested_lists, scatter
+from sparktorch_assets.predict.arrow_lists import nested_lists, odd_lists, scatter
 from sparktorch_assets.predict.failures import RowFailure
 from sparktorch_assets.predict.outputs.decoder import Decoded, Forward, Outputs, not_finite
 from sparktorch_assets.predict.outputs.numbers import count_numbers
@@ -35,37 +36,29 @@ class ColumnsDecoder:
         return {name: self._tensor(forward, name)[: forward.rows].clone() for name in self._kinds}
 
     def columns(self, outputs: Sequence[Outputs], window_rows: int) -> Decoded:
-        """The columns; a value that its type cannot hold is an error, as the network gives the same type for all rows."""
+        """The columns; a whole number that its type cannot hold is an error, as the network gives the same type for all
+        rows."""
         missing = np.zeros(window_rows, dtype=bool)
-        for rows, found in outputs:
-            for values in found.values():
-                if np.issubdtype(values.dtype, np.floating):
-                    missing[rows] |= ~np.isfinite(values.reshape(len(rows), -1)).all(axis=1)
-        columns = {
-            name: scatter([(rows, nested_lists(found[name], kind)) for rows, found in outputs], window_rows, kind)
-            for name, kind in self._kinds.items()
-        }
+        columns = {}
+        for name, kind in self._kinds.items():
+            pieces = [(rows, self._arrow(name, found[name])) for rows, found in outputs]
+            for rows, values in pieces:  # as they are stored: a double may be infinite as a float
+                missing[rows] |= odd_lists(values)
+            columns[name] = scatter(pieces, window_rows, kind)
         return Decoded(columns=columns, failures=not_finite(missing, "numbers"))
 
     def compare(self, reference: Forward, found: Forward) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
-        """All columns together, by relative difference."""
-        import torch
-
-        flat = [
-            torch.cat(
-                [self._tensor(one, name)[: one.rows].reshape(one.rows, -1).double() for name in self._kinds], dim=1
-            )
-            for one in (reference, found)
-        ]
-        return compare_numbers(flat[0], flat[1])
+        """By relative difference of each column."""
+        return compare_numbers((self._flat(reference, name), self._flat(found, name)) for name in self._kinds)
 
     def check_answers(self, columns: Mapping[str, pa.Array]) -> dict[int, RowFailure]:
-        """Rows without a value in a column."""
-        return {
-            int(row): RowFailure("forward", "NoValue", f"the model gave no {name}")
-            for name in self._kinds
-            for row in np.flatnonzero(columns[name].is_null().to_numpy(zero_copy_only=False))
-        }
+        """Rows without a value in a column, or with NaN, infinity or a null in it."""
+        failures: dict[int, RowFailure] = {}
+        for name in self._kinds:
+            for row in np.flatnonzero(odd_lists(columns[name])):
+                found = f"gave NaN, infinity or a null in {name}" if columns[name][row].is_valid else f"gave no {name}"
+                failures[int(row)] = RowFailure("forward", "NoValue", f"the model {found}")
+        return failures
 
     def count(self, column: Callable[[str], pa.Array], tally: Tally) -> None:
         """Statistics of the columns of single numbers."""
@@ -73,6 +66,19 @@ class ColumnsDecoder:
             if pa.types.is_floating(kind) or pa.types.is_integer(kind):
                 values = column(name).drop_null().to_numpy(zero_copy_only=False)
                 count_numbers(name, values.astype(np.float64), tally)
+
+    def _arrow(self, name: str, values: npt.NDArray[Any]) -> pa.Array:
+        try:
+            return nested_lists(values, self._kinds[name])
+        except pa.ArrowInvalid as error:
+            raise ModelError(
+                f"{self._where}: the model returned {name!r} as {values.dtype}, and its column is {self._kinds[name]}, which "
+                f"cannot hold every value ({error}); declare long or double"
+            ) from error
+
+    def _flat(self, forward: Forward, name: str) -> "torch.Tensor":
+        values = self._tensor(forward, name)[: forward.rows]
+        return values[:, None] if values.ndim == 1 else values.flatten(1)
 
     def _tensor(self, forward: Forward, name: str) -> "torch.Tensor":
         import torch
@@ -88,9 +94,9 @@ class ColumnsDecoder:
                 f"{self._where}: the model returned {name!r} of shape {tuple(found.shape)} for {forward.computed} rows; "
                 f"its type {self._kinds[name]} needs {dimensions} dimensions, the first of them the rows"
             )
-        if found.is_floating_point() and pa.types.is_integer(kind):
+        if found.is_floating_point() and not pa.types.is_floating(kind):
             raise ModelError(
-                f"{self._where}: the model returned {name!r} as {found.dtype}, and its column is of whole numbers "
-                f"({kind}); declare float, or convert it in the network"
+                f"{self._where}: the model returned {name!r} as {found.dtype}, and its column is of whole numbers or "
+                f"booleans ({kind}); declare float, or convert it in the network"
             )
         return found.float() if found.dtype in (torch.bfloat16, torch.float16) else found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.arrow_lists import float_lists, slices_or
@@ -47,7 +48,7 @@ class EmbeddingDecoder:
 
     def compare(self, reference: Forward, found: Forward) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
         """By relative difference."""
-        return compare_numbers(self._vectors(reference), self._vectors(found))
+        return compare_numbers([(self._vectors(reference), self._vectors(found))])
 
     def check_answers(self, columns: Mapping[str, pa.Array]) -> dict[int, RowFailure]:
         """Rows whose vector is missing, has another length, or a component that is not finite."""
@@ -64,13 +65,16 @@ class EmbeddingDecoder:
         found = column("embedding").drop_null()
         if not len(found):
             return
-        vectors_NE = found.flatten().to_numpy(zero_copy_only=False).reshape(len(found), -1)
-        norms = np.linalg.norm(vectors_NE.astype(np.float64), axis=1)
-        count_numbers("norm", norms, tally)
-        if vectors_NE.shape[1] > 1:
-            mark(SAME_NUMBERS, int((vectors_NE == vectors_NE[:, :1]).all(axis=1).sum()), tally)
-        if self._output.normalize:
-            mark(NOT_UNIT, int((np.abs(norms - 1) > _UNIT).sum()), tally)
+        lengths = pc.list_value_length(found).to_numpy(zero_copy_only=False)
+        for length in np.unique(lengths):  # a single one, unless a hook changes that
+            chosen = found if (lengths == length).all() else found.filter(pa.array(lengths == length))
+            vectors_NE = chosen.flatten().to_numpy(zero_copy_only=False).reshape(len(chosen), int(length))
+            norms = np.linalg.norm(vectors_NE.astype(np.float64), axis=1)
+            count_numbers("norm", norms, tally)
+            if length > 1:
+                mark(SAME_NUMBERS, int((vectors_NE == vectors_NE[:, :1]).all(axis=1).sum()), tally)
+            if self._output.normalize:
+                mark(NOT_UNIT, int((~(np.abs(norms - 1) <= _UNIT)).sum()), tally)
 
     def _vectors(self, forward: Forward) -> "torch.Tensor":
         """The vectors (B, E) of the rows that count, in memory of their own."""
@@ -102,5 +106,6 @@ class EmbeddingDecoder:
             return values_BTE[:, 0]
         if forward.mask_BT is None:
             return values_BTE.mean(dim=1)
-        weights_BT1 = forward.mask_BT[: forward.rows].to(values_BTE.dtype)[:, :, None]
-        return (values_BTE * weights_BT1).sum(dim=1) / weights_BT1.sum(dim=1).clamp_min(1e-9)
+        mask_BT1 = forward.mask_BT[: forward.rows, :, None]
+        # Not multiplied by the mask: attention may give NaN where there is only padding.
+        return values_BTE.masked_fill(~mask_BT1, 0.0).sum(dim=1) / mask_BT1.sum(dim=1).clamp_min(1)

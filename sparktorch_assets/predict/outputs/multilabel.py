@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.predict.arrow_lists import float_lists, scatter
+from sparktorch_assets.predict.arrow_lists import float_lists, odd_lists, scatter
 from sparktorch_assets.predict.failures import RowFailure
 from sparktorch_assets.predict.outputs.decoder import Decoded, Forward, Outputs, not_finite
 from sparktorch_assets.predict.outputs.numbers import count_numbers, mark
 from sparktorch_assets.predict.outputs.result import find, tensor_of
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.outputs import MultilabelOutput
+from sparktorch_assets.tasks.outputs.multilabel import NO_LABEL
 
 if TYPE_CHECKING:
     import torch
@@ -64,22 +65,29 @@ class MultilabelDecoder:
         import torch
 
         limits_C = torch.from_numpy(self._limits_C).to(self._logits(found).device)
-        one = self._logits(reference)[: reference.rows].sigmoid()
-        other = self._logits(found)[: found.rows].sigmoid()
+        one, other = (self.tensors(forward)["scores"] for forward in (reference, found))
         finite = one.isfinite().all(dim=1), other.isfinite().all(dim=1)
         both = finite[0] & finite[1]
         difference = (one - other).abs().amax(dim=1).masked_fill(~both, 0.0)
         return finite[0] | finite[1], both & ((one >= limits_C) == (other >= limits_C)).all(dim=1), difference
 
     def check_answers(self, columns: Mapping[str, pa.Array]) -> dict[int, RowFailure]:
-        """Rows without a list of labels."""
-        none = np.flatnonzero(columns["predicted_labels"].is_null().to_numpy(zero_copy_only=False))
-        return {int(row): RowFailure("forward", "NoLabels", "the model gave no predicted_labels") for row in none}
+        """Rows without a list of labels, or with a null among them, or with scores that are not one number per label. A
+        model object need not give scores."""
+        none, scores = odd_lists(columns["predicted_labels"]), columns["scores"]
+        lengths = pc.list_value_length(scores).fill_null(len(self._labels)).to_numpy(zero_copy_only=False)
+        odd = (odd_lists(scores) & scores.is_valid().to_numpy(zero_copy_only=False)) | (lengths != len(self._labels))
+        text = f"the model gave other scores than {len(self._labels)} finite numbers"
+        failures = {int(row): RowFailure("forward", "NoScores", text) for row in np.flatnonzero(odd)}
+        missing = RowFailure("forward", "NoLabels", "the model gave no predicted_labels, or a null among them")
+        return failures | {int(row): missing for row in np.flatnonzero(none)}
 
     def count(self, column: Callable[[str], pa.Array], tally: Tally) -> None:
         """Rows per label, labels per row, rows without a label, and scores outside [0, 1]."""
         labels = column("predicted_labels").drop_null()
-        for item in pc.value_counts(labels.flatten()):
+        found = labels.flatten()
+        mark(NO_LABEL, found.null_count, tally)  # a hook may add nulls
+        for item in pc.value_counts(found.drop_null()):
             name = item["values"].as_py()
             tally.classes[name] = tally.classes.get(name, 0) + item["counts"].as_py()
         lengths = pc.list_value_length(labels).to_numpy(zero_copy_only=False)

@@ -1,11 +1,9 @@
 """Statistics of columns of numbers, for receipts."""
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
-from sparktorch_assets.number_summary import LOG_GAMMA, SMALLEST, ZERO_KEY, NumberSummary, bucket_key
+from sparktorch_assets.number_summary import LOG_GAMMA, SMALLEST, ZERO_KEY, NumberSummary, bounded, bucket_key
 from sparktorch_assets.tally import Tally
 
 
@@ -26,11 +24,12 @@ def summary(values: npt.NDArray[np.floating]) -> NumberSummary:
                 for index, count in zip(indices.tolist(), counts.tolist(), strict=True)
             }
     with np.errstate(over="ignore"):
-        total, squares = float(finite.sum()), float(np.square(finite).sum())
+        total = bounded(float(finite.sum()))
+        spread = bounded(float(np.square(finite - total / len(finite)).sum()))
     return NumberSummary(
         count=len(finite),
-        total=_bounded(total),
-        squares=_bounded(squares),
+        total=total,
+        spread=spread,
         minimum=float(finite.min()),
         maximum=float(finite.max()),
         buckets=buckets,
@@ -46,8 +45,3 @@ def mark(name: str, rows: int, tally: Tally) -> None:
     """Count rows or values that a check looks at."""
     if rows:
         tally.marks[name] = tally.marks.get(name, 0) + rows
-
-
-def _bounded(value: float) -> float:
-    """A sum that overflowed as the largest number: infinity cannot be subtracted, and JSON does not know it."""
-    return value if math.isfinite(value) else math.copysign(np.finfo(np.float64).max / 1e6, value or 1.0)

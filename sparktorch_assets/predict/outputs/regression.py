@@ -4,7 +4,7 @@ Shapes: N rows of a window, B rows of a batch, K numbers per row.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ class RegressionDecoder:
         self._output, self._where = output, where
 
     def tensors(self, forward: Forward) -> "dict[str, torch.Tensor]":
-        """`values` (B, K), float64 if the model computes in it, else float32."""
+        """`values` (B, K), float64 if the model gives that or whole numbers, else float32."""
         return {"values": self._values(forward)[: forward.rows].clone()}
 
     def columns(self, outputs: Sequence[Outputs], window_rows: int) -> Decoded:
@@ -41,9 +41,7 @@ class RegressionDecoder:
         for rows, found in outputs:
             values_NK[slices_or(rows)] = found["values"]
         with np.errstate(over="ignore", invalid="ignore"):
-            values_NK = values_NK * output.scale + output.offset
-            if output.exp:
-                values_NK = np.exp(values_NK)
+            values_NK = self._in_unit(values_NK, np.exp)
         failures = not_finite(np.logical_not(np.isfinite(values_NK).all(axis=1)), "numbers")
         if output.length is not None:
             return Decoded(
@@ -53,8 +51,13 @@ class RegressionDecoder:
         return Decoded(columns=columns, failures=failures)
 
     def compare(self, reference: Forward, found: Forward) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
-        """By relative difference."""
-        return compare_numbers(self._values(reference)[: reference.rows], self._values(found)[: found.rows])
+        """By relative difference of each number, or of the list, in the unit of the table: in the model's own, numbers
+        around the mean are near zero."""
+        import torch
+
+        one, other = (self._in_unit(self._values(by)[: by.rows].double(), torch.exp) for by in (reference, found))
+        width = self._output.width if self._output.length is not None else 1
+        return compare_numbers(zip(torch.split(one, width, dim=1), torch.split(other, width, dim=1), strict=True))
 
     def check_answers(self, columns: Mapping[str, pa.Array]) -> dict[int, RowFailure]:
         """Rows with a number that is missing, NaN or infinite."""
@@ -83,6 +86,11 @@ class RegressionDecoder:
             high = np.inf if output.maximum is None else output.maximum
             mark(OUTSIDE, int((~((values >= low) & (values <= high))).sum()), tally)
 
+    def _in_unit(self, values_NK: Any, exp: Callable[[Any], Any]) -> Any:
+        """The numbers of an array or a tensor, in the table's unit."""
+        scaled = values_NK * self._output.scale + self._output.offset
+        return exp(scaled) if self._output.exp else scaled
+
     def _values(self, forward: Forward) -> "torch.Tensor":
         """The numbers (B, K), checked against the names; B counts the filling rows as well."""
         import torch
@@ -99,7 +107,9 @@ class RegressionDecoder:
                 f"{self._where}: the model returned numbers of shape {shape} for {rows} rows; expected {expected}. "
                 f"Declare one name per number (output: names), or the length of a list of numbers"
             )
-        return values if values.dtype == torch.float64 else values.float()
+        # Whole numbers above 2 ** 24 do not fit float32.
+        short = values.dtype in (torch.float32, torch.float16, torch.bfloat16)
+        return values.float() if short else values.double()
 
 
 def _is_vector(item: Sequence[float | None] | None, width: int) -> bool:

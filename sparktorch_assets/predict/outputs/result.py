@@ -1,6 +1,6 @@
 """Finds tensors in what `forward` returned: a tensor, a tuple, a dict, a named tuple or an object with attributes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sparktorch_assets.errors import ModelError
@@ -20,7 +20,8 @@ def find(result: Any, names: Sequence[str], place: int | None = 0) -> Any:
 
     if isinstance(result, torch.Tensor):
         return result if place == 0 else None
-    for name in names:
+    plain = isinstance(result, tuple | list) and not hasattr(result, "_fields")  # not a named tuple
+    for name in () if plain else names:
         value = result.get(name) if isinstance(result, Mapping) else getattr(result, name, None)
         if value is not None:
             return value
@@ -44,16 +45,34 @@ def tensor_of(value: Any, where: str, what: str) -> "torch.Tensor":
 
 
 def compare_numbers(
+    pairs: "Iterable[tuple[torch.Tensor, torch.Tensor]]",
+) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+    """`Decoder.compare` for numbers.
+
+    Args:
+        pairs: for each number or vector, the reference (B, K) and what is compared with it. Each is measured by its own
+            norm, since a large one would hide the differences of a small one.
+
+    Returns:
+        A row is the same if each difference is at most 1 % of the reference's norm; the largest such share is the row's
+        difference.
+    """
+    import torch
+
+    one, other, shares = zip(*(_shares(*pair) for pair in pairs), strict=True)
+    finite_one, finite_other = torch.stack(one).all(dim=0), torch.stack(other).all(dim=0)
+    both = finite_one & finite_other
+    difference = torch.stack(shares).amax(dim=0).masked_fill(~both, 0.0)
+    return finite_one | finite_other, both & (difference <= _SAME), difference
+
+
+def _shares(
     reference_BK: "torch.Tensor", found_BK: "torch.Tensor"
 ) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
-    """`Decoder.compare` for numbers: a row is the same if the difference is at most 1 % of the reference's norm; and the
-    differences are relative to that norm."""
+    """Whether each of the two is finite, and the difference relative to the reference."""
     one, other = reference_BK.double(), found_BK.double()
-    finite_one, finite_other = one.isfinite().all(dim=1), other.isfinite().all(dim=1)
-    both = finite_one & finite_other
-    size = one.norm(dim=1).clamp_min(1e-12)
-    difference = ((one - other).norm(dim=1) / size).masked_fill(~both, 0.0)
-    return finite_one | finite_other, both & (difference <= _SAME), difference
+    share = (one - other).norm(dim=1) / one.norm(dim=1).clamp_min(1e-12)
+    return one.isfinite().all(dim=1), other.isfinite().all(dim=1), share
 
 
 _SAME = 0.01

@@ -81,6 +81,11 @@ class ClassificationOutput:
         return {name: value for name, value in parts.items() if value is not None}
 
     @property
+    def tensor_options(self) -> tuple[str, ...]:
+        """The options given that only apply to a network's tensors: a model object returns finished values."""
+        return ("threshold", "below") if self.threshold is not None else ()
+
+    @property
     def described(self) -> Mapping[str, str]:
         """Descriptions of columns."""
         return {

@@ -57,6 +57,11 @@ class ColumnsOutput:
         return {"kind": self.kind}
 
     @property
+    def tensor_options(self) -> tuple[str, ...]:
+        """The options given that only apply to a network's tensors: there are none."""
+        return ()
+
+    @property
     def described(self) -> Mapping[str, str]:
         """Descriptions of columns."""
         return {column.name: "What the model returns under this name" for column in self.main_columns}

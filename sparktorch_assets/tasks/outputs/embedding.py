@@ -29,7 +29,8 @@ class EmbeddingOutput:
     length: int
     """Number of components. A model that returns another number is refused."""
     pooling: Literal["none", "cls", "mean"] = "none"
-    """How tokens' vectors become one: `cls` takes the first token's, `mean` the mean over those that are not padding."""
+    """How tokens' vectors become one: `cls` takes the first token's, `mean` the mean over those that are not padding.
+    A text without tokens has a mean of zeros, which the check `vectors_differ` counts."""
     normalize: bool = False
     """Divide each vector by its Euclidean norm, so that a dot product is the cosine similarity."""
     dimensions: int | None = None
@@ -75,6 +76,11 @@ class EmbeddingOutput:
             "normalize": self.normalize,
             "dimensions": self.dimensions,
         }
+
+    @property
+    def tensor_options(self) -> tuple[str, ...]:
+        """The options given that only apply to a network's tensors: a model object returns finished values."""
+        return ("pooling",) if self.pooling != "none" else ()
 
     @property
     def described(self) -> Mapping[str, str]:

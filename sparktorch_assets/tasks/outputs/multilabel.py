@@ -15,6 +15,8 @@ from sparktorch_assets.tasks.validation import freeze, share
 
 LABELS_WITHIN_DECLARED = "labels_within_declared"
 SCORES_IN_RANGE = "scores_in_range"
+NO_LABEL = "labels that are null"
+_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +24,7 @@ class MultilabelOutput:
     """Any number of labels per row, from logits (B, C) over the task's `labels`: `predicted_labels`, those whose sigmoid
     reaches the threshold, and `scores`, the sigmoid of every logit."""
 
-    threshold: float = 0.5
+    threshold: float = _THRESHOLD
     """A label is predicted if its score is at least this."""
     thresholds: Mapping[str, float] | tuple[tuple[str, float], ...] = ()
     """Thresholds of single labels, instead of `threshold`."""
@@ -69,6 +71,14 @@ class MultilabelOutput:
         return {"kind": self.kind, "threshold": self.threshold, "thresholds": self.thresholds}
 
     @property
+    def tensor_options(self) -> tuple[str, ...]:
+        """The options given that only apply to a network's tensors: a model object returns finished values."""
+        return (
+            *(("threshold",) if self.threshold != _THRESHOLD else ()),
+            *(("thresholds",) if self.thresholds else ()),
+        )
+
+    @property
     def described(self) -> Mapping[str, str]:
         """Descriptions of columns."""
         return {
@@ -92,8 +102,11 @@ class MultilabelOutput:
             CheckOutcome(name=SCORES_IN_RANGE, passed=outside == 0, details={"scores outside [0, 1]": outside}),
             CheckOutcome(
                 name=LABELS_WITHIN_DECLARED,
-                passed=not unknown,
-                details={"unknown labels": ", ".join(sorted(unknown)[:20]) or "none"},
+                passed=not unknown and not tally.marks.get(NO_LABEL, 0),
+                details={
+                    "unknown labels": ", ".join(sorted(unknown)[:20]) or "none",
+                    NO_LABEL: tally.marks.get(NO_LABEL, 0),
+                },
             ),
         )
 

@@ -61,6 +61,12 @@ class RegressionOutput:
                 raise TaskError(
                     f"RegressionOutput.{field}={getattr(self, field)!r} must be a finite number other than 0"
                 )
+        for field in ("minimum", "maximum"):
+            if getattr(self, field) is not None and not math.isfinite(getattr(self, field)):
+                raise TaskError(
+                    f"RegressionOutput.{field}={getattr(self, field)!r} must be a finite number; leave it out if there is "
+                    f"no limit"
+                )
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise TaskError(f"RegressionOutput: minimum={self.minimum!r} is above maximum={self.maximum!r}")
 
@@ -75,7 +81,8 @@ class RegressionOutput:
         """The names of the columns of numbers; one for a list."""
         if self.length is not None:
             return ("predicted_values",)
-        heads = [f"p{round(quantile * 100, 6):g}".replace(".", "_") for quantile in self.quantiles] or self.names
+        percents = [f"{quantile * 100:.6f}".rstrip("0").rstrip(".") for quantile in self.quantiles]
+        heads = [f"p{percent}".replace(".", "_") for percent in percents] or self.names
         return tuple(f"predicted_{name}" for name in heads)
 
     @property
@@ -105,6 +112,13 @@ class RegressionOutput:
             "exp": self.exp,
             "range": [self.minimum, self.maximum],
         }
+
+    @property
+    def tensor_options(self) -> tuple[str, ...]:
+        """The options given that only apply to a network's tensors: a model object returns finished values."""
+        return tuple(
+            name for name, neutral in (("scale", 1), ("offset", 0), ("exp", False)) if getattr(self, name) != neutral
+        )
 
     @property
     def described(self) -> Mapping[str, str]:
