@@ -1,7 +1,7 @@
 """How a table's columns become a model's inputs, declared without touching torch.
 
-Each feature group gives the model's `forward` one positional argument (text and sequences give two, the second a mask),
-in the order of declaration.
+Each feature group gives the model's `forward` one argument (text and sequences give two, the second a mask): by name
+if the group names it, else by position, in the order of declaration.
 Shapes: B rows per batch, F numeric columns, K categorical columns, T tokens, C channels, H height, W width.
 
 A null is replaced by the group's `fill`. If that is `None`, the row fails, and the output says why.
@@ -9,7 +9,7 @@ A null is replaced by the group's `fill`. If that is `None`, the row fails, and 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Literal
 
@@ -20,6 +20,10 @@ from sparktorch_assets.tasks.validation import freeze, names, positive, share
 
 BYTES_TOKENIZER = "bytes"
 
+ADDED: Mapping[str, Any] = {"added": True}
+"""The metadata of fields that were added later. While they have their default, digests leave them out, so that
+declarations without them keep the part names that they had before."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NumericFeature:
@@ -29,11 +33,14 @@ class NumericFeature:
     """The columns, in the order in which the model was trained."""
     fill: float | None = None
     """Stands in for a null. `None`: a row with a null fails."""
+    argument: str | None = field(default=None, metadata=ADDED)
+    """The name under which `forward` gets the tensor. `None`: by position, in the order of the groups."""
     kind: Literal["numeric"] = "numeric"
     """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        _check_arguments(self)
         names(self.columns, "NumericFeature.columns")
 
 
@@ -48,11 +55,14 @@ class CategoricalFeature:
     """The known values of each column, or the path (under the models root) of a JSON file with that mapping."""
     fill: str | None = None
     """Replaces a null; a fill that is not a known value gives index 0. `None`: a row with a null fails."""
+    argument: str | None = field(default=None, metadata=ADDED)
+    """The name under which `forward` gets the tensor. `None`: by position, in the order of the groups."""
     kind: Literal["categorical"] = "categorical"
     """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        _check_arguments(self)
         names(self.columns, "CategoricalFeature.columns")
         if isinstance(self.vocabulary, str | PurePath):
             return
@@ -78,11 +88,16 @@ class TextFeature:
     """Longer texts are cut to this many tokens."""
     fill: str | None = None
     """Stands in for a null. `None`: a row with a null fails."""
+    argument: str | None = field(default=None, metadata=ADDED)
+    """The name under which `forward` gets the tokens. `None`: by position, in the order of the groups."""
+    mask_argument: str | None = field(default=None, metadata=ADDED)
+    """The name under which `forward` gets the mask. `None`: by position, after the tokens."""
     kind: Literal["text"] = "text"
     """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        _check_arguments(self)
         names((self.column,), "TextFeature.column")
         positive(self.max_tokens, "TextFeature.max_tokens")
 
@@ -105,11 +120,16 @@ class SequenceFeature:
     """Longer sequences are cut to this many values."""
     fill: float | None = None
     """Replaces a null value; a null sequence becomes an empty one. `None`: a row with either fails."""
+    argument: str | None = field(default=None, metadata=ADDED)
+    """The name under which `forward` gets the values. `None`: by position, in the order of the groups."""
+    mask_argument: str | None = field(default=None, metadata=ADDED)
+    """The name under which `forward` gets the mask. `None`: by position, after the values."""
     kind: Literal["sequence"] = "sequence"
     """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        _check_arguments(self)
         names((self.column,), "SequenceFeature.column")
         positive(self.max_length, "SequenceFeature.max_length")
         whole = self.fill is None or (-(2**63) <= self.fill < 2**63 and self.fill == int(self.fill))
@@ -144,24 +164,27 @@ class ImageFeature:
     """Pillow's resampling filter, used if an image has another size."""
     fill: float | None = None
     """A grey level in [0, 1] that replaces a null. `None`: a row with a null fails."""
+    argument: str | None = field(default=None, metadata=ADDED)
+    """The name under which `forward` gets the tensor. `None`: by position, in the order of the groups."""
     kind: Literal["image"] = "image"
     """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        _check_arguments(self)
         names((self.column,), "ImageFeature.column")
         positive(self.height, "ImageFeature.height")
         positive(self.width, "ImageFeature.width")
         share(self.fill, "ImageFeature.fill")
-        for field in ("mean", "std"):
-            value = tuple(float(part) for part in getattr(self, field))
+        for name in ("mean", "std"):
+            value = tuple(float(part) for part in getattr(self, name))
             if len(value) not in (1, self.channels):
                 raise TaskError(
-                    f"ImageFeature.{field} has {len(value)} values; give 1 or {self.channels}, one per channel"
+                    f"ImageFeature.{name} has {len(value)} values; give 1 or {self.channels}, one per channel"
                 )
             if not all(map(math.isfinite, value)):
-                raise TaskError(f"ImageFeature.{field}={value}; every value must be finite")
-            object.__setattr__(self, field, value)
+                raise TaskError(f"ImageFeature.{name}={value}; every value must be finite")
+            object.__setattr__(self, name, value)
         if any(part <= 0 for part in self.std):
             raise TaskError(f"ImageFeature.std={tuple(self.std)}; every value must be above 0")
 
@@ -189,11 +212,17 @@ class CustomFeature:
     sequences: bool = False
     """The encoder returns sequences of different lengths: `forward` gets `values_BT` (int64 for integers, else float32)
     and `mask_BT`, as for a `SequenceFeature`, and rows of similar length are batched together."""
+    argument: str | None = field(default=None, metadata=ADDED)
+    """The name under which `forward` gets the encoder's tensor, or the values of its sequences. `None`: by position, in
+    the order of the groups."""
+    mask_argument: str | None = field(default=None, metadata=ADDED)
+    """With `sequences`, the name under which `forward` gets the mask. `None`: by position, after the values."""
     kind: Literal["custom"] = "custom"
     """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        _check_arguments(self)
         names(self.columns, "CustomFeature.columns")
         check_import_path(self.encoder, "CustomFeature.encoder")
         object.__setattr__(self, "arguments", freeze(self.arguments, "CustomFeature.arguments"))
@@ -205,6 +234,30 @@ Feature = NumericFeature | CategoricalFeature | TextFeature | SequenceFeature | 
 def has_lengths(feature: Feature) -> bool:
     """Whether rows of this group differ in length."""
     return feature.kind in ("text", "sequence") or (feature.kind == "custom" and feature.sequences)
+
+
+def argument_names(feature: Feature) -> tuple[str | None, ...]:
+    """The names under which `forward` gets the tensors of this group, in their order; `None` for one that it gets by
+    position, as it gets any further tensors of a custom encoder."""
+    if isinstance(feature, TextFeature | SequenceFeature | CustomFeature) and has_lengths(feature):
+        return feature.argument, feature.mask_argument
+    return (feature.argument,)
+
+
+def _check_arguments(feature: Feature) -> None:
+    kind, given = type(feature).__name__, argument_names(feature)
+    for name in filter(None, given):
+        if not name.isidentifier():
+            raise TaskError(f"{kind}: {name!r} cannot be an argument's name; use letters, digits and _")
+    if isinstance(feature, CustomFeature) and feature.mask_argument is not None and not feature.sequences:
+        raise TaskError(
+            "CustomFeature.mask_argument is set, but only sequences have a mask; set sequences: true, or leave it out"
+        )
+    if given[0] is not None and None in given:
+        raise TaskError(
+            f"{kind}.argument={given[0]!r} is given by name, but the mask is not, so that it would become the first "
+            f"argument by position; set mask_argument, too"
+        )
 
 
 def feature_files(feature: Feature) -> tuple[str, ...]:

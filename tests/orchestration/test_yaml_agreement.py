@@ -146,7 +146,7 @@ ERRORS = [
         ["a"],
         [
             "Additional properties are not allowed ('colums' was unexpected)",
-            "'colums' is not one of ['columns', 'fill', 'kind']",
+            "'colums' is not one of ['columns', 'fill', 'argument', 'kind']",
         ],
     ),
     (

@@ -118,8 +118,11 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (ModelSpec, "files"): [may(model(files=["side.txt", "unlisted.txt"]), shown=False)],  # the user says that it is read
     (ModelSpec, "sha256"): [cannot(model(sha256=PINNED))],
     (ModelSpec, "trust_code"): [cannot(model(**ONE_FILE, trust_code=False), model(**ONE_FILE))],
+    # The network of the table takes no names.
+    (NumericFeature, "argument"): [may(replaced(TASK, 0, argument="a"), shown=False)],
     (NumericFeature, "columns"): [may(replaced(TASK, 0, columns=["y", "x"])), may(replaced(TASK, 0, columns=["x"]))],
     (NumericFeature, "fill"): [may(replaced(TASK, 0, fill=9.0)), may(replaced(TASK, 0, fill=None))],
+    (CategoricalFeature, "argument"): [may(replaced(TASK, 1, argument="a"), shown=False)],
     (CategoricalFeature, "columns"): [
         may(replaced(TASK, 1, columns=["t"], vocabulary={"t": ["two"]}), replaced(TASK, 1, vocabulary={"c": ["two"]}))
     ],
@@ -128,14 +131,19 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
         may(replaced(TASK, 1, vocabulary={"c": ["b"]}), replaced(TASK, 1, vocabulary={"c": ["a"]})),
     ],
     (CategoricalFeature, "fill"): [may(replaced(TASK, 1, fill="b")), may(replaced(TASK, 1, fill=None))],
+    (TextFeature, "argument"): [may(replaced(TASK, 2, argument="a", mask_argument="m"), shown=False)],
+    (TextFeature, "mask_argument"): [may(replaced(TASK, 2, mask_argument="m"), shown=False)],
     (TextFeature, "column"): [may(replaced(TASK, 2, column="t2"))],
     (TextFeature, "tokenizer"): [may(replaced(TASK, 2, tokenizer="tokenizer2.json")), may(replaced(TASK, 2, tokenizer="bytes"))],
     (TextFeature, "max_tokens"): [may(replaced(TASK, 2, max_tokens=1))],
     (TextFeature, "fill"): [may(replaced(TASK, 2, fill="one")), may(replaced(TASK, 2, fill=None))],
+    (SequenceFeature, "argument"): [may(replaced(TASK, 3, argument="a", mask_argument="m"), shown=False)],
+    (SequenceFeature, "mask_argument"): [may(replaced(TASK, 3, mask_argument="m"), shown=False)],
     (SequenceFeature, "column"): [may(replaced(TASK, 3, column="s2"))],
     (SequenceFeature, "dtype"): [may(replaced(TASK, 3, dtype="int64"), shown=False)],  # of whole numbers both are the same
     (SequenceFeature, "max_length"): [may(replaced(TASK, 3, max_length=1))],
     (SequenceFeature, "fill"): [may(replaced(TASK, 3, fill=9.0)), may(replaced(TASK, 3, fill=None))],
+    (ImageFeature, "argument"): [may(replaced(TASK, 4, argument="a"), shown=False)],
     (ImageFeature, "column"): [may(replaced(TASK, 4, column="i2"))],
     (ImageFeature, "height"): [may(replaced(TASK, 4, height=3))],
     (ImageFeature, "width"): [may(replaced(TASK, 4, width=3))],
@@ -144,6 +152,10 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (ImageFeature, "std"): [may(replaced(TASK, 4, std=(0.01,)))],
     (ImageFeature, "resample"): [may(replaced(TASK, 4, resample="nearest", width=2), replaced(TASK, 4, width=2))],
     (ImageFeature, "fill"): [may(replaced(TASK, 4, fill=1.0)), may(replaced(TASK, 4, fill=None))],
+    (CustomFeature, "argument"): [may(replaced(TASK, 5, argument="a"), shown=False)],
+    (CustomFeature, "mask_argument"): [
+        may(replaced(TASK, 5, encoder="answers_code.encoder:Lists", sequences=True, mask_argument="m"), replaced(TASK, 5, encoder="answers_code.encoder:Lists", sequences=True), shown=False)
+    ],
     (CustomFeature, "columns"): [may(replaced(TASK, 5, columns=["y"]))],
     (CustomFeature, "encoder"): [
         may(replaced(TASK, 5, encoder="answers_code.encoder:Lists"), shown=False)  # goes with `sequences`

@@ -198,6 +198,7 @@ class CustomEncoder:
         self.columns = tuple(feature.columns)
         self.row_bytes = None
         self._sequences = feature.sequences
+        self._named = feature.argument
         self._path = feature.encoder
         self._encoder: Encoder = load_import_path(feature.encoder, "CustomFeature.encoder")(**dict(feature.arguments))
         if not callable(self._encoder):
@@ -207,7 +208,8 @@ class CustomEncoder:
         """Call the user's encoder with the columns.
 
         Raises:
-            HookError: the result does not have one entry per row.
+            HookError: the result does not have one entry per row, or consists of several tensors although the feature
+                names a single argument.
         """
         found = self._encoder(batch.select(list(self.columns)))  # may be a buffer that the encoder will reuse
         if self._sequences:
@@ -219,6 +221,11 @@ class CustomEncoder:
                 )
             return ragged(own_memory(found), f"the result of encoder {self._path!r}")
         tensors = found if isinstance(found, tuple) else (found,)
+        if self._named is not None and len(tensors) != 1:
+            raise HookError(
+                f"encoder {self._path!r} returned {len(tensors)} tensors, and its feature names one argument "
+                f"({self._named!r}); return one tensor, or leave the name out"
+            )
         for tensor in tensors:
             if not isinstance(tensor, torch.Tensor) or tensor.ndim == 0 or len(tensor) != batch.num_rows:
                 shape = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else type(tensor).__name__
