@@ -39,6 +39,7 @@ _HOME = {
     "RowFilter": "tasks",
     "SequenceFeature": "tasks",
     "SlotPolicy": "tasks",
+    "TensorFeature": "tasks",
     "TextFeature": "tasks",
     "InputTable": "tasks.input_table",
     "write_if_changed": "lake.derived",

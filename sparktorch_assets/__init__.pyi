@@ -64,5 +64,6 @@ from sparktorch_assets.tasks import RegressionOutput as RegressionOutput
 from sparktorch_assets.tasks import RowFilter as RowFilter
 from sparktorch_assets.tasks import SequenceFeature as SequenceFeature
 from sparktorch_assets.tasks import SlotPolicy as SlotPolicy
+from sparktorch_assets.tasks import TensorFeature as TensorFeature
 from sparktorch_assets.tasks import TextFeature as TextFeature
 from sparktorch_assets.tasks.input_table import InputTable as InputTable

@@ -132,11 +132,42 @@ class SequenceFeature:
         _check_arguments(self)
         names((self.column,), "SequenceFeature.column")
         positive(self.max_length, "SequenceFeature.max_length")
-        whole = self.fill is None or (-(2**63) <= self.fill < 2**63 and self.fill == int(self.fill))
-        if self.dtype == "int64" and not whole:
-            raise TaskError(
-                f"SequenceFeature.fill={self.fill!r} is not an int64 (SequenceFeature.dtype); give a whole number"
-            )
+        _check_fill(self)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The single column, as a tuple like every other group's."""
+        return (self.column,)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorFeature:
+    """One list of numbers per row, all of the same length, or one Spark ML vector, as a tensor of one shape:
+    `x_B...`."""
+
+    column: str
+    """The column of lists, of lists nested as deep as the shape, or of Spark ML vectors (`VectorUDT`)."""
+    shape: Sequence[int]
+    """The shape of one row's tensor. A list or vector that is not nested holds its values row by row."""
+    dtype: Literal["float32", "float64", "int64", "bool"] = "float32"
+    """The dtype of the tensor. Values that it cannot represent (fractions as int64, other numbers than 0 and 1 as bool)
+    fail their row."""
+    fill: float | None = None
+    """Replaces a null value, and every value of a null row. `None`: a row with a null fails."""
+    argument: str | None = None
+    """The name under which `forward` gets the tensor. `None`: by position, in the order of the groups."""
+    kind: Literal["tensor"] = "tensor"
+    """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        _check_arguments(self)
+        names((self.column,), "TensorFeature.column")
+        if not self.shape:
+            raise TaskError("TensorFeature.shape is empty; give the length of a row's list, such as [768]")
+        for size in self.shape:
+            positive(size, "TensorFeature.shape")
+        _check_fill(self)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -228,7 +259,9 @@ class CustomFeature:
         object.__setattr__(self, "arguments", freeze(self.arguments, "CustomFeature.arguments"))
 
 
-Feature = NumericFeature | CategoricalFeature | TextFeature | SequenceFeature | ImageFeature | CustomFeature
+Feature = (
+    NumericFeature | CategoricalFeature | TextFeature | SequenceFeature | TensorFeature | ImageFeature | CustomFeature
+)
 
 
 def has_lengths(feature: Feature) -> bool:
@@ -258,6 +291,16 @@ def _check_arguments(feature: Feature) -> None:
             f"{kind}.argument={given[0]!r} is given by name, but the mask is not, so that it would become the first "
             f"argument by position; set mask_argument, too"
         )
+
+
+def _check_fill(feature: SequenceFeature | TensorFeature) -> None:
+    kind, fill = type(feature).__name__, feature.fill
+    if fill is None:
+        return
+    if feature.dtype == "int64" and not (-(2**63) <= fill < 2**63 and fill == int(fill)):
+        raise TaskError(f"{kind}.fill={fill!r} is not an int64 ({kind}.dtype); give a whole number")
+    if feature.dtype == "bool" and fill not in (0, 1):
+        raise TaskError(f"{kind}.fill={fill!r} is not a bool ({kind}.dtype); give 0 or 1")
 
 
 def feature_files(feature: Feature) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ ONE_LABEL = (
 
 _NUMERIC = re.compile(r"(u?int\d+|float|halffloat|double|bool|decimal\d+\(.*\))$")
 _TEXT = ("string", "large_string", "string_view")
+_TENSOR = re.compile(r"(large_|fixed_size_)?list<|struct<type: .*\bindices: list<.*\bvalues: list<")
 _BINARY = ("binary", "large_binary", "binary_view")
 
 
@@ -274,6 +275,11 @@ class MlTask:
                 if feature.kind == "sequence" and "list<" not in found:
                     raise InputSchemaError(
                         f"{where}: sequence feature {column!r} has type {found}; it must be a list of numbers"
+                    )
+                if feature.kind == "tensor" and not _TENSOR.match(found):
+                    raise InputSchemaError(
+                        f"{where}: tensor feature {column!r} has type {found}; it must be a list of numbers, or a "
+                        f"Spark ML vector"
                     )
                 if feature.kind == "image" and found not in _BINARY:
                     raise InputSchemaError(

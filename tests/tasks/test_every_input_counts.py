@@ -35,6 +35,7 @@ from sparktorch_assets.tasks import (
     RowFilter,
     SequenceFeature,
     SlotPolicy,
+    TensorFeature,
     TextFeature,
 )
 from sparktorch_assets.tasks.ml_task import OutputColumn
@@ -152,6 +153,11 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (ImageFeature, "std"): [may(replaced(TASK, 4, std=(0.01,)))],
     (ImageFeature, "resample"): [may(replaced(TASK, 4, resample="nearest", width=2), replaced(TASK, 4, width=2))],
     (ImageFeature, "fill"): [may(replaced(TASK, 4, fill=1.0)), may(replaced(TASK, 4, fill=None))],
+    (TensorFeature, "column"): [may(replaced(TASK, 6, column="v2"))],
+    (TensorFeature, "shape"): [may(replaced(TASK, 6, shape=[2, 1]), shown=False)],  # the network flattens it
+    (TensorFeature, "dtype"): [may(replaced(TASK, 6, dtype="bool"))],
+    (TensorFeature, "fill"): [may(replaced(TASK, 6, fill=0.5)), may(replaced(TASK, 6, fill=None))],
+    (TensorFeature, "argument"): [may(replaced(TASK, 6, argument="a"), shown=False)],
     (CustomFeature, "argument"): [may(replaced(TASK, 5, argument="a"), shown=False)],
     (CustomFeature, "mask_argument"): [
         may(replaced(TASK, 5, encoder="answers_code.encoder:Lists", sequences=True, mask_argument="m"), replaced(TASK, 5, encoder="answers_code.encoder:Lists", sequences=True), shown=False)

@@ -17,6 +17,7 @@ from sparktorch_assets.predict.encode.columns import column_of, null_failures
 from sparktorch_assets.predict.encode.encoded import DenseFeature, EncodedFeature
 from sparktorch_assets.predict.encode.image import ImageEncoder
 from sparktorch_assets.predict.encode.sequence import SequenceEncoder, ragged
+from sparktorch_assets.predict.encode.tensor import TensorEncoder
 from sparktorch_assets.predict.encode.text import TextEncoder
 from sparktorch_assets.predict.failures import RowFailure
 from sparktorch_assets.predict.file_bounds import MAX_VOCABULARY_BYTES, read_json
@@ -27,8 +28,10 @@ from sparktorch_assets.tasks.features import (
     CategoricalFeature,
     CustomFeature,
     Feature,
+    ImageFeature,
     NumericFeature,
     SequenceFeature,
+    TensorFeature,
     TextFeature,
 )
 from sparktorch_assets.tasks.validation import Scalar
@@ -60,17 +63,23 @@ def make_encoder(feature: Feature, models_root: Path) -> FeatureEncoder:
         ModelError: a vocabulary or tokenizer file is missing or malformed.
         HookError: a custom encoder's factory did not return a callable.
     """
-    if isinstance(feature, NumericFeature):
-        return NumericEncoder(feature)
-    if isinstance(feature, CategoricalFeature):
-        return CategoricalEncoder(feature, models_root)
-    if isinstance(feature, CustomFeature):
-        return CustomEncoder(feature)
-    if isinstance(feature, TextFeature):
-        return TextEncoder(feature, models_root)
-    if isinstance(feature, SequenceFeature):
-        return SequenceEncoder(feature)
-    return ImageEncoder(feature)
+    made: FeatureEncoder
+    match feature:
+        case NumericFeature():
+            made = NumericEncoder(feature)
+        case CategoricalFeature():
+            made = CategoricalEncoder(feature, models_root)
+        case TextFeature():
+            made = TextEncoder(feature, models_root)
+        case SequenceFeature():
+            made = SequenceEncoder(feature)
+        case TensorFeature():
+            made = TensorEncoder(feature)
+        case ImageFeature():
+            made = ImageEncoder(feature)
+        case CustomFeature():
+            made = CustomEncoder(feature)
+    return made
 
 
 class NumericEncoder:
