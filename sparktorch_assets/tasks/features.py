@@ -20,6 +20,9 @@ from sparktorch_assets.tasks.validation import freeze, names, positive, share
 
 BYTES_TOKENIZER = "bytes"
 
+TEXT_PLACE = "{text}"
+"""Stands for the text in a template."""
+
 ADDED: Mapping[str, Any] = {"added": True}
 """The metadata of fields that were added later. While they have their default, digests leave them out, so that
 declarations without them keep the part names that they had before."""
@@ -78,7 +81,8 @@ class CategoricalFeature:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextFeature:
-    """Text as padded tokens: `token_ids_BT` int64 (0 = padding) and `mask_BT` bool (True = a real token)."""
+    """Text as padded tokens: `token_ids_BT` int64 and `mask_BT` bool (True = a real token), and `type_ids_BT` int64 if
+    `type_ids` asks for them."""
 
     column: str
     """The column of texts."""
@@ -88,23 +92,45 @@ class TextFeature:
     """Longer texts are cut to this many tokens."""
     fill: str | None = None
     """Stands in for a null. `None`: a row with a null fails."""
+    pair: str | None = field(default=None, metadata=ADDED)
+    """A column of second texts, such as the passages of a cross-encoder. The tokenizer's file says how two are joined."""
+    template: str | None = field(default=None, metadata=ADDED)
+    """What is tokenized instead of a text of `column`, with `{text}` in its place: `query: {text}`."""
+    truncation_side: Literal["right", "left"] = field(default="right", metadata=ADDED)
+    """The side on which longer texts are cut; `left` keeps their last tokens."""
+    padding_id: int | None = field(default=None, metadata=ADDED)
+    """The token that fills shorter rows up. `None`: the one in the tokenizer file's `padding` if it has that, else 0."""
+    type_ids: bool = field(default=False, metadata=ADDED)
+    """Give `forward` a third argument, after the mask: the tokenizer's type ids, 0 for the first text of a pair and 1
+    for the second."""
     argument: str | None = field(default=None, metadata=ADDED)
     """The name under which `forward` gets the tokens. `None`: by position, in the order of the groups."""
     mask_argument: str | None = field(default=None, metadata=ADDED)
     """The name under which `forward` gets the mask. `None`: by position, after the tokens."""
+    type_ids_argument: str | None = field(default=None, metadata=ADDED)
+    """With `type_ids`, the name under which `forward` gets them. `None`: by position, after the mask."""
     kind: Literal["text"] = "text"
     """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
 
     def __post_init__(self) -> None:
         check_fields(self)
         _check_arguments(self)
-        names((self.column,), "TextFeature.column")
+        names(self.columns, "TextFeature.column and pair")
         positive(self.max_tokens, "TextFeature.max_tokens")
+        if self.template is not None and self.template.count(TEXT_PLACE) != 1:
+            raise TaskError(f"TextFeature.template={self.template!r} must hold {TEXT_PLACE} once, in the text's place")
+        if self.padding_id is not None and self.padding_id < 0:
+            raise TaskError(f"TextFeature.padding_id={self.padding_id} must not be below 0")
+        if self.tokenizer == BYTES_TOKENIZER and (self.pair is not None or self.type_ids):
+            raise TaskError(
+                "TextFeature.pair and type_ids need a tokenizer's file, which says how two texts are joined; set "
+                "tokenizer, or leave them out"
+            )
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The single column, as a tuple like every other group's."""
-        return (self.column,)
+        """The column of texts, and that of second texts if there is one."""
+        return (self.column,) if self.pair is None else (self.column, self.pair)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -273,7 +299,8 @@ def argument_names(feature: Feature) -> tuple[str | None, ...]:
     """The names under which `forward` gets the tensors of this group, in their order; `None` for one that it gets by
     position, as it gets any further tensors of a custom encoder."""
     if isinstance(feature, TextFeature | SequenceFeature | CustomFeature) and has_lengths(feature):
-        return feature.argument, feature.mask_argument
+        of_types = (feature.type_ids_argument,) if isinstance(feature, TextFeature) and feature.type_ids else ()
+        return feature.argument, feature.mask_argument, *of_types
     return (feature.argument,)
 
 
@@ -286,11 +313,14 @@ def _check_arguments(feature: Feature) -> None:
         raise TaskError(
             "CustomFeature.mask_argument is set, but only sequences have a mask; set sequences: true, or leave it out"
         )
-    if given[0] is not None and None in given:
-        raise TaskError(
-            f"{kind}.argument={given[0]!r} is given by name, but the mask is not, so that it would become the first "
-            f"argument by position; set mask_argument, too"
-        )
+    if isinstance(feature, TextFeature) and feature.type_ids_argument is not None and not feature.type_ids:
+        raise TaskError("TextFeature.type_ids_argument is set, but not type_ids; set type_ids: true, or leave it out")
+    for before, after, field_name in zip(given, given[1:], ("mask_argument", "type_ids_argument"), strict=False):
+        if before is not None and after is None:
+            raise TaskError(
+                f"{kind}: the argument {before!r} is given by name, but the one after it is not, and would take the "
+                f"place of another one; set {field_name}, too"
+            )
 
 
 def _check_fill(feature: SequenceFeature | TensorFeature) -> None:

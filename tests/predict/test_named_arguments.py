@@ -160,7 +160,7 @@ def test_names_are_checked_when_they_are_declared(kind):
     with pytest.raises(TaskError, match="'a b' cannot be an argument's name"):
         make(**named | {"argument": "a b"})
     if kind in WITH_MASK:
-        with pytest.raises(TaskError, match="the mask is not.* set mask_argument, too"):
+        with pytest.raises(TaskError, match="but the one after it is not.* set mask_argument, too"):
             make(argument="a")
         assert make(mask_argument="m").mask_argument == "m"
 

@@ -138,6 +138,16 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (TextFeature, "tokenizer"): [may(replaced(TASK, 2, tokenizer="tokenizer2.json")), may(replaced(TASK, 2, tokenizer="bytes"))],
     (TextFeature, "max_tokens"): [may(replaced(TASK, 2, max_tokens=1))],
     (TextFeature, "fill"): [may(replaced(TASK, 2, fill="one")), may(replaced(TASK, 2, fill=None))],
+    (TextFeature, "pair"): [may(replaced(TASK, 2, pair="t2"))],
+    (TextFeature, "template"): [may(replaced(TASK, 2, template="two {text}"))],
+    (TextFeature, "truncation_side"): [
+        may(replaced(TASK, 2, max_tokens=1, truncation_side="left"), replaced(TASK, 2, max_tokens=1))
+    ],
+    (TextFeature, "padding_id"): [may(replaced(TASK, 2, padding_id=3), shown=False)],  # the network masks padding
+    (TextFeature, "type_ids"): [may(replaced(TASK, 2, type_ids=True))],
+    (TextFeature, "type_ids_argument"): [
+        may(replaced(TASK, 2, type_ids=True, type_ids_argument="a"), replaced(TASK, 2, type_ids=True), shown=False)
+    ],
     (SequenceFeature, "argument"): [may(replaced(TASK, 3, argument="a", mask_argument="m"), shown=False)],
     (SequenceFeature, "mask_argument"): [may(replaced(TASK, 3, mask_argument="m"), shown=False)],
     (SequenceFeature, "column"): [may(replaced(TASK, 3, column="s2"))],
