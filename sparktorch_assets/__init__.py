@@ -46,6 +46,7 @@ _HOME = {
     "data_version": "lake.table",
     "table_version": "lake.table",
     "vacuum": "lake.vacuum",
+    "predict_frame": "predict.frame",
     "ModelLoader": "predict.loader",
     "LocalPredictor": "predict.local",
     "predict_map": "predict.partition",
