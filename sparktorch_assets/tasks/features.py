@@ -221,6 +221,13 @@ class ImageFeature:
     """Pillow's resampling filter, used if an image has another size."""
     fill: float | None = None
     """A grey level in [0, 1] that replaces a null. `None`: a row with a null fails."""
+    shortest_side: int | None = field(default=None, metadata=ADDED)
+    """Resize an image until its shorter side has this many pixels, which keeps its proportions, and cut `height` x
+    `width` out of its centre. `None`: it is resized to `height` x `width`, whatever its proportions are."""
+    exif_orientation: bool = field(default=False, metadata=ADDED)
+    """Turn photos as the camera's EXIF orientation says, before they are resized."""
+    background: float | None = field(default=None, metadata=ADDED)
+    """A grey level in [0, 1] on which images with transparent parts are laid. `None`: transparency is ignored."""
     argument: str | None = field(default=None, metadata=ADDED)
     """The name under which `forward` gets the tensor. `None`: by position, in the order of the groups."""
     kind: Literal["image"] = "image"
@@ -233,6 +240,12 @@ class ImageFeature:
         positive(self.height, "ImageFeature.height")
         positive(self.width, "ImageFeature.width")
         share(self.fill, "ImageFeature.fill")
+        share(self.background, "ImageFeature.background")
+        if self.shortest_side is not None and self.shortest_side < max(self.height, self.width):
+            raise TaskError(
+                f"ImageFeature.shortest_side={self.shortest_side} is too small for {self.height} x {self.width} pixels "
+                f"to be cut out; give at least {max(self.height, self.width)}"
+            )
         for name in ("mean", "std"):
             value = tuple(float(part) for part in getattr(self, name))
             if len(value) not in (1, self.channels):

@@ -163,6 +163,9 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (ImageFeature, "std"): [may(replaced(TASK, 4, std=(0.01,)))],
     (ImageFeature, "resample"): [may(replaced(TASK, 4, resample="nearest", width=2), replaced(TASK, 4, width=2))],
     (ImageFeature, "fill"): [may(replaced(TASK, 4, fill=1.0)), may(replaced(TASK, 4, fill=None))],
+    (ImageFeature, "shortest_side"): [may(replaced(TASK, 4, shortest_side=8))],
+    (ImageFeature, "exif_orientation"): [may(replaced(TASK, 4, exif_orientation=True), shown=False)],  # none has a tag
+    (ImageFeature, "background"): [may(replaced(TASK, 4, background=1.0), shown=False)],  # none is transparent
     (TensorFeature, "column"): [may(replaced(TASK, 6, column="v2"))],
     (TensorFeature, "shape"): [may(replaced(TASK, 6, shape=[2, 1]), shown=False)],  # the network flattens it
     (TensorFeature, "dtype"): [may(replaced(TASK, 6, dtype="bool"))],
