@@ -33,6 +33,7 @@ from sparktorch_assets.orchestration.resources import LakeResource as LakeResour
 from sparktorch_assets.orchestration.resources import ModelLoaderResource as ModelLoaderResource
 from sparktorch_assets.orchestration.resources import SparkSessionResource as SparkSessionResource
 from sparktorch_assets.orchestration.runtime import runtime_definitions as runtime_definitions
+from sparktorch_assets.predict.frame import predict_frame as predict_frame
 from sparktorch_assets.predict.loader import ModelLoader as ModelLoader
 from sparktorch_assets.predict.local import LocalPredictor as LocalPredictor
 from sparktorch_assets.predict.partition import predict_map as predict_map
@@ -64,5 +65,6 @@ from sparktorch_assets.tasks import RegressionOutput as RegressionOutput
 from sparktorch_assets.tasks import RowFilter as RowFilter
 from sparktorch_assets.tasks import SequenceFeature as SequenceFeature
 from sparktorch_assets.tasks import SlotPolicy as SlotPolicy
+from sparktorch_assets.tasks import TensorFeature as TensorFeature
 from sparktorch_assets.tasks import TextFeature as TextFeature
 from sparktorch_assets.tasks.input_table import InputTable as InputTable

@@ -68,7 +68,7 @@ def test_types_and_defaults_are_those_of_yaml(name, field, row):
 @pytest.mark.parametrize("example", EXAMPLES[:-1], ids=lambda text: text.splitlines()[0])
 def test_the_examples_run_in_an_empty_folder(example, tmp_path, monkeypatch):
     """They hold their own assertions. The last one needs a project: tests/orchestration/test_your_project.py runs it."""
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4
     monkeypatch.chdir(tmp_path)
     exec(compile(example, str(PAGE), "exec"), {})
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, assert_type
 
 import dagster as dg
+import pandas as pd
 import pyarrow as pa
 import torch
 from pyspark.sql import DataFrame, SparkSession
@@ -26,6 +27,7 @@ from sparktorch_assets import (
     check_definitions,
     failed_rows,
     plan_table,
+    predict_frame,
     predict_map,
     runtime_definitions,
     score_dataframe,
@@ -101,6 +103,8 @@ def use(spark: SparkSession, points: DataFrame) -> None:
     assert_type(score_table(spark, "points", task, output_table="predictions", model_loader=loader), ScoreReport)
     assert_type(score_dataframe(spark, points, task, output_table="view", model_loader=loader), ScoreReport)
     assert_type(predict_map(0, [{"x": 1.0, "y": 2.0}], task, model_loader=loader), Iterator[Any])
+    assert_type(predict_frame(pd.DataFrame({"x": [1.0], "y": [2.0]}), task, 512, model_loader=loader), pd.DataFrame)
+    assert_type(predict_frame([{"x": 1.0, "y": 2.0}], task, model_loader=loader), Iterator[dict[str, Any]])
     assert_type(str(plan_table("a", task, output_table="b", model_loader=loader)), str)
     assert_type(vacuum("predictions").bytes, int)
     assert_type(build_prediction_definitions([task]), dg.Definitions)

@@ -9,6 +9,7 @@ from sparktorch_assets.tasks.features import (
     ImageFeature,
     NumericFeature,
     SequenceFeature,
+    TensorFeature,
     TextFeature,
 )
 from sparktorch_assets.tasks.hooks import Hooks
@@ -49,5 +50,6 @@ __all__ = [
     "RowFilter",
     "SequenceFeature",
     "SlotPolicy",
+    "TensorFeature",
     "TextFeature",
 ]

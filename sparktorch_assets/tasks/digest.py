@@ -12,6 +12,7 @@ from sparktorch_assets.tasks.code.closure import code_closure
 from sparktorch_assets.tasks.code.function_code import modules_behind
 from sparktorch_assets.tasks.code.import_path import import_path_code, named_module
 from sparktorch_assets.tasks.code.module_finder import ModuleFinder
+from sparktorch_assets.tasks.features import ADDED
 from sparktorch_assets.tasks.files.model_files import file_sha256, model_files
 from sparktorch_assets.tasks.files.model_trust import check_weights
 from sparktorch_assets.tasks.hooks import HOOKS, Hook
@@ -133,7 +134,9 @@ def task_digest(task: MlTask) -> str:
 
 def _shallow(declared: Any) -> dict[str, Any]:
     # Not `asdict`: it turns a dataclass among the values into a dict, and loses its class.
-    return {field.name: getattr(declared, field.name) for field in fields(declared)}
+    values = {field.name: getattr(declared, field.name) for field in fields(declared)}
+    added = {field.name: field.default for field in fields(declared) if field.metadata == ADDED}
+    return {name: value for name, value in values.items() if name not in added or value != added[name]}
 
 
 def _named(task: MlTask, field: str, hook: Hook) -> str:

@@ -1,7 +1,7 @@
 """How a table's columns become a model's inputs, declared without touching torch.
 
-Each feature group gives the model's `forward` one positional argument (text and sequences give two, the second a mask),
-in the order of declaration.
+Each feature group gives the model's `forward` one argument (text and sequences give two, the second a mask): by name
+if the group names it, else by position, in the order of declaration.
 Shapes: B rows per batch, F numeric columns, K categorical columns, T tokens, C channels, H height, W width.
 
 A null is replaced by the group's `fill`. If that is `None`, the row fails, and the output says why.
@@ -9,7 +9,7 @@ A null is replaced by the group's `fill`. If that is `None`, the row fails, and 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Literal
 
@@ -20,6 +20,13 @@ from sparktorch_assets.tasks.validation import freeze, names, positive, share
 
 BYTES_TOKENIZER = "bytes"
 
+TEXT_PLACE = "{text}"
+"""Stands for the text in a template."""
+
+ADDED: Mapping[str, Any] = {"added": True}
+"""The metadata of fields that were added later. While they have their default, digests leave them out, so that
+declarations without them keep the part names that they had before."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NumericFeature:
@@ -29,11 +36,14 @@ class NumericFeature:
     """The columns, in the order in which the model was trained."""
     fill: float | None = None
     """Stands in for a null. `None`: a row with a null fails."""
+    argument: str | None = field(default=None, metadata=ADDED)
+    """The name under which `forward` gets the tensor. `None`: by position, in the order of the groups."""
     kind: Literal["numeric"] = "numeric"
     """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        _check_arguments(self)
         names(self.columns, "NumericFeature.columns")
 
 
@@ -48,11 +58,14 @@ class CategoricalFeature:
     """The known values of each column, or the path (under the models root) of a JSON file with that mapping."""
     fill: str | None = None
     """Replaces a null; a fill that is not a known value gives index 0. `None`: a row with a null fails."""
+    argument: str | None = field(default=None, metadata=ADDED)
+    """The name under which `forward` gets the tensor. `None`: by position, in the order of the groups."""
     kind: Literal["categorical"] = "categorical"
     """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        _check_arguments(self)
         names(self.columns, "CategoricalFeature.columns")
         if isinstance(self.vocabulary, str | PurePath):
             return
@@ -68,7 +81,8 @@ class CategoricalFeature:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextFeature:
-    """Text as padded tokens: `token_ids_BT` int64 (0 = padding) and `mask_BT` bool (True = a real token)."""
+    """Text as padded tokens: `token_ids_BT` int64 and `mask_BT` bool (True = a real token), and `type_ids_BT` int64 if
+    `type_ids` asks for them."""
 
     column: str
     """The column of texts."""
@@ -78,18 +92,45 @@ class TextFeature:
     """Longer texts are cut to this many tokens."""
     fill: str | None = None
     """Stands in for a null. `None`: a row with a null fails."""
+    pair: str | None = field(default=None, metadata=ADDED)
+    """A column of second texts, such as the passages of a cross-encoder. The tokenizer's file says how two are joined."""
+    template: str | None = field(default=None, metadata=ADDED)
+    """What is tokenized instead of a text of `column`, with `{text}` in its place: `query: {text}`."""
+    truncation_side: Literal["right", "left"] = field(default="right", metadata=ADDED)
+    """The side on which longer texts are cut; `left` keeps their last tokens."""
+    padding_id: int | None = field(default=None, metadata=ADDED)
+    """The token that fills shorter rows up. `None`: the one in the tokenizer file's `padding` if it has that, else 0."""
+    type_ids: bool = field(default=False, metadata=ADDED)
+    """Give `forward` a third argument, after the mask: the tokenizer's type ids, 0 for the first text of a pair and 1
+    for the second."""
+    argument: str | None = field(default=None, metadata=ADDED)
+    """The name under which `forward` gets the tokens. `None`: by position, in the order of the groups."""
+    mask_argument: str | None = field(default=None, metadata=ADDED)
+    """The name under which `forward` gets the mask. `None`: by position, after the tokens."""
+    type_ids_argument: str | None = field(default=None, metadata=ADDED)
+    """With `type_ids`, the name under which `forward` gets them. `None`: by position, after the mask."""
     kind: Literal["text"] = "text"
     """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
 
     def __post_init__(self) -> None:
         check_fields(self)
-        names((self.column,), "TextFeature.column")
+        _check_arguments(self)
+        names(self.columns, "TextFeature.column and pair")
         positive(self.max_tokens, "TextFeature.max_tokens")
+        if self.template is not None and self.template.count(TEXT_PLACE) != 1:
+            raise TaskError(f"TextFeature.template={self.template!r} must hold {TEXT_PLACE} once, in the text's place")
+        if self.padding_id is not None and self.padding_id < 0:
+            raise TaskError(f"TextFeature.padding_id={self.padding_id} must not be below 0")
+        if self.tokenizer == BYTES_TOKENIZER and (self.pair is not None or self.type_ids):
+            raise TaskError(
+                "TextFeature.pair and type_ids need a tokenizer's file, which says how two texts are joined; set "
+                "tokenizer, or leave them out"
+            )
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The single column, as a tuple like every other group's."""
-        return (self.column,)
+        """The column of texts, and that of second texts if there is one."""
+        return (self.column,) if self.pair is None else (self.column, self.pair)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,18 +146,54 @@ class SequenceFeature:
     """Longer sequences are cut to this many values."""
     fill: float | None = None
     """Replaces a null value; a null sequence becomes an empty one. `None`: a row with either fails."""
+    argument: str | None = field(default=None, metadata=ADDED)
+    """The name under which `forward` gets the values. `None`: by position, in the order of the groups."""
+    mask_argument: str | None = field(default=None, metadata=ADDED)
+    """The name under which `forward` gets the mask. `None`: by position, after the values."""
     kind: Literal["sequence"] = "sequence"
     """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        _check_arguments(self)
         names((self.column,), "SequenceFeature.column")
         positive(self.max_length, "SequenceFeature.max_length")
-        whole = self.fill is None or (-(2**63) <= self.fill < 2**63 and self.fill == int(self.fill))
-        if self.dtype == "int64" and not whole:
-            raise TaskError(
-                f"SequenceFeature.fill={self.fill!r} is not an int64 (SequenceFeature.dtype); give a whole number"
-            )
+        _check_fill(self)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The single column, as a tuple like every other group's."""
+        return (self.column,)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorFeature:
+    """One list of numbers per row, all of the same length, or one Spark ML vector, as a tensor of one shape:
+    `x_B...`."""
+
+    column: str
+    """The column of lists, of lists nested as deep as the shape, or of Spark ML vectors (`VectorUDT`)."""
+    shape: Sequence[int]
+    """The shape of one row's tensor. A list or vector that is not nested holds its values row by row."""
+    dtype: Literal["float32", "float64", "int64", "bool"] = "float32"
+    """The dtype of the tensor. Values that it cannot represent (fractions as int64, other numbers than 0 and 1 as bool)
+    fail their row."""
+    fill: float | None = None
+    """Replaces a null value, and every value of a null row. `None`: a row with a null fails."""
+    argument: str | None = None
+    """The name under which `forward` gets the tensor. `None`: by position, in the order of the groups."""
+    kind: Literal["tensor"] = "tensor"
+    """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        _check_arguments(self)
+        names((self.column,), "TensorFeature.column")
+        if not self.shape:
+            raise TaskError("TensorFeature.shape is empty; give the length of a row's list, such as [768]")
+        for size in self.shape:
+            positive(size, "TensorFeature.shape")
+        _check_fill(self)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -144,24 +221,40 @@ class ImageFeature:
     """Pillow's resampling filter, used if an image has another size."""
     fill: float | None = None
     """A grey level in [0, 1] that replaces a null. `None`: a row with a null fails."""
+    shortest_side: int | None = field(default=None, metadata=ADDED)
+    """Resize an image until its shorter side has this many pixels, which keeps its proportions, and cut `height` x
+    `width` out of its centre. `None`: it is resized to `height` x `width`, whatever its proportions are."""
+    exif_orientation: bool = field(default=False, metadata=ADDED)
+    """Turn photos as the camera's EXIF orientation says, before they are resized."""
+    background: float | None = field(default=None, metadata=ADDED)
+    """A grey level in [0, 1] on which images with transparent parts are laid. `None`: transparency is ignored."""
+    argument: str | None = field(default=None, metadata=ADDED)
+    """The name under which `forward` gets the tensor. `None`: by position, in the order of the groups."""
     kind: Literal["image"] = "image"
     """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        _check_arguments(self)
         names((self.column,), "ImageFeature.column")
         positive(self.height, "ImageFeature.height")
         positive(self.width, "ImageFeature.width")
         share(self.fill, "ImageFeature.fill")
-        for field in ("mean", "std"):
-            value = tuple(float(part) for part in getattr(self, field))
+        share(self.background, "ImageFeature.background")
+        if self.shortest_side is not None and self.shortest_side < max(self.height, self.width):
+            raise TaskError(
+                f"ImageFeature.shortest_side={self.shortest_side} is too small for {self.height} x {self.width} pixels "
+                f"to be cut out; give at least {max(self.height, self.width)}"
+            )
+        for name in ("mean", "std"):
+            value = tuple(float(part) for part in getattr(self, name))
             if len(value) not in (1, self.channels):
                 raise TaskError(
-                    f"ImageFeature.{field} has {len(value)} values; give 1 or {self.channels}, one per channel"
+                    f"ImageFeature.{name} has {len(value)} values; give 1 or {self.channels}, one per channel"
                 )
             if not all(map(math.isfinite, value)):
-                raise TaskError(f"ImageFeature.{field}={value}; every value must be finite")
-            object.__setattr__(self, field, value)
+                raise TaskError(f"ImageFeature.{name}={value}; every value must be finite")
+            object.__setattr__(self, name, value)
         if any(part <= 0 for part in self.std):
             raise TaskError(f"ImageFeature.std={tuple(self.std)}; every value must be above 0")
 
@@ -189,22 +282,68 @@ class CustomFeature:
     sequences: bool = False
     """The encoder returns sequences of different lengths: `forward` gets `values_BT` (int64 for integers, else float32)
     and `mask_BT`, as for a `SequenceFeature`, and rows of similar length are batched together."""
+    argument: str | None = field(default=None, metadata=ADDED)
+    """The name under which `forward` gets the encoder's tensor, or the values of its sequences. `None`: by position, in
+    the order of the groups."""
+    mask_argument: str | None = field(default=None, metadata=ADDED)
+    """With `sequences`, the name under which `forward` gets the mask. `None`: by position, after the values."""
     kind: Literal["custom"] = "custom"
     """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        _check_arguments(self)
         names(self.columns, "CustomFeature.columns")
         check_import_path(self.encoder, "CustomFeature.encoder")
         object.__setattr__(self, "arguments", freeze(self.arguments, "CustomFeature.arguments"))
 
 
-Feature = NumericFeature | CategoricalFeature | TextFeature | SequenceFeature | ImageFeature | CustomFeature
+Feature = (
+    NumericFeature | CategoricalFeature | TextFeature | SequenceFeature | TensorFeature | ImageFeature | CustomFeature
+)
 
 
 def has_lengths(feature: Feature) -> bool:
     """Whether rows of this group differ in length."""
     return feature.kind in ("text", "sequence") or (feature.kind == "custom" and feature.sequences)
+
+
+def argument_names(feature: Feature) -> tuple[str | None, ...]:
+    """The names under which `forward` gets the tensors of this group, in their order; `None` for one that it gets by
+    position, as it gets any further tensors of a custom encoder."""
+    if isinstance(feature, TextFeature | SequenceFeature | CustomFeature) and has_lengths(feature):
+        of_types = (feature.type_ids_argument,) if isinstance(feature, TextFeature) and feature.type_ids else ()
+        return feature.argument, feature.mask_argument, *of_types
+    return (feature.argument,)
+
+
+def _check_arguments(feature: Feature) -> None:
+    kind, given = type(feature).__name__, argument_names(feature)
+    for name in filter(None, given):
+        if not name.isidentifier():
+            raise TaskError(f"{kind}: {name!r} cannot be an argument's name; use letters, digits and _")
+    if isinstance(feature, CustomFeature) and feature.mask_argument is not None and not feature.sequences:
+        raise TaskError(
+            "CustomFeature.mask_argument is set, but only sequences have a mask; set sequences: true, or leave it out"
+        )
+    if isinstance(feature, TextFeature) and feature.type_ids_argument is not None and not feature.type_ids:
+        raise TaskError("TextFeature.type_ids_argument is set, but not type_ids; set type_ids: true, or leave it out")
+    for before, after, field_name in zip(given, given[1:], ("mask_argument", "type_ids_argument"), strict=False):
+        if before is not None and after is None:
+            raise TaskError(
+                f"{kind}: the argument {before!r} is given by name, but the one after it is not, and would take the "
+                f"place of another one; set {field_name}, too"
+            )
+
+
+def _check_fill(feature: SequenceFeature | TensorFeature) -> None:
+    kind, fill = type(feature).__name__, feature.fill
+    if fill is None:
+        return
+    if feature.dtype == "int64" and not (-(2**63) <= fill < 2**63 and fill == int(fill)):
+        raise TaskError(f"{kind}.fill={fill!r} is not an int64 ({kind}.dtype); give a whole number")
+    if feature.dtype == "bool" and fill not in (0, 1):
+        raise TaskError(f"{kind}.fill={fill!r} is not a bool ({kind}.dtype); give 0 or 1")
 
 
 def feature_files(feature: Feature) -> tuple[str, ...]:

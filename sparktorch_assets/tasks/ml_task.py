@@ -14,7 +14,7 @@ from sparktorch_assets.errors import InputSchemaError, TaskError, nearest
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
 from sparktorch_assets.tasks.column_names import clash, describe
 from sparktorch_assets.tasks.execution import Execution
-from sparktorch_assets.tasks.features import Feature, feature_files
+from sparktorch_assets.tasks.features import Feature, argument_names, feature_files
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.hooks import Hooks
 from sparktorch_assets.tasks.model_spec import ModelSpec
@@ -33,6 +33,7 @@ _NUMBER = r"(u?int\d+|float|halffloat|double|bool|decimal\d+\([^()]*\))"
 _NUMERIC = re.compile(rf"{_NUMBER}$")
 _NUMBERS = re.compile(rf"\w*list<[^<>]*: ({_NUMBER}|null)( not null)?>(\[\d+\])?$")
 _TEXT = ("string", "large_string", "string_view")
+_TENSOR = re.compile(r"(large_|fixed_size_)?list<|struct<type: .*\bindices: list<.*\bvalues: list<")
 _BINARY = ("binary", "large_binary", "binary_view")
 
 
@@ -45,7 +46,7 @@ class MlTask:
     model: ModelSpec
     """The model: its weights file, and the code that builds the network."""
     features: Sequence[Feature]
-    """Feature groups; each gives the model's `forward` its next argument. May be empty for a factory's model object,
+    """Feature groups; each gives the model's `forward` its next argument, or a named one. May be empty for a factory's model object,
     which then sees every column."""
     labels: Sequence[str] = ()
     """The classes of a classification, or the labels of another output that has some, in the order of the model's
@@ -100,6 +101,8 @@ class MlTask:
             raise TaskError(f"{where}: input={self.input!r} is not an asset key such as 'flights' or 'predictions/x'")
         if not self.features and self.model.factory is None:
             raise TaskError(f"{where}: features is empty; declare at least one group (numeric, categorical, text ...)")
+        given_by_name = [name for feature in self.features for name in argument_names(feature) if name is not None]
+        names(given_by_name, f"{where}: the arguments of forward", empty=True)
         self._check_labels(where)
         names(self.keep_columns or (), f"{where}: keep_columns", empty=True)
         object.__setattr__(self, "hook_columns", freeze(self.hook_columns, f"{where}: hook_columns"))
@@ -275,6 +278,11 @@ class MlTask:
                 if feature.kind == "sequence" and not _NUMBERS.match(found):
                     raise InputSchemaError(
                         f"{where}: sequence feature {column!r} has type {found}; it must be a list of numbers"
+                    )
+                if feature.kind == "tensor" and not _TENSOR.match(found):
+                    raise InputSchemaError(
+                        f"{where}: tensor feature {column!r} has type {found}; it must be a list of numbers, or a "
+                        f"Spark ML vector"
                     )
                 if feature.kind == "image" and found not in _BINARY:
                     raise InputSchemaError(

@@ -114,7 +114,7 @@ def test_a_misspelt_key_is_named_with_its_line_and_with_the_known_keys(run: Run,
         told = run("dg", "check", checked, ok=False)
         assert f"topic/defs.yaml:{line} - " in told
         assert "attributes.features.0.colums" in told
-        assert "'colums' is not one of ['columns', 'fill', 'kind']" in told
+        assert "'colums' is not one of ['columns', 'fill', 'argument', 'kind']" in told
         assert "given schemas" not in told
 
 

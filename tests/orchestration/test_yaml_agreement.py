@@ -138,7 +138,7 @@ ERRORS = [
     (
         ("features", 0, "kind"),
         "numerik",
-        ["'numerik' is not one of ['categorical', 'custom', 'image', 'numeric', 'sequence', 'text']"],
+        ["'numerik' is not one of ['categorical', 'custom', 'image', 'numeric', 'sequence', 'tensor', 'text']"],
     ),
     (("features", 0, "columns"), 5, ["5 is not of type 'array'"]),
     (
@@ -146,7 +146,7 @@ ERRORS = [
         ["a"],
         [
             "Additional properties are not allowed ('colums' was unexpected)",
-            "'colums' is not one of ['columns', 'fill', 'kind']",
+            "'colums' is not one of ['columns', 'fill', 'argument', 'kind']",
         ],
     ),
     (

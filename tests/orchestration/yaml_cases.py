@@ -32,6 +32,7 @@ _OTHER_FEATURES = (
     "{kind: categorical, columns: [c], vocabulary: {c: [x, y]}}",
     "{kind: text, column: t}",
     "{kind: sequence, column: s}",
+    "{kind: tensor, column: v, shape: [2]}",
     "{kind: image, column: i, height: 8, width: 8, mean: [0.0], std: [1.0]}",
     "{kind: custom, columns: [d], encoder: 'json:loads', arguments: {e: 1}}",
 )

@@ -30,6 +30,7 @@ from sparktorch_assets.tasks import (
     NumericFeature,
     RowFilter,
     SequenceFeature,
+    TensorFeature,
     TextFeature,
 )
 
@@ -189,6 +190,8 @@ TABLE = pa.table(
         "t2": ["x", "one", "y", "z", "two", "w"],
         "s": [[1.0, 2.0, 3.0], [4.0], [], [None, 5.0], None, [6.0, 7.0]],
         "s2": [[9.0], [8.0], [7.0], [6.0], [5.0], [4.0]],
+        "v": [[0.0, 1.0], [1.0, 0.0], None, [1.0, None], [0.0, 0.0], [1.0, 1.0]],
+        "v2": [[3.0, 1.0], [1.0, 4.0], [5.0, 6.0], [1.0, 7.0], [0.5, 0.0], [1.0, 1.0]],
         "i": [png(0), png(40), png(80), None, png(120), png(160)],
         "i2": [png(9), png(49), png(89), png(3), png(129), png(169)],
     }
@@ -208,6 +211,7 @@ TASK = MlTask(
         SequenceFeature(column="s", fill=0.0),
         ImageFeature(column="i", height=4, width=4, channels=1, fill=0.0),
         CustomFeature(columns=["x"], encoder="answers_code.encoder:Encoder", arguments={"offset": 0.5}),
+        TensorFeature(column="v", shape=[2], fill=1.0),
     ],
     labels=["no", "yes"],
     hooks=Hooks(row_postprocessor="answers_code.hooks:mark"),

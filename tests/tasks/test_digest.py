@@ -6,11 +6,13 @@ import functools
 import importlib
 import sys
 from decimal import Decimal
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
+import answers_world
 import numpy as np
 import pytest
 import torch
+from dagster import ComponentTree
 
 from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.predict.loader import ModelLoader
@@ -64,6 +66,31 @@ def test_what_changes_the_table_changes_the_digest(change):
 def test_what_does_not_change_the_table_does_not_change_the_digest(change):
     """Descriptions, schedules, batch sizes and limits leave predictions as they are."""
     assert task_digest(dataclasses.replace(TASK, **change)) == task_digest(TASK)
+
+
+PINNED_DIGESTS = {
+    "cancellation": "03459b2780069110135dded395280b32e042faabfaa34f890fa31b21e9ab4bd6",
+    "digit": "4a4eb4d0f8ecde1fb5a890b0804cf83c21dae22313ef28264244960a509f5c9b",
+    "digit_challenger": "48af31543b86598e95daa6353947b1bda5096406bdcf4a3fcf8503984ec5c62d",
+    "language": "10239ddd3e9c539f73ee995a2c4db0286f5de65a46f5e3085c19637b5789bbcd",
+    "late_arrival": "18b2bd0ea5e43bb5d1f7a167a8690118301dbcd7097058a61aed3726d1107edc",
+}
+"""The digests of the sample tasks before features had any fields of `ADDED`."""
+
+
+@pytest.mark.parametrize("name", PINNED_DIGESTS)
+def test_added_fields_leave_the_digests_of_tasks_that_do_not_use_them(name):
+    """Otherwise a new version of this package would score every table again, and change no row."""
+    component = ComponentTree.for_project(Path(__file__).parents[2]).load_component(name)
+    assert task_digest(component.task) == PINNED_DIGESTS[name]
+
+
+def test_every_kind_of_feature_keeps_its_digest():
+    """The same, for one task with every kind of feature that there was before."""
+    old = dataclasses.replace(
+        answers_world.TASK, features=answers_world.TASK.features[:6], hooks=Hooks(), hook_columns=()
+    )
+    assert task_digest(old) == "5d5388d3d9724f235ee7d6532e8ff0acbcdac62ba712e0d661e015ca5e58ce20"
 
 
 def test_hook_code_counts_but_comments_do_not(tmp_path, monkeypatch):

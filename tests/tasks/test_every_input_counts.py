@@ -39,6 +39,7 @@ from sparktorch_assets.tasks import (
     RowFilter,
     SequenceFeature,
     SlotPolicy,
+    TensorFeature,
     TextFeature,
 )
 from sparktorch_assets.tasks.ml_task import OutputColumn
@@ -134,8 +135,11 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (ModelSpec, "files"): [may(model(files=["side.txt", "unlisted.txt"]), shown=False)],  # the user says that it is read
     (ModelSpec, "sha256"): [cannot(model(sha256=PINNED))],
     (ModelSpec, "trust_code"): [cannot(model(**ONE_FILE, trust_code=False), model(**ONE_FILE))],
+    # The network of the table takes no names.
+    (NumericFeature, "argument"): [may(replaced(TASK, 0, argument="a"), shown=False)],
     (NumericFeature, "columns"): [may(replaced(TASK, 0, columns=["y", "x"])), may(replaced(TASK, 0, columns=["x"]))],
     (NumericFeature, "fill"): [may(replaced(TASK, 0, fill=9.0)), may(replaced(TASK, 0, fill=None))],
+    (CategoricalFeature, "argument"): [may(replaced(TASK, 1, argument="a"), shown=False)],
     (CategoricalFeature, "columns"): [
         may(replaced(TASK, 1, columns=["t"], vocabulary={"t": ["two"]}), replaced(TASK, 1, vocabulary={"c": ["two"]}))
     ],
@@ -144,14 +148,29 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
         may(replaced(TASK, 1, vocabulary={"c": ["b"]}), replaced(TASK, 1, vocabulary={"c": ["a"]})),
     ],
     (CategoricalFeature, "fill"): [may(replaced(TASK, 1, fill="b")), may(replaced(TASK, 1, fill=None))],
+    (TextFeature, "argument"): [may(replaced(TASK, 2, argument="a", mask_argument="m"), shown=False)],
+    (TextFeature, "mask_argument"): [may(replaced(TASK, 2, mask_argument="m"), shown=False)],
     (TextFeature, "column"): [may(replaced(TASK, 2, column="t2"))],
     (TextFeature, "tokenizer"): [may(replaced(TASK, 2, tokenizer="tokenizer2.json")), may(replaced(TASK, 2, tokenizer="bytes"))],
     (TextFeature, "max_tokens"): [may(replaced(TASK, 2, max_tokens=1))],
     (TextFeature, "fill"): [may(replaced(TASK, 2, fill="one")), may(replaced(TASK, 2, fill=None))],
+    (TextFeature, "pair"): [may(replaced(TASK, 2, pair="t2"))],
+    (TextFeature, "template"): [may(replaced(TASK, 2, template="two {text}"))],
+    (TextFeature, "truncation_side"): [
+        may(replaced(TASK, 2, max_tokens=1, truncation_side="left"), replaced(TASK, 2, max_tokens=1))
+    ],
+    (TextFeature, "padding_id"): [may(replaced(TASK, 2, padding_id=3), shown=False)],  # the network masks padding
+    (TextFeature, "type_ids"): [may(replaced(TASK, 2, type_ids=True))],
+    (TextFeature, "type_ids_argument"): [
+        may(replaced(TASK, 2, type_ids=True, type_ids_argument="a"), replaced(TASK, 2, type_ids=True), shown=False)
+    ],
+    (SequenceFeature, "argument"): [may(replaced(TASK, 3, argument="a", mask_argument="m"), shown=False)],
+    (SequenceFeature, "mask_argument"): [may(replaced(TASK, 3, mask_argument="m"), shown=False)],
     (SequenceFeature, "column"): [may(replaced(TASK, 3, column="s2"))],
     (SequenceFeature, "dtype"): [may(replaced(TASK, 3, dtype="int64"), shown=False)],  # of whole numbers both are the same
     (SequenceFeature, "max_length"): [may(replaced(TASK, 3, max_length=1))],
     (SequenceFeature, "fill"): [may(replaced(TASK, 3, fill=9.0)), may(replaced(TASK, 3, fill=None))],
+    (ImageFeature, "argument"): [may(replaced(TASK, 4, argument="a"), shown=False)],
     (ImageFeature, "column"): [may(replaced(TASK, 4, column="i2"))],
     (ImageFeature, "height"): [may(replaced(TASK, 4, height=3))],
     (ImageFeature, "width"): [may(replaced(TASK, 4, width=3))],
@@ -160,6 +179,18 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (ImageFeature, "std"): [may(replaced(TASK, 4, std=(0.01,)))],
     (ImageFeature, "resample"): [may(replaced(TASK, 4, resample="nearest", width=2), replaced(TASK, 4, width=2))],
     (ImageFeature, "fill"): [may(replaced(TASK, 4, fill=1.0)), may(replaced(TASK, 4, fill=None))],
+    (ImageFeature, "shortest_side"): [may(replaced(TASK, 4, shortest_side=8))],
+    (ImageFeature, "exif_orientation"): [may(replaced(TASK, 4, exif_orientation=True), shown=False)],  # none has a tag
+    (ImageFeature, "background"): [may(replaced(TASK, 4, background=1.0), shown=False)],  # none is transparent
+    (TensorFeature, "column"): [may(replaced(TASK, 6, column="v2"))],
+    (TensorFeature, "shape"): [may(replaced(TASK, 6, shape=[2, 1]), shown=False)],  # the network flattens it
+    (TensorFeature, "dtype"): [may(replaced(TASK, 6, dtype="bool"))],
+    (TensorFeature, "fill"): [may(replaced(TASK, 6, fill=0.5)), may(replaced(TASK, 6, fill=None))],
+    (TensorFeature, "argument"): [may(replaced(TASK, 6, argument="a"), shown=False)],
+    (CustomFeature, "argument"): [may(replaced(TASK, 5, argument="a"), shown=False)],
+    (CustomFeature, "mask_argument"): [
+        may(replaced(TASK, 5, encoder="answers_code.encoder:Lists", sequences=True, mask_argument="m"), replaced(TASK, 5, encoder="answers_code.encoder:Lists", sequences=True), shown=False)
+    ],
     (CustomFeature, "columns"): [may(replaced(TASK, 5, columns=["y"]))],
     (CustomFeature, "encoder"): [
         may(replaced(TASK, 5, encoder="answers_code.encoder:Lists"), shown=False)  # goes with `sequences`

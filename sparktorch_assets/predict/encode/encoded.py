@@ -99,18 +99,25 @@ class RaggedFeature(EncodedFeature):
         lengths_N: npt.NDArray[np.int64],
         failures: dict[int, RowFailure],
         truncated_N: npt.NDArray[np.bool_] | None = None,
+        *,
+        padding: int = 0,
+        types: npt.NDArray[np.int64] | None = None,
+        type_padding: int = 0,
     ) -> None:
+        """`types` holds a further number per value, in the places of `values`, such as the type ids of tokens."""
         self.lengths_N = lengths_N
         self.truncated_N = truncated_N
         self.failures = failures
         self.values = values
+        self.types = types
         self.offsets_N1 = offsets_N1
+        self._padding, self._type_padding = padding, type_padding
         self._dtype = np.int64 if np.issubdtype(values.dtype, np.integer) else np.float32
 
     @property
     def arguments(self) -> int:
-        """The values, and the mask."""
-        return 2
+        """The values, the mask, and the types if there are any."""
+        return 2 if self.types is None else 3
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -134,29 +141,40 @@ class RaggedFeature(EncodedFeature):
             np.concatenate(lengths),
             _joined_failures(parts, sizes),
             np.concatenate(truncated),
+            padding=self._padding,
+            types=None
+            if self.types is None
+            else np.concatenate([part.types for part in parts if part.types is not None]),
+            type_padding=self._type_padding,
         )
 
     @property
     def nbytes(self) -> int:
         """Bytes of the values and of their part of the mask."""
         assert self.lengths_N is not None
-        return TOKEN_BYTES * int(self.lengths_N.sum())
+        of_types = 0 if self.types is None else self.types.itemsize
+        return (TOKEN_BYTES + of_types) * int(self.lengths_N.sum())
 
     def collate(self, rows: Rows, width: int = 0) -> tuple[torch.Tensor, ...]:
-        """`values_BT` (int64 or float32, padded with 0) and `mask_BT` (bool, true for values). T is at least 1, so that
-        a batch of empty sequences has a non-empty shape."""
+        """`values_BT` (int64 or float32, padded) and `mask_BT` (bool, true for values), and `types_BT` (int64, padded)
+        if there are types. T is at least 1, so that a batch of empty sequences has a non-empty shape."""
         assert self.lengths_N is not None
         lengths_B = self.lengths_N[rows]
         longest = max(int(lengths_B.max(initial=0)), width, 1)
         mask_BT = np.arange(longest)[None, :] < lengths_B[:, None]
-        values_BT = np.zeros((len(rows), longest), dtype=self._dtype)
+        values_BT = np.full(mask_BT.shape, self._padding, dtype=self._dtype)
         # Index into `values` of every value of the batch: with lengths_B [2, 1] and offsets [5, 9], it is [5, 6, 9].
         # starts holds each row's offset minus the number of values before it, once per value: [5, 5, 7]; arange adds
         # [0, 1, 2].
         ends_B = np.cumsum(lengths_B)
         starts = np.repeat(self.offsets_N1[rows] - (ends_B - lengths_B), lengths_B)
-        values_BT[mask_BT] = self.values[starts + np.arange(ends_B[-1] if len(ends_B) else 0)]
-        return torch.from_numpy(values_BT), torch.from_numpy(mask_BT)
+        places = starts + np.arange(ends_B[-1] if len(ends_B) else 0)
+        values_BT[mask_BT] = self.values[places]
+        if self.types is None:
+            return torch.from_numpy(values_BT), torch.from_numpy(mask_BT)
+        types_BT = np.full(mask_BT.shape, self._type_padding, dtype=np.int64)
+        types_BT[mask_BT] = self.types[places]
+        return torch.from_numpy(values_BT), torch.from_numpy(mask_BT), torch.from_numpy(types_BT)
 
 
 def _joined_failures(parts: Sequence[EncodedFeature], sizes: Sequence[int]) -> dict[int, RowFailure]:

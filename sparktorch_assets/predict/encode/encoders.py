@@ -17,6 +17,7 @@ from sparktorch_assets.predict.encode.columns import column_of, null_failures
 from sparktorch_assets.predict.encode.encoded import DenseFeature, EncodedFeature
 from sparktorch_assets.predict.encode.image import ImageEncoder
 from sparktorch_assets.predict.encode.sequence import SequenceEncoder, ragged
+from sparktorch_assets.predict.encode.tensor import TensorEncoder
 from sparktorch_assets.predict.encode.text import TextEncoder
 from sparktorch_assets.predict.failures import RowFailure
 from sparktorch_assets.predict.file_bounds import MAX_VOCABULARY_BYTES, read_json
@@ -27,8 +28,10 @@ from sparktorch_assets.tasks.features import (
     CategoricalFeature,
     CustomFeature,
     Feature,
+    ImageFeature,
     NumericFeature,
     SequenceFeature,
+    TensorFeature,
     TextFeature,
 )
 from sparktorch_assets.tasks.validation import Scalar
@@ -60,17 +63,23 @@ def make_encoder(feature: Feature, models_root: Path) -> FeatureEncoder:
         ModelError: a vocabulary or tokenizer file is missing or malformed.
         HookError: a custom encoder's factory did not return a callable.
     """
-    if isinstance(feature, NumericFeature):
-        return NumericEncoder(feature)
-    if isinstance(feature, CategoricalFeature):
-        return CategoricalEncoder(feature, models_root)
-    if isinstance(feature, CustomFeature):
-        return CustomEncoder(feature)
-    if isinstance(feature, TextFeature):
-        return TextEncoder(feature, models_root)
-    if isinstance(feature, SequenceFeature):
-        return SequenceEncoder(feature)
-    return ImageEncoder(feature)
+    made: FeatureEncoder
+    match feature:
+        case NumericFeature():
+            made = NumericEncoder(feature)
+        case CategoricalFeature():
+            made = CategoricalEncoder(feature, models_root)
+        case TextFeature():
+            made = TextEncoder(feature, models_root)
+        case SequenceFeature():
+            made = SequenceEncoder(feature)
+        case TensorFeature():
+            made = TensorEncoder(feature)
+        case ImageFeature():
+            made = ImageEncoder(feature)
+        case CustomFeature():
+            made = CustomEncoder(feature)
+    return made
 
 
 class NumericEncoder:
@@ -198,6 +207,7 @@ class CustomEncoder:
         self.columns = tuple(feature.columns)
         self.row_bytes = None
         self._sequences = feature.sequences
+        self._named = feature.argument
         self._path = feature.encoder
         self._encoder: Encoder = load_import_path(feature.encoder, "CustomFeature.encoder")(**dict(feature.arguments))
         if not callable(self._encoder):
@@ -207,7 +217,8 @@ class CustomEncoder:
         """Call the user's encoder with the columns.
 
         Raises:
-            HookError: the result does not have one entry per row.
+            HookError: the result does not have one entry per row, or consists of several tensors although the feature
+                names a single argument.
         """
         found = self._encoder(batch.select(list(self.columns)))  # may be a buffer that the encoder will reuse
         if self._sequences:
@@ -219,6 +230,11 @@ class CustomEncoder:
                 )
             return ragged(own_memory(found), f"the result of encoder {self._path!r}")
         tensors = found if isinstance(found, tuple) else (found,)
+        if self._named is not None and len(tensors) != 1:
+            raise HookError(
+                f"encoder {self._path!r} returned {len(tensors)} tensors, and its feature names one argument "
+                f"({self._named!r}); return one tensor, or leave the name out"
+            )
         for tensor in tensors:
             if not isinstance(tensor, torch.Tensor) or tensor.ndim == 0 or len(tensor) != batch.num_rows:
                 shape = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else type(tensor).__name__

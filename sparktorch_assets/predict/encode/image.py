@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sparktorch_assets.predict.encode.columns import column_of, null_failures
 from sparktorch_assets.predict.encode.encoded import DenseFeature, EncodedFeature
@@ -101,24 +101,55 @@ class ImageEncoder:
                 raise ValueError(
                     f"the image has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are decoded"
                 )
+            width, height = self._resized(image.width, image.height)
+            if width * height > MAX_PIXELS:  # a strip of 1 x 60,000 pixels would grow 50,000 times
+                raise ValueError(
+                    f"the image has {image.width} x {image.height} pixels, and would have {width} x {height} with a "
+                    f"shortest side of {self._feature.shortest_side}; at most {MAX_PIXELS:,} are made"
+                )
+            pixels = max(pixels, width * height)
             with _decodes_large if pixels > LARGE_PIXELS else contextlib.nullcontext():
                 return self._pixels(image)
 
+    def _resized(self, width: int, height: int) -> tuple[int, int]:
+        """The size to which an image of this size is resized, before the crop if there is one."""
+        shortest = self._feature.shortest_side
+        if shortest is None:
+            return self._size
+        # As in torchvision, fractions of a pixel are cut off.
+        return (shortest, shortest * height // width) if width <= height else (shortest * width // height, shortest)
+
+    def _fit(self, image: Image.Image) -> Image.Image:
+        """The image in the size of the feature: resized, and cropped around its centre if it was resized to its
+        shortest side."""
+        resized = self._resized(*image.size)
+        if image.size != resized:
+            image = image.resize(resized, self._resample)
+        if resized == self._size:
+            return image
+        left, top = (round((have - want) / 2) for have, want in zip(resized, self._size, strict=True))
+        return image.crop((left, top, left + self._size[0], top + self._size[1]))
+
+    def _opaque(self, image: Image.Image) -> Image.Image:
+        """The image on the feature's background if it has transparent parts."""
+        if self._feature.background is None or not image.has_transparency_data:
+            return image
+        grey = round(255 * self._feature.background)
+        return Image.alpha_composite(Image.new("RGBA", image.size, (grey, grey, grey, 255)), image.convert("RGBA"))
+
     def _pixels(self, image: Image.Image) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+        if self._feature.exif_orientation:
+            ImageOps.exif_transpose(image, in_place=True)  # a copy would not know its format
         # Pillow returns PGM files of more than 8 bits as 32-bit pixels, scaled to the range of 16 bits.
         if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
             return self._decode_16_bits(image)
         if image.mode in ("I", "F"):
             self._check_range(image)
-        pixels = image.convert(self._mode)
-        if pixels.size != self._size:
-            pixels = pixels.resize(self._size, self._resample)
+        pixels = self._fit(self._opaque(image).convert(self._mode))
         return np.array(pixels, dtype=np.uint8).reshape(self._feature.height, self._feature.width, -1)
 
     def _decode_16_bits(self, image: Image.Image) -> npt.NDArray[np.float32]:
-        grey = Image.fromarray(np.asarray(image).astype(np.float32) / _WHITE_16)
-        if grey.size != self._size:
-            grey = grey.resize(self._size, self._resample)
+        grey = self._fit(Image.fromarray(np.asarray(image).astype(np.float32) / _WHITE_16))
         grey_HW1 = np.asarray(grey, dtype=np.float32).clip(0, 255)[:, :, None]
         return np.repeat(grey_HW1, self._feature.channels, axis=2)
 

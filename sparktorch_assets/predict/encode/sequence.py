@@ -46,7 +46,7 @@ def ragged(
     if pa.types.is_null(lists_N.type):
         lists_N = lists_N.cast(pa.list_(pa.null()))
     is_list = pa.types.is_list(lists_N.type) or pa.types.is_large_list(lists_N.type)
-    if not is_list or not _is_number(lists_N.type.value_type):
+    if not is_list or not is_number(lists_N.type.value_type):
         raise InputSchemaError(f"{what} has type {lists_N.type}; a sequence must be a list of numbers")
     failures = null_failures(lists_N, what) if fill is None else {}
     offsets_N1 = lists_N.offsets.to_numpy().astype(np.int64)
@@ -75,7 +75,8 @@ def ragged(
     return RaggedFeature(values.to_numpy(zero_copy_only=False), offsets_N1, lengths_N, failures, truncated_N)
 
 
-def _is_number(kind: pa.DataType) -> bool:
+def is_number(kind: pa.DataType) -> bool:
+    """Whether values of this type can be elements of a sequence or a tensor."""
     tests = (
         pa.types.is_integer,
         pa.types.is_floating,

@@ -4,75 +4,106 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.encode.columns import column_of, null_failures
 from sparktorch_assets.predict.encode.encoded import EncodedFeature, RaggedFeature
 from sparktorch_assets.predict.failures import RowFailure, is_about_the_row
 from sparktorch_assets.predict.file_bounds import MAX_TOKENIZER_BYTES, check_size
-from sparktorch_assets.tasks.features import BYTES_TOKENIZER, TextFeature
+from sparktorch_assets.tasks.features import BYTES_TOKENIZER, TEXT_PLACE, TextFeature
 
 
 class TextEncoder:
-    """Encodes a text column as token ids and lengths; 0 is the padding value."""
+    """Encodes a text column, or a pair of them, as token ids and lengths."""
 
     def __init__(self, feature: TextFeature, models_root: Path) -> None:
         self.columns = feature.columns
         self.row_bytes = None
-        self._fill = feature.fill
-        self._max_tokens = feature.max_tokens
-        self._tokenizer = (
-            None
-            if feature.tokenizer == BYTES_TOKENIZER
-            else _read_tokenizer(models_root / feature.tokenizer, feature.max_tokens)
-        )
+        self._feature = feature
+        self._padding, self._type_padding = feature.padding_id or 0, 0
+        self._tokenizer = None
+        if feature.tokenizer != BYTES_TOKENIZER:
+            self._tokenizer = _read_tokenizer(models_root / feature.tokenizer)
+            padded = self._tokenizer.padding or {}
+            if feature.padding_id is None:
+                self._padding = padded.get("pad_id", 0)
+            self._type_padding = padded.get("pad_type_id", 0)
+            self._tokenizer.no_padding()  # batches are padded when they are collated
+            self._tokenizer.enable_truncation(max_length=feature.max_tokens, direction=feature.truncation_side)
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
         """Concatenate the tokens of all rows, with their offsets."""
-        (name,) = self.columns
+        failures: dict[int, RowFailure] = {}
+        first, *second = [self._texts(batch, name, failures) for name in self.columns]
+        if self._feature.template is not None:
+            before, after = (pa.scalar(part, pa.large_string()) for part in self._feature.template.split(TEXT_PLACE))
+            first = pc.binary_join_element_wise(before, first.cast(before.type), after, pa.scalar("", before.type))
+        return self._byte_tokens(first, failures) if self._tokenizer is None else self._tokens(first, second, failures)
+
+    def _texts(self, batch: pa.RecordBatch, name: str, failures: dict[int, RowFailure]) -> pa.Array:
         column = column_of(batch, name)
-        failures = null_failures(column, f"column {name!r}") if self._fill is None else {}
+        if self._feature.fill is None:
+            failures |= null_failures(column, f"column {name!r}")
         if pa.types.is_null(column.type):  # the inferred type of a column of dicts without any text
             column = column.cast(pa.string())
-        column = column.fill_null(self._fill or "")
-        return self._byte_tokens(column, failures) if self._tokenizer is None else self._tokens(column, failures)
+        return column.fill_null(self._feature.fill or "")
 
     def _byte_tokens(self, column: pa.Array, failures: dict[int, RowFailure]) -> EncodedFeature:
         column = column.cast(pa.large_string())
         _, offsets_buffer, data_buffer = column.buffers()
         offsets_N1 = np.frombuffer(offsets_buffer, dtype=np.int64)[column.offset : column.offset + len(column) + 1]
         data = np.frombuffer(data_buffer or b"", dtype=np.uint8)
-        lengths_N = np.diff(offsets_N1)
-        truncated_N = lengths_N > self._max_tokens
-        lengths_N = np.minimum(lengths_N, self._max_tokens)
+        whole_N = np.diff(offsets_N1)
+        lengths_N = np.minimum(whole_N, self._feature.max_tokens)
         first, last = (int(offsets_N1[0]), int(offsets_N1[-1])) if len(offsets_N1) else (0, 0)
+        starts_N1 = offsets_N1 - first
+        if self._feature.truncation_side == "left":
+            starts_N1[:-1] += whole_N - lengths_N
         return RaggedFeature(
-            data[first:last].astype(np.int16) + 1, offsets_N1 - first, lengths_N, failures, truncated_N
+            data[first:last].astype(np.int16) + 1,
+            starts_N1,
+            lengths_N,
+            failures,
+            whole_N > lengths_N,
+            padding=self._padding,
         )
 
-    def _tokens(self, column: pa.Array, failures: dict[int, RowFailure]) -> EncodedFeature:
-        found = self._tokenizer.encode_batch_fast(column.to_pylist())  # type: ignore[union-attr]
+    def _tokens(self, column: pa.Array, second: list[pa.Array], failures: dict[int, RowFailure]) -> EncodedFeature:
+        texts = [one.to_pylist() for one in (column, *second)]
+        given = list(zip(*texts, strict=True)) if second else texts[0]
+        found = self._tokenizer.encode_batch_fast(given)  # type: ignore[union-attr]
         ids = [encoding.ids for encoding in found]
         lengths_N = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
         offsets_N1 = np.concatenate(([0], np.cumsum(lengths_N)))
-        tokens = np.fromiter((token for row in ids for token in row), dtype=np.int64, count=int(offsets_N1[-1]))
-        truncated_N = lengths_N >= self._max_tokens
+        truncated_N = lengths_N >= self._feature.max_tokens
         for row in np.flatnonzero(truncated_N):  # a text of exactly max_tokens tokens was not truncated
             truncated_N[row] = bool(found[row].overflowing)
-        return RaggedFeature(tokens, offsets_N1, lengths_N, failures, truncated_N)
+        return RaggedFeature(
+            _joined(ids),
+            offsets_N1,
+            lengths_N,
+            failures,
+            truncated_N,
+            padding=self._padding,
+            types=_joined([encoding.type_ids for encoding in found]) if self._feature.type_ids else None,
+            type_padding=self._type_padding,
+        )
 
 
-def _read_tokenizer(path: Path, max_tokens: int) -> Any:
+def _joined(rows: list[list[int]]) -> npt.NDArray[np.int64]:
+    return np.fromiter((number for row in rows for number in row), dtype=np.int64)
+
+
+def _read_tokenizer(path: Path) -> Any:
     from tokenizers import Tokenizer
 
     check_size(path, "tokenizer", MAX_TOKENIZER_BYTES)
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        return Tokenizer.from_file(str(path))
     except BaseException as error:
         if not is_about_the_row(error):  # a panic in the library's Rust code is not an Exception
             raise
         raise ModelError(f"{path} is not a `tokenizers` JSON file: {error}") from error
-    tokenizer.enable_truncation(max_length=max_tokens)
-    tokenizer.no_padding()  # batches are padded when they are collated
-    return tokenizer

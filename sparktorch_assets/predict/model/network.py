@@ -18,6 +18,7 @@ from sparktorch_assets.predict.model.precision import COMPARED_ROWS, Comparison,
 from sparktorch_assets.predict.model.transfer import PendingOutputs, Transfer
 from sparktorch_assets.predict.outputs import make_decoder
 from sparktorch_assets.predict.outputs.decoder import Forward
+from sparktorch_assets.tasks.features import argument_names
 from sparktorch_assets.tasks.ml_task import MlTask
 
 
@@ -84,11 +85,12 @@ class Network:
             self._check_agreement()  # once it has failed, no batch runs any more
         rows = len(positions)
         arguments = self.transfer.to_device(self._collate(features, positions, longest))
+        names = self._argument_names(features)
         compared: list[torch.Tensor] = []
         if self.comparison is not None and self.comparison.open:  # the network may change its arguments in place
             compared = [tensor[: COMPARED_ROWS - self.comparison.rows].clone() for tensor in arguments]
         forward = Forward(
-            result=self._forward(arguments),
+            result=self._forward(arguments, names),
             computed=len(arguments[0]) if arguments else rows,
             rows=rows,
             mask_BT=_mask(features, arguments),
@@ -96,14 +98,22 @@ class Network:
         # Tensors first: they tell whether the result is what the output needs, in terms of the task.
         found = self.decoder.tensors(forward)
         if self.comparison is not None and self.comparison.open:
-            self._compare(self.comparison, compared, forward)
+            self._compare(self.comparison, compared, names, forward)
         return self.transfer.to_host(found)
 
-    def _forward(self, arguments: list[torch.Tensor]) -> Any:
+    def _argument_names(self, features: list[EncodedFeature]) -> list[str | None]:
+        """For each of the features' tensors, the name of its argument; `None` if it is given by position."""
+        found: list[str | None] = []
+        for declared, encoded in zip(self.task.features, features, strict=True):
+            names = argument_names(declared)
+            found += [*names, *[None] * (encoded.arguments - len(names))]
+        return found
+
+    def _forward(self, arguments: list[torch.Tensor], names: list[str | None]) -> Any:
         if self.transfer.device.type != "cpu":  # tensors on another device are copies already
-            return self.module(*self._cast(arguments))
+            return _call(self.module, self._cast(arguments), names)
         with self._guard.arguments(arguments) as guarded:
-            return self.module(*self._cast(guarded))
+            return _call(self.module, self._cast(guarded), names)
 
     def _collate(self, features: list[EncodedFeature], positions: Rows, longest: int) -> list[torch.Tensor]:
         if not self._fixed_shapes:
@@ -127,14 +137,16 @@ class Network:
             return arguments
         return [tensor.to(self._dtype) if tensor.is_floating_point() else tensor for tensor in arguments]
 
-    def _compare(self, comparison: Comparison, arguments: list[torch.Tensor], forward: Forward) -> None:
+    def _compare(
+        self, comparison: Comparison, arguments: list[torch.Tensor], names: list[str | None], forward: Forward
+    ) -> None:
         """Compare these rows with fp32, up to `COMPARED_ROWS` rows per run."""
         assert self._reference is not None
         rows = min(forward.rows, COMPARED_ROWS - comparison.rows)
         self._move_reference(self.transfer.device)
         cut = [tensor[:rows] for tensor in arguments]
         mask = None if forward.mask_BT is None else forward.mask_BT[:rows]
-        reference = Forward(result=self._reference(*cut), computed=rows, rows=rows, mask_BT=mask)
+        reference = Forward(result=_call(self._reference, cut, names), computed=rows, rows=rows, mask_BT=mask)
         comparison.add(*self.decoder.compare(reference, replace(forward, rows=rows)))
         if not comparison.open:
             self._move_reference(torch.device("cpu"))  # until the next run, to leave the GPU's memory to batches
@@ -155,8 +167,15 @@ class Network:
             )
 
 
+def _call(module: torch.nn.Module, arguments: list[torch.Tensor], names: list[str | None]) -> Any:
+    """The result of `forward` for these arguments, each by its name if it has one, else by position."""
+    positional = [argument for argument, name in zip(arguments, names, strict=True) if name is None]
+    named = {name: argument for argument, name in zip(arguments, names, strict=True) if name is not None}
+    return module(*positional, **named)
+
+
 def _mask(features: list[EncodedFeature], arguments: list[torch.Tensor]) -> torch.Tensor | None:
-    """The mask of the first feature with lengths: the second of its two arguments."""
+    """The mask of the first feature with lengths: the second of its arguments."""
     place = 0
     for feature in features:
         if feature.lengths_N is not None:

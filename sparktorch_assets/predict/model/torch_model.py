@@ -45,7 +45,7 @@ class PendingWindow:
 class TorchModel:
     """A `torch.nn.Module` as a model object, and as a `WindowedModel`.
 
-    `forward` gets the feature groups' tensors as positional arguments. What it returns, the decoder of the task's output
+    `forward` gets the feature groups' tensors, each by the name that its group gives it, else by position. What it returns, the decoder of the task's output
     turns into columns: see `predict/outputs`. For a classification, that is logits (B, C), or `(logits, embedding)`, or
     an object with `.logits` (and `.embedding`). With two labels, logits of shape (B,) or (B, 1) are taken as those of the
     second label, as for a sigmoid.
