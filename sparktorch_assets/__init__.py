@@ -41,6 +41,7 @@ _HOME = {
     "SlotPolicy": "tasks",
     "TextFeature": "tasks",
     "InputTable": "tasks.input_table",
+    "describe_model": "tasks.files.folder_description",
     "write_if_changed": "lake.derived",
     "data_version": "lake.table",
     "table_version": "lake.table",
