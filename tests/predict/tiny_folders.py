@@ -8,7 +8,27 @@ import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
-WORDS = "the plot was good bad dull fine film a and very of it in to long short story end".split()
+WORDS = [
+    "the",
+    "plot",
+    "was",
+    "good",
+    "bad",
+    "dull",
+    "fine",
+    "film",
+    "a",
+    "and",
+    "very",
+    "of",
+    "it",
+    "in",
+    "to",
+    "long",
+    "short",
+    "story",
+    "end",
+]
 MAX_TOKENS = 12
 TEXTS = [
     "the plot was good",

@@ -1,4 +1,4 @@
-"""Completes a task by what its model's folder says: labels, output, tokenizer and maximum length.
+"""Completes a task by what its model's folder says: labels, output, tokenizer and maximum length, mean and deviation.
 
 What a task declares itself always takes precedence.
 """
@@ -13,6 +13,8 @@ from sparktorch_assets.tasks.ml_task import MlTask
 from sparktorch_assets.tasks.outputs import ClassificationOutput, Output
 
 _DEFAULT_MAX_TOKENS = TextFeature(column="any").max_tokens
+_NOT_NORMALIZED = ((0.0,), (1.0,))
+"""The default of an image feature's mean and std."""
 
 
 def completed_task(task: MlTask, models_root: Path) -> MlTask:
@@ -45,12 +47,22 @@ def completed_task(task: MlTask, models_root: Path) -> MlTask:
 
 
 def _is_open(feature: Feature) -> bool:
+    if feature.kind == "image":
+        return (feature.mean, feature.std) == _NOT_NORMALIZED
     return feature.kind == "text" and feature.tokenizer == BYTES_TOKENIZER
 
 
 def _completed_feature(feature: Feature, task: MlTask, folder: ModelFolder) -> Feature:
-    if feature.kind != "text" or not _is_open(feature):
+    if not _is_open(feature):
         return feature
+    if feature.kind == "image":
+        found = folder.images
+        return replace(feature, mean=found.mean, std=found.std, resample=found.resample)
+    assert feature.kind == "text"
+    return _completed_text(feature, task, folder)
+
+
+def _completed_text(feature: TextFeature, task: MlTask, folder: ModelFolder) -> TextFeature:
     # Relative to the models root, as the task would name it, so that fingerprints do not depend on where that lies.
     path = Path(str(task.model.weights)) / folder.tokenizer.relative_to(folder.path)
     tokens = folder.max_tokens if feature.max_tokens == _DEFAULT_MAX_TOKENS else feature.max_tokens

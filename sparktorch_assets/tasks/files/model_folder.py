@@ -1,24 +1,16 @@
 """What a Hugging Face or sentence-transformers folder says about its model, read from its JSON files."""
 
-import json
 from functools import cached_property
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.tasks.outputs import (
-    ClassificationOutput,
-    EmbeddingOutput,
-    MultilabelOutput,
-    Output,
-    RegressionOutput,
-)
+from sparktorch_assets.tasks.files.folder_json import read_settings
+from sparktorch_assets.tasks.files.image_settings import ImageSettings
+from sparktorch_assets.tasks.files.sentence_modules import SentenceModules
+from sparktorch_assets.tasks.outputs import ClassificationOutput, MultilabelOutput, Output, RegressionOutput
 
-_MAX_JSON_BYTES = 16 << 20
-"""Maximum size of a file of settings. The largest of public models, with all added tokens, has about 1 MB."""
 _CLASSIFIER = ("ForSequenceClassification", "ForImageClassification")
-_MODULES = ("Transformer", "Pooling", "Normalize")
-"""The modules of sentence-transformers that are known here, in the order in which they follow each other."""
 _UNLIMITED = 1_000_000
 """A `model_max_length` of at least this means that the tokenizer knows no limit."""
 _POSITIONS_AFTER_PADDING = (
@@ -66,7 +58,7 @@ class ModelFolder:
     @cached_property
     def network(self) -> Path:
         """The folder of the network's `config.json`, weights and tokenizer: the folder itself, or one in it."""
-        return self._inside(self._modules["Transformer"]) if self.sentence_transformers else self.path
+        return self._modules.network if self.sentence_transformers else self.path
 
     @cached_property
     def architecture(self) -> str:
@@ -105,7 +97,7 @@ class ModelFolder:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The network's `config.json`."""
-        return self._json(self.network / "config.json")
+        return read_settings(self.network / "config.json")
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -129,7 +121,7 @@ class ModelFolder:
             ModelError: that is not known from the folder, or the folder does more than is known here.
         """
         if self.sentence_transformers:
-            return self._embedding()
+            return self._modules.output
         if not self.classifies:
             raise ModelError(
                 f"{self.path} holds a {self.architecture}, which does not say what is predicted for a row. For vectors, "
@@ -183,6 +175,15 @@ class ModelFolder:
             )
         return min(known)
 
+    @cached_property
+    def images(self) -> ImageSettings:
+        """How images are prepared.
+
+        Raises:
+            ModelError: the folder does not say it, or does more than an image feature does.
+        """
+        return ImageSettings.of_folder(self.network)
+
     def _changes_of_texts(self) -> tuple[tuple[bool, str], ...]:
         """What may happen to a text outside of the tokenizer's file: whether it does, and what it is."""
         prompt = self._sentence_config("config_sentence_transformers.json").get("default_prompt_name")
@@ -198,7 +199,7 @@ class ModelFolder:
 
     @cached_property
     def _tokenizer_config(self) -> dict[str, Any]:
-        return self._json(self.network / "tokenizer_config.json", missing={})
+        return read_settings(self.network / "tokenizer_config.json", optional=True)
 
     def _positions(self) -> int | None:
         positions = self.config.get("max_position_embeddings", self.config.get("n_positions"))
@@ -206,74 +207,13 @@ class ModelFolder:
             return positions
         return positions - int(self.config.get("pad_token_id") or 0) - 1
 
-    def _embedding(self) -> EmbeddingOutput:
-        pooling = self._json(self._inside(self._modules["Pooling"]) / "config.json")
-        given = pooling.get("pooling_mode")
-        modes = [given] if isinstance(given, str) else list(given or ())
-        modes += [name.removeprefix("pooling_mode_") for name, on in pooling.items() if on is True and "_mode_" in name]
-        known: dict[str, Literal["cls", "mean"]] = {
-            "cls_token": "cls",
-            "mean_tokens": "mean",
-            "cls": "cls",
-            "mean": "mean",
-        }
-        if len(modes) != 1 or modes[0] not in known:
-            raise ModelError(
-                f"{self.path}: its pooling is {', '.join(map(str, modes)) or 'not named'}; cls and mean are known here, one "
-                f"of them at a time. Name a factory that loads the folder with sentence_transformers"
-            )
-        length = pooling.get("embedding_dimension", pooling.get("word_embedding_dimension"))
-        if not isinstance(length, int):
-            raise ModelError(f"{self.path}: the settings of its pooling name no dimension; declare the task's output")
-        return EmbeddingOutput(length=length, pooling=known[modes[0]], normalize="Normalize" in self._modules)
-
     @cached_property
-    def _modules(self) -> dict[str, str]:
-        """The modules of sentence-transformers, each with its folder.
-
-        Raises:
-            ModelError: they are others than a transformer, its pooling and, possibly, a normalization, in this order.
-        """
-        found = self._read(self.path / "modules.json")
-        listed = found if isinstance(found, list) else []
-        kinds = [str(module.get("type")) for module in listed]
-        names = [kind.rsplit(".", 1)[-1] for kind in kinds]
-        foreign = any(not kind.startswith("sentence_transformers.") for kind in kinds)
-        if foreign or names not in (list(_MODULES), list(_MODULES[:2])):
-            raise ModelError(
-                f"{self.path} consists of {', '.join(kinds) or 'no modules'}; known here are a Transformer with Pooling and, "
-                f"possibly, Normalize. Name a factory that loads the folder with sentence_transformers"
-            )
-        return {name: str(module.get("path", "")) for name, module in zip(names, listed, strict=True)}
-
-    def _inside(self, name: str) -> Path:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts:
-            raise ModelError(f"{self.path / 'modules.json'} names {name!r}, which lies outside of the folder")
-        return self.path / path
+    def _modules(self) -> SentenceModules:
+        return SentenceModules(self.path)
 
     def _sentence_config(self, name: str) -> dict[str, Any]:
         """Settings of sentence-transformers; empty for other folders."""
         if not self.sentence_transformers:
             return {}
         folder = self.network if name == "sentence_bert_config.json" else self.path
-        return self._json(folder / name, missing={})
-
-    def _json(self, path: Path, missing: dict[str, Any] | None = None) -> dict[str, Any]:
-        if missing is not None and not path.is_file():
-            return missing
-        found = self._read(path)
-        if not isinstance(found, dict):
-            raise ModelError(f"{path} holds a {type(found).__name__}, not an object with names and values")
-        return found
-
-    def _read(self, path: Path) -> Any:
-        """The content of a JSON file."""
-        try:
-            if path.stat().st_size > _MAX_JSON_BYTES:
-                raise ModelError(f"{path} has more than {_MAX_JSON_BYTES:,} bytes, which no known model comes near")
-            return json.loads(path.read_bytes())
-        except FileNotFoundError:
-            raise ModelError(f"there is no file {path}; the folder is incomplete, so copy all of it") from None
-        except (ValueError, RecursionError) as error:
-            raise ModelError(f"{path} is not JSON ({error})") from None
+        return read_settings(folder / name, optional=True)
