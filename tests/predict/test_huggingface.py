@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 import socket
 import sys
@@ -346,8 +347,7 @@ def test_nothing_is_asked_of_a_hub(tmp_path, monkeypatch):
     assert predicted(explicit(), tmp_path)[0]["prediction_error"] is None
     shutil.rmtree(tmp_path / "mood")
     write_config(tmp_path / "mood", model_type="bert")
-    (tmp_path / "mood" / "model.safetensors.index.json").write_text("{}")
-    (tmp_path / "mood" / "broken.safetensors").write_text("{}")
+    (tmp_path / "mood" / "other.safetensors").write_text("{}")
     with pytest.raises(ModelError, match="transformers cannot load"):
         ModelLoader(tmp_path).bring_up_model(explicit())
     assert not asked
@@ -374,6 +374,26 @@ def test_pickled_weights_need_trust(tmp_path):
     (folder / "pytorch_model.bin").write_bytes(b"another")
     with pytest.raises(ModelError, match="the task declares"):
         predicted(explicit(model=pinned), tmp_path)
+
+
+@pytest.mark.promise("M127")
+def test_a_sharded_folder_is_read_from_its_own_files_alone(tmp_path):
+    folder = tmp_path / "mood"
+    network = write_classifier(folder)
+    expected = predicted(explicit(), tmp_path)
+    (folder / "model.safetensors").unlink()
+    network.save_pretrained(folder, max_shard_size=10_000)
+    assert len(list(folder.glob("*.safetensors"))) > 1
+    found = predicted(explicit(), tmp_path)
+    for row in GOOD:
+        np.testing.assert_allclose(found[row]["scores"], expected[row]["scores"], atol=1e-6)
+    index = folder / "model.safetensors.index.json"
+    listed = json.loads(index.read_text())
+    for name in ("../other.safetensors", "pytorch_model.bin"):
+        weight_map = {**listed["weight_map"], "classifier.bias": name}
+        index.write_text(json.dumps({**listed, "weight_map": weight_map}))
+        with pytest.raises(ModelError, match=rf"names {re.escape(name)}, which is no safetensors file of this folder"):
+            predicted(explicit(), tmp_path)
 
 
 @pytest.mark.promise("M125")

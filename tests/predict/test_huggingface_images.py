@@ -10,6 +10,7 @@ import torch
 import transformers
 from PIL import Image
 
+import sparktorch_assets
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.partition import predict_map
@@ -107,6 +108,7 @@ def test_what_an_image_feature_leaves_out_comes_from_the_folder(tmp_path):
         ({"do_rescale": False}, "does not scale pixels"),
         ({"rescale_factor": 1 / 127.5}, "scales pixels by another number"),
         ({"resample": 5}, "resizes with filter 5"),
+        ({"resample": None}, "resizes with filter None"),
         ({"image_mean": None}, "names no image_mean or image_std; give mean and std"),
     ],
 )
@@ -116,3 +118,12 @@ def test_what_an_image_processor_does_besides_is_refused(tmp_path, settings, mes
         ModelLoader(tmp_path).find_task(a_task())
     own = {"mean": [0.0] * 3, "std": [1.0] * 3}
     assert ModelLoader(tmp_path).find_task(a_task(**own)).features == a_task(**own).features
+
+
+@pytest.mark.promise("M125")
+def test_describe_model_prints_how_images_are_prepared(tmp_path, capsys):
+    write_processor(tmp_path / "shapes")
+    sparktorch_assets.describe_model(tmp_path / "shapes")
+    lines = capsys.readouterr().out.splitlines()
+    assert "  images      mean (0.5, 0.4, 0.3), std (0.2, 0.3, 0.4), resample bicubic" in lines
+    assert not [line for line in lines if "max_tokens" in line]

@@ -13,6 +13,7 @@ import torch
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.file_bounds import check_safetensors
+from sparktorch_assets.tasks.files.folder_json import read_settings
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
 from sparktorch_assets.tasks.model_spec import ModelSpec
 
@@ -62,8 +63,7 @@ def read_huggingface(spec: ModelSpec, path: Path) -> torch.nn.Module:
     if folder.pickled and not (spec.trust_code or spec.sha256):
         raise ModelError(f"{path} is not opened: its weights are a pickle. Set sha256 or trust_code in its ModelSpec")
     if not folder.pickled:
-        for name in folder.weights:
-            check_safetensors(folder.network / name)
+        _check_files(folder)
     try:
         network, info = _auto_class(folder, transformers).from_pretrained(
             folder.network,
@@ -81,6 +81,22 @@ def read_huggingface(spec: ModelSpec, path: Path) -> torch.nn.Module:
         return ImageNetwork(network)
     padding_id = network.config.get_text_config().pad_token_id
     return TextNetwork(network, 0 if padding_id is None else padding_id)
+
+
+def _check_files(folder: ModelFolder) -> None:
+    """Raise ModelError if a header is too long, or if the list of a sharded model names a file that is not one of the
+    folder's safetensors: it would be no part of the digest, or a pickle."""
+    for name in folder.weights:
+        check_safetensors(folder.network / name)
+    for index in folder.network.glob("*.safetensors.index.json"):
+        listed = read_settings(index).get("weight_map")
+        other = (
+            sorted(map(str, set(listed.values()) - set(folder.weights))) if isinstance(listed, dict) else ["nothing"]
+        )
+        if other:
+            raise ModelError(
+                f"{index} names {other[0]}, which is no safetensors file of this folder; copy the whole folder"
+            )
 
 
 def _cannot_load(path: Path, error: Exception) -> str:

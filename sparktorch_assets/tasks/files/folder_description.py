@@ -27,8 +27,11 @@ def describe_model(path: str | Path) -> None:
     lines = [f"{folder.path}: {kind}", _line("network", lambda: folder.architecture)]
     lines.append(_line("output", lambda: _plain(folder.output)))
     lines.append(_line("labels", lambda: ", ".join(folder.labels) if folder.output.labelled else "none"))
-    lines.append(_line("tokenizer", lambda: folder.tokenizer.relative_to(folder.path).as_posix()))
-    lines.append(_line("max_tokens", lambda: str(folder.max_tokens)))
+    if not folder.sentence_transformers and (folder.path / "preprocessor_config.json").is_file():
+        lines.append(_line("images", lambda: str(folder.images)))
+    else:
+        lines.append(_line("tokenizer", lambda: folder.tokenizer.relative_to(folder.path).as_posix()))
+        lines.append(_line("max_tokens", lambda: str(folder.max_tokens)))
     lines.append(_line("weights", lambda: ", ".join(folder.weights)))
     sys.stdout.write("\n".join(lines) + "\n")
 

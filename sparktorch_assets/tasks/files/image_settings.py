@@ -21,6 +21,9 @@ class ImageSettings:
     std: tuple[float, ...]
     resample: Resample
 
+    def __str__(self) -> str:
+        return f"mean {self.mean}, std {self.std}, resample {self.resample}"
+
     @classmethod
     def of_folder(cls, path: Path) -> "ImageSettings":
         """Read `preprocessor_config.json`.
@@ -43,7 +46,7 @@ class ImageSettings:
         return cls(
             mean=mean or (0.0, 0.0, 0.0),
             std=std or (1.0, 1.0, 1.0),
-            resample=_RESAMPLES[given.get("resample", 2)],
+            resample=_RESAMPLES[given["resample"]],
         )
 
 
@@ -57,7 +60,7 @@ def _unknown(given: dict[str, Any]) -> tuple[tuple[bool, str], ...]:
         (not whole, f"resizes images to {size!r} instead of a height and a width"),
         (not given.get("do_rescale", True), "does not scale pixels to 1 (do_rescale)"),
         (abs(given.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-6, "scales pixels by another number than 1/255"),
-        (given.get("resample", 2) not in _RESAMPLES, f"resizes with filter {given.get('resample')!r} of Pillow"),
+        (given.get("resample") not in _RESAMPLES, f"resizes with filter {given.get('resample')!r} of Pillow"),
     )
 
 
