@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import re
-import shutil
 import socket
 import sys
 import tomllib
@@ -345,11 +344,10 @@ def test_nothing_is_asked_of_a_hub(tmp_path, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", connect)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **_: connect(None, address))
     assert predicted(explicit(), tmp_path)[0]["prediction_error"] is None
-    shutil.rmtree(tmp_path / "mood")
-    write_config(tmp_path / "mood", model_type="bert")
-    (tmp_path / "mood" / "other.safetensors").write_text("{}")
+    classes = {"AutoConfig": "some/where--own.Config", "AutoModelForSequenceClassification": "some/where--own.Network"}
+    (tmp_path / "mood" / "config.json").write_text(json.dumps({**config, "model_type": "own", "auto_map": classes}))
     with pytest.raises(ModelError, match="transformers cannot load"):
-        ModelLoader(tmp_path).bring_up_model(explicit())
+        ModelLoader(tmp_path).bring_up_model(explicit(model=ModelSpec(weights="mood", trust_code=True)))
     assert not asked
 
 

@@ -5,7 +5,8 @@ Nothing is downloaded, and no code from the folder runs unless the task sets `tr
 Shapes: B rows of a batch, T tokens, C channels, H height, W width.
 """
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,6 @@ def read_huggingface(spec: ModelSpec, path: Path) -> torch.nn.Module:
         ModelError: transformers is not installed, or cannot load the folder without what the task does not trust; or the
             weights do not fill the network.
     """
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the first import of transformers
     try:
         import transformers
     except ImportError as error:
@@ -65,14 +65,15 @@ def read_huggingface(spec: ModelSpec, path: Path) -> torch.nn.Module:
     if not folder.pickled:
         _check_files(folder)
     try:
-        network, info = _auto_class(folder, transformers).from_pretrained(
-            folder.network,
-            local_files_only=True,
-            trust_remote_code=spec.trust_code,
-            use_safetensors=not folder.pickled,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
+        with _offline():
+            network, info = _auto_class(folder, transformers).from_pretrained(
+                folder.network,
+                local_files_only=True,
+                trust_remote_code=spec.trust_code,
+                use_safetensors=not folder.pickled,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
     except Exception as error:  # of transformers, safetensors, the operating system, or the folder's own code
         raise ModelError(_cannot_load(path, error)) from error
     _check_complete(path, network, info)
@@ -105,6 +106,23 @@ def _cannot_load(path: Path, error: Exception) -> str:
     if "trust_remote_code" in reason:
         way_out = ". The folder's own code runs only with `trust_code: true` in the task's model: read it first"
     return f"transformers cannot load {path}: {type(error).__name__}: {reason}{way_out}"
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """The same as `HF_HUB_OFFLINE=1`, which is read only when the library is imported, while the block runs.
+
+    `local_files_only` does not cover everything: for code that a folder names in another repository, transformers asks
+    the hub all the same.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _auto_class(folder: ModelFolder, transformers: Any) -> Any:
