@@ -351,6 +351,14 @@ def test_nothing_is_asked_of_a_hub(tmp_path, monkeypatch):
     assert not asked
 
 
+def test_no_progress_bar_is_drawn_into_a_workers_log(tmp_path, capfd):
+    write_classifier(tmp_path / "mood")
+    capfd.readouterr()
+    ModelLoader(tmp_path).bring_up_model(explicit())
+    assert capfd.readouterr().err == ""
+    assert transformers.utils.logging.is_progress_bar_enabled(), "the user's own setting is restored"
+
+
 @pytest.mark.promise("M127")
 def test_pickled_weights_need_trust(tmp_path):
     folder = tmp_path / "mood"

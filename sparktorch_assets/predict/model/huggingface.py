@@ -65,7 +65,7 @@ def read_huggingface(spec: ModelSpec, path: Path) -> torch.nn.Module:
     if not folder.pickled:
         _check_files(folder)
     try:
-        with _offline():
+        with _offline(), _without_progress_bar():
             network, info = _auto_class(folder, transformers).from_pretrained(
                 folder.network,
                 local_files_only=True,
@@ -123,6 +123,20 @@ def _offline() -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    """Keep transformers from drawing its progress bar into the log of every worker while the block runs."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _auto_class(folder: ModelFolder, transformers: Any) -> Any:
