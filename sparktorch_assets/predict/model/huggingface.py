@@ -131,12 +131,12 @@ def _without_progress_bar() -> Iterator[None]:
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call,unused-ignore]
     try:
         yield
     finally:
         if shown:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call,unused-ignore]
 
 
 def _auto_class(folder: ModelFolder, transformers: Any) -> Any:
