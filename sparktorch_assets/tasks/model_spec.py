@@ -25,7 +25,7 @@ _BY_SUFFIX: dict[str, ModelFormat] = {
 }
 
 
-_FORMATS = "safetensors, state_dict, torchscript, export, pickle, huggingface"
+_FILE_FORMATS = "safetensors, state_dict, torchscript, export, pickle"
 _NEEDS_TRANSFORMERS = (
     "is a Hugging Face folder, which takes the package transformers, and that is not installed here; run "
     "pip install 'sparktorch-assets[huggingface]', here and on every worker"
@@ -107,12 +107,12 @@ class ModelSpec:
             raise TaskError(
                 f"ModelSpec.weights={self.weights!r} has no suffix that says what the format is. If it is a folder, "
                 f"name the file in it, or set ModelSpec.factory to code that takes the folder; if it is a file, set "
-                f"ModelSpec.format to one of {_FORMATS}"
+                f"ModelSpec.format to one of {_FILE_FORMATS}"
             )
         if suffix not in _BY_SUFFIX:
             raise TaskError(
                 f"ModelSpec.weights={self.weights!r}: the suffix {suffix!r} does not say what the format is; set "
-                f"ModelSpec.format to one of {_FORMATS}, or ModelSpec.factory to code that opens another format"
+                f"ModelSpec.format to one of {_FILE_FORMATS} (or huggingface, a folder), or ModelSpec.factory to code that opens another format"
             )
         return _BY_SUFFIX[suffix]
 
@@ -126,7 +126,7 @@ class ModelSpec:
         if importlib.util.find_spec("transformers") is None:
             raise TaskError(
                 f"ModelSpec.weights={self.weights!r} {_NEEDS_TRANSFORMERS}. If it is a file, set ModelSpec.format to one "
-                f"of {_FORMATS}; if it is a folder of another kind, set ModelSpec.factory to code that takes it"
+                f"of {_FILE_FORMATS}; if it is a folder of another kind, set ModelSpec.factory to code that takes it"
             )
 
     @property
