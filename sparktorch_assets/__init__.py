@@ -42,6 +42,7 @@ _HOME = {
     "TensorFeature": "tasks",
     "TextFeature": "tasks",
     "InputTable": "tasks.input_table",
+    "describe_model": "tasks.files.folder_description",
     "write_if_changed": "lake.derived",
     "data_version": "lake.table",
     "table_version": "lake.table",

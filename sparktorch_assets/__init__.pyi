@@ -67,4 +67,5 @@ from sparktorch_assets.tasks import SequenceFeature as SequenceFeature
 from sparktorch_assets.tasks import SlotPolicy as SlotPolicy
 from sparktorch_assets.tasks import TensorFeature as TensorFeature
 from sparktorch_assets.tasks import TextFeature as TextFeature
+from sparktorch_assets.tasks.files.folder_description import describe_model as describe_model
 from sparktorch_assets.tasks.input_table import InputTable as InputTable

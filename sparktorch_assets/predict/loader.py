@@ -15,6 +15,7 @@ from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
 from sparktorch_assets.tasks.code.import_path import import_path_code, load_import_path
 from sparktorch_assets.tasks.code.imported_code import DECLARED, check_code
 from sparktorch_assets.tasks.digest import code_of, digest_of, model_code, model_digest, task_code
+from sparktorch_assets.tasks.files.completed_task import completed_task
 from sparktorch_assets.tasks.files.model_files import FilesInUse, check_file, file_sha256, model_files
 from sparktorch_assets.tasks.files.model_trust import check_weights
 from sparktorch_assets.tasks.ml_task import MlTask
@@ -65,16 +66,18 @@ class ModelLoader:
         self.device: DevicePolicy = device
 
     def find_task(self, ml_task: MlTask | str) -> MlTask:
-        """The task itself, or the declared task of this name.
+        """The task itself, or the declared task of this name; with a Hugging Face folder, completed by what the folder
+        says: see `completed_task`.
 
         Raises:
             UnknownTaskError: no task has this name.
+            ModelError: the task leaves something to a Hugging Face folder that is not there, or that does not say it.
         """
         if isinstance(ml_task, MlTask):
-            return ml_task
+            return completed_task(ml_task, self.models_root)
         if ml_task not in self.tasks:
             raise UnknownTaskError(f"there is no ml_task {ml_task!r}; {nearest(ml_task, self.tasks)}")
-        return self.tasks[ml_task]
+        return completed_task(self.tasks[ml_task], self.models_root)
 
     def bring_up_model(
         self, ml_task: MlTask | str, gpu: bool = True, gpu_device: int = 0, batch_size: int | None = None

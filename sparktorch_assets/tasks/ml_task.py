@@ -50,9 +50,10 @@ class MlTask:
     which then sees every column."""
     labels: Sequence[str] = ()
     """The classes of a classification, or the labels of another output that has some, in the order of the model's
-    logits."""
+    logits. A Hugging Face folder knows them itself."""
     output: Output = field(default_factory=ClassificationOutput)
-    """What the model predicts for a row. By default, one of the `labels`."""
+    """What the model predicts for a row. By default, one of the `labels`; for a Hugging Face folder, if there are no
+    `labels` either, what the folder says."""
     input: str | None = None
     """The input table of the task's asset: another asset's key, `flights` or `predictions/language` for a chained task.
     Functions that are given rows or a table do not read it."""
@@ -133,6 +134,8 @@ class MlTask:
                     f"{where}: labels are given, but output {self.output.kind!r} has none; leave one of the two out"
                 )
             return
+        if not self.labels and self.model.format == "huggingface":
+            return  # they are read from the folder: see `tasks/files/completed_task.py`
         names(self.labels, f"{where}: labels")
         # A factory's model object may have a single class, as it returns a confidence itself. A factory's network with
         # a single class is refused when its logits are seen.

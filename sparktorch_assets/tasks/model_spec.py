@@ -1,5 +1,6 @@
 """Declares where a model comes from: its weights file, the file's format, and the code that builds the network."""
 
+import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from sparktorch_assets.tasks.code.import_path import check_import_path
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.validation import freeze, names
 
-ModelFormat = Literal["safetensors", "state_dict", "torchscript", "export", "pickle", "factory"]
+ModelFormat = Literal["safetensors", "state_dict", "torchscript", "export", "pickle", "huggingface", "factory"]
 
 _BY_SUFFIX: dict[str, ModelFormat] = {
     ".safetensors": "safetensors",
@@ -24,6 +25,11 @@ _BY_SUFFIX: dict[str, ModelFormat] = {
 }
 
 
+_FILE_FORMATS = "safetensors, state_dict, torchscript, export, pickle"
+_NEEDS_TRANSFORMERS = (
+    "is a Hugging Face folder, which takes the package transformers, and that is not installed here; run "
+    "pip install 'sparktorch-assets[huggingface]', here and on every worker"
+)
 _CODE = {
     "export": "a torch.export program can run any code when it loads, in its pickled inputs and its symbolic expressions",
     "torchscript": "a TorchScript program can run code when it loads, which reads and writes files",
@@ -37,9 +43,11 @@ class ModelSpec:
     """One model. Give `weights` (a file), or `factory` (code that builds the model, with or without a file)."""
 
     weights: str | PurePath | None = None
-    """Path of the weights file, absolute or under the models root. With a `factory` it may be a folder."""
+    """Path of the weights file, absolute or under the models root; or of a Hugging Face or sentence-transformers folder;
+    or, with a `factory`, of any folder."""
     format: ModelFormat | None = None
-    """The format of the file; `None` infers it from the suffix (`.pt`, `.pth`, `.bin`: a state dict)."""
+    """The format of the file; `None` infers it from the suffix (`.pt`, `.pth`, `.bin`: a state dict). A path without a
+    suffix is a folder that `save_pretrained` has written (`huggingface`)."""
     architecture: str | None = None
     """Import path of the class or function that builds the `torch.nn.Module` for a state dict."""
     arguments: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()
@@ -76,20 +84,9 @@ class ModelSpec:
                 "ModelSpec.factory to its import path, or leave the format out"
             )
         if self.format is None:
-            suffix = PurePath(self.weights or "").suffix
-            formats = "safetensors, state_dict, torchscript, export, pickle"
-            if not suffix:
-                raise TaskError(
-                    f"ModelSpec.weights={self.weights!r} has no suffix that says what the format is. If it is a folder, "
-                    f"name the file in it, or set ModelSpec.factory to code that takes the folder; if it is a file, set "
-                    f"ModelSpec.format to one of {formats}"
-                )
-            if suffix not in _BY_SUFFIX:
-                raise TaskError(
-                    f"ModelSpec.weights={self.weights!r}: the suffix {suffix!r} does not say what the format is; set "
-                    f"ModelSpec.format to one of {formats}, or ModelSpec.factory to code that opens another format"
-                )
-            object.__setattr__(self, "format", _BY_SUFFIX[suffix])
+            object.__setattr__(self, "format", self._format_of_path())
+        if self.format == "huggingface":
+            self._check_huggingface()
         if self.architecture is not None:
             check_import_path(self.architecture, "ModelSpec.architecture")
         if self.format in ("safetensors", "state_dict") and self.architecture is None:
@@ -101,6 +98,36 @@ class ModelSpec:
             raise TaskError(f"ModelSpec.sha256={self.sha256!r} is not 64 lower-case hexadecimal digits")
         if self.sha256 is not None and self.weights is None:
             raise TaskError("ModelSpec.sha256 is the digest of the weights, and no weights are named; drop it")
+
+    def _format_of_path(self) -> ModelFormat:
+        suffix = PurePath(self.weights or "").suffix
+        if not suffix and self.architecture is None:
+            return "huggingface"
+        if not suffix:
+            raise TaskError(
+                f"ModelSpec.weights={self.weights!r} has no suffix that says what the format is. If it is a folder, "
+                f"name the file in it, or set ModelSpec.factory to code that takes the folder; if it is a file, set "
+                f"ModelSpec.format to one of {_FILE_FORMATS}"
+            )
+        if suffix not in _BY_SUFFIX:
+            raise TaskError(
+                f"ModelSpec.weights={self.weights!r}: the suffix {suffix!r} does not say what the format is; set "
+                f"ModelSpec.format to one of {_FILE_FORMATS} (or huggingface, a folder), or ModelSpec.factory to code that opens another format"
+            )
+        return _BY_SUFFIX[suffix]
+
+    def _check_huggingface(self) -> None:
+        for field in ("architecture", "arguments"):
+            if getattr(self, field):
+                raise TaskError(
+                    f"ModelSpec.{field} is given, but weights={self.weights!r} is a Hugging Face folder, whose config.json "
+                    f"says which network it holds; drop {field}, or set ModelSpec.factory to code that takes the folder"
+                )
+        if importlib.util.find_spec("transformers") is None:
+            raise TaskError(
+                f"ModelSpec.weights={self.weights!r} {_NEEDS_TRANSFORMERS}. If it is a file, set ModelSpec.format to one "
+                f"of {_FILE_FORMATS}; if it is a folder of another kind, set ModelSpec.factory to code that takes it"
+            )
 
     @property
     def code_in_weights(self) -> str | None:

@@ -282,7 +282,7 @@ def test_labels_of_a_model_object_may_be_numbers(labels):
     assert [row["predicted_labels"] for row in predicted(task, [0.0, 1.0])] == [["1", "0"]] * 2
 
 
-@pytest.mark.promise("M111")
+@pytest.mark.promise("M143")
 @pytest.mark.parametrize(
     ("output", "options"),
     [

@@ -133,7 +133,11 @@ def make(**changes):
         (lambda: Execution(precision="int8-dynamic", compile="torch.compile"), "set compile='none'"),
         (ModelSpec, "neither weights nor factory"),
         (lambda: ModelSpec(weights="m.onnx"), r"does not say what the format is; .* or ModelSpec\.factory to code"),
-        (lambda: ModelSpec(weights="bert"), r"If it is a folder, name the file in it, or set ModelSpec\.factory"),
+        (
+            lambda: ModelSpec(weights="bert", architecture="a:B"),
+            r"If it is a folder, name the file in it, or set ModelSpec\.factory",
+        ),
+        (lambda: ModelSpec(weights="bert", arguments={"size": 3}), r"arguments is given, .* drop arguments"),
         (lambda: ModelSpec(weights="m.safetensors"), "architecture"),
         (lambda: ModelSpec(factory="a:b", sha256="0" * 64), "no weights are named"),
         (lambda: ModelSpec(weights="m.pt2", sha256="abc"), "64 lower-case"),

@@ -1,20 +1,22 @@
 """From declarations to assets: the one place where YAML components and Python code meet."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import dagster as dg
 
-from sparktorch_assets.errors import TaskError
+from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.orchestration.assets.input import build_input_asset
 from sparktorch_assets.orchestration.assets.model import build_model_asset
 from sparktorch_assets.orchestration.assets.prediction import build_prediction_asset
 from sparktorch_assets.orchestration.automation.schedules import own_schedules
 from sparktorch_assets.tasks import MlTask
+from sparktorch_assets.tasks.files.completed_task import completed_task
 
 __all__ = ["build_input_asset", "build_prediction_assets", "build_prediction_definitions"]
 
 
-def build_prediction_definitions(tasks: Iterable[MlTask]) -> dg.Definitions:
+def build_prediction_definitions(tasks: Iterable[MlTask], models_root: str | Path | None = None) -> dg.Definitions:
     """The tasks' assets and checks, and a schedule for each task that names a `cron`, in that task's time zone.
 
     Merge the result with `runtime_definitions`, which provides the resources, the daily schedule of the other tasks and
@@ -22,15 +24,21 @@ def build_prediction_definitions(tasks: Iterable[MlTask]) -> dg.Definitions:
 
     Args:
         tasks: the tasks, whose names must differ.
+        models_root: the folder that the paths of weights are relative to, for tasks that leave labels, output or
+            tokenizer to a Hugging Face folder; by default, `data/models` under the project's root, as in
+            `ModelLoaderResource`.
 
     Raises:
-        TaskError: two tasks have the same name, or a hook's module cannot be found.
+        TaskError: two tasks have the same name, a hook's module cannot be found, or a task leaves something to a Hugging
+            Face folder that is not there or does not say it.
     """
-    declared = list(tasks)
+    declared = [_completed(task, models_root) for task in tasks]
     return dg.Definitions(assets=_assets(declared), schedules=own_schedules(declared))
 
 
-def build_prediction_assets(tasks: Iterable[MlTask]) -> list[dg.AssetsDefinition]:
+def build_prediction_assets(
+    tasks: Iterable[MlTask], models_root: str | Path | None = None
+) -> list[dg.AssetsDefinition]:
     """Two assets per task: `models/<name>`, and `predictions/<name>`, which depends on it and on the task's input.
 
     The daily schedule of `runtime_definitions` refreshes them. A task with a `cron` needs a schedule of its own, which a
@@ -39,10 +47,15 @@ def build_prediction_assets(tasks: Iterable[MlTask]) -> list[dg.AssetsDefinition
     The assets need the resources of `runtime_definitions`, or others under the same keys: `spark` (any dagster-pyspark
     resource), `model_loader`, `lake`.
 
+    Args:
+        tasks: the tasks, whose names must differ.
+        models_root: as in `build_prediction_definitions`.
+
     Raises:
-        TaskError: two tasks have the same name, a task names a `cron`, or a hook's module cannot be found.
+        TaskError: two tasks have the same name, a task names a `cron`, a hook's module cannot be found, or a task leaves
+            something to a Hugging Face folder that is not there or does not say it.
     """
-    declared = list(tasks)
+    declared = [_completed(task, models_root) for task in tasks]
     for task in declared:
         if task.cron:
             raise TaskError(
@@ -62,3 +75,19 @@ def _assets(tasks: Iterable[MlTask]) -> list[dg.AssetsDefinition]:
         seen.add(task.name)
         assets += [build_model_asset(task), build_prediction_asset(task)]
     return assets
+
+
+def _completed(task: MlTask, models_root: str | Path | None) -> MlTask:
+    """The task with what its Hugging Face folder says: an asset's checks and columns are declared before any run."""
+    if task.model.format != "huggingface":
+        return task
+    from sparktorch_assets.orchestration.resources import ModelLoaderResource
+
+    root = ModelLoaderResource().models_path if models_root is None else Path(models_root)
+    try:
+        return completed_task(task, root)
+    except ModelError as error:
+        raise TaskError(
+            f"{error}. An asset's columns are declared before any run: if the folder is elsewhere, pass models_root to "
+            f"build_prediction_definitions; if it is not there yet, declare output, labels, tokenizer and max_tokens"
+        ) from None

@@ -4,6 +4,7 @@ Importing this module loads neither torch nor pyspark, because `dg` imports ever
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import dagster as dg
@@ -42,9 +43,18 @@ class MlTaskComponent(dg.Component):
         assert attributes is not None
         return cls(task=declare(MlTask, attributes, context))
 
-    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002  (Dagster's signature)
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The task's assets and checks, and its schedule if it names a cron."""
-        return build_prediction_definitions([self.task])
+        return build_prediction_definitions([self.task], _models_root(self.task, context))
+
+
+def _models_root(task: MlTask, context: dg.ComponentLoadContext) -> Path | None:
+    """Where the task's Hugging Face folder is looked for: `data/models` under the project's root."""
+    if task.model.format != "huggingface":
+        return None
+    from sparktorch_assets.orchestration.resources import ModelLoaderResource  # imports pyspark
+
+    return ModelLoaderResource(project_root=str(context.project_root)).models_path
 
 
 @dg.scaffold_with(InputTableScaffolder)

@@ -17,13 +17,14 @@ from torch.nn.parameter import is_lazy
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.file_bounds import check_checkpoint, check_safetensors
+from sparktorch_assets.predict.model.huggingface import read_huggingface
 from sparktorch_assets.tasks.code.import_path import load_import_path
 from sparktorch_assets.tasks.files.model_files import check_file
 from sparktorch_assets.tasks.model_spec import ModelSpec
 
 
 def load_module(spec: ModelSpec, path: Path, device: torch.device) -> torch.nn.Module:
-    """Load the network of a weights file (every format but `factory`), in evaluation mode, onto `device`.
+    """Load the network of a weights file or folder (every format but `factory`), in evaluation mode, onto `device`.
 
     Raises:
         ModelError: the file is missing, cannot be read in its format, does not fit the architecture, or is a program
@@ -216,4 +217,5 @@ _READERS: dict[str, Callable[[ModelSpec, Path], Any]] = {
     "torchscript": _read_torchscript,
     "export": _read_export,
     "pickle": _read_pickle,
+    "huggingface": read_huggingface,
 }

@@ -8,7 +8,8 @@ byte of them is interpreted.
 from pathlib import Path
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.tasks.files.model_files import file_sha256, named_files
+from sparktorch_assets.tasks.files.model_files import check_file, file_sha256, named_files
+from sparktorch_assets.tasks.files.model_folder import ModelFolder
 from sparktorch_assets.tasks.ml_task import MlTask
 
 
@@ -23,7 +24,7 @@ def check_weights(task: MlTask, models_root: Path) -> None:
     check_trust(task, models_root)
     if model.weights is None:
         return
-    if model.factory is None and (models_root / model.weights).is_dir():
+    if model.format not in ("factory", "huggingface") and (models_root / model.weights).is_dir():
         raise ModelError(
             f"task {task.name!r}: {models_root / model.weights} is a folder, and format {model.format!r} is read from one "
             f"file; name the file, or a factory that takes the folder"
@@ -50,11 +51,12 @@ def check_trust(task: MlTask, models_root: Path) -> None:
     given = dict.fromkeys((*model.files, *named_files(task, models_root)))
     if model.weights is not None:
         given.pop(model.weights, None)  # the weights are checked separately, pinned or not
-        if model.sha256 is None and model.code_in_weights is not None:
-            path = models_root / model.weights
+        path = models_root / model.weights
+        code = _code_in_folder(path) if model.format == "huggingface" else model.code_in_weights
+        if model.sha256 is None and code is not None:
             pin = "" if given else f"`sha256: {file_sha256(path)}` trusts this very content, "
             raise ModelError(
-                f"task {task.name!r}: {path} is not opened: {model.code_in_weights}. If you made it yourself or trust "
+                f"task {task.name!r}: {path} is not opened: {code}. If you made it yourself or trust "
                 f"whoever did, add one line to the task's model: {pin}`trust_code: true` trusts whatever lies there"
             )
     if given:
@@ -63,3 +65,19 @@ def check_trust(task: MlTask, models_root: Path) -> None:
             f"the task names, and most formats of its choice can run code when they load. If you made every such file "
             f"yourself or trust whoever did, add one line to the task's model: `trust_code: true`"
         )
+
+
+def _code_in_folder(path: Path) -> str | None:
+    """What opening the weights of a Hugging Face folder can do besides reading numbers; `None` if they are safetensors.
+
+    Raises:
+        ModelError: it is no such folder, or holds no weights.
+    """
+    check_file(path)
+    folder = ModelFolder(path)
+    if not folder.pickled:
+        return None
+    return (
+        f"its weights are a pickle ({folder.weights[0]}), and from such a folder only safetensors are opened unasked. Load "
+        f"it with transformers and write it with save_pretrained, which makes safetensors of it"
+    )

@@ -1,0 +1,163 @@
+"""Loads the network of a Hugging Face or sentence-transformers folder with transformers' Auto classes.
+
+Nothing is downloaded, and no code from the folder runs unless the task sets `trust_code`.
+
+Shapes: B rows of a batch, T tokens, C channels, H height, W width.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparktorch_assets.errors import ModelError
+from sparktorch_assets.predict.file_bounds import check_safetensors
+from sparktorch_assets.tasks.files.folder_json import read_settings
+from sparktorch_assets.tasks.files.model_folder import ModelFolder
+from sparktorch_assets.tasks.model_spec import ModelSpec
+
+
+class TextNetwork(torch.nn.Module):
+    """A network of transformers that takes what a text feature gives: token ids and their mask, by position."""
+
+    def __init__(self, network: torch.nn.Module, padding_id: int) -> None:
+        super().__init__()
+        self.network = network
+        self.padding_id = padding_id
+
+    def forward(self, token_ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> Any:
+        """What the network returns. Padding has the network's own id, since some find the last token by it."""
+        token_ids_BT = token_ids_BT.masked_fill(~mask_BT, self.padding_id)
+        return self.network(input_ids=token_ids_BT, attention_mask=mask_BT.long())
+
+
+class ImageNetwork(torch.nn.Module):
+    """A network of transformers that takes what an image feature gives."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x_BCHW: torch.Tensor) -> Any:
+        """What the network returns."""
+        return self.network(pixel_values=x_BCHW)
+
+
+def read_huggingface(spec: ModelSpec, path: Path) -> torch.nn.Module:
+    """The folder's network, in fp32, with positional arguments.
+
+    Raises:
+        ModelError: transformers is not installed, or cannot load the folder without what the task does not trust; or the
+            weights do not fill the network.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise ModelError(
+            f"{path} is a Hugging Face folder, which takes the package transformers, and that cannot be imported here "
+            f"({error}); run pip install 'sparktorch-assets[huggingface]' on every worker"
+        ) from error
+    folder = ModelFolder(path)
+    if folder.pickled and not (spec.trust_code or spec.sha256):
+        raise ModelError(f"{path} is not opened: its weights are a pickle. Set sha256 or trust_code in its ModelSpec")
+    if not folder.pickled:
+        _check_files(folder)
+    try:
+        with _offline(), _without_progress_bar():
+            network, info = _auto_class(folder, transformers).from_pretrained(
+                folder.network,
+                local_files_only=True,
+                trust_remote_code=spec.trust_code,
+                use_safetensors=not folder.pickled,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+    except Exception as error:  # of transformers, safetensors, the operating system, or the folder's own code
+        raise ModelError(_cannot_load(path, error)) from error
+    _check_complete(path, network, info)
+    network.requires_grad_(requires_grad=False)
+    if network.main_input_name == "pixel_values":
+        return ImageNetwork(network)
+    padding_id = network.config.get_text_config().pad_token_id
+    return TextNetwork(network, 0 if padding_id is None else padding_id)
+
+
+def _check_files(folder: ModelFolder) -> None:
+    """Raise ModelError if a header is too long, or if the list of a sharded model names a file that is not one of the
+    folder's safetensors: it would be no part of the digest, or a pickle."""
+    for name in folder.weights:
+        check_safetensors(folder.network / name)
+    for index in folder.network.glob("*.safetensors.index.json"):
+        listed = read_settings(index).get("weight_map")
+        other = (
+            sorted(map(str, set(listed.values()) - set(folder.weights))) if isinstance(listed, dict) else ["nothing"]
+        )
+        if other:
+            raise ModelError(
+                f"{index} names {other[0]}, which is no safetensors file of this folder; copy the whole folder"
+            )
+
+
+def _cannot_load(path: Path, error: Exception) -> str:
+    reason = " ".join(str(error).split())
+    way_out = ""
+    if "trust_remote_code" in reason:
+        way_out = ". The folder's own code runs only with `trust_code: true` in the task's model: read it first"
+    return f"transformers cannot load {path}: {type(error).__name__}: {reason}{way_out}"
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """The same as `HF_HUB_OFFLINE=1`, which is read only when the library is imported, while the block runs.
+
+    `local_files_only` does not cover everything: for code that a folder names in another repository, transformers asks
+    the hub all the same.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    """Keep transformers from drawing its progress bar into the log of every worker while the block runs."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call,unused-ignore]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call,unused-ignore]
+
+
+def _auto_class(folder: ModelFolder, transformers: Any) -> Any:
+    if not folder.classifies:
+        return transformers.AutoModel
+    images = folder.architecture.endswith("ForImageClassification")
+    return transformers.AutoModelForImageClassification if images else transformers.AutoModelForSequenceClassification
+
+
+def _check_complete(path: Path, network: Any, info: dict[str, Any]) -> None:
+    """Raise ModelError if the weights lack a part of the network, which transformers would fill with random numbers.
+
+    The pooler of an encoder may be lacking: it is not used for vectors that are pooled over tokens, and is removed.
+    """
+    missing = sorted(map(str, info["missing_keys"]))
+    if missing and all(name.startswith("pooler.") for name in missing):
+        network.pooler = None
+        missing = []
+    if missing:
+        raise ModelError(
+            f"the weights in {path} lack {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}, which "
+            f"{type(network).__name__} needs: they were saved from another network than config.json names. Save the "
+            f"folder again, from the network that predicts"
+        )

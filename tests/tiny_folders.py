@@ -1,0 +1,93 @@
+"""Tiny folders as `save_pretrained` writes them, from a configuration and a fixed seed.
+
+The tokenizer knows one word more than the network has embeddings for: `poison` makes its whole batch raise.
+"""
+
+import torch
+import transformers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
+WORDS = [
+    "the",
+    "plot",
+    "was",
+    "good",
+    "bad",
+    "dull",
+    "fine",
+    "film",
+    "a",
+    "and",
+    "very",
+    "of",
+    "it",
+    "in",
+    "to",
+    "long",
+    "short",
+    "story",
+    "end",
+]
+MAX_TOKENS = 12
+TEXTS = [
+    "the plot was good",
+    "",
+    "a very very long and dull story and the end of it was bad and bad and bad in the end",
+    "dull",
+    "the poison story",
+    None,
+    "unknown words in it",
+    "Good, FINE film!",
+]
+POISONED, NULL = 4, 5
+GOOD = [row for row in range(len(TEXTS)) if row not in (POISONED, NULL)]
+
+_SIZE = {"vocab_size": len(SPECIAL) + len(WORDS), "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+_DEEP = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+_CONFIGS = {
+    "bert": lambda: transformers.BertConfig(**_SIZE, **_DEEP, max_position_embeddings=MAX_TOKENS),
+    # Positions begin behind the padding id, so two fewer tokens fit.
+    "roberta": lambda: transformers.RobertaConfig(
+        **_SIZE, **_DEEP, type_vocab_size=1, max_position_embeddings=MAX_TOKENS + 2
+    ),
+    "distilbert": lambda: transformers.DistilBertConfig(
+        **_SIZE, dim=16, n_layers=2, n_heads=2, hidden_dim=32, max_position_embeddings=MAX_TOKENS
+    ),
+    # Finds the last token of a text by the padding id.
+    "gpt2": lambda: transformers.GPT2Config(**_SIZE, n_embd=16, n_layer=2, n_head=2, n_positions=MAX_TOKENS),
+}
+
+
+def write_tokenizer(folder, **settings):
+    vocabulary = {word: number for number, word in enumerate([*SPECIAL, *WORDS, "poison"])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    given = {"model_max_length": MAX_TOKENS, **settings}
+    names = {"pad_token": "<pad>", "unk_token": "<unk>", "cls_token": "<s>", "sep_token": "</s>"}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names, **given).save_pretrained(folder)
+
+
+def write_network(folder, family="bert", auto=transformers.AutoModelForSequenceClassification, **settings):
+    """A network with random weights that are large enough for its answers to differ."""
+    config = _CONFIGS[family]()
+    for name, value in settings.items():
+        setattr(config, name, value)
+    torch.manual_seed(7)
+    network = auto.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(std=0.5)
+    network.save_pretrained(folder)
+    return network
+
+
+def write_classifier(folder, family="bert", labels=("negative", "neutral", "positive"), **settings):
+    write_tokenizer(folder)
+    id2label = dict(enumerate(labels))
+    return write_network(folder, family, id2label=id2label, label2id={v: k for k, v in id2label.items()}, **settings)
