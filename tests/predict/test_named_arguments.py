@@ -160,7 +160,7 @@ def test_names_are_checked_when_they_are_declared(kind):
     named = {"argument": "a", "mask_argument": "m"} if kind in WITH_MASK else {"argument": "a"}
     with pytest.raises(TaskError, match="the arguments of forward names 'a' more than once"):
         task([make(**named), NumericFeature(columns=["y"], argument="a")])
-    with pytest.raises(TaskError, match="'a b' cannot be an argument's name"):
+    with pytest.raises(TaskError, match=r"Feature\.argument='a b' cannot be the name of an argument"):
         make(**named | {"argument": "a b"})
     if kind in WITH_MASK:
         with pytest.raises(TaskError, match="but the one after it is not.* set mask_argument, too"):
