@@ -319,16 +319,19 @@ def argument_names(feature: Feature) -> tuple[str | None, ...]:
 
 def _check_arguments(feature: Feature) -> None:
     kind, given = type(feature).__name__, argument_names(feature)
-    for name in filter(None, given):
-        if not name.isidentifier():
-            raise TaskError(f"{kind}: {name!r} cannot be an argument's name; use letters, digits and _")
+    fields = ("argument", "mask_argument", "type_ids_argument")
+    for field_name, name in zip(fields, given, strict=False):
+        if name is not None and not name.isidentifier():
+            raise TaskError(
+                f"{kind}.{field_name}={name!r} cannot be the name of an argument; use letters, digits and _"
+            )
     if isinstance(feature, CustomFeature) and feature.mask_argument is not None and not feature.sequences:
         raise TaskError(
             "CustomFeature.mask_argument is set, but only sequences have a mask; set sequences: true, or leave it out"
         )
     if isinstance(feature, TextFeature) and feature.type_ids_argument is not None and not feature.type_ids:
         raise TaskError("TextFeature.type_ids_argument is set, but not type_ids; set type_ids: true, or leave it out")
-    for before, after, field_name in zip(given, given[1:], ("mask_argument", "type_ids_argument"), strict=False):
+    for before, after, field_name in zip(given, given[1:], fields[1:], strict=False):
         if before is not None and after is None:
             raise TaskError(
                 f"{kind}: the argument {before!r} is given by name, but the one after it is not, and would take the "

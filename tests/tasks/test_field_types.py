@@ -26,6 +26,7 @@ from sparktorch_assets.tasks import (
     RowFilter,
     SequenceFeature,
     SlotPolicy,
+    TensorFeature,
     TextFeature,
 )
 
@@ -47,6 +48,7 @@ NEEDED = {
     RowFilter: {"column": "a", "value": 1},
     SequenceFeature: {"column": "s"},
     SlotPolicy: {},
+    TensorFeature: {"column": "v", "shape": [2]},
     TextFeature: {"column": "t"},
 }
 """Each declaration with what it cannot do without."""
