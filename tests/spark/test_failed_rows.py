@@ -167,7 +167,7 @@ def test_partitions_and_prefixes_are_followed(tmp_path):
 
 
 def test_a_table_without_predictions_is_refused(tmp_path):
-    write_deltalake(str(tmp_path), pa.table({"id": [1], "prediction_error": ["no class next to it"]}))
+    write_deltalake(str(tmp_path), pa.table({"id": [1], "error": ["no prediction"]}))
     with pytest.raises(TableError, match="has no column prediction_error, so it is not a table of predictions"):
         failed_rows(str(tmp_path))
     with pytest.raises(TableError, match="limit=-1 must not be below 0"):
