@@ -314,6 +314,19 @@ def test_weights_that_cannot_be_used_say_why(model, message, files):
 
 
 @pytest.mark.promise("M4")
+@pytest.mark.parametrize(
+    ("holds", "name", "message"),
+    [
+        ("m.safetensors", "renamed.pt", r"is a safetensors file, although its name .* rename it to \.safetensors"),
+        ("m.pth", "renamed.safetensors", r"is a file of torch\.save, although its name .* rename it to \.pth"),
+    ],
+)
+def test_a_renamed_file_is_told_for_what_it_is(holds, name, message, files):
+    (files / holds).rename(files / name)
+    with pytest.raises(ModelError, match=message):
+        ModelLoader(files).bring_up_model(make(weights=name, **LINEAR), gpu=False)
+
+
 def test_wrong_sha256_is_refused(files):
     """Altered weights are not brought up; unaltered ones are."""
     good = file_sha256(files / "m.safetensors")

@@ -128,6 +128,11 @@ def _read_safetensors(spec: ModelSpec, path: Path) -> torch.nn.Module:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    if _begins(path, 4) == b"PK\3\4":
+        raise ModelError(
+            f"{path} is a file of torch.save, although its name says that it holds safetensors; rename it to .pth, or "
+            f"set ModelSpec.format='state_dict'"
+        )
     check_safetensors(path)
     try:
         state = load_file(path)
@@ -137,6 +142,12 @@ def _read_safetensors(spec: ModelSpec, path: Path) -> torch.nn.Module:
 
 
 def _read_state_dict(spec: ModelSpec, path: Path) -> torch.nn.Module:
+    head = _begins(path, 9)  # a safetensors file: the length of a JSON object, and the object
+    if head[8:] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
+        raise ModelError(
+            f"{path} is a safetensors file, although its name says that it is a state dict; rename it to .safetensors, or "
+            f"set ModelSpec.format='safetensors'"
+        )
     is_zip = check_checkpoint(path)  # files from before torch 1.6 are not zip archives and cannot be memory-mapped
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
@@ -158,6 +169,11 @@ def _read_state_dict(spec: ModelSpec, path: Path) -> torch.nn.Module:
             f"out when you save the file; if the network needs it, bring the network up with a factory"
         )
     return _from_state(spec, path, state)
+
+
+def _begins(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(count)
 
 
 def _program(spec: ModelSpec, path: Path) -> Path | io.BytesIO:
