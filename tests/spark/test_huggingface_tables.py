@@ -27,7 +27,7 @@ def a_task(weights):
 @pytest.mark.slow
 @pytest.mark.promise("M111", "M115")
 def test_a_table_follows_its_folder(spark, tmp_path):
-    write_classifier(tmp_path / "mood", ("bad", "good"))
+    write_classifier(tmp_path / "mood", labels=("bad", "good"))
     (tmp_path / "texts").mkdir()
     pq.write_table(pa.table({"text": TEXTS}), tmp_path / "texts" / "a.parquet")
     loader, out = ModelLoader(tmp_path), str(tmp_path / "out")
