@@ -20,7 +20,7 @@ from lake_scorer import conditions, rows_of
 
 from sparktorch_assets.errors import CommitConflictError, InputSchemaError, TableError, TaskError
 from sparktorch_assets.lake.commit_plan import commit_plan
-from sparktorch_assets.lake.files.partition_values import read_partition
+from sparktorch_assets.lake.files.partition_values import parse_partition
 from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.plan import make_plan
 from sparktorch_assets.lake.shard_reader import ShardReader
@@ -33,7 +33,7 @@ ROWS = pa.table({"id": ["a", "b", "c", "d", "e"], "x": [1, 2, 3, 4, 5], "ds": ["
 
 def plan(source, table, partition, weight=1, more=()):
     columns = Table(str(source)).schema
-    chosen, where = read_partition(partition, columns)
+    chosen, where = parse_partition(partition, columns)
     schema = pa.schema([*columns, ("y", pa.int64()), *more])
     digest = json.dumps([weight, chosen, schema.names])
     return make_plan(
@@ -210,7 +210,7 @@ def test_a_partition_may_add_columns_and_not_take_them_away(source, tmp_path):
     ],
 )
 def test_a_partition_has_one_spelling(kind, value, spelled, typed):
-    partition, (where,) = read_partition({"ds": value}, pa.schema([("ds", kind)]))
+    partition, (where,) = parse_partition({"ds": value}, pa.schema([("ds", kind)]))
     assert (partition, where.value) == ((("ds", spelled),), typed)
 
 
@@ -233,7 +233,7 @@ def test_a_partition_has_one_spelling(kind, value, spelled, typed):
 )
 def test_a_partition_that_cannot_be_is_named(kind, given, error, message):
     with pytest.raises(error, match=message):
-        read_partition(given, pa.schema([("ds", kind)]))
+        parse_partition(given, pa.schema([("ds", kind)]))
 
 
 @pytest.mark.promise("T62")
@@ -398,7 +398,7 @@ def test_a_folders_text_is_a_value_of_the_columns_type(tmp_path, inside):
     value = 5 if inside else "05"
     assert [row["m"] for row in Table(str(source)).preview(9)] == ([5, 6, None] if inside else ["05", "06", None])[:9]
     columns = Table(str(source)).schema
-    partition, where = read_partition({"m": "05"}, columns)
+    partition, where = parse_partition({"m": "05"}, columns)
     assert (partition, where[0].value) == ((("m", str(value)),), value)
     (shard,) = make_plan(
         Table(str(source)),
@@ -418,7 +418,7 @@ def test_a_folder_that_is_no_value_of_the_columns_type_is_refused(tmp_path):
     with pytest.raises(TableError, match="the partition's value m=x is not a valid int64"):
         Table(str(tmp_path)).preview(1)
     columns = Table(str(tmp_path)).schema
-    partition, where = read_partition({"m": 5}, columns)
+    partition, where = parse_partition({"m": 5}, columns)
     with pytest.raises(InputSchemaError, match="'m=x' has no value of type int64, the type of column 'm'"):
         make_plan(
             Table(str(tmp_path)),

@@ -51,7 +51,7 @@ def _encoded(text: str) -> str:
     return re.sub(r"[\x00-\x7f]+", lambda found: quote(found[0], safe=""), text)
 
 
-def read_partition(given: Mapping[str, Any] | None, columns: pa.Schema) -> tuple[Partition, tuple[RowFilter, ...]]:
+def parse_partition(given: Mapping[str, Any] | None, columns: pa.Schema) -> tuple[Partition, tuple[RowFilter, ...]]:
     """The partition in canonical form, and the filters that select its rows of the input.
 
     Args:
@@ -106,7 +106,7 @@ def in_partition(values: Partition, partition: Partition, columns: pa.Schema) ->
 
     Args:
         values: the file's own partition values.
-        partition: the partition, as returned by `read_partition`.
+        partition: the partition, as returned by `parse_partition`.
         columns: the table's columns. Values are compared in their types, so `05` equals the number 5.
 
     Raises:
@@ -120,7 +120,7 @@ def in_partition(values: Partition, partition: Partition, columns: pa.Schema) ->
 
 @lru_cache(maxsize=4096)
 def _typed(name: str, value: str | None, kind: pa.DataType) -> str | None:
-    """The value in the canonical form of `read_partition`."""
+    """The value in the canonical form of `parse_partition`."""
     if value is None:
         return None
     try:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.lake.commit_plan import Committed, commit_plan, keep_resumed, tally_now
 from sparktorch_assets.lake.files.folder import Folder
-from sparktorch_assets.lake.files.partition_values import read_partition
+from sparktorch_assets.lake.files.partition_values import parse_partition
 from sparktorch_assets.lake.log.snapshot import data_version_of
 from sparktorch_assets.lake.parquet.types import readable_schema, storage_schema
 from sparktorch_assets.lake.plan import Plan, make_plan
@@ -210,7 +210,7 @@ def _plan(
             f"so that the next refresh would find predictions among its rows; give it a folder elsewhere"
         )
     columns = readable_schema(source.schema)
-    partition, where = read_partition(given, columns)
+    partition, where = parse_partition(given, columns)
     schema = storage_schema(output_schema(task, columns))
     for name, _ in partition:
         if name not in schema.names:  # readers take it from the parts' paths, whatever columns the task keeps
