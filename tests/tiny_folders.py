@@ -3,9 +3,14 @@
 The tokenizer knows one word more than the network has embeddings for: `poison` makes its whole batch raise.
 """
 
+import pyarrow as pa
 import torch
 import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.predict.partition import predict_map
+from sparktorch_assets.predict.schema import output_schema
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 WORDS = [
@@ -91,3 +96,14 @@ def write_classifier(folder, family="bert", labels=("negative", "neutral", "posi
     write_tokenizer(folder)
     id2label = dict(enumerate(labels))
     return write_network(folder, family, id2label=id2label, label2id={v: k for k, v in id2label.items()}, **settings)
+
+
+def rows_of_texts(task, root, texts, batch_size):
+    """The rows of `predict_map`, checked for the announced schema and the order of the texts."""
+    batch = pa.record_batch({"text": pa.array(texts, pa.string())})
+    loader = ModelLoader(root)
+    (found,) = predict_map(0, [batch], task, batch_size, model_loader=loader)
+    assert found.schema == output_schema(loader.find_task(task), batch.schema)
+    rows = found.to_pylist()
+    assert [row["text"] for row in rows] == texts
+    return rows

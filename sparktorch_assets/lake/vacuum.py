@@ -7,7 +7,6 @@ their parts again.
 """
 
 import contextlib
-import json
 import os
 import re
 import time
@@ -17,6 +16,7 @@ from urllib.parse import unquote
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.files.folder import Folder, FolderEntry
+from sparktorch_assets.lake.log.history import actions_of
 from sparktorch_assets.lake.parts.file import NUMBERED_PART_NAME, PART_NAME
 from sparktorch_assets.lake.parts.staging import STAGING_NAME, taken_over
 from sparktorch_assets.lake.table import Table
@@ -173,8 +173,4 @@ def _removed_since(folder: Folder, entries: list[FolderEntry], cutoff_ms: float)
 
 
 def _removed_in(folder: Folder, commit: str) -> Iterator[str]:
-    with folder.open_input(commit) as log:
-        for line in log.read().splitlines():
-            remove = json.loads(line).get("remove")
-            if remove is not None:
-                yield unquote(remove["path"])
+    yield from (unquote(action["remove"]["path"]) for action in actions_of(folder, commit) if action.get("remove"))

@@ -61,6 +61,12 @@ class RowFailure:
         return f"{self.stage}: {self.kind}"
 
 
+def reason_in(text: str) -> str:
+    """The reason (stage and kind of the error) in the text of an error column, without the message, which may quote the
+    row."""
+    return ": ".join(text.split(": ")[:2])
+
+
 def message_of(error: BaseException) -> str:
     """The beginning of an exception's message, on one line. The exception's own `__str__` may fail, and the message may
     hold characters that UTF-8 cannot encode."""

@@ -9,18 +9,25 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 import transformers
-from tiny_folders import GOOD, MAX_TOKENS, NULL, POISONED, TEXTS, write_classifier, write_network, write_tokenizer
+from tiny_folders import (
+    GOOD,
+    MAX_TOKENS,
+    NULL,
+    POISONED,
+    TEXTS,
+    rows_of_texts,
+    write_classifier,
+    write_network,
+    write_tokenizer,
+)
 
 import sparktorch_assets
 from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.model.weights import load_module
-from sparktorch_assets.predict.partition import predict_map
-from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.tasks import (
     ClassificationOutput,
     EmbeddingOutput,
@@ -53,13 +60,7 @@ def explicit(**changes):
 
 
 def predicted(task, root, batch_size=3, texts=TEXTS):
-    batch = pa.record_batch({"text": pa.array(texts, pa.string())})
-    loader = ModelLoader(root)
-    (found,) = predict_map(0, [batch], task, batch_size, model_loader=loader)
-    assert found.schema == output_schema(loader.find_task(task), batch.schema)
-    rows = found.to_pylist()
-    assert [row["text"] for row in rows] == texts
-    return rows
+    return rows_of_texts(task, root, texts, batch_size)
 
 
 def pipeline_scores(folder, function, texts):

@@ -11,13 +11,11 @@ import transformers
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
-from tiny_folders import GOOD, MAX_TOKENS, NULL, POISONED, TEXTS, write_network, write_tokenizer
+from tiny_folders import GOOD, MAX_TOKENS, NULL, POISONED, TEXTS, rows_of_texts, write_network, write_tokenizer
 
 import sparktorch_assets
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.predict.partition import predict_map
-from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.tasks import EmbeddingOutput, MlTask, ModelSpec, TextFeature
 
 LONG = "Every sentence of this long review says that the film is long. "
@@ -42,13 +40,7 @@ def a_task(**changes):
 
 
 def predicted(task, root, texts=TEXTS, batch_size=3):
-    batch = pa.record_batch({"text": pa.array(texts, pa.string())})
-    loader = ModelLoader(root)
-    (found,) = predict_map(0, [batch], task, batch_size, model_loader=loader)
-    assert found.schema == output_schema(loader.find_task(task), batch.schema)
-    rows = found.to_pylist()
-    assert [row["text"] for row in rows] == texts
-    return rows
+    return rows_of_texts(task, root, texts, batch_size)
 
 
 def write_sentence_folder(root, pooling="mean", normalize=True, family="bert"):

@@ -9,7 +9,7 @@ from typing import Any
 
 from sparktorch_assets.lake.files.folder import Folder
 
-_COMMIT = re.compile(r"_delta_log/(\d{20})\.json")
+COMMIT = re.compile(r"_delta_log/(\d{20})\.json")
 
 
 def commit_infos(folder: Folder, version: int | None = None) -> Iterator[dict[str, Any]]:
@@ -18,7 +18,7 @@ def commit_infos(folder: Folder, version: int | None = None) -> Iterator[dict[st
 
     It is empty for a commit without one: its writer wrote none, or a power failure left the log's last entry empty.
     """
-    found = (_COMMIT.fullmatch(entry.path) for entry in folder.files("_delta_log", recursive=False))
+    found = (COMMIT.fullmatch(entry.path) for entry in folder.files("_delta_log", recursive=False))
     commits = sorted((int(match[1]), match[0]) for match in found if match is not None)
     for number, path in reversed(commits):
         if version is None or number <= version:
@@ -26,3 +26,10 @@ def commit_infos(folder: Folder, version: int | None = None) -> Iterator[dict[st
                 lines = log.read().splitlines()
             actions = (json.loads(line) for line in lines if b'"commitInfo"' in line)
             yield next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+
+
+def actions_of(folder: Folder, commit: str) -> Iterator[dict[str, Any]]:
+    """Yield the actions of a commit, given its path below the table's folder."""
+    with folder.open_input(commit) as log:
+        lines = log.read().splitlines()
+    yield from (json.loads(line) for line in lines if line.strip())

@@ -18,7 +18,7 @@ from sparktorch_assets.predict.outputs.numbers import count_numbers, mark
 from sparktorch_assets.predict.outputs.result import find, tensor_of
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.outputs import MultilabelOutput
-from sparktorch_assets.tasks.outputs.multilabel import NO_LABEL
+from sparktorch_assets.tasks.outputs.multilabel import NO_LABEL, OUTSIDE, WITHOUT_LABEL
 
 if TYPE_CHECKING:
     import torch
@@ -91,10 +91,10 @@ class MultilabelDecoder:
             name = item["values"].as_py()
             tally.classes[name] = tally.classes.get(name, 0) + item["counts"].as_py()
         lengths = pc.list_value_length(labels).to_numpy(zero_copy_only=False)
-        mark("rows without a label", int((lengths == 0).sum()), tally)
+        mark(WITHOUT_LABEL, int((lengths == 0).sum()), tally)
         count_numbers("labels per row", lengths.astype(np.float64), tally)
         scores = column("scores").drop_null().flatten().to_numpy(zero_copy_only=False)
-        mark("scores outside [0, 1]", int((~((scores >= 0) & (scores <= 1))).sum()), tally)
+        mark(OUTSIDE, int((~((scores >= 0) & (scores <= 1))).sum()), tally)
 
     def _logits(self, forward: Forward) -> "torch.Tensor":
         shape = (forward.computed, len(self._labels))

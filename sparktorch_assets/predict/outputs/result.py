@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     import torch
 
 
+_SAME = 0.01
+"""Numbers count as the same if they differ by no more than this share of the reference."""
+
+
 def find(result: Any, names: Sequence[str], place: int | None = 0) -> Any:
     """The value under the first of these names, or at `place` of a plain tuple or list; a tensor itself is at place 0.
     `None` if there is none.
@@ -73,6 +77,3 @@ def _shares(
     one, other = reference_BK.double(), found_BK.double()
     share = (one - other).norm(dim=1) / one.norm(dim=1).clamp_min(1e-12)
     return one.isfinite().all(dim=1), other.isfinite().all(dim=1), share
-
-
-_SAME = 0.01

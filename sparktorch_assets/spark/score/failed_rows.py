@@ -1,7 +1,5 @@
 """`failed_rows`: the rows of a prediction table that have no prediction, each with its reason."""
 
-import json
-import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import unquote
 
@@ -14,6 +12,7 @@ from sparktorch_assets.lake.files.data_file import DataFile
 from sparktorch_assets.lake.files.folder import Folder, FolderEntry
 from sparktorch_assets.lake.files.partition_values import path_partition
 from sparktorch_assets.lake.log.deletions import KeptRows, unpack_rows
+from sparktorch_assets.lake.log.history import COMMIT, actions_of
 from sparktorch_assets.lake.parquet.file_columns import FileColumns
 from sparktorch_assets.lake.parquet.footers import read_footers
 from sparktorch_assets.lake.parts.damage import damaged_file
@@ -23,7 +22,6 @@ from sparktorch_assets.lake.vacuum import own_files
 
 _LIMIT = 1000
 _BATCH_ROWS = 1 << 14
-_COMMIT = re.compile(r"_delta_log/\d{20}\.json")
 _ERROR = "prediction_error"
 
 
@@ -119,15 +117,14 @@ def _uncommitted(table: Table) -> tuple[list[DataFile], pa.Schema]:
 
 def _ever_listed(folder: Folder, entries: Iterable[FolderEntry]) -> set[str]:
     """The paths that the commits in the log add or remove: parts of earlier versions stay in the folder as well."""
-    found = set()
-    for entry in entries:
-        if _COMMIT.fullmatch(entry.path):
-            with folder.open_input(entry.path) as log:
-                actions = [json.loads(line) for line in log.read().splitlines() if line.strip()]
-            found |= {
-                unquote(action[kind]["path"]) for action in actions for kind in ("add", "remove") if kind in action
-            }
-    return found
+    return {
+        unquote(action[kind]["path"])
+        for entry in entries
+        if COMMIT.fullmatch(entry.path)
+        for action in actions_of(folder, entry.path)
+        for kind in ("add", "remove")
+        if kind in action
+    }
 
 
 def _error_column(table: str, schema: pa.Schema) -> str:

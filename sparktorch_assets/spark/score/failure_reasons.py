@@ -13,6 +13,7 @@ import pyarrow as pa
 from sparktorch_assets.errors import FailureReason, TableError, TooManyFailedRowsError
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.parquet.footers import read_footers
+from sparktorch_assets.predict.failures import reason_in
 from sparktorch_assets.spark.score.failed_rows import failed_batches, part_files
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask
@@ -73,7 +74,7 @@ def _collect(task: MlTask, folder: Folder, parts: Mapping[str, Tally], found: di
     for path, tally in sorted(parts.items()):
         wanted = {reason for reason, rows in found.items() if len(rows) < _ROWS_PER_REASON} & tally.reasons.keys()
         for row in _rows(task, folder, path) if wanted else ():
-            reason = _reason_of(row[task.error_column])
+            reason = reason_in(row[task.error_column])
             if reason in wanted:
                 found[reason].append(row)
                 if len(found[reason]) == _ROWS_PER_REASON:
@@ -119,11 +120,6 @@ def _key_columns(task: MlTask, rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _named(row: Mapping[str, Any], keys: Sequence[str]) -> str:
     return ", ".join(f"{_printable(key)}={_printable(str(row[key]))[:_LONGEST_VALUE]}" for key in keys)
-
-
-def _reason_of(message: str) -> str:
-    """The reason as the tally counts it: stage and kind of the error, without the message."""
-    return ": ".join(message.split(": ")[:2])
 
 
 def _printable(text: str) -> str:

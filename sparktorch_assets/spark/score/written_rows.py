@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from sparktorch_assets.lake.files.folder import READ_THREADS, Folder, FolderEntry, sha256_of
 from sparktorch_assets.lake.parts.file import PartFile, part_of, publish_by_content
 from sparktorch_assets.predict.count import count_values
+from sparktorch_assets.predict.failures import reason_in
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask
 
@@ -67,6 +68,6 @@ def _count(batch: pa.RecordBatch, task: MlTask, tally: Tally) -> None:
     tally.failed += failed
     tally.predicted += batch.num_rows - failed
     for text in errors.drop_null().to_pylist():
-        reason = ": ".join(text.split(": ")[:2])  # stage and exception type; the message may quote the row
+        reason = reason_in(text)
         tally.reasons[reason] = tally.reasons.get(reason, 0) + 1
     count_values(batch, task, tally)

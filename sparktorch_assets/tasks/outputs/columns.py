@@ -1,6 +1,5 @@
 """Anything else: named tensors become columns of declared types."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,12 +8,13 @@ from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.outputs.column import OutputColumn, is_tensor_type
-from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, number_table
+from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, means_of, number_table
+from sparktorch_assets.tasks.outputs.unlabelled import UnlabelledOutput
 from sparktorch_assets.tasks.validation import freeze
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ColumnsOutput:
+class ColumnsOutput(UnlabelledOutput):
     """Columns that you name: `forward` returns a dict, a named tuple or an object with a tensor for each name."""
 
     columns: Mapping[str, str] | tuple[tuple[str, str], ...]
@@ -35,21 +35,10 @@ class ColumnsOutput:
                     f"long, float or double, or list<...> of these, once for each further dimension"
                 )
 
-    labelled = False
-    """Whether the task has to name `labels`."""
-
-    def check_labels(self, labels: Sequence[str]) -> None:
-        """Raise TaskError if the options do not fit the labels: there are none."""
-
     @property
     def main_columns(self) -> tuple[OutputColumn, ...]:
         """The columns, by their names without a prefix."""
         return tuple(OutputColumn(name=name, type=kind) for name, kind in dict(self.columns).items())
-
-    @property
-    def optional_columns(self) -> tuple[OutputColumn, ...]:
-        """The columns that options add: none."""
-        return ()
 
     @property
     def digest_parts(self) -> dict[str, Any]:
@@ -81,4 +70,4 @@ class ColumnsOutput:
 
     def figures(self, tally: Tally) -> dict[str, str]:
         """The same for programs, as JSON."""
-        return {"number_means": json.dumps({name: found.mean for name, found in tally.numbers.items()})}
+        return {"number_means": means_of(tally.numbers)}

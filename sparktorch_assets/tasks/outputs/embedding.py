@@ -1,6 +1,5 @@
 """Vectors: what a network makes of a text, an image or a row, to search or compare."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,7 +8,8 @@ from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.outputs.column import OutputColumn
-from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, number_table
+from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, means_of, number_table
+from sparktorch_assets.tasks.outputs.unlabelled import UnlabelledOutput
 from sparktorch_assets.tasks.validation import positive
 
 VECTORS_DIFFER = "vectors_differ"
@@ -19,7 +19,7 @@ NOT_UNIT = "vectors without unit norm"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EmbeddingOutput:
+class EmbeddingOutput(UnlabelledOutput):
     """One vector per row, in the column `embedding`.
 
     `forward` returns vectors (B, E); or, with a pooling, one vector per token (B, T, E). In a tuple or an object, they
@@ -45,12 +45,6 @@ class EmbeddingOutput:
         if self.dimensions is not None and self.dimensions > self.length:
             raise TaskError(f"EmbeddingOutput.dimensions={self.dimensions} is more than length={self.length}")
 
-    labelled = False
-    """Whether the task has to name `labels`."""
-
-    def check_labels(self, labels: Sequence[str]) -> None:
-        """Raise TaskError if the options do not fit the labels: there are none."""
-
     @property
     def width(self) -> int:
         """Number of components that are kept."""
@@ -60,11 +54,6 @@ class EmbeddingOutput:
     def main_columns(self) -> tuple[OutputColumn, ...]:
         """The columns, by their names without a prefix."""
         return (OutputColumn(name="embedding", type="list<float>"),)
-
-    @property
-    def optional_columns(self) -> tuple[OutputColumn, ...]:
-        """The columns that options add: none."""
-        return ()
 
     @property
     def digest_parts(self) -> dict[str, Any]:
@@ -112,4 +101,4 @@ class EmbeddingOutput:
 
     def figures(self, tally: Tally) -> dict[str, str]:
         """The same for programs, as JSON."""
-        return {"norm_means": json.dumps({name: found.mean for name, found in tally.numbers.items()})}
+        return {"norm_means": means_of(tally.numbers)}

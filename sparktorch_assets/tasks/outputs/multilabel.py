@@ -16,6 +16,8 @@ from sparktorch_assets.tasks.validation import freeze, share
 LABELS_WITHIN_DECLARED = "labels_within_declared"
 SCORES_IN_RANGE = "scores_in_range"
 NO_LABEL = "labels that are null"
+WITHOUT_LABEL = "rows without a label"
+OUTSIDE = "scores outside [0, 1]"
 _THRESHOLD = 0.5
 
 
@@ -96,10 +98,10 @@ class MultilabelOutput:
 
     def checks(self, tally: Tally, labels: Sequence[str]) -> tuple[CheckOutcome, ...]:
         """The checks' outcomes for a table with this tally."""
-        outside = tally.marks.get("scores outside [0, 1]", 0)
+        outside = tally.marks.get(OUTSIDE, 0)
         unknown = {name: rows for name, rows in tally.classes.items() if name not in set(labels)}
         return (
-            CheckOutcome(name=SCORES_IN_RANGE, passed=outside == 0, details={"scores outside [0, 1]": outside}),
+            CheckOutcome(name=SCORES_IN_RANGE, passed=outside == 0, details={OUTSIDE: outside}),
             CheckOutcome(
                 name=LABELS_WITHIN_DECLARED,
                 passed=not unknown and not tally.marks.get(NO_LABEL, 0),
@@ -114,7 +116,7 @@ class MultilabelOutput:
         """What people look at first."""
         return {
             "labels_predicted": class_table(tally, "label"),
-            "rows_without_label": tally.marks.get("rows without a label", 0),
+            "rows_without_label": tally.marks.get(WITHOUT_LABEL, 0),
             "labels_per_row": number_table(tally.numbers),
         }
 

@@ -10,7 +10,8 @@ from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.outputs.column import OutputColumn
-from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, number_table
+from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, means_of, number_table
+from sparktorch_assets.tasks.outputs.unlabelled import UnlabelledOutput
 from sparktorch_assets.tasks.validation import names, positive
 
 VALUES_IN_RANGE = "values_in_range"
@@ -18,7 +19,7 @@ OUTSIDE = "values outside the range"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RegressionOutput:
+class RegressionOutput(UnlabelledOutput):
     """Numbers: one column `predicted_<name>` per name, or one list of numbers per row in `predicted_values`.
 
     `forward` returns a tensor (B, number of names), or (B,) for a single one.
@@ -70,12 +71,6 @@ class RegressionOutput:
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise TaskError(f"RegressionOutput: minimum={self.minimum!r} is above maximum={self.maximum!r}")
 
-    labelled = False
-    """Whether the task has to name `labels`."""
-
-    def check_labels(self, labels: Sequence[str]) -> None:
-        """Raise TaskError if the options do not fit the labels: there are none."""
-
     @property
     def value_names(self) -> tuple[str, ...]:
         """The names of the columns of numbers; one for a list."""
@@ -95,11 +90,6 @@ class RegressionOutput:
         """The columns, by their names without a prefix."""
         kind = "double" if self.length is None else "list<double>"
         return tuple(OutputColumn(name=name, type=kind) for name in self.value_names)
-
-    @property
-    def optional_columns(self) -> tuple[OutputColumn, ...]:
-        """The columns that options add: none."""
-        return ()
 
     @property
     def digest_parts(self) -> dict[str, Any]:
@@ -151,7 +141,7 @@ class RegressionOutput:
     def figures(self, tally: Tally) -> dict[str, str]:
         """The same for programs, as JSON."""
         return {
-            "number_means": json.dumps({name: found.mean for name, found in tally.numbers.items()}),
+            "number_means": means_of(tally.numbers),
             "number_quantiles": json.dumps(
                 {
                     name: {share: found.quantile(share) for share in (0.05, 0.5, 0.95)}

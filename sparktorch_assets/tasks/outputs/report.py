@@ -1,5 +1,6 @@
 """What an output tells about a table: entries of the asset's page, and checks; without a second pass over the rows."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -57,3 +58,8 @@ def number_table(numbers: Mapping[str, NumberSummary]) -> ShownTable:
         )
         rows.append([name, f"{found.count:,}", *("" if figure is None else f"{figure:,.4g}" for figure in figures)])
     return ShownTable(columns=heads, rows=rows)
+
+
+def means_of(numbers: Mapping[str, NumberSummary]) -> str:
+    """The mean of each column of numbers, as JSON."""
+    return json.dumps({name: found.mean for name, found in numbers.items()})

@@ -1,0 +1,22 @@
+"""What outputs without labels have in common."""
+
+from collections.abc import Sequence
+
+from sparktorch_assets.tasks.outputs.column import OutputColumn
+
+
+class UnlabelledOutput:
+    """Base of outputs that take no labels, and whose options add no columns."""
+
+    __slots__ = ()
+
+    labelled = False
+    """Whether the task has to name `labels`."""
+
+    def check_labels(self, labels: Sequence[str]) -> None:
+        """Raise TaskError if the options do not fit the labels: there are none."""
+
+    @property
+    def optional_columns(self) -> tuple[OutputColumn, ...]:
+        """The columns that options add: none."""
+        return ()
