@@ -62,6 +62,7 @@ _HOME = {
     "plan_table": "spark.score.table",
     "score_table": "spark.score.table",
     "start_session": "spark.session.start",
+    "TaskTransformer": "spark.task_transformer",
     "build_input_asset": "orchestration.assets.factory",
     "build_prediction_assets": "orchestration.assets.factory",
     "build_prediction_definitions": "orchestration.assets.factory",
