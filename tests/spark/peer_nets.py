@@ -84,8 +84,8 @@ class Net(torch.nn.Module):
         super().__init__()
         self.case = case
 
-    def forward(self, *arguments):
-        return self.case(*arguments)
+    def forward(self, *arguments, **named):
+        return self.case(*arguments, **named)
 
 
 def network(_weights, _device, case):

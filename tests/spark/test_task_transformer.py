@@ -1,8 +1,10 @@
 """TaskTransformer: the predictions of spark_ml_predict in a Spark ML pipeline, also after it was saved and loaded."""
 
 import json
+import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -84,6 +86,17 @@ def test_a_pipeline_is_saved_and_loaded(spark, data, stage, task, tmp_path):
         assert predicted(found.transform(data)) == WANTED
 
 
+@pytest.mark.promise("M213")
+def test_the_example_runs_as_it_stands(spark, tmp_path, monkeypatch):
+    """The running session is what `start_session` finds."""
+    document = Path(__file__).parents[2] / "docs" / "models.md"
+    section = document.read_text().split("\n## Spark ML pipelines\n")[1].split("\n## ")[0]
+    (block,) = re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, str(document), "exec"), {})
+
+
+@pytest.mark.promise("M214")
 def test_a_stage_is_saved_and_loaded_alone(stage, tmp_path, monkeypatch):
     """Every param as it was given: a relative models root stays one, and refers to the folder that is current then."""
     stage = TaskTransformer(stage.getOrDefault("task"), 3, 7, models_root="models", slots=SLOTS, output_prefix="p_")
@@ -172,6 +185,7 @@ def test_a_function_object_is_used_but_not_saved(stage, task, data, tmp_path):
     assert TaskTransformer.load(str(tmp_path / "stage")).getOrDefault("task") == task
 
 
+@pytest.mark.promise("M212")
 def test_a_module_that_a_saved_task_names_is_not_imported_by_loading(spark, stage, task, tmp_path, monkeypatch):
     """Import paths stay text."""
     (tmp_path / "leaves_a_trace.py").write_text(f"open({str(tmp_path / 'trace')!r}, 'w')\ndef build(*_): ...\n")
