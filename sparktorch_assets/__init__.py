@@ -79,6 +79,9 @@ _HOME = {
     "runtime_definitions": "orchestration.runtime",
 }
 
+_UNLISTED = {"TaskTransformer"}
+"""Names that `dir` leaves out, since pyspark.ml loads with them, and pandas with that."""
+
 __all__ = sorted(_HOME)  # noqa: PLE0605  (names that load lazily)
 
 
@@ -91,4 +94,4 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     # Dagster looks up every listed name of a registered package to find its components: `dg` pays for the imports in
     # every project that has this package installed. None of them is torch, which takes the longest.
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *_HOME} - _UNLISTED)

@@ -8,6 +8,7 @@ compares with `predict_batch_udf` row by row. The second has the result types th
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import peer_nets
 import pytest
 from pyspark.ml.functions import predict_batch_udf
@@ -282,6 +283,42 @@ def test_a_struct_is_several_columns(whole):
     )
     wanted = (1, 1.5, [1, 2], [1.5, 2.5], [1.5, 2.5], True, "abc")
     assert [tuple(row["res"]) for row in structs.collect()] == [wanted] * 20
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # what MLflow uses may warn
+@pytest.mark.promise("M218")
+def test_the_values_are_those_of_spark_udf(whole, tmp_path, monkeypatch):
+    """MLflow's own function on a model that computes the same in NumPy: one type by itself, and all in a struct."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    mlflow = pytest.importorskip("mlflow")
+
+    class Model(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input, params=None):
+            x = model_input.iloc[:, 0].to_numpy()
+            rows = np.stack([x, x + 0.5], axis=1)
+            return {
+                "int": x + 1, "long": x + 2**40, "float": x.astype("float32") / np.float32(3), "double": x / 3,
+                "boolean": x % 2 == 0, "ints": rows.astype("int32"), "longs": rows.astype("int64") + 2**40,
+                "floats": rows.astype("float32") / np.float32(3), "doubles": rows / 3, "booleans": rows % 2 == 0,
+                "matrix": np.stack([rows, -rows, rows * 2], axis=2),
+                "text": [f"class{value}" for value in x], "texts": [[str(value), "ü"] for value in x],
+            }  # fmt: skip
+
+    mlflow.pyfunc.save_model("saved", python_model=Model(), pip_requirements=[])
+    columns = {**{NAMES[kind]: kind for kind in TYPES}, "text": "string", "texts": "list<string>"}
+    listed = ", ".join(f"{name} {kind.replace('list', 'array')}" for name, kind in columns.items())
+    udf = mlflow.pyfunc.spark_udf(whole.sparkSession, "saved", result_type=listed, env_manager="local")
+    rows = whole.where("x != 13")  # for which `texts` returns a null
+    reference = rows.select("id", udf("x").alias("found")).select("id", "found.*")
+    wanted = {row["id"]: [row[name] for name in columns] for row in reference.collect()}
+    numbers = predict(rows, a_task("typed", numeric("x"), ColumnsOutput(columns={NAMES[kind]: kind for kind in TYPES})))
+    kinds = {name: columns[name] for name in ("text", "texts")}
+    texts = predict(rows, a_task("texts", numeric("x"), ColumnsOutput(columns=kinds), "row_objects"))
+    found = {x: [(texts if name in kinds else numbers)[x][name] for name in columns] for x in numbers}
+    assert len(wanted) == 19
+    assert found == wanted
 
 
 @pytest.mark.promise("M218")
