@@ -22,8 +22,9 @@ from sparktorch_assets.tasks.slot_policy import SlotPolicy
 _CLASS = "sparktorch_assets.TaskTransformer"
 """The name by which Spark imports the class of a saved stage. It stays the same if this file moves."""
 _DECLARATIONS = {"task": MlTask, "slots": SlotPolicy}
-"""The params that are declarations. They have a section of their own in the metadata, under this name."""
+"""The params that are declarations."""
 _SECTION = "declarations"
+"""The key in a saved stage's metadata under which these stand."""
 _ANY: Params = Params._dummy()  # noqa: SLF001  (pyspark's way to declare a param that each instance owns)
 
 
