@@ -62,6 +62,7 @@ _HOME = {
     "plan_table": "spark.score.table",
     "score_table": "spark.score.table",
     "start_session": "spark.session.start",
+    "TaskTransformer": "spark.task_transformer",
     "build_input_asset": "orchestration.assets.factory",
     "build_prediction_assets": "orchestration.assets.factory",
     "build_prediction_definitions": "orchestration.assets.factory",
@@ -78,6 +79,9 @@ _HOME = {
     "runtime_definitions": "orchestration.runtime",
 }
 
+_UNLISTED = {"TaskTransformer"}
+"""Names that `dir` leaves out, since pyspark.ml loads with them, and pandas with that."""
+
 __all__ = sorted(_HOME)  # noqa: PLE0605  (names that load lazily)
 
 
@@ -90,4 +94,4 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     # Dagster looks up every listed name of a registered package to find its components: `dg` pays for the imports in
     # every project that has this package installed. None of them is torch, which takes the longest.
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *_HOME} - _UNLISTED)

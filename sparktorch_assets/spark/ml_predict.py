@@ -125,6 +125,21 @@ def spark_ml_predict(
         return selected.mapInArrow(worker, _spark_schema(task, dataframe.schema, schema))
 
 
+def predicted_schema(task: MlTask, schema: StructType) -> StructType:
+    """The schema of `spark_ml_predict`'s result for rows of this schema.
+
+    Args:
+        task: the task, completed: see `ModelLoader.find_task`.
+        schema: the input's.
+
+    Raises:
+        InputSchemaError: a column is missing, has the wrong type, or would be overwritten.
+    """
+    from sparktorch_assets.predict.schema import output_schema
+
+    return _spark_schema(task, schema, output_schema(task, _arrow_schema(task, schema)))
+
+
 class PredictPartition:
     """The function that a Spark task runs: it brings the model up on its slot's device, and predicts the partition's
     record batches.

@@ -263,6 +263,8 @@ def test_a_result_of_another_shape_is_refused_in_terms_of_the_task(kind):
         (ColumnsOutput(columns={"n": "long"}), {"n": (7, None, None)}, [7], "NoValue"),
         (ColumnsOutput(columns={"n": "float"}), {"n": (7.0, math.nan, math.inf)}, [7.0], "NoValue"),
         (ColumnsOutput(columns={"n": "list<float>"}), {"n": ([7.0], [math.inf], [None])}, [[7.0]], "NoValue"),
+        (ColumnsOutput(columns={"n": "string"}), {"n": ("seven", None, None)}, ["seven"], "NoValue"),
+        (ColumnsOutput(columns={"n": "list<string>"}), {"n": (["a", ""], None, ["a", None])}, [["a", ""]], "NoValue"),
     ],
 )
 def test_what_a_model_object_answers_is_checked(output, columns, good, bad):
@@ -369,6 +371,13 @@ def test_a_tensor_that_a_column_would_change_is_refused(kind, name, message):
     """A probability as a boolean would be true in every row."""
     with pytest.raises(ModelError, match=message):
         predicted(chosen(ColumnsOutput(columns={"a": kind}), name), [0.0, 1.0])
+
+
+@pytest.mark.promise("M106")
+@pytest.mark.parametrize("kind", ["string", "list<string>"])
+def test_a_network_gives_no_texts(kind):
+    with pytest.raises(ModelError, match=f"'a' as {kind[:4]}.* the model is a network, .* declare labels"):
+        predicted(chosen(ColumnsOutput(columns={"a": kind}), "double"), [0.0, 1.0])
 
 
 def test_whole_numbers_keep_their_digits():

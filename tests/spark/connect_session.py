@@ -5,7 +5,11 @@ import json
 import sys
 from pathlib import Path
 
+import torch
+from pyspark.ml import Pipeline, PipelineModel
+from pyspark.ml.feature import VectorAssembler
 from pyspark.sql import functions as F  # noqa: N812  (its usual name)
+from safetensors.torch import save_file
 
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.inputs.materialize import materialize_input
@@ -14,7 +18,16 @@ from sparktorch_assets.spark.score.dataframe import score_dataframe
 from sparktorch_assets.spark.score.table import score_table
 from sparktorch_assets.spark.session.slot_count import find_slots
 from sparktorch_assets.spark.session.start import start_session
-from sparktorch_assets.tasks import InputTable, MlTask, ModelSpec, NumericFeature, SlotPolicy
+from sparktorch_assets.spark.task_transformer import TaskTransformer
+from sparktorch_assets.tasks import (
+    InputTable,
+    MlTask,
+    ModelSpec,
+    NumericFeature,
+    RegressionOutput,
+    SlotPolicy,
+    TensorFeature,
+)
 
 
 def main(folder: Path) -> None:
@@ -75,11 +88,36 @@ def main(folder: Path) -> None:
         "lazy": lazy.columns,
         "input": [report.rows, report.rejected_rows, report.version],
         "scored": [scored.path, scored.version, scored.rows_in, scored.rows_table, scored.tally.classes],
+        "pipeline": pipeline_values(data, folder, slots),
         "zone": spark.conf.get("spark.sql.session.timeZone"),
         "left": [path.name for path in Path.cwd().iterdir()],
     }
     spark.stop()
     sys.stdout.write(json.dumps(said))
+
+
+def pipeline_values(data, folder: Path, slots: SlotPolicy) -> list[list[float]]:
+    """What a pipeline predicts for two rows: as it was fitted, loaded from a folder that was overwritten, and of a stage
+    that was saved alone, in the same way."""
+    save_file({"weight": torch.tensor([[1.0, 10.0]]), "bias": torch.zeros(1)}, folder / "pair.safetensors")
+    task = MlTask(
+        name="weighed",
+        model=ModelSpec(
+            weights="pair.safetensors", architecture="torch.nn:Linear", arguments={"in_features": 2, "out_features": 1}
+        ),
+        features=[TensorFeature(column="v", shape=[2])],
+        output=RegressionOutput(),
+    )
+    assembler = VectorAssembler(inputCols=["id", "x"], outputCol="v")
+    stage = TaskTransformer(task, models_root=folder, slots=slots)
+    model, path, alone = Pipeline(stages=[assembler, stage]).fit(data), str(folder / "model"), str(folder / "stage")
+    for saved, place in ((model, path), (stage, alone)):
+        saved.write().save(place)
+        saved.write().overwrite().save(place)
+    loaded = (model, PipelineModel.load(path), PipelineModel([assembler, TaskTransformer.load(alone)]))
+    rows = data.limit(2)
+    assert stage.transformSchema(assembler.transform(rows).schema) == model.transform(rows).schema
+    return [sorted(row["predicted_value"] for row in found.transform(rows).collect()) for found in loaded]
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.jvm
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
+@pytest.mark.promise("M216")
 def test_the_verbs_of_this_room_work_on_connect(tmp_path):
-    """Typed, lazy, hooks, empty inputs, input tables: as on classic Spark, with no RDD; nothing is left behind."""
+    """Typed, lazy, hooks, empty inputs, input tables, Spark ML pipelines: as on classic Spark, with no RDD; nothing is left behind."""
     (tmp_path / "data").mkdir()
     (tmp_path / "work").mkdir()
     here = Path(__file__).parent
@@ -28,7 +29,7 @@ def test_the_verbs_of_this_room_work_on_connect(tmp_path):
         cwd=tmp_path / "work",
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=260,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -51,6 +52,7 @@ def test_the_verbs_of_this_room_work_on_connect(tmp_path):
     assert said["reasons"][1] == ["SparktorchError", "Odd: plain words [task 'echo', bringing the model up]"]
     assert said["reasons"][2][0] == "PythonException"
     assert "score_nets.Odd: plain words" in said["reasons"][2][1]
+    assert said["pipeline"] == [[-9.0, 10.0]] * 3
     assert said["zone"] == "UTC"
     assert said["left"] == []
     assert "Failed to set" not in done.stderr

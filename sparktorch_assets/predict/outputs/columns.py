@@ -83,12 +83,18 @@ class ColumnsDecoder:
     def _tensor(self, forward: Forward, name: str) -> "torch.Tensor":
         import torch
 
-        single = 0 if len(self._kinds) == 1 else None
-        what = f"its output names the column {name!r}; return a dict, a named tuple or an object with that name"
-        found = tensor_of(find(forward.result, [name], single), self._where, what)
         dimensions, kind = 1, self._kinds[name]
         while pa.types.is_list(kind):
             dimensions, kind = dimensions + 1, kind.value_type
+        if pa.types.is_string(kind):
+            raise ModelError(
+                f"{self._where}: its output declares {name!r} as {self._kinds[name]}, but the model is a network, and "
+                f"tensors hold no text; declare labels (classification or multilabel), or return a model object from "
+                f"the factory"
+            )
+        single = 0 if len(self._kinds) == 1 else None
+        what = f"its output names the column {name!r}; return a dict, a named tuple or an object with that name"
+        found = tensor_of(find(forward.result, [name], single), self._where, what)
         if len(found) != forward.computed or found.ndim != dimensions:
             raise ModelError(
                 f"{self._where}: the model returned {name!r} of shape {tuple(found.shape)} for {forward.computed} rows; "

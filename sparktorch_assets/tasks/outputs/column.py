@@ -7,8 +7,8 @@ from sparktorch_assets.tasks.field_types import check_fields
 
 COLUMN_TYPES = ("string", "boolean", "int", "long", "float", "double", "binary", "list<float>")
 """The types that hooks' columns can have."""
-_ELEMENT = "boolean|int|long|float|double"
-_TENSOR_TYPE = re.compile(rf"(list<)*({_ELEMENT})>*")
+_ELEMENT = "string|boolean|int|long|float|double"
+_VALUE_TYPE = re.compile(rf"(list<)*({_ELEMENT})>*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,10 +25,11 @@ class OutputColumn:
         check_fields(self)
 
 
-def is_tensor_type(text: str) -> bool:
-    """Whether a tensor of a row can become a column of this type: a number, a boolean, or lists of these to any depth.
+def is_value_type(text: str) -> bool:
+    """Whether what a model returns for a row can become a column of this type: a number, a boolean, a text, or lists of
+    these to any depth.
 
-    >>> is_tensor_type("list<list<float>>"), is_tensor_type("list<string>"), is_tensor_type("list<float")
+    >>> is_value_type("list<list<float>>"), is_value_type("list<date>"), is_value_type("list<float")
     (True, False, False)
     """
-    return _TENSOR_TYPE.fullmatch(text) is not None and text.count("<") == text.count(">")
+    return _VALUE_TYPE.fullmatch(text) is not None and text.count("<") == text.count(">")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.field_types import check_fields
-from sparktorch_assets.tasks.outputs.column import OutputColumn, is_tensor_type
+from sparktorch_assets.tasks.outputs.column import OutputColumn, is_value_type
 from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, means_of, number_table
 from sparktorch_assets.tasks.outputs.unlabelled import UnlabelledOutput
 from sparktorch_assets.tasks.validation import freeze
@@ -19,7 +19,8 @@ class ColumnsOutput(UnlabelledOutput):
 
     columns: Mapping[str, str] | tuple[tuple[str, str], ...]
     """Column -> type: `boolean`, `int`, `long`, `float` or `double` for tensors (B,), and one `list<...>` around it for
-    each further dimension: `list<float>` for (B, N), `list<list<float>>` for (B, N, M)."""
+    each further dimension: `list<float>` for (B, N), `list<list<float>>` for (B, N, M). A model object may also return
+    `string` and lists of it."""
     kind: Literal["columns"] = "columns"
     """Tells the outputs apart. YAML has to give it; in Python, the class implies it."""
 
@@ -29,10 +30,11 @@ class ColumnsOutput(UnlabelledOutput):
         if not self.columns:
             raise TaskError("ColumnsOutput.columns is empty; name at least one column and its type")
         for column in self.main_columns:
-            if not is_tensor_type(column.type):
+            if not is_value_type(column.type):
                 raise TaskError(
                     f"ColumnsOutput.columns gives {column.name!r} the type {column.type!r}; use boolean, int, "
-                    f"long, float or double, or list<...> of these, once for each further dimension"
+                    f"long, float or double, or list<...> of these, once for each further dimension; or string, for a "
+                    f"model object"
                 )
 
     @property
