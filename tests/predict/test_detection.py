@@ -170,7 +170,10 @@ def test_a_folder_says_how_boxes_are_scored(tmp_path, family, capsys):
     assert loader.find_task(scene(scoring="softmax")).output.scoring == "softmax"
     assert loader.find_task(derived) is derived
     sparktorch_assets.describe_model(tmp_path / "scene")
-    assert f"  output      {{kind: detection, scoring: {scoring}}}\n  labels      cat, dog, car\n" in capsys.readouterr().out
+    assert (
+        f"  output      {{kind: detection, scoring: {scoring}}}\n  labels      cat, dog, car\n"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.promise("M156")
@@ -179,7 +182,9 @@ def test_a_model_type_that_is_not_known_is_asked_for(tmp_path):
     write_folder(folder, "yolos")
     config = (folder / "config.json").read_text()
     (folder / "config.json").write_text(config.replace('"model_type": "yolos"', '"model_type": "own"'))
-    with pytest.raises(ModelError, match=r"'scene': .*model_type 'own', .*declare `labels` and `output: \{kind: detect"):
+    with pytest.raises(
+        ModelError, match=r"'scene': .*model_type 'own', .*declare `labels` and `output: \{kind: detect"
+    ):
         ModelLoader(tmp_path).find_task(scene())
 
 
@@ -364,7 +369,9 @@ def test_what_a_model_object_answers_is_checked(boxes, valid):
 
 @pytest.mark.promise("M157")
 def test_a_task_without_one_image_is_refused():
-    with pytest.raises(TaskError, match=r"output 'detection' gives places in the image of a row, .* 0 features of kind im"):
+    with pytest.raises(
+        TaskError, match=r"output 'detection' gives places in the image of a row, .* 0 features of kind im"
+    ):
         found(features=[NumericFeature(columns=["x"])])
     with pytest.raises(TaskError, match=r"min_score=1\.5"):
         DetectionOutput(min_score=1.5)

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.outputs.column import OutputColumn
 from sparktorch_assets.tasks.outputs.labelled_entries import LabelledEntries
-from sparktorch_assets.tasks.outputs.report import CheckSpec
 from sparktorch_assets.tasks.validation import positive, share
 
 _MIN_SCORE = 0.5
@@ -39,10 +38,8 @@ class DetectionOutput(LabelledEntries):
     entry: ClassVar[str] = "box"
     entries: ClassVar[str] = "boxes"
     misplaced: ClassVar[str] = "boxes that cannot lie in an image"
-    place_check: ClassVar[CheckSpec] = CheckSpec(
-        name="boxes_in_place",
-        description="No box ends before it begins, and none lies left of the image or above it",
-    )
+    place_check: ClassVar[str] = "boxes_in_place"
+    place_rule: ClassVar[str] = "No box ends before it begins, and none lies left of the image or above it"
 
     def __post_init__(self) -> None:
         check_fields(self)

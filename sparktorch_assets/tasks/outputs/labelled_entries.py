@@ -27,8 +27,11 @@ class LabelledEntries:
     entries: ClassVar[str]
     """The plural, which is the column's name, too."""
     misplaced: ClassVar[str]
-    """The count of entries whose place cannot be right, from which `place_check` is made."""
-    place_check: ClassVar[CheckSpec]
+    """The count of entries whose place cannot be right."""
+    place_check: ClassVar[str]
+    """The name of the check that there are no such entries."""
+    place_rule: ClassVar[str]
+    """What that check demands of a place."""
 
     def entry_labels(self, labels: Sequence[str]) -> tuple[str, ...]:
         """The labels that entries may have, given those of the task."""
@@ -50,7 +53,7 @@ class LabelledEntries:
         return (
             CheckSpec(name=SCORES_IN_RANGE, description="Every score lies in [0, 1]"),
             CheckSpec(name=LABELS_WITHIN_DECLARED, description="Every label is one that the task's labels give"),
-            self.place_check,
+            CheckSpec(name=self.place_check, description=self.place_rule),
         )
 
     def checks(self, tally: Tally, labels: Sequence[str]) -> tuple[CheckOutcome, ...]:
@@ -64,7 +67,7 @@ class LabelledEntries:
                 passed=not unknown and not missing,
                 details={"unknown labels": ", ".join(unknown[:20]) or "none", NO_LABEL: missing},
             ),
-            CheckOutcome(name=self.place_check.name, passed=misplaced == 0, details={self.misplaced: misplaced}),
+            CheckOutcome(name=self.place_check, passed=misplaced == 0, details={self.misplaced: misplaced}),
         )
 
     def page(self, tally: Tally) -> dict[str, Shown]:

@@ -8,7 +8,6 @@ from sparktorch_assets.errors import TaskError, nearest
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.outputs.column import OutputColumn
 from sparktorch_assets.tasks.outputs.labelled_entries import LabelledEntries
-from sparktorch_assets.tasks.outputs.report import CheckSpec
 from sparktorch_assets.tasks.validation import names
 
 _IGNORED = ("O",)
@@ -37,9 +36,8 @@ class TokenClassificationOutput(LabelledEntries):
     entry: ClassVar[str] = "span"
     entries: ClassVar[str] = "spans"
     misplaced: ClassVar[str] = "spans that do not fit their text"
-    place_check: ClassVar[CheckSpec] = CheckSpec(
-        name="spans_fit_text", description="Every span has as many characters as lie between its start and its end"
-    )
+    place_check: ClassVar[str] = "spans_fit_text"
+    place_rule: ClassVar[str] = "Every span has as many characters as lie between its start and its end"
 
     def __post_init__(self) -> None:
         check_fields(self)
