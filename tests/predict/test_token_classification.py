@@ -15,7 +15,10 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from sparktorch_assets.errors import ModelError, TaskError
+from sparktorch_assets.predict.encode.encoders import make_encoder
 from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.predict.outputs import make_decoder
+from sparktorch_assets.predict.outputs.decoder import Forward
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import (
@@ -275,6 +278,34 @@ def test_equal_texts_and_batches_of_any_size_give_the_same(deduplicate):
     alone = {text: rows_of(tagged(), [text])[0]["spans"] for text in set(texts)}
     for batch_size in (1, 4, None):
         assert [row["spans"] for row in rows_of(task, texts, batch_size)] == [alone[text] for text in texts]
+
+
+@pytest.mark.parametrize("tokenizer", ["bytes", "wordpiece/tokenizer.json"])
+def test_windows_that_were_encoded_in_pieces_have_the_places_of_whole_ones(folders, tokenizer):
+    """An encoder that raises for one row encodes the others piece by piece."""
+    feature = TextFeature(column="text", tokenizer=tokenizer, template="of {text}")
+    encoder = make_encoder(feature, folders, origins=True)
+    batch = pa.record_batch({"text": ["Anna in York", "", "it \U0001f600", "was"]})
+    whole = encoder.encode(batch).origins
+    first, *others = (encoder.encode(batch.slice(start, 2)) for start in (0, 2))
+    for one, other in zip(first.joined(others).origins, whole, strict=True):
+        assert one.text == other.text
+        for places in ("starts_T", "ends_T", "outside_T", "continues_T"):
+            assert getattr(one, places).tolist() == getattr(other, places).tolist()
+    assert make_encoder(feature, folders).encode(batch).origins is None, "other outputs do not pay for them"
+
+
+def test_rows_that_fill_up_a_compiled_networks_batch_are_left_out():
+    decoder = make_decoder(tagged())
+    batch = pa.record_batch({"text": ["abc", "b", "ab"]})
+    (encoded,) = [make_encoder(TextFeature(column="text"), ".", origins=True).encode(batch)]
+    ids_BT, mask_BT = (torch.cat([part, part[-1:]]) for part in encoded.collate(np.arange(3), width=8))
+    result = span_nets.Tagger()(ids_BT, mask_BT)
+    tensors = decoder.tensors(Forward(result=result, computed=4, rows=3, mask_BT=mask_BT))
+    found = {name: tensor.numpy() for name, tensor in tensors.items()} | {"origins": encoded.origins}
+    decoded = decoder.columns([(np.arange(3), found)], 3)
+    assert ["".join(one["text"] for one in row) for row in decoded.columns["spans"].to_pylist()] == ["abc", "b", "ab"]
+    assert not decoded.failures
 
 
 def test_thousands_of_spans_in_one_row():
