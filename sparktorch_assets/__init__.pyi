@@ -54,6 +54,7 @@ from sparktorch_assets.tasks import CategoricalFeature as CategoricalFeature
 from sparktorch_assets.tasks import ClassificationOutput as ClassificationOutput
 from sparktorch_assets.tasks import ColumnsOutput as ColumnsOutput
 from sparktorch_assets.tasks import CustomFeature as CustomFeature
+from sparktorch_assets.tasks import DetectionOutput as DetectionOutput
 from sparktorch_assets.tasks import EmbeddingOutput as EmbeddingOutput
 from sparktorch_assets.tasks import Execution as Execution
 from sparktorch_assets.tasks import Hooks as Hooks
@@ -68,5 +69,6 @@ from sparktorch_assets.tasks import SequenceFeature as SequenceFeature
 from sparktorch_assets.tasks import SlotPolicy as SlotPolicy
 from sparktorch_assets.tasks import TensorFeature as TensorFeature
 from sparktorch_assets.tasks import TextFeature as TextFeature
+from sparktorch_assets.tasks import TokenClassificationOutput as TokenClassificationOutput
 from sparktorch_assets.tasks.files.folder_description import describe_model as describe_model
 from sparktorch_assets.tasks.input_table import InputTable as InputTable

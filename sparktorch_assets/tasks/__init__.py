@@ -19,11 +19,13 @@ from sparktorch_assets.tasks.model_spec import ModelSpec
 from sparktorch_assets.tasks.outputs import (
     ClassificationOutput,
     ColumnsOutput,
+    DetectionOutput,
     EmbeddingOutput,
     MultilabelOutput,
     Output,
     OutputColumn,
     RegressionOutput,
+    TokenClassificationOutput,
 )
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.slot_policy import SlotPolicy
@@ -34,6 +36,7 @@ __all__ = [
     "ClassificationOutput",
     "ColumnsOutput",
     "CustomFeature",
+    "DetectionOutput",
     "EmbeddingOutput",
     "Execution",
     "Feature",
@@ -52,4 +55,5 @@ __all__ = [
     "SlotPolicy",
     "TensorFeature",
     "TextFeature",
+    "TokenClassificationOutput",
 ]

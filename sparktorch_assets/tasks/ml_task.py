@@ -18,6 +18,7 @@ from sparktorch_assets.tasks.features import Feature, argument_names, feature_fi
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.hooks import Hooks
 from sparktorch_assets.tasks.model_spec import ModelSpec
+from sparktorch_assets.tasks.origin import check_origin
 from sparktorch_assets.tasks.outputs import COLUMN_TYPES, ClassificationOutput, Output, OutputColumn
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.row_test import row_tests
@@ -105,6 +106,7 @@ class MlTask:
         given_by_name = [name for feature in self.features for name in argument_names(feature) if name is not None]
         names(given_by_name, f"{where}: the arguments of forward", empty=True)
         self._check_labels(where)
+        check_origin(self.output, self.features, where)
         names(self.keep_columns or (), f"{where}: keep_columns", empty=True)
         object.__setattr__(self, "hook_columns", freeze(self.hook_columns, f"{where}: hook_columns"))
         for column, column_type in self.typed_hook_columns:

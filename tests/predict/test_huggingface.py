@@ -173,7 +173,7 @@ def test_texts_are_cut_where_tokenizer_and_positions_end(tmp_path, tokenizer_con
         ({"truncation_side": "left"}, {}, r"cuts long texts at their beginning .*Do it with a batch_preprocessor"),
         (None, {"architectures": None}, r"names no architectures"),
         (None, {"architectures": ["BertModel"], "hidden_size": 16}, r"a BertModel, .*kind: embedding, length: 16"),
-        (None, {"architectures": ["BertForTokenClassification"]}, r"for others, name a factory"),
+        (None, {"architectures": ["BertForQuestionAnswering"]}, r"for others, name a factory"),
         (None, {"id2label": {"a": "b"}}, r"a key of id2label is not a number"),
     ],
 )

@@ -126,3 +126,36 @@ def pairs(weights, device):
             return {"logits": both, "embedding": both, "both": both, "grid": grid}
 
     return Pairs()
+
+
+def tagger(weights, device):
+    """The label of a byte is its value modulo 3."""
+    import torch
+
+    class Tagger(torch.nn.Module):
+        def forward(self, ids_BT, mask_BT):
+            return torch.nn.functional.one_hot(ids_BT % 3, 3).float() * 4
+
+    return Tagger()
+
+
+def finder(weights, device):
+    """One box of class 1, the left half of the image."""
+    import torch
+
+    class Finder(torch.nn.Module):
+        def forward(self, x_BCHW):
+            logits = torch.tensor([[[0.0, 5.0, 0.0], [0.0, 0.0, 5.0]]]).expand(len(x_BCHW), -1, -1)
+            boxes = torch.tensor([[[0.25, 0.5, 0.5, 1.0], [0.5, 0.5, 1.0, 1.0]]]).expand(len(x_BCHW), -1, -1)
+            return {"logits": logits, "pred_boxes": boxes}
+
+    return Finder()
+
+
+def spoil_spans(row):
+    return row | {"spans": [None, {"label": "other", "score": 2.0, "start": 0, "end": 9, "text": "short"}]}
+
+
+def spoil_boxes(row):
+    place = {"x_min": 5.0, "y_min": 0.0, "x_max": 1.0, "y_max": 1.0}
+    return row | {"boxes": [{"label": None, "score": 0.5, **place}, {"label": "other", "score": -1.0, **place}]}

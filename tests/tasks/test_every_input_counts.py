@@ -26,6 +26,7 @@ from sparktorch_assets.tasks import (
     ClassificationOutput,
     ColumnsOutput,
     CustomFeature,
+    DetectionOutput,
     EmbeddingOutput,
     Execution,
     Hooks,
@@ -41,6 +42,7 @@ from sparktorch_assets.tasks import (
     SlotPolicy,
     TensorFeature,
     TextFeature,
+    TokenClassificationOutput,
 )
 from sparktorch_assets.tasks.ml_task import OutputColumn
 from sparktorch_assets.tasks.outputs import Output
@@ -81,6 +83,9 @@ SURE = replace(BARE, output=ClassificationOutput(threshold=0.0, below="unsure"))
 LABELLED = replace(BARE, output=MultilabelOutput())
 NUMBERS = replace(BARE, output=RegressionOutput(names=["a", "b"]), labels=())
 VECTOR = replace(BARE, output=EmbeddingOutput(length=2), labels=())
+# The network of the table gives neither spans nor boxes: the tests of both outputs show what their options change.
+SPANS = replace(BARE, output=TokenClassificationOutput(), features=[TASK.features[2]])
+BOXES = replace(BARE, output=DetectionOutput(), features=[TASK.features[4]])
 NAMED = replace(BARE, output=ColumnsOutput(columns={"a": "list<float>"}), labels=())
 
 
@@ -236,6 +241,13 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (EmbeddingOutput, "pooling"): [may(output(VECTOR, pooling="cls"), VECTOR, shown=False)],  # refused
     (EmbeddingOutput, "normalize"): [may(output(VECTOR, normalize=True), VECTOR)],
     (EmbeddingOutput, "dimensions"): [may(output(VECTOR, dimensions=1), VECTOR)],
+    (TokenClassificationOutput, "aggregation"): [may(output(SPANS, aggregation="max"), SPANS, shown=False)],
+    (TokenClassificationOutput, "ignore_labels"): [may(output(SPANS, ignore_labels=()), SPANS, shown=False)],
+    (DetectionOutput, "min_score"): [may(output(BOXES, min_score=0.1), BOXES, shown=False)],
+    (DetectionOutput, "max_boxes"): [may(output(BOXES, max_boxes=1), BOXES, shown=False)],
+    (DetectionOutput, "scoring"): [
+        may(output(BOXES, scoring="sigmoid"), BOXES, shown=False), cannot(output(BOXES, scoring="softmax"), BOXES, shown=False)
+    ],
     (ColumnsOutput, "columns"): [
         may(output(NAMED, columns={"b": "list<float>"}), NAMED), may(output(NAMED, columns={"a": "list<double>"}), NAMED, shown=False)
     ],

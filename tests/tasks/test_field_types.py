@@ -17,6 +17,7 @@ from sparktorch_assets.tasks import (
     ClassificationOutput,
     ColumnsOutput,
     CustomFeature,
+    DetectionOutput,
     EmbeddingOutput,
     Execution,
     Hooks,
@@ -33,6 +34,7 @@ from sparktorch_assets.tasks import (
     SlotPolicy,
     TensorFeature,
     TextFeature,
+    TokenClassificationOutput,
 )
 
 NUMERIC = NumericFeature(columns=["x"])
@@ -44,6 +46,7 @@ NEEDED = {
     ClassificationOutput: {},
     ColumnsOutput: {"columns": {"a": "int"}},
     CustomFeature: {"columns": ["x"], "encoder": "json:loads"},
+    DetectionOutput: {},
     EmbeddingOutput: {"length": 2},
     Execution: {},
     Hooks: {},
@@ -59,6 +62,7 @@ NEEDED = {
     SequenceFeature: {"column": "s"},
     SlotPolicy: {},
     TensorFeature: {"column": "v", "shape": [2]},
+    TokenClassificationOutput: {},
     TextFeature: {"column": "t"},
 }
 """Each declaration with what it cannot do without."""

@@ -48,7 +48,8 @@ attributes:
 
   # In the order of the model's logits. Quote numbers: "0".
   labels: ["no", "yes"]
-  # Instead of labels, for other models (kinds: classification, multilabel, regression, embedding, columns):
+  # Instead of labels, for other models (kinds: classification, multilabel, regression, embedding,
+  # token_classification, detection, columns):
   # output: {{kind: regression, names: [price]}}
 
   # where: [{{column: country, value: fr}}]  # score only these rows

@@ -5,6 +5,7 @@ Shapes: N rows of the window, B rows of a batch, T values (tokens) of the batch'
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,9 @@ class EncodedFeature(ABC):
     """Rows that could not be encoded; what `collate` returns for them is undefined."""
     truncated_N: npt.NDArray[np.bool_] | None = None
     """Whether each row was longer than the feature allows and was truncated; `None` if no row can be."""
+    origins: npt.NDArray[Any] | None = None
+    """What relates the network's places to each row's text or image, one entry per row: see `origins.py`. `None` unless
+    the task's output refers to them."""
 
     @property
     @abstractmethod
@@ -52,8 +56,14 @@ class EncodedFeature(ABC):
 class DenseFeature(EncodedFeature):
     """Tensors with one entry per row."""
 
-    def __init__(self, tensors: tuple[torch.Tensor, ...], failures: dict[int, RowFailure] | None = None) -> None:
+    def __init__(
+        self,
+        tensors: tuple[torch.Tensor, ...],
+        failures: dict[int, RowFailure] | None = None,
+        origins: npt.NDArray[Any] | None = None,
+    ) -> None:
         self.lengths_N = None
+        self.origins = origins
         self.failures = failures or {}
         self.tensors = tensors
 
@@ -72,7 +82,7 @@ class DenseFeature(EncodedFeature):
         parts = [self, *(other for other in others if isinstance(other, DenseFeature))]
         several = zip(*(part.tensors for part in parts), strict=True)
         sizes = [len(part.tensors[0]) for part in parts]
-        return DenseFeature(tuple(map(torch.cat, several)), _joined_failures(parts, sizes))
+        return DenseFeature(tuple(map(torch.cat, several)), _joined_failures(parts, sizes), _joined_origins(parts))
 
     @property
     def nbytes(self) -> int:
@@ -103,6 +113,7 @@ class RaggedFeature(EncodedFeature):
         padding: int = 0,
         types: npt.NDArray[np.int64] | None = None,
         type_padding: int = 0,
+        origins: npt.NDArray[Any] | None = None,
     ) -> None:
         """`types` holds a further number per value, in the places of `values`, such as the type ids of tokens."""
         self.lengths_N = lengths_N
@@ -110,6 +121,7 @@ class RaggedFeature(EncodedFeature):
         self.failures = failures
         self.values = values
         self.types = types
+        self.origins = origins
         self.offsets_N1 = offsets_N1
         self._padding, self._type_padding = padding, type_padding
         self._dtype = np.int64 if np.issubdtype(values.dtype, np.integer) else np.float32
@@ -146,6 +158,7 @@ class RaggedFeature(EncodedFeature):
             if self.types is None
             else np.concatenate([part.types for part in parts if part.types is not None]),
             type_padding=self._type_padding,
+            origins=_joined_origins(parts),
         )
 
     @property
@@ -184,3 +197,8 @@ def _joined_failures(parts: Sequence[EncodedFeature], sizes: Sequence[int]) -> d
         for part, start in zip(parts, starts, strict=False)
         for row, failure in part.failures.items()
     }
+
+
+def _joined_origins(parts: Sequence[EncodedFeature]) -> npt.NDArray[Any] | None:
+    kept = [part.origins for part in parts if part.origins is not None]
+    return np.concatenate(kept) if kept else None

@@ -56,8 +56,14 @@ class FeatureEncoder(Protocol):
         ...
 
 
-def make_encoder(feature: Feature, models_root: Path) -> FeatureEncoder:
+def make_encoder(feature: Feature, models_root: Path, *, origins: bool = False) -> FeatureEncoder:
     """Make the encoder of a declared feature group; its files are read here, once.
+
+    Args:
+        feature: the feature group.
+        models_root: the folder that the paths of its files are relative to.
+        origins: whether a text or an image encoder keeps what relates the network's places to the row: see
+            `origins.py`.
 
     Raises:
         ModelError: a vocabulary or tokenizer file is missing or malformed.
@@ -70,13 +76,13 @@ def make_encoder(feature: Feature, models_root: Path) -> FeatureEncoder:
         case CategoricalFeature():
             made = CategoricalEncoder(feature, models_root)
         case TextFeature():
-            made = TextEncoder(feature, models_root)
+            made = TextEncoder(feature, models_root, origins=origins)
         case SequenceFeature():
             made = SequenceEncoder(feature)
         case TensorFeature():
             made = TensorEncoder(feature)
         case ImageFeature():
-            made = ImageEncoder(feature)
+            made = ImageEncoder(feature, origins=origins)
         case CustomFeature():
             made = CustomEncoder(feature)
     return made

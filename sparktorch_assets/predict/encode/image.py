@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from sparktorch_assets.predict.encode.columns import column_of, null_failures
 from sparktorch_assets.predict.encode.encoded import DenseFeature, EncodedFeature
+from sparktorch_assets.predict.encode.origins import crop_corner, image_origin
 from sparktorch_assets.predict.failures import RowFailure, is_about_the_row
 from sparktorch_assets.tasks.features import ImageFeature
 
@@ -49,10 +50,11 @@ _WHITE_16 = 257
 class ImageEncoder:
     """Encodes images as `x_NCHW`, float32."""
 
-    def __init__(self, feature: ImageFeature) -> None:
+    def __init__(self, feature: ImageFeature, *, origins: bool = False) -> None:
         self.columns = feature.columns
         self.row_bytes = 4 * feature.channels * feature.height * feature.width
         self._feature = feature
+        self._keeps_origins = origins
         self._mode = "L" if feature.channels == 1 else "RGB"
         self._size = (feature.width, feature.height)
         self._resample = _RESAMPLE[feature.resample]
@@ -66,14 +68,20 @@ class ImageEncoder:
         failures = null_failures(column, f"column {feature.column!r}") if feature.fill is None else {}
         x_NCHW = np.empty((len(column), feature.channels, feature.height, feature.width), dtype=np.float32)
 
+        origins_N4 = np.zeros((len(column), 4)) if self._keeps_origins else None
+
         # NumPy, row by row: a row stays in its core's cache, and torch would start threads of its own in each thread.
         def fill_row(row: int) -> None:
             encoded, x_CHW = column[row].as_py(), x_NCHW[row]
             try:
                 if encoded is None:
-                    x_CHW[:] = feature.fill or 0.0
+                    x_CHW[:], size = feature.fill or 0.0, self._size
                 else:
-                    np.divide(self._decode(encoded).transpose(2, 0, 1), 255, out=x_CHW, dtype=np.float32)
+                    pixels, size = self._decode(encoded)
+                    np.divide(pixels.transpose(2, 0, 1), 255, out=x_CHW, dtype=np.float32)
+                if origins_N4 is not None:
+                    resized = self._size if encoded is None else self._resized(*size)
+                    origins_N4[row] = image_origin(size, resized, self._size)
             except BaseException as error:  # Pillow raises many kinds for broken files
                 if not is_about_the_row(error):
                     raise
@@ -91,10 +99,11 @@ class ImageEncoder:
         else:  # Pillow releases the GIL while it decodes and resizes
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(fill_row, range(len(column))))
-        return DenseFeature((torch.from_numpy(x_NCHW),), failures)
+        return DenseFeature((torch.from_numpy(x_NCHW),), failures, origins_N4)
 
-    def _decode(self, encoded: bytes) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
-        """Pixels (H, W, C) from 0 to 255; with fractions if the image has 16 bits per channel."""
+    def _decode(self, encoded: bytes) -> tuple[npt.NDArray[np.uint8] | npt.NDArray[np.float32], tuple[int, int]]:
+        """Pixels (H, W, C) from 0 to 255, with fractions if the image has 16 bits per channel; and the width and height
+        of the image itself, once it is turned."""
         with Image.open(io.BytesIO(encoded), formats=_formats()) as image:
             pixels = image.width * image.height
             if pixels > MAX_PIXELS:  # checked before any pixel is decoded
@@ -109,7 +118,8 @@ class ImageEncoder:
                 )
             pixels = max(pixels, width * height)
             with _decodes_large if pixels > LARGE_PIXELS else contextlib.nullcontext():
-                return self._pixels(image)
+                pixels_HWC = self._pixels(image)
+                return pixels_HWC, image.size
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
         """The size to which an image of this size is resized, before the crop if there is one."""
@@ -127,7 +137,7 @@ class ImageEncoder:
             image = image.resize(resized, self._resample)
         if resized == self._size:
             return image
-        left, top = (round((have - want) / 2) for have, want in zip(resized, self._size, strict=True))
+        left, top = crop_corner(resized, self._size)
         return image.crop((left, top, left + self._size[0], top + self._size[1]))
 
     def _opaque(self, image: Image.Image) -> Image.Image:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.encode.columns import column_of, null_failures
 from sparktorch_assets.predict.encode.encoded import EncodedFeature, RaggedFeature
+from sparktorch_assets.predict.encode.origins import WordRule, byte_origin, object_array, token_origin
 from sparktorch_assets.predict.failures import RowFailure, is_about_the_row
 from sparktorch_assets.predict.file_bounds import MAX_TOKENIZER_BYTES, check_size
 from sparktorch_assets.tasks.features import BYTES_TOKENIZER, TEXT_PLACE, TextFeature
@@ -19,12 +20,15 @@ from sparktorch_assets.tasks.features import BYTES_TOKENIZER, TEXT_PLACE, TextFe
 class TextEncoder:
     """Encodes a text column, or a pair of them, as token ids and lengths."""
 
-    def __init__(self, feature: TextFeature, models_root: Path) -> None:
+    def __init__(self, feature: TextFeature, models_root: Path, *, origins: bool = False) -> None:
         self.columns = feature.columns
         self.row_bytes = None
         self._feature = feature
         self._padding, self._type_padding = feature.padding_id or 0, 0
         self._tokenizer = None
+        self._keeps_origins = origins
+        self._before = None if feature.template is None else len(feature.template.split(TEXT_PLACE)[0])
+        """Number of characters that the template has before the text."""
         if feature.tokenizer != BYTES_TOKENIZER:
             self._tokenizer = _read_tokenizer(models_root / feature.tokenizer)
             padded = self._tokenizer.padding or {}
@@ -33,15 +37,19 @@ class TextEncoder:
             self._type_padding = padded.get("pad_type_id", 0)
             self._tokenizer.no_padding()  # batches are padded when they are collated
             self._tokenizer.enable_truncation(max_length=feature.max_tokens, direction=feature.truncation_side)
+            self._words = WordRule(self._tokenizer) if origins else None
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
         """Concatenate the tokens of all rows, with their offsets."""
         failures: dict[int, RowFailure] = {}
         first, *second = [self._texts(batch, name, failures) for name in self.columns]
+        texts = first.to_pylist() if self._keeps_origins else None
         if self._feature.template is not None:
             before, after = (pa.scalar(part, pa.large_string()) for part in self._feature.template.split(TEXT_PLACE))
             first = pc.binary_join_element_wise(before, first.cast(before.type), after, pa.scalar("", before.type))
-        return self._byte_tokens(first, failures) if self._tokenizer is None else self._tokens(first, second, failures)
+        if self._tokenizer is None:
+            return self._byte_tokens(first, failures, texts)
+        return self._tokens(first, second, failures, texts)
 
     def _texts(self, batch: pa.RecordBatch, name: str, failures: dict[int, RowFailure]) -> pa.Array:
         column = column_of(batch, name)
@@ -51,7 +59,9 @@ class TextEncoder:
             column = column.cast(pa.string())
         return column.fill_null(self._feature.fill or "")
 
-    def _byte_tokens(self, column: pa.Array, failures: dict[int, RowFailure]) -> EncodedFeature:
+    def _byte_tokens(
+        self, column: pa.Array, failures: dict[int, RowFailure], texts: list[str] | None
+    ) -> EncodedFeature:
         column = column.cast(pa.large_string())
         _, offsets_buffer, data_buffer = column.buffers()
         offsets_N1 = np.frombuffer(offsets_buffer, dtype=np.int64)[column.offset : column.offset + len(column) + 1]
@@ -62,6 +72,11 @@ class TextEncoder:
         starts_N1 = offsets_N1 - first
         if self._feature.truncation_side == "left":
             starts_N1[:-1] += whole_N - lengths_N
+        origins = None
+        if texts is not None:
+            firsts_N = starts_N1[:-1] + first - offsets_N1[:-1]
+            kept = zip(texts, column.to_pylist(), firsts_N.tolist(), lengths_N.tolist(), strict=True)
+            origins = object_array([byte_origin(*row, self._before) for row in kept])
         return RaggedFeature(
             data[first:last].astype(np.int16) + 1,
             starts_N1,
@@ -69,12 +84,17 @@ class TextEncoder:
             failures,
             whole_N > lengths_N,
             padding=self._padding,
+            origins=origins,
         )
 
-    def _tokens(self, column: pa.Array, second: list[pa.Array], failures: dict[int, RowFailure]) -> EncodedFeature:
-        texts = [one.to_pylist() for one in (column, *second)]
-        given = list(zip(*texts, strict=True)) if second else texts[0]
-        found = self._tokenizer.encode_batch_fast(given)  # type: ignore[union-attr]
+    def _tokens(
+        self, column: pa.Array, second: list[pa.Array], failures: dict[int, RowFailure], texts: list[str] | None
+    ) -> EncodedFeature:
+        filled = [one.to_pylist() for one in (column, *second)]
+        given = list(zip(*filled, strict=True)) if second else filled[0]
+        # The fast way finds no offsets.
+        encode = self._tokenizer.encode_batch_fast if texts is None else self._tokenizer.encode_batch  # type: ignore[union-attr]
+        found = encode(given)
         ids = [encoding.ids for encoding in found]
         lengths_N = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
         offsets_N1 = np.concatenate(([0], np.cumsum(lengths_N)))
@@ -90,7 +110,13 @@ class TextEncoder:
             padding=self._padding,
             types=_joined([encoding.type_ids for encoding in found]) if self._feature.type_ids else None,
             type_padding=self._type_padding,
+            origins=None if texts is None else self._origins(texts, filled[0], found),
         )
+
+    def _origins(self, texts: list[str], filled: list[str], found: list[Any]) -> npt.NDArray[np.object_]:
+        assert self._words is not None
+        rows = zip(texts, filled, found, strict=True)
+        return object_array([token_origin(*row, self._words, self._before) for row in rows])
 
 
 def _joined(rows: list[list[int]]) -> npt.NDArray[np.int64]:

@@ -140,10 +140,8 @@ def _without_progress_bar() -> Iterator[None]:
 
 
 def _auto_class(folder: ModelFolder, transformers: Any) -> Any:
-    if not folder.classifies:
-        return transformers.AutoModel
-    images = folder.architecture.endswith("ForImageClassification")
-    return transformers.AutoModelForImageClassification if images else transformers.AutoModelForSequenceClassification
+    """The class of transformers that loads the network with the folder's head; without one, the bare encoder's."""
+    return getattr(transformers, f"AutoModel{folder.head or ''}")
 
 
 def _check_complete(path: Path, network: Any, info: dict[str, Any]) -> None:

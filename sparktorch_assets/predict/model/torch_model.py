@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 
@@ -20,7 +21,7 @@ from sparktorch_assets.predict.batches.shared_limits import SharedLimits
 from sparktorch_assets.predict.batches.sizer import BatchSizer
 from sparktorch_assets.predict.encode.encoders import make_encoder
 from sparktorch_assets.predict.encode.window import EncodedWindow, encode_window
-from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows
+from sparktorch_assets.predict.failures import Quarantine, RowFailure
 from sparktorch_assets.predict.model.forward import BatchLauncher, PendingBatch
 from sparktorch_assets.predict.model.network import Network
 from sparktorch_assets.predict.outputs.decoder import Outputs
@@ -65,7 +66,10 @@ class TorchModel:
         self.network = Network(task, module, device)
         self.columns = task.feature_columns
         self.has_lengths = any(has_lengths(feature) for feature in task.features)
-        self._encoders = [make_encoder(feature, models_root) for feature in task.features]
+        self._encoders = [
+            make_encoder(feature, models_root, origins=feature.kind == task.output.refers_to)
+            for feature in task.features
+        ]
         self._shared_limits = shared_limits
         self._numbers = itertools.count(1)
         self._learnt: dict[tuple[BatchPolicy, int | None], BatchSizer] = {}
@@ -181,7 +185,7 @@ class TorchModel:
     def finish(self, started: PendingWindow, tally: Tally) -> Predictions:
         """Wait for the predictions of a window, and return them in its order."""
         began = time.perf_counter()
-        outputs = [_fetch(one, started.encoded.rows) for one in started.launched]
+        outputs = [_fetch(one, started.encoded) for one in started.launched]
         fetched = time.perf_counter()
         predictions = self._decode(started.encoded, outputs, started.failures)
         tally.spend("forward", fetched - began)
@@ -216,5 +220,9 @@ class TorchModel:
         )
 
 
-def _fetch(launched: PendingBatch, rows: Rows) -> Outputs:
-    return rows[slices_or(launched.positions)], launched.outputs.fetch()
+def _fetch(launched: PendingBatch, encoded: EncodedWindow) -> Outputs:
+    found: dict[str, npt.NDArray[Any]] = launched.outputs.fetch()
+    for feature in encoded.features:
+        if feature.origins is not None:
+            found["origins"] = feature.origins[launched.positions]
+    return encoded.rows[slices_or(launched.positions)], found

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import torch
 
 Outputs = tuple[Rows, Mapping[str, npt.NDArray[Any]]]
-"""Rows of a window, and what `Decoder.tensors` returned for them, on the host."""
+"""Rows of a window, and what `Decoder.tensors` returned for them, on the host; for outputs that refer to places in a
+text or an image (`refers_to`), also `origins`, one per row: see `predict/encode/origins.py`."""
 
 
 @dataclass(kw_only=True, slots=True)

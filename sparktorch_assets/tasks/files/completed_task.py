@@ -10,7 +10,7 @@ from sparktorch_assets.errors import ModelError
 from sparktorch_assets.tasks.features import BYTES_TOKENIZER, Feature, TextFeature
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
 from sparktorch_assets.tasks.ml_task import MlTask
-from sparktorch_assets.tasks.outputs import ClassificationOutput, Output
+from sparktorch_assets.tasks.outputs import ClassificationOutput, DetectionOutput, Output
 
 _DEFAULT_MAX_TOKENS = TextFeature(column="any").max_tokens
 _NOT_NORMALIZED = ((0.0,), (1.0,))
@@ -31,7 +31,8 @@ def completed_task(task: MlTask, models_root: Path) -> MlTask:
     """
     if task.model.format != "huggingface":
         return task
-    output_is_open = task.output.labelled and not task.labels
+    labels_are_open = task.output.labelled and not task.labels
+    output_is_open = labels_are_open or (isinstance(task.output, DetectionOutput) and task.output.scoring is None)
     if not output_is_open and not any(map(_is_open, task.features)):
         return task
     assert task.model.weights is not None  # ModelSpec requires them for every format but a factory's
@@ -41,6 +42,8 @@ def completed_task(task: MlTask, models_root: Path) -> MlTask:
         if not output_is_open:
             return replace(task, features=features)
         output = _completed_output(task, folder)
+        if not labels_are_open:
+            return replace(task, features=features, output=output)
         return replace(task, features=features, output=output, labels=folder.labels if output.labelled else ())
     except ModelError as error:
         raise ModelError(f"task {task.name!r}: {error}") from None
@@ -83,4 +86,6 @@ def _completed_output(task: MlTask, folder: ModelFolder) -> Output:
             f"output {task.output.kind!r} is declared without labels, but {folder.path} says that its model gives "
             f"{found.kind!r}; declare that, leave the output out, or add the labels"
         )
+    if isinstance(task.output, DetectionOutput) and isinstance(found, DetectionOutput) and task.output.scoring is None:
+        return replace(task.output, scoring=found.scoring)
     return task.output

@@ -36,8 +36,8 @@ class ImageSettings:
         odd = [what for does, what in _unknown(given) if does]
         if odd:
             raise ModelError(
-                f"{file} {odd[0]}, which an image feature does not do. Prepare the images with a batch_preprocessor, and "
-                f"give mean and std in the feature, one value per channel"
+                f"{file} {odd[0]}, which an image feature does not do. Give mean and std in the feature, one value per "
+                f"channel: images are then prepared as the feature alone says. To do it exactly, use a batch_preprocessor"
             )
         normalizes = given.get("do_normalize", True)
         mean, std = (_numbers(given.get(name)) if normalizes else None for name in ("image_mean", "image_std"))

@@ -1,16 +1,36 @@
 """What a Hugging Face or sentence-transformers folder says about its model, read from its JSON files."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.tasks.files.folder_json import read_settings
 from sparktorch_assets.tasks.files.image_settings import ImageSettings
 from sparktorch_assets.tasks.files.sentence_modules import SentenceModules
-from sparktorch_assets.tasks.outputs import ClassificationOutput, MultilabelOutput, Output, RegressionOutput
+from sparktorch_assets.tasks.outputs import (
+    ClassificationOutput,
+    DetectionOutput,
+    MultilabelOutput,
+    Output,
+    RegressionOutput,
+    TokenClassificationOutput,
+)
 
-_CLASSIFIER = ("ForSequenceClassification", "ForImageClassification")
+_HEADS = ("ForSequenceClassification", "ForImageClassification", "ForTokenClassification", "ForObjectDetection")
+"""The ends of the names of networks that say what is predicted, and of the Auto classes that load them."""
+_SCORINGS: Mapping[str, Literal["softmax", "sigmoid"]] = {
+    **dict.fromkeys(("detr", "table-transformer", "yolos"), "softmax"),
+    **dict.fromkeys(
+        (
+            *("conditional_detr", "d_fine", "dab-detr", "deformable_detr", "deimv2"),
+            *("lw_detr", "rf_detr", "rt_detr", "rt_detr_v2"),
+        ),
+        "sigmoid",
+    ),
+}
+"""How the image processors of transformers make scores of the logits of these model types."""
 _UNLIMITED = 1_000_000
 """A `model_max_length` of at least this means that the tokenizer knows no limit."""
 _POSITIONS_AFTER_PADDING = (
@@ -90,9 +110,11 @@ class ModelFolder:
         return not self.weights[0].endswith(".safetensors")
 
     @property
-    def classifies(self) -> bool:
-        """Whether the network has a head that gives logits, one per label."""
-        return not self.sentence_transformers and self.architecture.endswith(_CLASSIFIER)
+    def head(self) -> str | None:
+        """What the network has a head for, `ForTokenClassification` for instance, if that says what is predicted."""
+        if self.sentence_transformers:
+            return None
+        return next((head for head in _HEADS if self.architecture.endswith(head)), None)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -122,18 +144,32 @@ class ModelFolder:
         """
         if self.sentence_transformers:
             return self._modules.output
-        if not self.classifies:
+        if self.head is None:
             raise ModelError(
                 f"{self.path} holds a {self.architecture}, which does not say what is predicted for a row. For vectors, "
                 f"declare `output: {{kind: embedding, length: {self.config.get('hidden_size', '...')}, pooling: mean}}` (or cls); "
-                f"networks for sequence and image classification say it themselves; for others, name a factory"
+                f"networks for sequence, image and token classification and for object detection say it themselves; for "
+                f"others, name a factory"
             )
+        if self.head == "ForTokenClassification":
+            return TokenClassificationOutput()
+        if self.head == "ForObjectDetection":
+            return self._detection()
         problem, labels = self.config.get("problem_type"), len(self.labels)
         if problem == "multi_label_classification":
             return MultilabelOutput()
         if problem == "regression" or (problem is None and labels == 1):
             return RegressionOutput() if labels == 1 else RegressionOutput(length=labels)
         return ClassificationOutput()
+
+    def _detection(self) -> DetectionOutput:
+        kind = self.config.get("model_type")
+        if kind not in _SCORINGS:
+            raise ModelError(
+                f"{self.path} holds a {self.architecture} of model_type {kind!r}, of which it is not known how its logits "
+                f"become scores; declare `labels` and `output: {{kind: detection, scoring: softmax}}` (or sigmoid)"
+            )
+        return DetectionOutput(scoring=_SCORINGS[str(kind)])
 
     @cached_property
     def tokenizer(self) -> Path:

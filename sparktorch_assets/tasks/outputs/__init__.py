@@ -7,19 +7,31 @@ checks a table has. `predict/outputs` has their counterparts, which turn a netwo
 from sparktorch_assets.tasks.outputs.classification import ClassificationOutput
 from sparktorch_assets.tasks.outputs.column import COLUMN_TYPES, OutputColumn
 from sparktorch_assets.tasks.outputs.columns import ColumnsOutput
+from sparktorch_assets.tasks.outputs.detection import DetectionOutput
 from sparktorch_assets.tasks.outputs.embedding import EmbeddingOutput
 from sparktorch_assets.tasks.outputs.multilabel import MultilabelOutput
 from sparktorch_assets.tasks.outputs.regression import RegressionOutput
+from sparktorch_assets.tasks.outputs.token_classification import TokenClassificationOutput
 
-Output = ClassificationOutput | MultilabelOutput | RegressionOutput | EmbeddingOutput | ColumnsOutput
+Output = (
+    ClassificationOutput
+    | MultilabelOutput
+    | RegressionOutput
+    | EmbeddingOutput
+    | TokenClassificationOutput
+    | DetectionOutput
+    | ColumnsOutput
+)
 
 __all__ = [
     "COLUMN_TYPES",
     "ClassificationOutput",
     "ColumnsOutput",
+    "DetectionOutput",
     "EmbeddingOutput",
     "MultilabelOutput",
     "Output",
     "OutputColumn",
     "RegressionOutput",
+    "TokenClassificationOutput",
 ]

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tally import Tally
@@ -48,6 +48,8 @@ class ClassificationOutput:
 
     labelled = True
     """Whether the task has to name `labels`."""
+    refers_to: ClassVar[str | None] = None
+    """The kind of the feature that places in the predictions refer to: there are none."""
 
     def check_labels(self, labels: Sequence[str]) -> None:
         """Raise TaskError if the options do not fit the labels."""

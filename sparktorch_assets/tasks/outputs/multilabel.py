@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from sparktorch_assets.errors import TaskError, nearest
 from sparktorch_assets.tally import Tally
@@ -42,6 +42,8 @@ class MultilabelOutput:
 
     labelled = True
     """Whether the task has to name `labels`."""
+    refers_to: ClassVar[str | None] = None
+    """The kind of the feature that places in the predictions refer to: there are none."""
 
     def check_labels(self, labels: Sequence[str]) -> None:
         """Raise TaskError if the options do not fit the labels."""

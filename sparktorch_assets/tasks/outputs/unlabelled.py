@@ -1,6 +1,7 @@
 """What outputs without labels have in common."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from sparktorch_assets.tasks.outputs.column import OutputColumn
 
@@ -12,6 +13,8 @@ class UnlabelledOutput:
 
     labelled = False
     """Whether the task has to name `labels`."""
+    refers_to: ClassVar[str | None] = None
+    """The kind of the feature that places in the predictions refer to: there are none."""
 
     def check_labels(self, labels: Sequence[str]) -> None:
         """Raise TaskError if the options do not fit the labels: there are none."""

@@ -1,0 +1,95 @@
+"""What outputs with a list of labelled entries per row have in common: spans of a text, boxes in an image."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks.outputs.classification import most_frequent
+from sparktorch_assets.tasks.outputs.column import OutputColumn
+from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, ShownTable, number_table
+
+LABELS_WITHIN_DECLARED = "labels_within_declared"
+SCORES_IN_RANGE = "scores_in_range"
+NO_LABEL = "labels that are null"
+OUTSIDE = "scores outside [0, 1]"
+
+
+class LabelledEntries:
+    """Base of outputs whose only column is a list of structs, each with a `label`, a `score` and a place."""
+
+    __slots__ = ()
+
+    labelled = True
+    """Whether the task has to name `labels`."""
+    entry: ClassVar[str]
+    """What an entry is called in statistics: `span` or `box`."""
+    entries: ClassVar[str]
+    """The plural, which is the column's name, too."""
+    misplaced: ClassVar[str]
+    """The count of entries whose place cannot be right."""
+    place_check: ClassVar[str]
+    """The name of the check that there are no such entries."""
+    place_rule: ClassVar[str]
+    """What that check demands of a place."""
+
+    def entry_labels(self, labels: Sequence[str]) -> tuple[str, ...]:
+        """The labels that entries may have, given those of the task."""
+        return tuple(labels)
+
+    @property
+    def without(self) -> str:
+        """The name of the count of rows whose list is empty."""
+        return f"rows without a {self.entry}"
+
+    @property
+    def optional_columns(self) -> tuple[OutputColumn, ...]:
+        """The columns that options add: none."""
+        return ()
+
+    @property
+    def check_specs(self) -> tuple[CheckSpec, ...]:
+        """The checks of a table."""
+        return (
+            CheckSpec(name=SCORES_IN_RANGE, description="Every score lies in [0, 1]"),
+            CheckSpec(name=LABELS_WITHIN_DECLARED, description="Every label is one that the task's labels give"),
+            CheckSpec(name=self.place_check, description=self.place_rule),
+        )
+
+    def checks(self, tally: Tally, labels: Sequence[str]) -> tuple[CheckOutcome, ...]:
+        """The checks' outcomes for a table with this tally."""
+        outside, misplaced, missing = (tally.marks.get(mark, 0) for mark in (OUTSIDE, self.misplaced, NO_LABEL))
+        unknown = sorted(tally.classes.keys() - set(self.entry_labels(labels)))
+        return (
+            CheckOutcome(name=SCORES_IN_RANGE, passed=outside == 0, details={OUTSIDE: outside}),
+            CheckOutcome(
+                name=LABELS_WITHIN_DECLARED,
+                passed=not unknown and not missing,
+                details={"unknown labels": ", ".join(unknown[:20]) or "none", NO_LABEL: missing},
+            ),
+            CheckOutcome(name=self.place_check, passed=misplaced == 0, details={self.misplaced: misplaced}),
+        )
+
+    def page(self, tally: Tally) -> dict[str, Shown]:
+        """What people look at first."""
+        shares = _shares(tally.classes)
+        rows = [(name, f"{count:,}", f"{shares[name]:.2%}") for name, count in most_frequent(tally.classes)]
+        more = len(tally.classes) - len(rows)
+        if more > 0:
+            rows.append((f"… and {more} more", "", ""))
+        return {
+            self.entries: ShownTable(columns=("label", self.entries, "share"), rows=rows),
+            f"rows_without_{self.entry}": tally.marks.get(self.without, 0),
+            f"{self.entry}_numbers": number_table(tally.numbers),
+        }
+
+    def figures(self, tally: Tally) -> dict[str, str]:
+        """The same for programs, as JSON."""
+        shares = _shares(tally.classes)
+        return {"label_shares": json.dumps({name: shares[name] for name, _ in most_frequent(tally.classes)})}
+
+
+def _shares(counts: Mapping[str, int]) -> dict[str, float]:
+    """Each count as a share of all entries."""
+    whole = sum(counts.values())
+    return {name: count / whole for name, count in counts.items()}
