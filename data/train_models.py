@@ -89,6 +89,7 @@ def main() -> None:
         "arrival_delay": train_arrival_delay,
         "language": train_language,
         "component": train_component,
+        "message_topics": train_topics,
     }
     parser = argparse.ArgumentParser(description="Train the sample models.")
     parser.add_argument("task", nargs="*", help=f"any of {', '.join(tasks)}; none: all")
@@ -257,6 +258,45 @@ def train_component() -> dict[str, Any]:
     }
 
 
+def train_topics() -> dict[str, Any]:
+    """Which components a text belongs to, and what it contains: any number of labels per text."""
+    messages = read_messages()
+    components: dict[str, set[str]] = {}
+    for row in messages.to_pylist():
+        components.setdefault(row["text"], set()).add(row["component"])
+    topics = [components[text] | contents_of(text) for text in messages["text"].to_pylist()]
+    labels = sorted(set().union(*topics))
+    answers = np.array([[label in found for label in labels] for found in topics], dtype=np.float32)
+    examples = text_examples(messages, answers)
+    network = MessageNet(classes=len(labels))
+
+    def loss(logits_BO: Tensor, y_BO: Tensor) -> Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(logits_BO, y_BO, reduction="sum") / len(y_BO)
+
+    fit(network, text_epochs(examples, 128), epochs=7, peak_learning_rate=4e-3, loss=loss)
+    write_model("message_topics", network, labels)
+    found_NO, true_NO = outputs(network, examples) > 0, answers[examples.held_out] > 0
+    return {
+        "weights_sha256": weights_sha256("message_topics"),
+        "held_out_rows": len(found_NO),
+        "held_out_micro_f1": round(float(2 * (found_NO & true_NO).sum() / (found_NO.sum() + true_NO.sum())), 4),
+        "held_out_exact_share": round(float((found_NO == true_NO).all(axis=1).mean()), 4),
+        **texts_of_card(examples),
+        "note": "The labels are the components of Django in which a text occurs, in whatever language, and what it "
+        "contains: a placeholder, markup, or a question. Few texts are in more than one component.",
+    }
+
+
+def contents_of(text: str) -> set[str]:
+    """What a text contains besides words."""
+    there = {
+        "placeholder": any(mark in text for mark in ("%(", "%s", "%d", "{")),
+        "markup": "<" in text and ">" in text,
+        "question": text.rstrip().endswith(("?", chr(0xFF1F), chr(0x61F))),  # also full-width, and Arabic
+    }
+    return {name for name, found in there.items() if found}
+
+
 def train_messages(
     task: str, messages: pa.Table, *, batch_rows: int, epochs: int, peak_learning_rate: float
 ) -> tuple[dict[str, Any], npt.NDArray[np.str_], npt.NDArray[np.str_]]:
@@ -267,8 +307,29 @@ def train_messages(
     """
     labels = sorted(pc.unique(messages[task]).to_pylist())
     answers = pc.index_in(messages[task], value_set=pa.array(labels)).to_numpy().astype(np.int64)
+    examples = text_examples(messages, answers)
+    network = MessageNet(classes=len(labels))
+    fit(
+        network,
+        text_epochs(examples, batch_rows),
+        epochs=epochs,
+        peak_learning_rate=peak_learning_rate,
+        loss=nn.functional.cross_entropy,
+    )
+    write_model(task, network, labels)
+    predicted, actual = probabilities(network, examples).argmax(axis=1), answers[examples.held_out]
+    card = card_of(task, predicted, actual) | texts_of_card(examples)
+    return card, np.array(labels)[predicted], np.array(labels)[actual]
+
+
+def text_examples(messages: pa.Table, answers: npt.NDArray[Any]) -> Examples:
+    """The encoded texts; a fifth of them, which their hashes set apart, is held out."""
     in_training = np.array([not is_held_out(text) for text in messages["text"].to_pylist()])
-    examples = encode(messages, (TEXT,), answers, in_training)
+    return encode(messages, (TEXT,), answers, in_training)
+
+
+def text_epochs(examples: Examples, batch_rows: int) -> Callable[[], Iterable[tuple[Inputs, Tensor]]]:
+    """A function that gives the training texts in batches of similar length, in random order."""
     lengths_N = examples.features[0].lengths_N
     assert lengths_N is not None
     by_length = examples.training[np.argsort(lengths_N[examples.training], kind="stable")]
@@ -285,16 +346,16 @@ def train_messages(
             lost_BT = torch.rand(token_ids_BT.shape) < LOST_BYTE_SHARE
             yield (token_ids_BT.masked_fill(lost_BT, 0), mask_BT), examples.y_N[rows]
 
-    network = MessageNet(classes=len(labels))
-    fit(network, epoch, epochs=epochs, peak_learning_rate=peak_learning_rate, loss=nn.functional.cross_entropy)
-    write_model(task, network, labels)
-    predicted, actual = probabilities(network, examples).argmax(axis=1), answers[examples.held_out]
-    card = card_of(task, predicted, actual) | {
+    return epoch
+
+
+def texts_of_card(examples: Examples) -> dict[str, str]:
+    """What the cards of all text models say."""
+    return {
         "split": f"by text: held out where the first 8 bytes of sha256(text), big-endian, are divisible by "
         f"{ONE_HELD_OUT_OF}; equal texts fall on the same side",
         "trained_on": f"{len(examples.training)} texts of data/messages, their first {TEXT.max_tokens} bytes",
     }
-    return card, np.array(labels)[predicted], np.array(labels)[actual]
 
 
 def read_messages() -> pa.Table:

@@ -24,6 +24,9 @@ GRAPH = {
     "models/digit_challenger": [],
     "models/language": [],
     "models/component": [],
+    "models/language_bert": [],
+    "models/message_embedding": [],
+    "models/message_topics": [],
     "predictions/late_arrival": ["flights", "models/late_arrival"],
     "predictions/cancellation": ["flights", "models/cancellation"],
     "predictions/arrival_delay": ["flights", "models/arrival_delay"],
@@ -31,9 +34,19 @@ GRAPH = {
     "predictions/digit_challenger": ["digits", "models/digit_challenger"],
     "predictions/language": ["messages", "models/language"],
     "predictions/component": ["models/component", "predictions/language"],
+    "predictions/language_bert": ["messages", "models/language_bert"],
+    "predictions/message_embedding": ["messages", "models/message_embedding"],
+    "predictions/message_topics": ["messages", "models/message_topics"],
     "flight_risk": ["predictions/cancellation", "predictions/late_arrival"],
     "digit_comparison": ["predictions/digit", "predictions/digit_challenger"],
+    "similar_messages": ["predictions/message_embedding"],
 }
+OWN_CHECKS = {
+    "predictions/arrival_delay": {"values_in_range"},
+    "predictions/message_embedding": {"vectors_differ", "unit_norm"},
+    "predictions/message_topics": {"scores_in_range", "labels_within_declared"},
+}
+"""The checks of outputs other than classes."""
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +68,7 @@ def test_every_prediction_has_its_checks_kinds_and_condition(definitions: dg.Def
     for name in GRAPH:
         node = graph.get(dg.AssetKey(name.split("/")))
         if node.group_name == "predictions":
-            of_output = {"confidence_in_range", "classes_within_labels"}
-            if name == "predictions/arrival_delay":
-                of_output = {"values_in_range"}
+            of_output = OWN_CHECKS.get(name, {"confidence_in_range", "classes_within_labels"})
             assert {key.name for key in node.check_keys} == {"no_row_lost", "failed_share"} | of_output
             assert node.kinds == {"pytorch", "pyspark", "delta"}
             assert node.automation_condition is not None

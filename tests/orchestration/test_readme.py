@@ -22,12 +22,13 @@ README = ROOT / "README.md"
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy without data, since the example brings its own; its environment is the one that runs the tests."""
+    """A copy without the sample's tables, since the example brings its own; its environment is the one that runs the
+    tests."""
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "sparktorch_assets", tmp_path / "sparktorch_assets", ignore=ignore)
     for name in ("dg.toml", "workspace.yaml"):
         shutil.copy(ROOT / name, tmp_path)
-    (tmp_path / "data").mkdir()
+    shutil.copytree(ROOT / "data/models", tmp_path / "data/models")  # tasks of folders load with what these say
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/activate").write_text(f'export PATH="{Path(sys.executable).parent}:$PATH"\n')
     return tmp_path
@@ -69,17 +70,17 @@ def test_the_example_works_as_written(checkout: Path, run: Callable[[str], str],
         path = checkout / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    run("python train_ring.py")
+    run("python train_sentiment.py")
     (launch,) = [block for block in commands_of(README) if "dg launch" in block]
     run(launch)
-    rows = DeltaTable(checkout / "data/lake/predictions/ring").to_pyarrow_table().to_pylist()
+    rows = DeltaTable(checkout / "data/lake/predictions/sentiment").to_pyarrow_table().to_pylist()
     assert len(rows) == 2_000
     assert sum(row["predicted_class"] == row["truth"] for row in rows) > 1_900
-    before = DeltaTable(checkout / "data/lake/predictions/ring").version()
+    before = DeltaTable(checkout / "data/lake/predictions/sentiment").version()
     assert "nothing changed" in run(launch)
-    assert DeltaTable(checkout / "data/lake/predictions/ring").version() == before
+    assert DeltaTable(checkout / "data/lake/predictions/sentiment").version() == before
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     use_dagster_home(checkout)  # as `make dev` does
     with dg.DagsterInstance.get() as instance:
-        for key in (["points"], ["models", "ring"], ["predictions", "ring"]):
+        for key in (["reviews"], ["models", "sentiment"], ["predictions", "sentiment"]):
             assert instance.get_latest_materialization_event(dg.AssetKey(key)) is not None

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from sparktorch_assets.defs import digit_comparison, flight_risk
+from sparktorch_assets.defs import digit_comparison, flight_risk, similar_messages
 from sparktorch_assets.orchestration.resources import LakeResource
 
 PNG = b"\x89PNG\r\n\x1a\nnot really"
@@ -104,3 +104,47 @@ def test_the_report_assets_write_tables_and_show_what_they_found(tmp_path: Any):
         (first,), (second,) = (run.asset_materializations_for_node(name) for run in (result, again))
         assert (first.metadata["changed"].value, second.metadata["changed"].value) == (True, False)
         assert DeltaTable(lake.table_uri(dg.AssetKey(name))).version() == 0
+
+
+def embedded(rows: list[tuple[int, str, str, list[float] | None]]) -> pa.Table:
+    numbers, languages, texts, vectors = zip(*rows, strict=True)
+    return pa.table(
+        {
+            "message_id": pa.array(numbers, pa.int64()),
+            "text": pa.array(texts),
+            "language": pa.array(languages),
+            "embedding": pa.array(vectors, pa.list_(pa.float32())),
+        }
+    )
+
+
+def test_a_texts_neighbours_are_the_others_of_its_language_most_similar_first():
+    """A failed row, a second row of the same text and a language of one text are left out."""
+    table = embedded(
+        [
+            (5, "en", "east", [1.0, 0.0]),
+            (1, "en", "north", [0.0, 1.0]),
+            (2, "fr", "nord", [0.0, 1.0]),
+            (3, "en", "north-east", [0.6, 0.8]),
+            (4, "en", "broken", None),
+            (6, "en", "north", [0.0, 1.0]),
+        ]
+    )
+    found = similar_messages.nearest_texts(table).to_pylist()
+    assert [(row["message_id"], [near["text"] for near in row["neighbours"]]) for row in found] == [
+        (1, ["north-east", "east"]),
+        (3, ["north", "east"]),
+        (5, ["north-east", "north"]),
+    ]
+    assert [near["similarity"] for near in found[1]["neighbours"]] == pytest.approx([0.8, 0.6])
+
+
+def test_no_more_neighbours_than_three_are_kept():
+    table = embedded([(number, "en", f"text {number}", [1.0, number / 10]) for number in range(6)])
+    found = similar_messages.nearest_texts(table).to_pylist()
+    assert {len(row["neighbours"]) for row in found} == {3}
+    assert found[0]["neighbours"][0]["message_id"] == 1
+
+
+def test_a_table_without_vectors_has_no_neighbours():
+    assert similar_messages.nearest_texts(embedded([(1, "en", "a", None)])).num_rows == 0

@@ -79,9 +79,9 @@ def first(sample_project: Path, spark: Any) -> dg.ExecuteInProcessResult:
 
 def test_every_asset_is_materialized_and_every_check_passes(first: dg.ExecuteInProcessResult):
     assert first.success
-    assert len(metadata(first)) == 19
+    assert len(metadata(first)) == 26
     evaluations = first.get_asset_check_evaluations()
-    assert len(evaluations) == 6 * 4 + 3 + 3 * 2
+    assert len(evaluations) == 7 * 4 + 3 + 4 + 4 + 3 * 2
     assert [found.check_name for found in evaluations if not found.passed] == []
 
 
@@ -92,6 +92,7 @@ def test_known_answers(first: dg.ExecuteInProcessResult, sample_project: Path):
     assert found["digit_comparison"]["champion_accuracy"] == pytest.approx(0.9986, abs=1e-4)
     assert found["digit_comparison"]["challenger_accuracy"] == pytest.approx(0.6566, abs=6e-4)
     assert accuracy(sample_project, "predictions/language", "predicted_class", "language") > 0.75
+    assert accuracy(sample_project, "predictions/language_bert", "predicted_class", "language") > 0.7
     assert accuracy(sample_project, "predictions/component", "component_predicted_class", "component") > 0.75
     delays = DeltaTable(sample_project / "data/lake/predictions/arrival_delay").to_pyarrow_table().to_pandas()
     known = delays[delays["arr_delay"].notna()]
@@ -108,6 +109,9 @@ def test_rows_add_up_along_the_graph(first: dg.ExecuteInProcessResult, sample_pr
         assert rows[asset] == 5_000
     language = DeltaTable(sample_project / "data/lake/predictions/language").to_pyarrow_table()
     assert rows["messages"] == language.num_rows
+    for asset in ("predictions/language_bert", "predictions/message_topics", "predictions/message_embedding"):
+        assert rows[asset] == language.num_rows
+    assert 0 < rows["similar_messages"] <= language.num_rows
     assert rows["predictions/component"] == language["predicted_class"].to_pylist().count("fr") > 300
 
 

@@ -51,7 +51,14 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "arrival_delay": lambda: flight_net("arrival_delay", classes=1),
     "language": lambda: MessageNet(classes=98),
     "component": lambda: MessageNet(classes=12),
+    "message_topics": lambda: MessageNet(classes=15),
 }
+
+OWN_MEASURES = {
+    "arrival_delay": {"held_out_mean_absolute_error", "median_mean_absolute_error"},
+    "message_topics": {"held_out_micro_f1", "held_out_exact_share"},
+}
+"""What the cards of models that predict other things than one class say."""
 
 
 def weights_file(task: str) -> Path:
@@ -125,7 +132,8 @@ def test_weights_fit_strictly_and_give_one_number_per_label(task: str) -> None:
         "language": tokens([b"a", b"bc", b""], 5),
     }
     inputs |= {"digit_challenger": inputs["digit"], "cancellation": inputs["late_arrival"]}
-    inputs |= {"component": inputs["language"], "arrival_delay": inputs["late_arrival"]}
+    inputs |= {"component": inputs["language"], "message_topics": inputs["language"]}
+    inputs |= {"arrival_delay": inputs["late_arrival"]}
     with torch.inference_mode():
         logits = network(task)(*inputs[task])
     listed = MODELS / task / "labels.json"
@@ -140,9 +148,7 @@ def test_every_card_belongs_to_the_weights_beside_it(task: str) -> None:
     """A card names the digest of the file that it describes, and what one must know to judge the model."""
     card = read_json(MODELS / task / "card.json")
     assert card["weights_sha256"] == hashlib.sha256(weights_file(task).read_bytes()).hexdigest()
-    measures = {"held_out_accuracy", "majority_class_accuracy"}
-    if task == "arrival_delay":
-        measures = {"held_out_mean_absolute_error", "median_mean_absolute_error"}
+    measures = OWN_MEASURES.get(task, {"held_out_accuracy", "majority_class_accuracy"})
     assert {"held_out_rows", *measures, "split", "trained_on", "note"} <= card.keys()
 
 
@@ -153,6 +159,13 @@ def test_the_regression_is_declared_in_the_unit_of_its_card() -> None:
         "attributes"
     ]
     assert (declared["output"]["scale"], declared["output"]["offset"]) == (card["output_scale"], card["output_offset"])
+
+
+def test_the_topics_are_declared_in_the_order_of_the_logits() -> None:
+    """As in the file of labels that was written with the weights."""
+    path = DATA.parent / "sparktorch_assets/defs/message_topics/defs.yaml"
+    declared = yaml.safe_load(path.read_text())["attributes"]
+    assert declared["labels"] == read_json(MODELS / "message_topics" / "labels.json")
 
 
 def test_an_image_of_another_size_is_refused_with_the_way_out() -> None:

@@ -14,16 +14,18 @@ from pydantic import TypeAdapter
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.tasks import BatchPolicy, MlTask
+from sparktorch_assets.tasks.files.completed_task import completed_task
 
 ROOT = Path(__file__).parents[2]
 ROWS = 300
 
 
 def sample_task(name, **changes):
-    """The task as its defs.yaml declares it, without a filter on other predictions."""
+    """The task as its defs.yaml declares it and its folder completes it, without a filter on other predictions."""
     declared = yaml.safe_load((ROOT / f"sparktorch_assets/defs/{name}/defs.yaml").read_text())["attributes"]
     declared.pop("where", None)
-    return TypeAdapter(MlTask).validate_python({"name": name, **declared, **changes})
+    task = TypeAdapter(MlTask).validate_python({"name": name, **declared, **changes})
+    return completed_task(task, ROOT / "data/models")
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,9 @@ def inputs():
         "digit_challenger",
         "language",
         "component",
+        "language_bert",
+        "message_embedding",
+        "message_topics",
     ],
 )
 def test_answers_do_not_depend_on_batches(name, inputs):
@@ -68,7 +73,7 @@ def test_answers_do_not_depend_on_batches(name, inputs):
         rows = pa.Table.from_batches(predict_map(0, batches, task, model_loader=ModelLoader(ROOT / "data/models")))
         assert rows.column(task.error_column).null_count == ROWS
         *classes, numbers = (rows.column(name) for name in task.main_columns)
-        found.append(([column.to_pylist() for column in classes], numbers.to_numpy()))
+        found.append(([column.to_pylist() for column in classes], np.array(numbers.to_pylist())))
     for classes, confidence in found[1:]:
         assert classes == found[0][0]
         assert np.allclose(confidence, found[0][1], rtol=1e-4, atol=1e-4)

@@ -74,7 +74,7 @@ def _describe(
 
 
 def card_metadata(task: MlTask, models_root: Path, warn: Callable[[str], None]) -> dict[str, Any]:
-    """Metadata from the card next to the weights, such as the held-out accuracy and that of the majority class.
+    """Metadata from the card next to the weights file, or in the model's folder, such as the held-out accuracy and that of the majority class.
 
     Args:
         task: the task whose weights the card describes.
@@ -83,7 +83,8 @@ def card_metadata(task: MlTask, models_root: Path, warn: Callable[[str], None]) 
     """
     if task.model.weights is None:
         return {}
-    path = (models_root / task.model.weights).parent / CARD
+    weights = models_root / task.model.weights
+    path = (weights if weights.is_dir() else weights.parent) / CARD
     if not path.is_file():
         return {}
     try:
