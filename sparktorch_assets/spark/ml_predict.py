@@ -87,9 +87,9 @@ def spark_ml_predict(
 
     if parallel is not None and parallel < 1:
         raise TaskError(f"parallel={parallel!r} must be a whole number above 0")
-    loader = model_loader or ModelLoader()
+    loader, found = (model_loader or ModelLoader()).settled(ml_task)
     policy = settle_device(slots, loader.device)
-    task = loader.find_task(ml_task).with_hooks(
+    task = found.with_hooks(
         row_preprocessor=row_preprocessor,
         row_postprocessor=row_postprocessor,
         batch_preprocessor=batch_preprocessor,

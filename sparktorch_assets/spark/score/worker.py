@@ -2,7 +2,7 @@
 JVM.
 
 torch is loaded only here. Every worker needs this package and whatever the task names by import path, and must find the
-input, the output and the models at the same paths.
+input, the output and the models at the same paths or URIs.
 """
 
 import gc
@@ -169,14 +169,14 @@ class _PackWork:
 
         job = self._job
         check_code(job.code)
-        self._files = FilesInUse(job.task, job.model_loader.models_root)
-        _check_files(job)
+        loader = _with_planned_files(job)
+        self._files = FilesInUse(job.task, loader.models_root)
         _, gpu_addresses = task_place()
         predictor = LocalPredictor(
             job.task,
             job.batch_size,
             self._number,
-            model_loader=job.model_loader,
+            model_loader=loader,
             slots=job.slots,
             concurrent_slots=job.concurrent_slots,
             gpu_addresses=gpu_addresses,
@@ -276,14 +276,21 @@ def _publish(writer: PartWriter, hint: RowsHint, busy_s: float) -> ShardResult:
     return ShardResult(part=part, receipt=receipt, slot=f"{socket.gethostname()}:{os.getpid()}", busy_s=busy_s)
 
 
-def _check_files(job: ScoreJob) -> None:
-    found = files_digest(job.task, job.model_loader.models_root)
+def _with_planned_files(job: ScoreJob) -> ModelLoader:
+    """The job's loader on this host, with the files that the run was planned with."""
+    loader, _ = job.model_loader.settled(job.task)
+    found = files_digest(job.task, loader.models_root)
+    if found != job.files_digest and not loader.store.is_plain:
+        loader.store.refetch(job.task)  # this host's copies may be older than the plan
+        loader, _ = job.model_loader.settled(job.task)
+        found = files_digest(job.task, loader.models_root)
     if found != job.files_digest:
         raise ModelError(
-            f"task {job.task.name!r}: the model's files under {job.model_loader.models_root} on {socket.gethostname()} are not "
+            f"task {job.task.name!r}: the model's files under {loader.models_root} on {socket.gethostname()} are not "
             f"those that this run was planned with (digest {found[:12]}, planned {job.files_digest[:12]}). They changed meanwhile, or "
             f"this host has another copy; make them the same and run again"
         )
+    return loader
 
 
 def _freeze() -> None:
