@@ -16,6 +16,7 @@ from urllib.parse import quote
 from sparktorch_assets.errors import ModelError, TaskError, nearest
 from sparktorch_assets.masking import has_password, without_secrets
 from sparktorch_assets.stores.cache import key_of, published
+from sparktorch_assets.stores.mlflow_package import load_mlflow
 
 _ASKING = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 _DOWNLOADING = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "60", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
@@ -77,9 +78,8 @@ def resolve(address: str, tracking_uri: str = "") -> ModelVersion:
     Raises:
         ModelError: the server does not answer, or knows no such model; the message lists what there is.
     """
-    import mlflow
-
-    chosen = mlflow.tracking.is_tracking_uri_set()  # type: ignore[no-untyped-call]  # by the environment or by code
+    mlflow = load_mlflow()
+    chosen = mlflow.tracking.is_tracking_uri_set()  # by the environment, or by the program
     if not tracking_uri and not chosen:
         raise ModelError(
             f"{address} is the address of an MLflow model, and it is not known which server has it; set MLFLOW_TRACKING_URI, "
@@ -152,8 +152,7 @@ def fetched(version: ModelVersion, cache: Path) -> Path:
     """
 
     def download(folder: Path) -> None:
-        import mlflow
-
+        mlflow = load_mlflow()
         with _patience(_DOWNLOADING), _explaining(version.address, version.tracking_uri):
             there = Path(
                 mlflow.artifacts.download_artifacts(

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from sparktorch_assets.errors import ModelError
+from sparktorch_assets.stores.mlflow_package import load_mlflow
 
 if TYPE_CHECKING:
     import torch
@@ -18,17 +19,13 @@ if TYPE_CHECKING:
 
 def load_pytorch(path: Path, _device: "torch.device") -> "torch.nn.Module":
     """The network of an MLflow folder with the flavor `pytorch`, loaded by MLflow on the CPU."""
-    import mlflow.pytorch
-
-    network: torch.nn.Module = mlflow.pytorch.load_model(str(path.resolve()), map_location="cpu")
+    network: torch.nn.Module = load_mlflow("mlflow.pytorch").load_model(str(path.resolve()), map_location="cpu")
     return network.requires_grad_(requires_grad=False)
 
 
 def load_pyfunc(path: Path, _device: "torch.device", columns: Sequence[str]) -> "PyfuncModel":
     """The model of an MLflow folder with the flavor `python_function`; `columns` are those that the task wants of it."""
-    import mlflow.pyfunc
-
-    return PyfuncModel(mlflow.pyfunc.load_model(str(path.resolve()), suppress_warnings=True), columns)
+    return PyfuncModel(load_mlflow("mlflow.pyfunc").load_model(str(path.resolve()), suppress_warnings=True), columns)
 
 
 class PyfuncModel:
