@@ -123,7 +123,7 @@ def tracking_server(folder):
                 time.sleep(0.1)
         yield address
     finally:
-        os.killpg(server.pid, signal.SIGTERM)  # its own group, with its workers
+        os.killpg(server.pid, signal.SIGKILL)  # its own group, with its workers; it would wait for its jobs
         server.wait(30)
         log.close()
 

@@ -19,7 +19,11 @@ from sparktorch_assets.stores.cache import key_of, published
 from sparktorch_assets.stores.mlflow_package import load_mlflow
 
 _ASKING = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-_DOWNLOADING = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "60", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+_DOWNLOADING = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 _META = "registered_model_meta"
 """A file that MLflow adds to the copy of a registered version. It names the version, so it is no part of the content."""
 
