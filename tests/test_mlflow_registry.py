@@ -1,16 +1,30 @@
 """Models of an MLflow registry: a real tracking server, with its registry in SQLite, on loopback."""
 
 import pickle
+import re
 import shutil
 import socket
 import time
+from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from dagster.components.testing import create_defs_folder_sandbox
 from deltalake import DeltaTable
-from mlflow_world import Registry, free_port, save_doubling, save_pytorch, save_transformers, tracking_server
+from mlflow_world import (
+    Registry,
+    free_port,
+    mlflow,
+    network,
+    no_warnings,
+    save_doubling,
+    save_pytorch,
+    save_transformers,
+    tracking_server,
+)
 from tiny_folders import TEXTS, write_classifier
 
 from sparktorch_assets.errors import ModelError, TaskError
@@ -91,6 +105,23 @@ def test_every_form_of_address_gives_the_model_and_a_moved_alias_the_other(regis
     assert digest(loader, network_task("models:/risk@champion")) not in before
     assert predict(loader, network_task("models:/risk@champion")) != expected
     assert predict(loader, network_task(f"models:/risk/{first}")) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.promise("M186")
+def test_a_model_that_log_model_has_registered_is_the_same_by_each_of_its_addresses(registry, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry.address)
+    with no_warnings(), mlflow.start_run() as run:
+        logged = mlflow.pytorch.log_model(
+            network(), name="model", registered_model_name="logged", pip_requirements=[], serialization_format="pickle"
+        )
+    loader = ModelLoader(tmp_path)
+    addresses = ["models:/logged/1", logged.model_uri, f"models:/{logged.model_id}", f"runs:/{run.info.run_id}/model"]
+    found = {address: digest(loader, network_task(address)) for address in addresses}
+    assert len(set(found.values())) == 1, found
+    expected = network()(torch.tensor(list(zip(*ROWS.values(), strict=True))))[:, 0].tolist()
+    values = [row["predicted_value"] for row in predict(loader, network_task("models:/logged/1"))]
+    assert values == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.slow
@@ -191,6 +222,22 @@ def test_loading_a_code_location_asks_no_registry_if_the_task_declares_its_outpu
     texts = [TextFeature(column="text")]
     labelled = MlTask(name="mood", input="t", model=ModelSpec(weights="models:/m@a"), features=texts, labels=["a", "b"])
     build_prediction_definitions([labelled], tmp_path)
+
+
+@pytest.mark.promise("M186")
+@pytest.mark.filterwarnings("ignore::dagster.BetaWarning", "ignore::dagster.PreviewWarning")
+def test_the_declaration_of_the_page_loads_without_a_server():
+    page = (Path(__file__).parents[1] / "docs" / "models.md").read_text()
+    (block,) = [
+        found for found in re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE) if "models:/" in found
+    ]
+    with create_defs_folder_sandbox() as sandbox:
+        folder = sandbox.defs_folder_path / "arrival_delay"
+        folder.mkdir()
+        (folder / "defs.yaml").write_text(f"type: sparktorch_assets.MlTaskComponent\n{block}")
+        with sandbox.load_component_and_build_defs(folder) as (component, definitions):
+            assert component.task.model.format == "mlflow"
+            assert len(list(definitions.assets or ())) == 2
 
 
 @pytest.mark.slow

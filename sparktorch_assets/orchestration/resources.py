@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from sparktorch_assets.errors import HostError, nearest
 from sparktorch_assets.masking import without_secrets
-from sparktorch_assets.stores.remote_root import is_uri, local_root
+from sparktorch_assets.stores.remote_root import absolute_root, is_uri
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.code.import_path import load_import_path
 from sparktorch_assets.tasks.slot_policy import DevicePolicy
@@ -185,8 +185,8 @@ class ModelLoaderResource(ProjectResource):
         """The folder that the paths of weights are relative to, or its URI."""
         if is_uri(self.models_root):
             return self.models_root
-        if self.models_root.startswith("file://"):
-            return local_root(self.models_root)
+        if "://" in self.models_root:
+            return Path(absolute_root(self.models_root))
         return find_project_root(self.project_root) / Path(self.models_root).expanduser()
 
     def slot_policy(self) -> SlotPolicy:

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import socket
 import uuid
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,16 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparktorch_assets.errors import DeviceError, TaskError, UnknownTaskError, nearest
+from sparktorch_assets.errors import DeviceError, ModelError, TaskError, UnknownTaskError, nearest
 from sparktorch_assets.predict.model.opened_files import opened_files
 from sparktorch_assets.predict.protocols import ModelObject
 from sparktorch_assets.stores.mlflow_server import check_tracking_uri
 from sparktorch_assets.stores.model_store import ModelStore
-from sparktorch_assets.stores.remote_root import check_root, is_uri, local_root
+from sparktorch_assets.stores.remote_root import absolute_root, check_root
 from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
 from sparktorch_assets.tasks.code.import_path import import_path_code, load_import_path
 from sparktorch_assets.tasks.code.imported_code import DECLARED, check_code
-from sparktorch_assets.tasks.digest import code_of, digest_of, model_code, model_digest, task_code
+from sparktorch_assets.tasks.digest import code_of, digest_of, files_digest, model_code, model_digest, task_code
 from sparktorch_assets.tasks.files.completed_task import completed_task
 from sparktorch_assets.tasks.files.model_files import FilesInUse, check_file, file_sha256, model_files
 from sparktorch_assets.tasks.files.model_trust import check_weights
@@ -80,7 +81,7 @@ class ModelLoader:
         check_device(device, "ModelLoader.device")
         check_root(str(models_root), "ModelLoader.models_root")
         check_tracking_uri(tracking_uri, "ModelLoader.tracking_uri")
-        root = str(models_root) if is_uri(str(models_root)) else str(local_root(models_root))
+        root = absolute_root(models_root)
         self.store = ModelStore(root=root, cache=str(cache), tracking_uri=tracking_uri)
         self.models_root = Path(root)
         """The local folder that relative paths in tasks refer to; if that is not `models_root` itself, see `settled`."""
@@ -123,6 +124,33 @@ class ModelLoader:
         loader.models_root = store.folder(task)
         loader.store = replace(store, settled=True)
         return loader, completed_task(task, loader.models_root)
+
+    def with_planned_files(self, task: MlTask, planned: str) -> tuple["ModelLoader", FilesInUse]:
+        """On a worker, a settled loader with the files that a run was planned with, and these files as they were before
+        their content was compared.
+
+        Args:
+            task: the settled task.
+            planned: the driver's `files_digest`.
+
+        Raises:
+            ModelError: what this host has, or can fetch, is not that content.
+        """
+        loader, files, found = self._files_here(task)
+        if found != planned and not self.store.is_plain:
+            self.store.refetch(task)  # this host's copies may be older than the plan
+            loader, files, found = self._files_here(task)
+        if found == planned:
+            return loader, files
+        raise ModelError(
+            f"task {task.name!r}: the model's files under {loader.models_root} on {socket.gethostname()} are not "
+            f"those that this run was planned with (digest {found[:12]}, planned {planned[:12]}). They changed meanwhile, or "
+            f"this host has another copy; make them the same and run again"
+        )
+
+    def _files_here(self, task: MlTask) -> tuple["ModelLoader", FilesInUse, str]:
+        loader, _ = self.settled(task)
+        return loader, FilesInUse(task, loader.models_root), files_digest(task, loader.models_root)
 
     def _declared(self, ml_task: MlTask | str) -> MlTask:
         if isinstance(ml_task, MlTask):

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -32,9 +32,9 @@ _META = "registered_model_meta"
 class ModelVersion:
     """The version that an address meant when it was resolved: what workers fetch, whatever the address means then."""
 
-    tracking_uri: str
+    tracking_uri: str = field(repr=False)
     """The server's address, which may contain a password: it is never shown."""
-    registry_uri: str
+    registry_uri: str = field(repr=False)
     address: str
     """The address as declared."""
     download_uri: str

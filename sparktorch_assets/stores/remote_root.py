@@ -27,10 +27,12 @@ def is_uri(root: str) -> bool:
     return "://" in root and not root.startswith("file://")
 
 
-def local_root(root: str | Path) -> Path:
-    """The absolute path of a models root that is a local path or a `file://` URI."""
+def absolute_root(root: str | Path) -> str:
+    """A models root that does not depend on the working directory: a URI, or a local path, as which `file://` is taken."""
     text = str(root)
-    return Path(unquote(urlparse(text).path) if text.startswith("file://") else root).absolute()
+    if is_uri(text):
+        return text
+    return str(Path(unquote(urlparse(text).path) if text.startswith("file://") else root).absolute())
 
 
 def check_root(uri: str, where: str) -> None:

@@ -8,9 +8,22 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+import transformers
 import yaml
-from mlflow_world import POISON, network, save_doubling, save_pytorch, save_transformers
-from tiny_folders import GOOD, NULL, POISONED, TEXTS, rows_of_texts, write_classifier
+from mlflow_world import POISON, network, no_warnings, save_doubling, save_pytorch, save_transformers
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling
+from tiny_folders import (
+    GOOD,
+    NULL,
+    POISONED,
+    TEXTS,
+    rows_of_texts,
+    write_classifier,
+    write_network,
+    write_tokenizer,
+)
 
 from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.predict.loader import ModelLoader
@@ -80,6 +93,22 @@ def test_a_transformers_flavor_gives_what_mlflow_gives(tmp_path):
     )
     assert [row["predicted_class"] for row in found] == list(expected["label"])
     np.testing.assert_allclose([row["confidence"] for row in found], expected["score"], atol=1e-6)
+
+
+@pytest.mark.promise("M180")
+def test_a_sentence_transformers_flavor_gives_the_vectors_of_encode(tmp_path):
+    write_tokenizer(tmp_path / "network")
+    write_network(tmp_path / "network", auto=transformers.AutoModel)
+    transformer = Transformer(str(tmp_path / "network"))
+    modules = [transformer, Pooling(transformer.get_embedding_dimension(), pooling_mode="mean")]
+    model = SentenceTransformer(modules=modules, device="cpu")
+    with no_warnings():
+        import mlflow.sentence_transformers
+
+        mlflow.sentence_transformers.save_model(model, str(tmp_path / "m"), pip_requirements=[])
+    found = predict(tmp_path, mlflow_task(features=[TextFeature(column="text")], trust={}), {"text": TEXTS}, 3)
+    expected = model.encode([TEXTS[row] for row in GOOD], batch_size=1, convert_to_numpy=True)
+    np.testing.assert_allclose([found[row]["embedding"] for row in GOOD], expected, atol=2e-6)
 
 
 @pytest.mark.promise("M181")

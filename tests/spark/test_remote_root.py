@@ -19,11 +19,13 @@ from sparktorch_assets.errors import HostError, ModelError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.model.cache import forget_models
 from sparktorch_assets.predict.partition import predict_map
+from sparktorch_assets.predict.schema import output_schema
+from sparktorch_assets.spark.ml_predict import PredictPartition
 from sparktorch_assets.spark.score.table import score_table
 from sparktorch_assets.stores.cache import cache_folder, published
 from sparktorch_assets.stores.remote_root import RemoteRoot
-from sparktorch_assets.tasks import MlTask, ModelSpec, TextFeature
-from sparktorch_assets.tasks.digest import model_digest
+from sparktorch_assets.tasks import MlTask, ModelSpec, SlotPolicy, TextFeature
+from sparktorch_assets.tasks.digest import files_digest, model_digest
 
 TASK = MlTask(
     name="mood", model=ModelSpec(weights="mood/v1"), features=[TextFeature(column="text")], max_failed_share=1
@@ -130,7 +132,7 @@ def test_a_worker_uses_the_planned_content_or_none(tmp_path, monkeypatch):
     write_classifier(source)
     (tmp_path / "rows").mkdir()
     pq.write_table(pa.table({"text": [text for text in TEXTS if text is not None]}), tmp_path / "rows" / "a.parquet")
-    monkeypatch.setattr("sparktorch_assets.predict.loader.is_uri", lambda root: True)  # a local folder as the store
+    monkeypatch.setattr("sparktorch_assets.stores.remote_root.is_uri", lambda root: True)  # a local folder as the store
     monkeypatch.setattr("sparktorch_assets.stores.model_store.is_uri", lambda root: True)
     loader = ModelLoader(f"file://{tmp_path}/models")
     hosts = {name: str(tmp_path / name) for name in ("driver", "older", "new")}
@@ -166,6 +168,45 @@ def test_a_worker_uses_the_planned_content_or_none(tmp_path, monkeypatch):
     hosts["new"] = str(tmp_path / "newest")
     with pytest.raises(ModelError, match="are not those that this run was planned with"):
         score(OnAnotherHost("new", before=change), "out")
+
+
+@pytest.mark.promise("M194")
+def test_a_partition_of_a_dataframe_is_predicted_with_the_drivers_content_or_none(tmp_path, monkeypatch):
+    source = tmp_path / "models" / "mood" / "v1"
+    write_classifier(source)
+    monkeypatch.setattr("sparktorch_assets.stores.remote_root.is_uri", lambda root: True)  # a local folder as the store
+    monkeypatch.setattr("sparktorch_assets.stores.model_store.is_uri", lambda root: True)
+    loader = ModelLoader(f"file://{tmp_path}/models")
+    batch = pa.record_batch({"text": TEXTS})
+
+    def on(host):
+        monkeypatch.setenv("SPARKTORCH_MODEL_CACHE", str(tmp_path / host))
+        forget_models()
+
+    on("worker")
+    rows(loader)  # leaves a copy that will be older than the driver's
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | {"id2label": {"0": "a", "1": "b", "2": "c"}}))
+    on("driver")
+    driver, task = loader.settled(TASK)
+    worker = PredictPartition(
+        task=task,
+        loader=driver,
+        policy=SlotPolicy(device="cpu"),
+        columns=["text"],
+        schema=output_schema(task, batch.schema),
+        batch_size=None,
+        concurrent_slots=1,
+        code={},
+        planned_files=files_digest(task, driver.models_root),
+    )
+    on("worker")
+    (found,) = worker(iter([batch]))
+    assert set(found["predicted_class"].to_pylist()) <= {"a", "b", "c", None}
+    (source / "config.json").write_text(json.dumps(config))
+    on("a worker without a copy")
+    with pytest.raises(ModelError, match="are not those that this run was planned with"):
+        list(worker(iter([batch])))
 
 
 PROGRAM = """
@@ -244,7 +285,7 @@ def test_a_copy_that_fails_leaves_nothing_and_one_that_nobody_uses_goes(tmp_path
     assert [folder.name for folder in (tmp_path / "kind").iterdir()] == ["b"]
 
 
-@pytest.mark.promise("O53")
+@pytest.mark.promise("M195")
 def test_a_cache_that_others_can_write_to_is_refused(tmp_path, monkeypatch):
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
@@ -253,7 +294,7 @@ def test_a_cache_that_others_can_write_to_is_refused(tmp_path, monkeypatch):
         cache_folder()
 
 
-@pytest.mark.promise("O53")
+@pytest.mark.promise("M195")
 def test_the_cache_is_where_the_host_says_else_where_the_loader_does_else_the_users(tmp_path, monkeypatch):
     assert cache_folder("/elsewhere") == tmp_path / "cache"
     monkeypatch.delenv("SPARKTORCH_MODEL_CACHE")

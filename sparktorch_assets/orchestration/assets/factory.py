@@ -10,6 +10,7 @@ from sparktorch_assets.orchestration.assets.input import build_input_asset
 from sparktorch_assets.orchestration.assets.model import build_model_asset
 from sparktorch_assets.orchestration.assets.prediction import build_prediction_asset
 from sparktorch_assets.orchestration.automation.schedules import own_schedules
+from sparktorch_assets.stores.remote_root import absolute_root
 from sparktorch_assets.tasks import MlTask
 
 __all__ = ["build_input_asset", "build_prediction_assets", "build_prediction_definitions"]
@@ -23,8 +24,8 @@ def build_prediction_definitions(tasks: Iterable[MlTask], models_root: str | Pat
 
     Args:
         tasks: the tasks, whose names must differ.
-        models_root: the folder that the paths of weights are relative to, for tasks that leave labels, output or
-            tokenizer to a Hugging Face folder; by default, `data/models` under the project's root, as in
+        models_root: the folder (or URI) that the paths of weights are relative to, for tasks that leave labels, output or
+            tokenizer to a Hugging Face folder, or to an MLflow model; by default, `data/models` under the project's root, as in
             `ModelLoaderResource`.
 
     Raises:
@@ -83,7 +84,9 @@ def _completed(task: MlTask, models_root: str | Path | None) -> MlTask:
         return task
     from sparktorch_assets.orchestration.resources import ModelLoaderResource
 
-    resource = ModelLoaderResource() if models_root is None else ModelLoaderResource(models_root=str(models_root))
+    resource = ModelLoaderResource()
+    if models_root is not None:
+        resource = ModelLoaderResource(models_root=absolute_root(models_root))
     try:
         return resource.build([task]).find_task(task)
     except ModelError as error:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparktorch_assets.errors import ModelError, TableError
+from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.lake.parts.file import PartFile
@@ -35,8 +35,6 @@ from sparktorch_assets.spark.worker_errors import marked
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.code.imported_code import check_code
-from sparktorch_assets.tasks.digest import files_digest
-from sparktorch_assets.tasks.files.model_files import FilesInUse
 from sparktorch_assets.tasks.row_test import row_tests
 
 RESULT_SCHEMA = "result string"
@@ -169,8 +167,7 @@ class _PackWork:
 
         job = self._job
         check_code(job.code)
-        loader = _with_planned_files(job)
-        self._files = FilesInUse(job.task, loader.models_root)
+        loader, self._files = job.model_loader.with_planned_files(job.task, job.files_digest)
         _, gpu_addresses = task_place()
         predictor = LocalPredictor(
             job.task,
@@ -274,23 +271,6 @@ def _publish(writer: PartWriter, hint: RowsHint, busy_s: float) -> ShardResult:
     part, receipt = writer.publish()
     hint.clear()
     return ShardResult(part=part, receipt=receipt, slot=f"{socket.gethostname()}:{os.getpid()}", busy_s=busy_s)
-
-
-def _with_planned_files(job: ScoreJob) -> ModelLoader:
-    """The job's loader on this host, with the files that the run was planned with."""
-    loader, _ = job.model_loader.settled(job.task)
-    found = files_digest(job.task, loader.models_root)
-    if found != job.files_digest and not loader.store.is_plain:
-        loader.store.refetch(job.task)  # this host's copies may be older than the plan
-        loader, _ = job.model_loader.settled(job.task)
-        found = files_digest(job.task, loader.models_root)
-    if found != job.files_digest:
-        raise ModelError(
-            f"task {job.task.name!r}: the model's files under {loader.models_root} on {socket.gethostname()} are not "
-            f"those that this run was planned with (digest {found[:12]}, planned {job.files_digest[:12]}). They changed meanwhile, or "
-            f"this host has another copy; make them the same and run again"
-        )
-    return loader
 
 
 def _freeze() -> None:
