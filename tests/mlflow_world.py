@@ -112,7 +112,7 @@ def tracking_server(folder):
     )
     address = f"http://127.0.0.1:{port}"
     try:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 240
         while True:
             try:
                 with urllib.request.urlopen(f"{address}/health", timeout=2):

@@ -13,7 +13,6 @@ from typing import Any
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.tasks import ClassificationOutput, ColumnsOutput, MlTask, ModelSpec, Output, RegressionOutput
 from sparktorch_assets.tasks.model_spec import ModelFormat
-from sparktorch_assets.tasks.outputs.column import is_tensor_type
 
 MODEL = "mlflow"
 """The name of the model's folder under the models root that a task is given. It says nothing of name, version or alias,
@@ -22,7 +21,9 @@ PYFUNC = "sparktorch_assets.predict.model.mlflow_models:load_pyfunc"
 PYTORCH = "sparktorch_assets.predict.model.mlflow_models:load_pytorch"
 _MAX_BYTES = 16 << 20
 _TYPES = {"boolean": "boolean", "integer": "int", "long": "long", "float": "float", "double": "double"}
-"""Types of MLflow's signatures, and ours."""
+"""Types of columns in MLflow's signatures, and ours."""
+_DTYPES = {"bool": "boolean", "int32": "int", "int64": "long", "float32": "float", "float64": "double"}
+"""The same for tensors."""
 _SENTENCES = "model.sentence_transformer"
 _COMPONENTS = ("tokenizer", "image_processor", "feature_extractor")
 """Parts of a pipeline that the flavor `transformers` keeps outside of the network's folder."""
@@ -132,17 +133,17 @@ def _output_of(content: Mapping[str, Any], where: str) -> Output | None:
     if not text:
         return None
     try:
-        outputs = json.loads(text)
-    except (TypeError, ValueError):
-        raise ModelError(f"{where}: the signature in its MLmodel is not JSON; log it again") from None
-    if not isinstance(outputs, list) or not all(isinstance(column, dict) for column in outputs):
-        return None
+        return _output_of_columns(json.loads(text))
+    except (AttributeError, TypeError, ValueError, RecursionError):  # whoever made the folder wrote it
+        raise ModelError(f"{where}: the signature in its MLmodel is none of MLflow's; log the model again") from None
+
+
+def _output_of_columns(outputs: Sequence[Mapping[str, Any]]) -> Output | None:
     if len(outputs) == 1 and not outputs[0].get("name"):
         return _single(outputs[0])
     kinds = {str(column.get("name")): _type_of(column) for column in outputs}
-    if all(kind is not None and is_tensor_type(kind) for kind in kinds.values()):
-        return ColumnsOutput(columns={name: kind for name, kind in kinds.items() if kind is not None})
-    return None
+    known = {name: kind for name, kind in kinds.items() if kind is not None}
+    return ColumnsOutput(columns=known) if known and len(known) == len(kinds) else None
 
 
 def _single(column: Mapping[str, Any]) -> Output | None:
@@ -168,8 +169,7 @@ def _type_of(column: Mapping[str, Any]) -> str | None:
         return None if inner is None else f"list<{inner}>"
     if kind == "tensor":
         dtype = str(column.get("tensor-spec", {}).get("dtype"))
-        names = {"bool": "boolean", "int32": "int", "int64": "long", "float32": "float", "float64": "double"}
-        inner = names.get(dtype)
+        inner = _DTYPES.get(dtype)
         dimensions = max(0, len(_shape(column)) - 1)
         return None if inner is None else "list<" * dimensions + inner + ">" * dimensions
     return _TYPES.get(str(kind))

@@ -1,9 +1,10 @@
 """Where a loader's models are, and how their files get to this host."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from sparktorch_assets.errors import ModelError
 from sparktorch_assets.stores.cache import cache_folder
 from sparktorch_assets.stores.linked_root import linked_root
 from sparktorch_assets.stores.mlflow_folder import MODEL, open_task
@@ -69,8 +70,8 @@ class ModelStore:
             return root
         cache = cache_folder(self.cache)
         model = root / self.mlflow_folder if self.version is None else fetched(self.version, cache)
-        linked = [(name, model / path) for name, path in self.links]
-        linked += [(name, root / name) for name in dict.fromkeys((*own, *named_files(task, root)))]
+        linked = {name: model / path for name, path in self.links}
+        linked |= {name: root / name for name in _to_link((*own, *named_files(task, root)), f"task {task.name!r}")}
         return linked_root(cache, linked)
 
     def refetch(self, task: MlTask) -> None:
@@ -84,3 +85,19 @@ class ModelStore:
         remote = RemoteRoot(self.root, cache_folder(self.cache))
         remote.fetch(names, perhaps, again=not self.settled)
         return remote.path
+
+
+def _to_link(names: Iterable[str], where: str) -> list[str]:
+    """The names that need a link of their own: an absolute path is found anywhere, and what is in a linked folder there.
+
+    Raises:
+        ModelError: a name leads out of the models root.
+    """
+    paths = {PurePosixPath(name) for name in names if not PurePosixPath(name).is_absolute()}
+    outside = sorted(str(path) for path in paths if ".." in path.parts)
+    if outside:
+        raise ModelError(
+            f"{where}: {outside[0]} lies outside of the models root, where a task with an MLflow model finds nothing; put it "
+            f"into the models root, or give its absolute path"
+        )
+    return sorted(str(path) for path in paths if not any(parent in paths for parent in path.parents))

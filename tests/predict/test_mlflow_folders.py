@@ -167,6 +167,35 @@ def test_any_other_flavor_gives_what_pyfunc_gives_and_a_row_that_raises_fails_al
 
 
 @pytest.mark.promise("M182")
+@pytest.mark.parametrize(
+    ("outputs", "expected"),
+    [
+        ([{"type": "double"}], RegressionOutput()),
+        ([{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1]}}], RegressionOutput()),
+        ([{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 1]}}], RegressionOutput()),
+        ([{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 7]}}], RegressionOutput(length=7)),
+        (
+            [
+                {"name": "i", "type": "integer"},
+                {"name": "b", "type": "boolean"},
+                {"name": "f", "type": "float"},
+                {"name": "l", "type": "array", "items": {"type": "long"}},
+                {"name": "t", "type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 2, 2]}},
+            ],
+            ColumnsOutput(
+                columns={"i": "int", "b": "boolean", "f": "float", "l": "list<long>", "t": "list<list<double>>"}
+            ),
+        ),
+    ],
+)
+def test_the_output_is_that_of_the_signature(tmp_path, outputs, expected):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "MLmodel").write_text("flavors: {python_function: {loader_module: m}}")
+    edited(tmp_path / "m", signature={"outputs": json.dumps(outputs)})
+    assert ModelLoader(tmp_path).find_task(mlflow_task()).output == expected
+
+
+@pytest.mark.promise("M182")
 def test_rows_that_lack_a_column_of_the_signature_are_an_error_that_names_it(tmp_path):
     save_doubling(tmp_path / "m")
     with pytest.raises(ModelError, match="names the input 'b', which the rows do not have; they have a"):
@@ -220,6 +249,23 @@ def test_other_files_of_the_task_are_found_beside_the_model(tmp_path):
     assert predict(tmp_path, task, {"text": TEXTS}) == predict(tmp_path, plain, {"text": TEXTS})
 
 
+def test_a_file_in_a_folder_that_the_task_names_too_is_left_alone_and_one_outside_is_refused(tmp_path):
+    write_classifier(tmp_path / "own")
+    save_transformers(tmp_path / "m", tmp_path / "own")
+    before = sorted(tmp_path.rglob("*"))
+    features = [TextFeature(column="text", tokenizer="own/tokenizer.json", max_tokens=12)]
+    model = ModelSpec(weights="m", format="mlflow", files=["own", "own/not there yet.json"], trust_code=True)
+    loader, settled = ModelLoader(tmp_path).settled(MlTask(name="t", model=model, features=features))
+    assert (loader.models_root / "own" / "tokenizer.json").samefile(tmp_path / "own" / "tokenizer.json")
+    assert settled.model.files == model.files
+    assert [path for path in sorted(tmp_path.rglob("*")) if "cache" not in path.parts] == before
+    absolute = [TextFeature(column="text", tokenizer=str(tmp_path / "own" / "tokenizer.json"), max_tokens=12)]
+    assert len(predict(tmp_path, mlflow_task(features=absolute), {"text": TEXTS})) == len(TEXTS)
+    outside = [TextFeature(column="text", tokenizer="../tokenizer.json", max_tokens=12)]
+    with pytest.raises(ModelError, match="tokenizer.json lies outside of the models root.*absolute path"):
+        ModelLoader(tmp_path).settled(mlflow_task(features=outside))
+
+
 def edited(folder, **changes):
     content = yaml.safe_load((folder / "MLmodel").read_text())
     (folder / "MLmodel").write_text(yaml.safe_dump(content | changes))
@@ -244,6 +290,9 @@ def edited(folder, **changes):
             lambda m: edited(m, signature={"inputs": None, "outputs": json.dumps([{"type": "string", "name": "s"}])}),
             "does not say what it predicts",
         ),
+        (lambda m: edited(m, signature={"outputs": "[]"}), "does not say what it predicts"),
+        (lambda m: edited(m, signature={"outputs": "{"}), "its MLmodel is none of MLflow's; log the model again"),
+        (lambda m: edited(m, signature={"outputs": '[{"type": "array", "items": 1}]'}), "is none of MLflow's"),
     ],
 )
 def test_what_cannot_be_opened_is_an_error_that_names_the_way_out(tmp_path, change, message):
