@@ -37,8 +37,7 @@ def check_definitions(definitions: dg.Definitions) -> dg.Definitions:
         definitions: all definitions of the location, merged, with those of `runtime_definitions`.
 
     Raises:
-        TaskError: two tasks or two input tables have the same name, a task names no input, or the resource
-            `model_loader` names no local folder.
+        TaskError: two tasks or two input tables have the same name, or a task names no input.
         InputSchemaError: a task needs a column that its input table does not declare, or declares with a type that the
             task cannot use. The input may also be another task's predictions, whose columns are derived.
     """
@@ -55,7 +54,7 @@ def check_definitions(definitions: dg.Definitions) -> dg.Definitions:
         elif source_key(task) not in keys:
             _warn_of_misspelt_input(task, keys - {prediction_key(task)})
         if isinstance(loader, ModelLoaderResource) and not _set_at_run_time(loader):
-            _warn_of_missing_files(task, loader.models_path)
+            _warn_of_missing_files(task, loader.models_place)
     return definitions
 
 
@@ -136,10 +135,13 @@ def _set_at_run_time(loader: ModelLoaderResource) -> bool:
     return any(isinstance(value, dg.EnvVar) for value in (loader.models_root, loader.project_root))
 
 
-def _warn_of_missing_files(task: MlTask, models_path: Path) -> None:
-    for name in task.files:
+def _warn_of_missing_files(task: MlTask, models_place: str | Path) -> None:
+    if isinstance(models_place, str):
+        return  # a URI: loading a code location asks no server
+    own = [name for name in task.files if not (task.model.registered and name == str(task.model.weights))]
+    for name in own:
         try:
-            check_file(models_path / name)
+            check_file(models_place / name)
         except ModelError as error:
             _LOG.warning(
                 "task %r: %s. If an upstream asset writes it before the model asset runs, this can be ignored",

@@ -14,8 +14,9 @@ import dagster as dg
 from dagster_pyspark import LazyPySparkResource
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from sparktorch_assets.errors import HostError, TaskError, nearest
+from sparktorch_assets.errors import HostError, nearest
 from sparktorch_assets.masking import without_secrets
+from sparktorch_assets.stores.remote_root import absolute_root, is_uri
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.code.import_path import load_import_path
 from sparktorch_assets.tasks.slot_policy import DevicePolicy
@@ -39,10 +40,6 @@ def find_project_root(declared: str = "") -> Path:
     return next(
         (folder for folder in (here, *here.parents) if any((folder / name).is_file() for name in _PROJECT_FILES)), here
     )
-
-
-def _is_uri(path: str) -> bool:
-    return "://" in path
 
 
 class StrictResource(dg.ConfigurableResource[Any]):
@@ -147,7 +144,14 @@ class ModelLoaderResource(ProjectResource):
     """Where models are found and what they run on. It holds only settings: workers load the models."""
 
     models_root: str = "data/models"
-    """The folder that relative paths of weights and other files in tasks start at; the same path on every worker."""
+    """The folder that relative paths of weights and other files in tasks start at; the same path on every worker. Or a
+    URI, such as `s3://bucket/models`, of which each host copies what a task names."""
+    model_cache: str = ""
+    """The folder on each host for copies of models that are at a URI or in an MLflow registry; if empty, the one that the
+    environment variable `SPARKTORCH_MODEL_CACHE` names there, or a folder in the user's folder for caches."""
+    tracking_uri: str = ""
+    """The address of the MLflow server that has models with addresses such as `models:/name@alias`; if empty, what
+    `MLFLOW_TRACKING_URI` says. User and password belong in MLflow's own environment variables, here and on the workers."""
     device: str = "auto"
     """`auto` uses a GPU if there is one, `cuda` requires one, and `cpu` never uses one."""
     models_per_gpu: int = 2
@@ -167,23 +171,22 @@ class ModelLoaderResource(ProjectResource):
         """Build the loader for `tasks`.
 
         Raises:
-            TaskError: `loader` cannot be imported, or `models_root` is not a local folder.
+            TaskError: `loader` cannot be imported, or `models_root` or `tracking_uri` contains a password.
         """
         loader = load_import_path(self.loader, "ModelLoaderResource.loader")
-        return loader(self.models_path, tasks, device=self.slot_policy().device)  # type: ignore[no-any-return]
+        # Only what is set, since the class may be a user's own and take no more than the first three.
+        given = {
+            name: value for name, value in (("cache", self.model_cache), ("tracking_uri", self.tracking_uri)) if value
+        }
+        return loader(self.models_place, tasks, device=self.slot_policy().device, **given)  # type: ignore[no-any-return]
 
     @property
-    def models_path(self) -> Path:
-        """The folder that the paths of weights are relative to.
-
-        Raises:
-            TaskError: `models_root` is not a local folder.
-        """
-        if _is_uri(self.models_root):
-            raise TaskError(
-                f"ModelLoaderResource.models_root={without_secrets(self.models_root)!r} is a URI, and models are read as local "
-                f"files; give a folder that every worker has at the same path, such as a mounted volume"
-            )
+    def models_place(self) -> str | Path:
+        """The folder that the paths of weights are relative to, or its URI."""
+        if is_uri(self.models_root):
+            return self.models_root
+        if "://" in self.models_root:
+            return Path(absolute_root(self.models_root))
         return find_project_root(self.project_root) / Path(self.models_root).expanduser()
 
     def slot_policy(self) -> SlotPolicy:
@@ -214,7 +217,7 @@ class LakeResource(ProjectResource):
 
     def folder(self, *parts: str) -> str:
         """The path or URI of a folder under the root."""
-        root = self.root if _is_uri(self.root) else str(self.project_path / Path(self.root).expanduser())
+        root = self.root if "://" in self.root else str(self.project_path / Path(self.root).expanduser())
         return "/".join([root.rstrip("/"), *parts])
 
     def table_uri(self, key: dg.AssetKey) -> str:

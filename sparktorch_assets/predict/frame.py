@@ -73,10 +73,9 @@ def predict_frame(
     """
     import pandas as pd
 
-    loader = model_loader or ModelLoader()
+    loader, task = (model_loader or ModelLoader()).settled(ml_task)
     if not isinstance(frame, pd.DataFrame):
-        return predict_map(0, frame, ml_task, batch_size, model_loader=loader, slots=slots)
-    task = loader.find_task(ml_task)
+        return predict_map(0, frame, task, batch_size, model_loader=loader, slots=slots)
     batch = _to_arrow(frame)
     schema = output_schema(task, batch.schema)
     numbered = batch.append_column(_PLACE, pa.array(range(batch.num_rows), pa.int64()))

@@ -1,20 +1,25 @@
 """ModelLoader: finds a task's declaration and brings its model up on a device. Importing this does not load torch."""
 
+import copy
 import logging
+import socket
 import uuid
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparktorch_assets.errors import DeviceError, TaskError, UnknownTaskError, nearest
+from sparktorch_assets.errors import DeviceError, ModelError, TaskError, UnknownTaskError, nearest
 from sparktorch_assets.predict.model.opened_files import opened_files
 from sparktorch_assets.predict.protocols import ModelObject
+from sparktorch_assets.stores.mlflow_server import check_tracking_uri
+from sparktorch_assets.stores.model_store import ModelStore
+from sparktorch_assets.stores.remote_root import absolute_root, check_root
 from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
 from sparktorch_assets.tasks.code.import_path import import_path_code, load_import_path
 from sparktorch_assets.tasks.code.imported_code import DECLARED, check_code
-from sparktorch_assets.tasks.digest import code_of, digest_of, model_code, model_digest, task_code
+from sparktorch_assets.tasks.digest import code_of, digest_of, files_digest, model_code, model_digest, task_code
 from sparktorch_assets.tasks.files.completed_task import completed_task
 from sparktorch_assets.tasks.files.model_files import FilesInUse, check_file, file_sha256, model_files
 from sparktorch_assets.tasks.files.model_trust import check_weights
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _CODE = (".py", ".pyc", ".so")
-_OWN_STATE = ("models_root", "tasks", "device")
+_OWN_STATE = ("models_root", "tasks", "device", "store")
 """Attributes of `ModelLoader` that its digest leaves out: paths, and declarations that have digests of their own."""
 
 
@@ -51,33 +56,108 @@ class ModelLoader:
     and is part of the fingerprints of prediction tables; see `digest`.
 
     Args:
-        models_root: the folder that relative paths in tasks refer to; the same path on every worker.
+        models_root: the folder that relative paths in tasks refer to; the same path on every worker. Or a URI that
+            `pyarrow.fs` knows, such as `s3://bucket/models`: each host copies what a task names.
         tasks: the tasks that can be requested by name.
         device: `auto` leaves the choice to `SlotPolicy.device` and, if that is `auto` as well, uses a GPU if there is
             one; `cuda` requires a GPU, `cpu` never uses one.
+        cache: the folder on each host for copies of what is at a URI or in an MLflow registry; if empty, the one that
+            the environment variable `SPARKTORCH_MODEL_CACHE` names, or a folder in the user's folder for caches.
+        tracking_uri: the address of the MLflow server; if empty, the one that MLflow takes (`MLFLOW_TRACKING_URI`).
+
+    Raises:
+        TaskError: the device is unknown, or an address contains a password.
     """
 
     def __init__(
-        self, models_root: str | Path = "data/models", tasks: Iterable[MlTask] = (), device: DevicePolicy = "auto"
+        self,
+        models_root: str | Path = "data/models",
+        tasks: Iterable[MlTask] = (),
+        device: DevicePolicy = "auto",
+        *,
+        cache: str | Path = "",
+        tracking_uri: str = "",
     ) -> None:
         check_device(device, "ModelLoader.device")
-        self.models_root = Path(models_root).absolute()
+        check_root(str(models_root), "ModelLoader.models_root")
+        check_tracking_uri(tracking_uri, "ModelLoader.tracking_uri")
+        root = absolute_root(models_root)
+        self.store = ModelStore(root=root, cache=str(cache), tracking_uri=tracking_uri)
+        self.models_root = Path(root)
+        """The local folder that relative paths in tasks refer to; if that is not `models_root` itself, see `settled`."""
         self.tasks = {task.name: task for task in tasks}
         self.device: DevicePolicy = device
 
     def find_task(self, ml_task: MlTask | str) -> MlTask:
         """The task itself, or the declared task of this name; with a Hugging Face folder, completed by what the folder
-        says: see `completed_task`.
+        says: see `completed_task`. With an MLflow model, its output and labels are completed.
 
         Raises:
             UnknownTaskError: no task has this name.
-            ModelError: the task leaves something to a Hugging Face folder that is not there, or that does not say it.
+            ModelError: the task leaves something to a folder that is not there, or that does not say it; or a store or
+                a registry does not answer, or does not have the model.
         """
+        declared = self._declared(ml_task)
+        if declared.model.format not in ("huggingface", "mlflow"):
+            return declared
+        _, found = self.settled(declared)
+        if declared.model.format == "huggingface":
+            return found
+        # What else it says is looked up anew each time, since the address may mean another version then.
+        return replace(declared, output=found.output, labels=found.labels)
+
+    def settled(self, ml_task: MlTask | str) -> tuple["ModelLoader", MlTask]:
+        """A loader for this task alone, whose `models_root` is a local folder that has everything that the task names;
+        and the task as that folder completes it. With a local models root, the loader itself.
+
+        Of a URI, the files that the task names are copied to this host. The address of an MLflow model is resolved:
+        the task then names what the present version holds, whose digest does not depend on the address. Settled
+        again, on this host or on a worker, both stay as they are; there, what the worker does not have is fetched.
+
+        Raises:
+            UnknownTaskError, ModelError: as raised by `find_task`.
+        """
+        store, task = self.store.settle(self._declared(ml_task))
+        if store.is_plain:
+            return self, completed_task(task, self.models_root)
+        loader = copy.copy(self)
+        loader.models_root = store.folder(task)
+        loader.store = replace(store, settled=True)
+        return loader, completed_task(task, loader.models_root)
+
+    def with_planned_files(self, task: MlTask, planned: str) -> tuple["ModelLoader", FilesInUse]:
+        """On a worker, a settled loader with the files that a run was planned with, and these files as they were before
+        their content was compared.
+
+        Args:
+            task: the settled task.
+            planned: the driver's `files_digest`.
+
+        Raises:
+            ModelError: what this host has, or can fetch, is not that content.
+        """
+        loader, files, found = self._files_here(task)
+        if found != planned and not self.store.is_plain:
+            self.store.refetch(task)  # this host's copies may be older than the plan
+            loader, files, found = self._files_here(task)
+        if found == planned:
+            return loader, files
+        raise ModelError(
+            f"task {task.name!r}: the model's files under {loader.models_root} on {socket.gethostname()} are not "
+            f"those that this run was planned with (digest {found[:12]}, planned {planned[:12]}). They changed meanwhile, or "
+            f"this host has another copy; make them the same and run again"
+        )
+
+    def _files_here(self, task: MlTask) -> tuple["ModelLoader", FilesInUse, str]:
+        loader, _ = self.settled(task)
+        return loader, FilesInUse(task, loader.models_root), files_digest(task, loader.models_root)
+
+    def _declared(self, ml_task: MlTask | str) -> MlTask:
         if isinstance(ml_task, MlTask):
-            return completed_task(ml_task, self.models_root)
+            return ml_task
         if ml_task not in self.tasks:
             raise UnknownTaskError(f"there is no ml_task {ml_task!r}; {nearest(ml_task, self.tasks)}")
-        return completed_task(self.tasks[ml_task], self.models_root)
+        return self.tasks[ml_task]
 
     def bring_up_model(
         self, ml_task: MlTask | str, gpu: bool = True, gpu_device: int = 0, batch_size: int | None = None
@@ -102,20 +182,20 @@ class ModelLoader:
         from sparktorch_assets.predict.batches.shared_limits import SharedLimits
         from sparktorch_assets.predict.model.torch_model import TorchModel
 
-        task = self.find_task(ml_task)
-        files = FilesInUse(task, self.models_root)
-        check_weights(task, self.models_root)
+        loader, task = self.settled(ml_task)
+        files = FilesInUse(task, loader.models_root)
+        check_weights(task, loader.models_root)
         device = torch.device("cuda", gpu_device) if self._takes_gpu(gpu, gpu_device) else torch.device("cpu")
-        with self._naming_uncounted_files(task):
-            found = self.load_module(task, device)
+        with _naming_uncounted_files(task, loader.models_root):
+            found = loader.load_module(task, device)
         files.check()  # the files that were loaded are those that were checked
         if not isinstance(found, torch.nn.Module):
             return found
-        shared_by = self.cache_key(task) or uuid.uuid4()
+        shared_by = loader.cache_key(task) or uuid.uuid4()
         return TorchModel(
             task,
             found,
-            models_root=self.models_root,
+            models_root=loader.models_root,
             device=device,
             batch_size=batch_size or (None if task.batch.pinned else DEFAULT_BATCH_SIZE),
             shared_limits=SharedLimits(digest_of([repr(shared_by), device.type])[:32]),
@@ -142,28 +222,6 @@ class ModelLoader:
         found: torch.nn.Module | ModelObject = factory(path, device, **dict(spec.arguments))
         return found.eval().to(device) if isinstance(found, torch.nn.Module) else found
 
-    @contextmanager
-    def _naming_uncounted_files(self, task: MlTask) -> Iterator[None]:
-        """Warn of files under the models root that are opened inside the block but are not part of the model's digest.
-        Code is exempt, since it has a digest of its own."""
-        with opened_files() as opened:
-            yield
-        root = self.models_root.resolve()
-        counted = {path.resolve() for path in model_files(task, self.models_root).values()}
-        found = {
-            Path(path).resolve() for path in opened if not path.endswith(_CODE) and not Path(path).is_dir()
-        } - counted
-        names = sorted(path.relative_to(root).as_posix() for path in found if path.is_relative_to(root))
-        if names:
-            _LOG.warning(
-                "task %r: its factory or loader opens %s under %s, which the model's digest does not know: if that "
-                "changes, nothing is scored again. List it in the model's `files: [%s]`",
-                task.name,
-                ", ".join(names),
-                self.models_root,
-                ", ".join(names),
-            )
-
     def describe(self, ml_task: MlTask | str) -> ModelDescription:
         """The model's digest, size and number of parameters; loads the model on the CPU to count them.
 
@@ -172,15 +230,15 @@ class ModelLoader:
         """
         import torch
 
-        task = self.find_task(ml_task)
-        files = FilesInUse(task, self.models_root)
-        check_weights(task, self.models_root)
-        path = self.models_root / task.model.weights if task.model.weights else None
+        loader, task = self.settled(ml_task)
+        files = FilesInUse(task, loader.models_root)
+        check_weights(task, loader.models_root)
+        path = loader.models_root / task.model.weights if task.model.weights else None
         code = task_code(task)
         check_code(code)
-        digest = file_sha256(path) if path else model_digest(task, self.models_root)
-        with self._naming_uncounted_files(task):
-            found = self.load_module(task, torch.device("cpu"))
+        digest = file_sha256(path) if path else model_digest(task, loader.models_root)
+        with _naming_uncounted_files(task, loader.models_root):
+            found = loader.load_module(task, torch.device("cpu"))
         files.check()
         check_code(code)
         tensors = [*found.parameters(), *found.buffers()] if isinstance(found, torch.nn.Module) else None
@@ -201,7 +259,8 @@ class ModelLoader:
         Raises:
             TaskError: workers cannot import the class by name, or its state holds a value that cannot be compared.
         """
-        task, state = self.find_task(ml_task), plain_state(self._state(), self._where, self.models_root)
+        loader, task = self.settled(ml_task)
+        state = plain_state(self._state(), self._where, loader.models_root)
         if type(self) is ModelLoader:
             return digest_of(state) if self._state() else ""
         return digest_of([self._import_path(), state, task.name, task.input])
@@ -215,7 +274,7 @@ class ModelLoader:
             TaskError: a module cannot be found.
             HostError: the class's code has changed since this process imported it.
         """
-        task = self.find_task(ml_task)
+        _, task = self.settled(ml_task)
         pieces = task_code(task) | {task.name + DECLARED: task.code_version}
         if type(self) is not ModelLoader and self._has_name():
             own = import_path_code(self._import_path(), "model_loader")
@@ -234,17 +293,17 @@ class ModelLoader:
             ml_task: a task, or the name of a declared one.
             code: the result of `model_code` for the task, if it has been computed already.
         """
-        task = self.find_task(ml_task)
-        files = FilesInUse(task, self.models_root).identities
+        loader, task = self.settled(ml_task)
+        files = FilesInUse(task, loader.models_root).identities
         pieces = tuple(sorted((model_code(task) if code is None else code).items()))
         # A subclass gets the whole task and may read any part of it, but it does not see rows and batches.
         seen = () if type(self) is ModelLoader else (task.name, task.input, task.output_columns, task.code_version)
         try:
             declared = plain_state([task.model, task.features, task.labels, task.execution, seen], task.name)
-            state = plain_state(self._state(), self._where, self.models_root)
+            state = plain_state(self._state(), self._where, loader.models_root)
         except TaskError:
             return None
-        return type(self), repr(state), str(self.models_root), files, pieces, repr(declared)
+        return type(self), repr(state), str(loader.models_root), files, pieces, repr(declared)
 
     @property
     def _where(self) -> str:
@@ -282,4 +341,25 @@ class ModelLoader:
         raise DeviceError(
             f"GPU {gpu_device} was requested, but torch sees {gpus} GPUs here; pass gpu=False, or create the loader "
             f"with device='auto' to use the CPU on hosts without a GPU"
+        )
+
+
+@contextmanager
+def _naming_uncounted_files(task: MlTask, models_root: Path) -> Iterator[None]:
+    """Warn of files under the models root that are opened inside the block but are not part of the model's digest.
+    Code is exempt, since it has a digest of its own."""
+    with opened_files() as opened:
+        yield
+    root = models_root.resolve()
+    counted = {path.resolve() for path in model_files(task, models_root).values()}
+    found = {Path(path).resolve() for path in opened if not path.endswith(_CODE) and not Path(path).is_dir()} - counted
+    names = sorted(path.relative_to(root).as_posix() for path in found if path.is_relative_to(root))
+    if names:
+        _LOG.warning(
+            "task %r: its factory or loader opens %s under %s, which the model's digest does not know: if that "
+            "changes, nothing is scored again. List it in the model's `files: [%s]`",
+            task.name,
+            ", ".join(names),
+            models_root,
+            ", ".join(names),
         )

@@ -60,9 +60,8 @@ class LocalPredictor:
         from sparktorch_assets.predict.model.torch_model import TorchModel  # before the clock starts: it loads torch
 
         started = time.perf_counter()
-        loader = model_loader or ModelLoader()
+        loader, self.task = (model_loader or ModelLoader()).settled(ml_task)
         policy = settle_device(slots, loader.device)
-        self.task = loader.find_task(ml_task)
         self.batch_size = batch_size
         gpu = choose_gpu(
             policy.device,

@@ -21,6 +21,7 @@ from sparktorch_assets.spark.task_place import task_place
 from sparktorch_assets.spark.utc_batches import in_utc
 from sparktorch_assets.spark.worker_errors import as_sent
 from sparktorch_assets.tasks.code.imported_code import check_code
+from sparktorch_assets.tasks.digest import files_digest
 from sparktorch_assets.tasks.files.model_files import check_file
 from sparktorch_assets.tasks.files.model_trust import check_trust
 from sparktorch_assets.tasks.ml_task import MlTask
@@ -87,9 +88,9 @@ def spark_ml_predict(
 
     if parallel is not None and parallel < 1:
         raise TaskError(f"parallel={parallel!r} must be a whole number above 0")
-    loader = model_loader or ModelLoader()
+    loader, found = (model_loader or ModelLoader()).settled(ml_task)
     policy = settle_device(slots, loader.device)
-    task = loader.find_task(ml_task).with_hooks(
+    task = found.with_hooks(
         row_preprocessor=row_preprocessor,
         row_postprocessor=row_postprocessor,
         batch_preprocessor=batch_preprocessor,
@@ -120,6 +121,8 @@ def spark_ml_predict(
         batch_size=batch_size,
         concurrent_slots=found_slots.on_a_worker,
         code=code,
+        # Copies on the workers may be of another time than this one.
+        planned_files=None if loader.store.is_plain else files_digest(task, loader.models_root),
     )
     with workers_for(spark_session, code):
         return selected.mapInArrow(worker, _spark_schema(task, dataframe.schema, schema))
@@ -145,7 +148,8 @@ class PredictPartition:
     record batches.
 
     It is defined at module level, so that a worker that has this package unpickles it by name, and so that it can be
-    tested without Spark. `columns` are the original names of the incoming columns.
+    tested without Spark. `columns` are the original names of the incoming columns, and `planned_files` is the driver's
+    digest of the model's files, if they are copied to each host.
     """
 
     def __init__(
@@ -159,7 +163,9 @@ class PredictPartition:
         batch_size: int | None,
         concurrent_slots: int,
         code: Mapping[str, str],
+        planned_files: str | None = None,
     ) -> None:
+        self._planned_files = planned_files
         self._task, self._loader, self._policy = task, loader, policy
         self._columns, self._schema = tuple(columns), schema
         self._batch_size, self._concurrent_slots = batch_size, concurrent_slots
@@ -187,11 +193,14 @@ class PredictPartition:
         from sparktorch_assets.predict.partition import predict_batches
 
         partition_index, gpu_addresses = task_place()
+        loader = self._loader
+        if self._planned_files is not None:
+            loader, _ = loader.with_planned_files(self._task, self._planned_files)
         predictor = LocalPredictor(
             self._task,
             self._batch_size,
             partition_index,
-            model_loader=self._loader,
+            model_loader=loader,
             slots=self._policy,
             concurrent_slots=self._concurrent_slots,
             gpu_addresses=gpu_addresses,

@@ -48,7 +48,7 @@ class MlTask:
     """The model: its weights file, and the code that builds the network."""
     features: Sequence[Feature]
     """Feature groups; each gives the model's `forward` its next argument, or a named one. May be empty for a factory's model object,
-    which then sees every column."""
+    which then sees every column, and for an MLflow model that is no network, which sees those of its signature."""
     labels: Sequence[str] = ()
     """The classes of a classification, or the labels of another output that has some, in the order of the model's
     logits. A Hugging Face folder knows them itself."""
@@ -101,7 +101,7 @@ class MlTask:
         where = f"MlTask {self.name!r}"
         if self.input is not None and not re.fullmatch(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*", self.input):
             raise TaskError(f"{where}: input={self.input!r} is not an asset key such as 'flights' or 'predictions/x'")
-        if not self.features and self.model.factory is None:
+        if not self.features and self.model.factory is None and self.model.format != "mlflow":
             raise TaskError(f"{where}: features is empty; declare at least one group (numeric, categorical, text ...)")
         given_by_name = [name for feature in self.features for name in argument_names(feature) if name is not None]
         names(given_by_name, f"{where}: the arguments of forward", empty=True)
@@ -136,7 +136,7 @@ class MlTask:
                     f"{where}: labels are given, but output {self.output.kind!r} has none; leave one of the two out"
                 )
             return
-        if not self.labels and self.model.format == "huggingface":
+        if not self.labels and self.model.format in ("huggingface", "mlflow"):
             return  # they are read from the folder: see `tasks/files/completed_task.py`
         names(self.labels, f"{where}: labels")
         # A factory's model object may have a single class, as it returns a confidence itself. A factory's network with

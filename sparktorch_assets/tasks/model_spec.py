@@ -12,7 +12,9 @@ from sparktorch_assets.tasks.code.import_path import check_import_path
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.validation import freeze, names
 
-ModelFormat = Literal["safetensors", "state_dict", "torchscript", "export", "pickle", "huggingface", "factory"]
+ModelFormat = Literal[
+    "safetensors", "state_dict", "torchscript", "export", "pickle", "huggingface", "mlflow", "factory"
+]
 
 _BY_SUFFIX: dict[str, ModelFormat] = {
     ".safetensors": "safetensors",
@@ -30,10 +32,17 @@ _NEEDS_TRANSFORMERS = (
     "is a Hugging Face folder, which takes the package transformers, and that is not installed here; run "
     "pip install 'sparktorch-assets[huggingface]', here and on every worker"
 )
+_NEEDS_MLFLOW = (
+    "is an MLflow model, which takes the package mlflow-skinny (or mlflow), and that is not installed here; run pip install "
+    "'sparktorch-assets[mlflow]', here and on every worker"
+)
+_REGISTERED = re.compile(r"models:/(?:[^/@:]+(?:@[^/@:]+|/\d+|/latest)|m-[^/@:]+)")
+_OF_RUN = re.compile(r"runs:/[^/:]+/[^:]+")
 _CODE = {
     "export": "a torch.export program can run any code when it loads, in its pickled inputs and its symbolic expressions",
     "torchscript": "a TorchScript program can run code when it loads, which reads and writes files",
     "pickle": "a full pickle can call any function when it loads",
+    "mlflow": "most flavors of an MLflow model can run code when they load",
 }
 """What files of the formats that are programs can do. Files of the other formats contain only tensors."""
 
@@ -44,10 +53,12 @@ class ModelSpec:
 
     weights: str | PurePath | None = None
     """Path of the weights file, absolute or under the models root; or of a Hugging Face or sentence-transformers folder;
-    or, with a `factory`, of any folder."""
+    or, with a `factory`, of any folder. Or the address of an MLflow model: `models:/name@alias`, `models:/name/3`,
+    `models:/name/latest`, or `runs:/<run id>/model`."""
     format: ModelFormat | None = None
     """The format of the file; `None` infers it from the suffix (`.pt`, `.pth`, `.bin`: a state dict). A path without a
-    suffix is a folder that `save_pretrained` has written (`huggingface`)."""
+    suffix is a folder that `save_pretrained` has written (`huggingface`), and `models:/` and `runs:/` are addresses of
+    MLflow models; `mlflow` also stands for a local folder with an `MLmodel`."""
     architecture: str | None = None
     """Import path of the class or function that builds the `torch.nn.Module` for a state dict."""
     arguments: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()
@@ -87,6 +98,8 @@ class ModelSpec:
             object.__setattr__(self, "format", self._format_of_path())
         if self.format == "huggingface":
             self._check_huggingface()
+        if self.format == "mlflow" or self.registered:
+            self._check_mlflow()
         if self.architecture is not None:
             check_import_path(self.architecture, "ModelSpec.architecture")
         if self.format in ("safetensors", "state_dict") and self.architecture is None:
@@ -99,7 +112,14 @@ class ModelSpec:
         if self.sha256 is not None and self.weights is None:
             raise TaskError("ModelSpec.sha256 is the digest of the weights, and no weights are named; drop it")
 
+    @property
+    def registered(self) -> bool:
+        """Whether the weights are an address of MLflow's, which its server resolves."""
+        return str(self.weights or "").startswith(("models:", "runs:"))
+
     def _format_of_path(self) -> ModelFormat:
+        if self.registered:
+            return "mlflow"
         suffix = PurePath(self.weights or "").suffix
         if not suffix and self.architecture is None:
             return "huggingface"
@@ -112,7 +132,7 @@ class ModelSpec:
         if suffix not in _BY_SUFFIX:
             raise TaskError(
                 f"ModelSpec.weights={self.weights!r}: the suffix {suffix!r} does not say what the format is; set "
-                f"ModelSpec.format to one of {_FILE_FORMATS} (or huggingface, a folder), or ModelSpec.factory to code that opens another format"
+                f"ModelSpec.format to one of {_FILE_FORMATS} (or huggingface or mlflow, a folder), or ModelSpec.factory to code that opens another format"
             )
         return _BY_SUFFIX[suffix]
 
@@ -128,6 +148,28 @@ class ModelSpec:
                 f"ModelSpec.weights={self.weights!r} {_NEEDS_TRANSFORMERS}. If it is a file, set ModelSpec.format to one "
                 f"of {_FILE_FORMATS}; if it is a folder of another kind, set ModelSpec.factory to code that takes it"
             )
+
+    def _check_mlflow(self) -> None:
+        address = str(self.weights)
+        if self.format != "mlflow":
+            raise TaskError(
+                f"ModelSpec.weights={address!r} is an MLflow address, and what is there says its own format; drop "
+                f"{'factory' if self.factory else f'format={self.format!r}'}"
+            )
+        if self.registered and not (_REGISTERED.fullmatch(address) or _OF_RUN.fullmatch(address)):
+            raise TaskError(
+                f"ModelSpec.weights={address!r} is no address of an MLflow model; write models:/name@alias, models:/name/3, "
+                f"models:/name/latest, models:/m-<model id> or runs:/<run id>/<path>. Stages, such as Production, are no longer "
+                f"part of MLflow: give the version an alias"
+            )
+        for field in ("architecture", "arguments"):
+            if getattr(self, field):
+                raise TaskError(
+                    f"ModelSpec.{field} is given, but weights={address!r} is an MLflow model, which says itself how it is "
+                    f"loaded; drop {field}"
+                )
+        if importlib.util.find_spec("mlflow") is None:
+            raise TaskError(f"ModelSpec.weights={address!r} {_NEEDS_MLFLOW}")
 
     @property
     def code_in_weights(self) -> str | None:

@@ -13,6 +13,7 @@ from sparktorch_assets.errors import SparktorchError
 from sparktorch_assets.predict.loader import ModelDescription
 from sparktorch_assets.spark.score.report import Progress, ScoreReport
 from sparktorch_assets.spark.score.scoring import Scoring
+from sparktorch_assets.stores.model_store import ModelStore
 from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature
 
@@ -140,7 +141,11 @@ class FakeLoader:
 
     def __init__(self, models_root: Path, tasks: Any = (), device: str = "auto") -> None:
         self.models_root = Path(models_root)
+        self.store = ModelStore(root=str(models_root))
         self.device = device
+
+    def settled(self, task: MlTask) -> tuple["FakeLoader", MlTask]:
+        return self, task
 
     def describe(self, task: MlTask) -> ModelDescription:
         FakeLoader.described += 1

@@ -51,10 +51,10 @@ def test_the_home_folder_may_be_written_as_a_tilde(monkeypatch: pytest.MonkeyPat
     assert ModelLoaderResource(models_root="~/models", project_root="/p").build([]).models_root == tmp_path / "models"
 
 
-def test_models_at_a_uri_are_refused():
-    """torch reads files: a URI would become a folder below the project."""
-    with pytest.raises(TaskError, match="models_root='s3://bucket/models' is a URI.*a folder that every worker has"):
-        ModelLoaderResource(models_root="s3://bucket/models").build([])
+def test_a_models_root_at_a_uri_is_no_folder_below_the_project():
+    loader = ModelLoaderResource(models_root="s3://bucket/models", model_cache="/c", project_root="/p").build([])
+    assert (loader.store.root, loader.store.cache) == ("s3://bucket/models", "/c")
+    assert ModelLoaderResource(models_root="file:///m%20s", project_root="/p").build([]).models_root == Path("/m s")
 
 
 @pytest.mark.parametrize("root", ["s3://bucket/lake", "/data/lake"])

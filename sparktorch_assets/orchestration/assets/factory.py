@@ -10,8 +10,8 @@ from sparktorch_assets.orchestration.assets.input import build_input_asset
 from sparktorch_assets.orchestration.assets.model import build_model_asset
 from sparktorch_assets.orchestration.assets.prediction import build_prediction_asset
 from sparktorch_assets.orchestration.automation.schedules import own_schedules
+from sparktorch_assets.stores.remote_root import absolute_root
 from sparktorch_assets.tasks import MlTask
-from sparktorch_assets.tasks.files.completed_task import completed_task
 
 __all__ = ["build_input_asset", "build_prediction_assets", "build_prediction_definitions"]
 
@@ -24,8 +24,8 @@ def build_prediction_definitions(tasks: Iterable[MlTask], models_root: str | Pat
 
     Args:
         tasks: the tasks, whose names must differ.
-        models_root: the folder that the paths of weights are relative to, for tasks that leave labels, output or
-            tokenizer to a Hugging Face folder; by default, `data/models` under the project's root, as in
+        models_root: the folder (or URI) that the paths of weights are relative to, for tasks that leave labels, output or
+            tokenizer to a Hugging Face folder, or to an MLflow model; by default, `data/models` under the project's root, as in
             `ModelLoaderResource`.
 
     Raises:
@@ -78,16 +78,26 @@ def _assets(tasks: Iterable[MlTask]) -> list[dg.AssetsDefinition]:
 
 
 def _completed(task: MlTask, models_root: str | Path | None) -> MlTask:
-    """The task with what its Hugging Face folder says: an asset's checks and columns are declared before any run."""
-    if task.model.format != "huggingface":
+    """The task with what its Hugging Face folder or its MLflow model says: an asset's checks and columns are declared
+    before any run. A task that declares its output itself asks no server."""
+    if not _is_open(task):
         return task
     from sparktorch_assets.orchestration.resources import ModelLoaderResource
 
-    root = ModelLoaderResource().models_path if models_root is None else Path(models_root)
+    resource = ModelLoaderResource()
+    if models_root is not None:
+        resource = ModelLoaderResource(models_root=absolute_root(models_root))
     try:
-        return completed_task(task, root)
+        return resource.build([task]).find_task(task)
     except ModelError as error:
         raise TaskError(
             f"{error}. An asset's columns are declared before any run: if the folder is elsewhere, pass models_root to "
-            f"build_prediction_definitions; if it is not there yet, declare output, labels, tokenizer and max_tokens"
+            f"build_prediction_definitions; if it is not there yet, or a server does not always answer, declare output, labels, "
+            f"tokenizer and max_tokens"
         ) from None
+
+
+def _is_open(task: MlTask) -> bool:
+    if task.model.format == "mlflow":
+        return task.output.labelled and not task.labels
+    return task.model.format == "huggingface"

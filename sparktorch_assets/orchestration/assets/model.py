@@ -14,6 +14,7 @@ import dagster as dg
 from sparktorch_assets.orchestration.assets.failure import PlainFailure
 from sparktorch_assets.orchestration.assets.plain_text import one_line
 from sparktorch_assets.orchestration.keys import MODELS_GROUP, WATCH_TAG, model_key
+from sparktorch_assets.stores.mlflow_server import ModelVersion
 from sparktorch_assets.tasks import MlTask
 from sparktorch_assets.tasks.digest import digest_of, model_digest
 
@@ -59,18 +60,30 @@ def build_model_asset(task: MlTask) -> dg.AssetsDefinition:
 def _describe(
     context: dg.AssetExecutionContext, task: MlTask, model_loader: "ModelLoaderResource", lake: "LakeResource"
 ) -> dg.MaterializeResult[Any]:
-    loader = model_loader.build([task])
+    loader, settled = model_loader.build([task]).settled(task)
     models_root = Path(loader.models_root)
-    digest = model_digest(task, models_root)
-    described = _described(task, loader, lake.folder("_models"), digest)
+    digest = model_digest(settled, models_root)
+    described = _described(settled, loader, lake.folder("_models"), digest)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(digest),
         metadata={
-            **card_metadata(task, models_root, context.log.warning),
+            **card_metadata(settled, models_root, context.log.warning),
             **_without_none(described),
+            **version_metadata(loader.store.version),
             "model_digest": digest,
         },
     )
+
+
+def version_metadata(version: ModelVersion | None) -> dict[str, Any]:
+    """Metadata of the registered version that the model is: its name, number, run and aliases, with links to the
+    server's pages."""
+    if version is None:
+        return {}
+    return {
+        name: dg.MetadataValue.url(value) if name.endswith("_ui") else dg.MetadataValue.text(one_line(value))
+        for name, value in version.shown.items()
+    }
 
 
 def card_metadata(task: MlTask, models_root: Path, warn: Callable[[str], None]) -> dict[str, Any]:

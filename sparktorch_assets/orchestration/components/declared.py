@@ -48,13 +48,13 @@ class MlTaskComponent(dg.Component):
         return build_prediction_definitions([self.task], _models_root(self.task, context))
 
 
-def _models_root(task: MlTask, context: dg.ComponentLoadContext) -> Path | None:
-    """Where the task's Hugging Face folder is looked for: `data/models` under the project's root."""
-    if task.model.format != "huggingface":
+def _models_root(task: MlTask, context: dg.ComponentLoadContext) -> str | Path | None:
+    """Where the task's folder is looked for: `data/models` under the project's root."""
+    if task.model.format not in ("huggingface", "mlflow"):
         return None
     from sparktorch_assets.orchestration.resources import ModelLoaderResource  # imports pyspark
 
-    return ModelLoaderResource(project_root=str(context.project_root)).models_path
+    return ModelLoaderResource(project_root=str(context.project_root)).models_place
 
 
 @dg.scaffold_with(InputTableScaffolder)

@@ -96,7 +96,7 @@ def score_dataframe(
 
     started = time.perf_counter()
     policy = settle_device(slots, model_loader.device)
-    task = model_loader.find_task(ml_task)
+    model_loader, task = model_loader.settled(ml_task)
     if dataframe.isStreaming:
         raise TaskError(f"task {task.name!r}: a streaming DataFrame never ends; predict it with spark_ml_predict")
     table = Table(output_table)

@@ -65,7 +65,7 @@ def score_table(
         input_table: path or URI of a Delta table, a folder of Parquet files, or one file. Workers read it directly.
         ml_task: what to do with each row, or the name of a task that `model_loader` knows.
         output_table: path or URI of the prediction table's folder; created if it does not exist.
-        model_loader: brings the model up on the workers, where its `models_root` must be the same path.
+        model_loader: brings the model up on the workers, where its `models_root` must be the same path, or a URI.
         slots: the number of model instances that work at once, and their device; by default on GPUs if there are any,
             else on the cores.
         batch_size: rows per forward pass, instead of the task's; `None` takes the task's.
@@ -87,7 +87,7 @@ def score_table(
     """
     started = time.perf_counter()
     policy = settle_device(slots, model_loader.device)
-    task = model_loader.find_task(ml_task)
+    model_loader, task = model_loader.settled(ml_task)
     planned = _plan(task, input_table, output_table, model_loader, partition)
     plan, task, digest = planned.plan, planned.task, planned.model_digest
     decided = ready = time.perf_counter()
@@ -177,7 +177,8 @@ def plan_table(
 ) -> Plan:
     """The plan that `score_table` would carry out with the same arguments; print it for a summary. Nothing is computed
     or written."""
-    return _plan(model_loader.find_task(ml_task), input_table, output_table, model_loader, partition).plan
+    model_loader, task = model_loader.settled(ml_task)
+    return _plan(task, input_table, output_table, model_loader, partition).plan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 JVM.
 
 torch is loaded only here. Every worker needs this package and whatever the task names by import path, and must find the
-input, the output and the models at the same paths.
+input, the output and the models at the same paths or URIs.
 """
 
 import gc
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparktorch_assets.errors import ModelError, TableError
+from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.lake.parts.file import PartFile
@@ -35,8 +35,6 @@ from sparktorch_assets.spark.worker_errors import marked
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.code.imported_code import check_code
-from sparktorch_assets.tasks.digest import files_digest
-from sparktorch_assets.tasks.files.model_files import FilesInUse
 from sparktorch_assets.tasks.row_test import row_tests
 
 RESULT_SCHEMA = "result string"
@@ -169,14 +167,13 @@ class _PackWork:
 
         job = self._job
         check_code(job.code)
-        self._files = FilesInUse(job.task, job.model_loader.models_root)
-        _check_files(job)
+        loader, self._files = job.model_loader.with_planned_files(job.task, job.files_digest)
         _, gpu_addresses = task_place()
         predictor = LocalPredictor(
             job.task,
             job.batch_size,
             self._number,
-            model_loader=job.model_loader,
+            model_loader=loader,
             slots=job.slots,
             concurrent_slots=job.concurrent_slots,
             gpu_addresses=gpu_addresses,
@@ -274,16 +271,6 @@ def _publish(writer: PartWriter, hint: RowsHint, busy_s: float) -> ShardResult:
     part, receipt = writer.publish()
     hint.clear()
     return ShardResult(part=part, receipt=receipt, slot=f"{socket.gethostname()}:{os.getpid()}", busy_s=busy_s)
-
-
-def _check_files(job: ScoreJob) -> None:
-    found = files_digest(job.task, job.model_loader.models_root)
-    if found != job.files_digest:
-        raise ModelError(
-            f"task {job.task.name!r}: the model's files under {job.model_loader.models_root} on {socket.gethostname()} are not "
-            f"those that this run was planned with (digest {found[:12]}, planned {job.files_digest[:12]}). They changed meanwhile, or "
-            f"this host has another copy; make them the same and run again"
-        )
 
 
 def _freeze() -> None:

@@ -1,0 +1,167 @@
+"""A models root at a URI: copies the files that a task names, once per host and version of the object.
+
+What distinguishes the versions of an object is its size and modification time, as for the files of tables; its content
+has a digest of its own, as that of every local file.
+"""
+
+import json
+import re
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from sparktorch_assets.errors import ModelError, TaskError
+from sparktorch_assets.masking import has_password, without_secrets
+from sparktorch_assets.stores.cache import key_of, locked
+
+_STATE = ".objects.json"
+_CHUNK_BYTES = 8 << 20
+_PATH = re.compile(r"[\w.@+=-]+(/[\w.@+=-]+)*")
+
+
+def is_uri(root: str) -> bool:
+    """Whether a models root is a URI of another place than this host's file system."""
+    return "://" in root and not root.startswith("file://")
+
+
+def absolute_root(root: str | Path) -> str:
+    """A models root that does not depend on the working directory: a URI, or a local path, as which `file://` is taken."""
+    text = str(root)
+    if is_uri(text):
+        return text
+    return str(Path(unquote(urlparse(text).path) if text.startswith("file://") else root).absolute())
+
+
+def check_root(uri: str, where: str) -> None:
+    """Raise TaskError if the URI contains a password."""
+    if has_password(uri):
+        raise TaskError(
+            f"{where}={without_secrets(uri)!r} contains a password, and addresses are shown in logs and on asset pages. Leave it "
+            f"out, and set the store's own environment variables or profile instead (for S3, AWS_ACCESS_KEY_ID and "
+            f"AWS_SECRET_ACCESS_KEY)"
+        )
+
+
+class RemoteRoot:
+    """The local copy of the folder at a URI.
+
+    Args:
+        uri: whatever `pyarrow.fs` knows, such as `s3://bucket/models`.
+        cache: the folder of this host's copies.
+    """
+
+    def __init__(self, uri: str, cache: Path) -> None:
+        self._uri = uri.rstrip("/")
+        self._cache = cache
+        self._key = key_of(self._uri)
+        self.path = cache / "copies" / self._key
+        """The folder of the copies; a file that a task names as `a/b.pt` is `a/b.pt` in it."""
+
+    def fetch(self, names: Iterable[str], perhaps: Iterable[str] = (), *, again: bool) -> None:
+        """Copy the files and folders of these names.
+
+        Args:
+            names: paths below the URI. What does not exist there is left out: whoever opens it says that it is missing.
+            perhaps: further names, most of which are expected not to exist.
+            again: look whether the objects have changed since they were copied; otherwise, what is here is taken.
+
+        Raises:
+            ModelError: the store does not answer, or an object changes while it is copied.
+        """
+        wanted = [name for name in dict.fromkeys(names) if _is_below(name)]
+        if not again and all((self.path / name).exists() for name in wanted):
+            return
+        wanted += [name for name in dict.fromkeys(perhaps) if _PATH.fullmatch(name) and _is_below(name)]
+        with locked(self._cache, self._key):
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                self._update(wanted)
+            except ModelError:
+                raise
+            except OSError as error:  # what pyarrow.fs raises, whichever store it is
+                shown = without_secrets(self._uri)
+                raise ModelError(
+                    f"the models under {shown} cannot be copied: {' '.join(str(error).split())[:300]}. Check the address, and that "
+                    f"this host has the store's credentials"
+                ) from error
+
+    def _update(self, names: Iterable[str]) -> None:
+        from pyarrow import fs
+
+        try:
+            filesystem, root = fs.FileSystem.from_uri(self._uri)
+        except ValueError as error:
+            raise ModelError(
+                f"models_root={without_secrets(self._uri)!r} cannot be opened: {error}. Give a local path, or a URI that pyarrow.fs knows"
+            ) from error
+        known = self._known()
+        for left in self.path.glob(".tmp-*"):  # of a process that was killed
+            left.unlink(missing_ok=True)
+        for name in names:
+            found = dict(_objects(filesystem, root, name))
+            for file in [file for file in known if file == name or file.startswith(f"{name}/")]:
+                if file not in found:
+                    self._forget(file, known)
+            for file, identity in found.items():
+                if known.get(file) != identity or not (self.path / file).is_file():
+                    self._copy(filesystem, root, file, identity)
+                    known[file] = identity
+        self._remember(known)
+
+    def _copy(self, filesystem: Any, root: str, file: str, identity: list[int]) -> None:
+        temporary = self.path / f".tmp-{uuid.uuid4().hex[:12]}"
+        with filesystem.open_input_stream(f"{root}/{file}") as source, temporary.open("wb") as sink:
+            shutil.copyfileobj(source, sink, _CHUNK_BYTES)
+        now = _identity(filesystem.get_file_info(f"{root}/{file}"))
+        if now != identity or temporary.stat().st_size != identity[0]:
+            temporary.unlink()
+            raise ModelError(
+                f"{without_secrets(self._uri)}/{file} was changed while it was copied; wait until it is complete, then run again"
+            )
+        final = self.path / file
+        if final.is_dir() and not final.is_symlink():
+            shutil.rmtree(final)  # the store has a file now where it had a folder
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary.replace(final)  # a process that has the old file mapped keeps it
+
+    def _forget(self, file: str, known: dict[str, list[int]]) -> None:
+        (self.path / file).unlink(missing_ok=True)
+        known.pop(file)
+
+    def _known(self) -> dict[str, list[int]]:
+        try:
+            return dict(json.loads((self.path / _STATE).read_bytes()))
+        except (FileNotFoundError, ValueError):
+            return {}
+
+    def _remember(self, known: dict[str, list[int]]) -> None:
+        temporary = self.path / f".tmp-{uuid.uuid4().hex[:12]}"
+        temporary.write_text(json.dumps(known))
+        temporary.replace(self.path / _STATE)
+
+
+def _is_below(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
+
+
+def _objects(filesystem: Any, root: str, name: str) -> Iterator[tuple[str, list[int]]]:
+    """The files that a name stands for, without hidden ones, each with its identity."""
+    from pyarrow import fs
+
+    found = filesystem.get_file_info(f"{root}/{name}")
+    if found.type == fs.FileType.File:
+        yield name, _identity(found)
+    elif found.type == fs.FileType.Directory:
+        for inner in filesystem.get_file_info(fs.FileSelector(f"{root}/{name}", recursive=True)):
+            file = inner.path[len(root.rstrip("/")) + 1 :]
+            hidden = any(part.startswith(".") for part in PurePosixPath(file).relative_to(name).parts)
+            if inner.type == fs.FileType.File and not hidden:
+                yield file, _identity(inner)
+
+
+def _identity(found: Any) -> list[int]:
+    return [found.size or 0, found.mtime_ns or 0]
