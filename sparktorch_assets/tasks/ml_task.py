@@ -105,6 +105,7 @@ class MlTask:
         given_by_name = [name for feature in self.features for name in argument_names(feature) if name is not None]
         names(given_by_name, f"{where}: the arguments of forward", empty=True)
         self._check_labels(where)
+        self._check_execution(where)
         names(self.keep_columns or (), f"{where}: keep_columns", empty=True)
         object.__setattr__(self, "hook_columns", freeze(self.hook_columns, f"{where}: hook_columns"))
         for column, column_type in self.typed_hook_columns:
@@ -142,6 +143,16 @@ class MlTask:
         if self.output.kind == "classification" and len(self.labels) == 1 and self.model.factory is None:
             raise TaskError(f"{where}: labels={list(self.labels)!r} {ONE_LABEL}")
         self.output.check_labels(self.labels)
+
+    def _check_execution(self, where: str) -> None:
+        default = Execution()
+        for name in ("precision", "compile", "channels_last"):
+            if self.model.compiled and getattr(self.execution, name) != getattr(default, name):
+                raise TaskError(
+                    f"{where}: execution.{name}={getattr(self.execution, name)!r} changes networks of torch, but "
+                    f"{self.model.weights} is of format {self.model.format!r}, whose precision and kernels were fixed when it "
+                    f"was made; leave it out, and export the network in the precision that you want"
+                )
 
     def _check_timezone(self, where: str) -> None:
         try:

@@ -12,7 +12,9 @@ from sparktorch_assets.tasks.code.import_path import check_import_path
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.validation import freeze, names
 
-ModelFormat = Literal["safetensors", "state_dict", "torchscript", "export", "pickle", "huggingface", "factory"]
+ModelFormat = Literal[
+    "safetensors", "state_dict", "torchscript", "export", "aotinductor", "onnx", "pickle", "huggingface", "factory"
+]
 
 _BY_SUFFIX: dict[str, ModelFormat] = {
     ".safetensors": "safetensors",
@@ -22,15 +24,25 @@ _BY_SUFFIX: dict[str, ModelFormat] = {
     ".ts": "torchscript",
     ".torchscript": "torchscript",
     ".pt2": "export",
+    ".onnx": "onnx",
 }
 
-
-_FILE_FORMATS = "safetensors, state_dict, torchscript, export, pickle"
+_FILE_FORMATS = "safetensors, state_dict, torchscript, export, aotinductor, onnx, pickle"
 _NEEDS_TRANSFORMERS = (
     "is a Hugging Face folder, which takes the package transformers, and that is not installed here; run "
     "pip install 'sparktorch-assets[huggingface]', here and on every worker"
 )
+_NEEDS_ONNXRUNTIME = (
+    "is an ONNX file, which takes the package onnxruntime, and that is not installed here; run pip install "
+    "'sparktorch-assets[onnx]', here and on every worker"
+)
+_COMPLETE = {
+    "onnx": "an ONNX file, which holds the whole network",
+    "aotinductor": "an AOTInductor package, which holds the whole network",
+}
+"""Files of formats for which no code builds the network."""
 _CODE = {
+    "aotinductor": "an AOTInductor package is a compiled program, which can do anything when it loads",
     "export": "a torch.export program can run any code when it loads, in its pickled inputs and its symbolic expressions",
     "torchscript": "a TorchScript program can run code when it loads, which reads and writes files",
     "pickle": "a full pickle can call any function when it loads",
@@ -87,6 +99,8 @@ class ModelSpec:
             object.__setattr__(self, "format", self._format_of_path())
         if self.format == "huggingface":
             self._check_huggingface()
+        if self.format in _COMPLETE:
+            self._check_complete()
         if self.architecture is not None:
             check_import_path(self.architecture, "ModelSpec.architecture")
         if self.format in ("safetensors", "state_dict") and self.architecture is None:
@@ -128,6 +142,21 @@ class ModelSpec:
                 f"ModelSpec.weights={self.weights!r} {_NEEDS_TRANSFORMERS}. If it is a file, set ModelSpec.format to one "
                 f"of {_FILE_FORMATS}; if it is a folder of another kind, set ModelSpec.factory to code that takes it"
             )
+
+    def _check_complete(self) -> None:
+        for field in ("architecture", "arguments"):
+            if getattr(self, field):
+                raise TaskError(
+                    f"ModelSpec.{field} is given, but weights={self.weights!r} is {_COMPLETE[str(self.format)]}; drop {field}"
+                )
+        if self.format == "onnx" and importlib.util.find_spec("onnxruntime") is None:
+            raise TaskError(f"ModelSpec.weights={self.weights!r} {_NEEDS_ONNXRUNTIME}")
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the weights are a network that is not run by torch's own operators, so that its precision and its
+        kernels are those of the file."""
+        return self.format in _COMPLETE
 
     @property
     def code_in_weights(self) -> str | None:

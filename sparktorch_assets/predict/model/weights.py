@@ -18,6 +18,7 @@ from torch.nn.parameter import is_lazy
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.file_bounds import check_checkpoint, check_safetensors
 from sparktorch_assets.predict.model.huggingface import read_huggingface
+from sparktorch_assets.predict.model.onnx_network import read_onnx
 from sparktorch_assets.tasks.code.import_path import load_import_path
 from sparktorch_assets.tasks.files.model_files import check_file
 from sparktorch_assets.tasks.model_spec import ModelSpec
@@ -32,6 +33,8 @@ def load_module(spec: ModelSpec, path: Path, device: torch.device) -> torch.nn.M
     """
     check_file(path)
     assert spec.format is not None
+    if spec.format in _FIXED:
+        return _FIXED[spec.format](spec, path, device)
     module = _READERS[spec.format](spec, path)
     if not isinstance(module, torch.nn.Module):
         raise ModelError(f"{path} ({spec.format}) holds a {type(module).__name__}, not a torch.nn.Module")
@@ -235,3 +238,6 @@ _READERS: dict[str, Callable[[ModelSpec, Path], Any]] = {
     "pickle": _read_pickle,
     "huggingface": read_huggingface,
 }
+
+_FIXED: dict[str, Callable[[ModelSpec, Path, torch.device], torch.nn.Module]] = {"onnx": read_onnx}
+"""The readers of networks that are bound to a device when they are loaded, and have no modes."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.tasks.features import BYTES_TOKENIZER, Feature, TextFeature
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
+from sparktorch_assets.tasks.files.onnx_arguments import with_inputs
 from sparktorch_assets.tasks.ml_task import MlTask
 from sparktorch_assets.tasks.outputs import ClassificationOutput, Output
 
@@ -18,17 +19,19 @@ _NOT_NORMALIZED = ((0.0,), (1.0,))
 
 
 def completed_task(task: MlTask, models_root: Path) -> MlTask:
-    """The task with everything that its Hugging Face folder says and the task does not declare; for any other model, and
-    for a task that is complete, the task itself.
+    """The task with everything that its Hugging Face folder says and the task does not declare, or with the names of an
+    ONNX file's inputs; for any other model, and for a task that is complete, the task itself.
 
     Args:
         task: the task as declared.
         models_root: the folder that the path of the weights is relative to.
 
     Raises:
-        ModelError: something is left to the folder, and it is not there or does not say it.
+        ModelError: something is left to the folder, and it is not there or does not say it; or see `with_inputs`.
         TaskError: what it says makes no valid task (a label twice, for instance).
     """
+    if task.model.format == "onnx":
+        return with_inputs(task, models_root)
     if task.model.format != "huggingface":
         return task
     output_is_open = task.output.labelled and not task.labels
