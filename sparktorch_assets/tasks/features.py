@@ -93,7 +93,8 @@ class TextFeature:
     fill: str | None = None
     """Stands in for a null. `None`: a row with a null fails."""
     pair: str | None = field(default=None, metadata=ADDED)
-    """A column of second texts, such as the passages of a cross-encoder. The tokenizer's file says how two are joined."""
+    """A column of second texts, such as the passages of a cross-encoder. The tokenizer's file says how two are joined, and
+    a Hugging Face folder whether the network gets their type ids."""
     template: str | None = field(default=None, metadata=ADDED)
     """What is tokenized instead of a text of `column`, with `{text}` in its place: `query: {text}`."""
     truncation_side: Literal["right", "left"] = field(default="right", metadata=ADDED)
@@ -121,11 +122,6 @@ class TextFeature:
             raise TaskError(f"TextFeature.template={self.template!r} must hold {TEXT_PLACE} once, in the text's place")
         if self.padding_id is not None and self.padding_id < 0:
             raise TaskError(f"TextFeature.padding_id={self.padding_id} must not be below 0")
-        if self.tokenizer == BYTES_TOKENIZER and (self.pair is not None or self.type_ids):
-            raise TaskError(
-                "TextFeature.pair and type_ids need a tokenizer's file, which says how two texts are joined; set "
-                "tokenizer, or leave them out"
-            )
 
     @property
     def columns(self) -> tuple[str, ...]:

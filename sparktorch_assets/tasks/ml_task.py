@@ -14,7 +14,7 @@ from sparktorch_assets.errors import InputSchemaError, TaskError, nearest
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
 from sparktorch_assets.tasks.column_names import clash, describe
 from sparktorch_assets.tasks.execution import Execution
-from sparktorch_assets.tasks.features import Feature, argument_names, feature_files
+from sparktorch_assets.tasks.features import BYTES_TOKENIZER, Feature, argument_names, feature_files
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.hooks import Hooks
 from sparktorch_assets.tasks.model_spec import ModelSpec
@@ -104,6 +104,7 @@ class MlTask:
             raise TaskError(f"{where}: features is empty; declare at least one group (numeric, categorical, text ...)")
         given_by_name = [name for feature in self.features for name in argument_names(feature) if name is not None]
         names(given_by_name, f"{where}: the arguments of forward", empty=True)
+        self._check_features(where)
         self._check_labels(where)
         self._check_execution(where)
         names(self.keep_columns or (), f"{where}: keep_columns", empty=True)
@@ -127,6 +128,17 @@ class MlTask:
         if self.cron is not None and len(self.cron.split()) != 5:
             raise TaskError(f"{where}: cron={self.cron!r} does not have cron's five fields, such as '0 3 * * *'")
         self._check_timezone(where)
+
+    def _check_features(self, where: str) -> None:
+        """Check that features leave out only what the model's folder says: see `tasks/files/completed_task.py`."""
+        if self.model.format == "huggingface":
+            return
+        for feature in self.features:
+            if feature.kind == "text" and feature.tokenizer == BYTES_TOKENIZER and (feature.pair or feature.type_ids):
+                raise TaskError(
+                    f"{where}: TextFeature.pair and type_ids need a tokenizer's file, which says how two texts are joined; "
+                    f"set tokenizer, or leave them out"
+                )
 
     def _check_labels(self, where: str) -> None:
         if not self.output.labelled:

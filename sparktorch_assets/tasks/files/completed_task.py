@@ -52,7 +52,11 @@ def completed_task(task: MlTask, models_root: Path) -> MlTask:
 def _is_open(feature: Feature) -> bool:
     if feature.kind == "image":
         return (feature.mean, feature.std) == _NOT_NORMALIZED
-    return feature.kind == "text" and feature.tokenizer == BYTES_TOKENIZER
+    return feature.kind == "text" and (feature.tokenizer == BYTES_TOKENIZER or _types_are_open(feature))
+
+
+def _types_are_open(feature: TextFeature) -> bool:
+    return feature.pair is not None and not feature.type_ids
 
 
 def _completed_feature(feature: Feature, task: MlTask, folder: ModelFolder) -> Feature:
@@ -62,10 +66,15 @@ def _completed_feature(feature: Feature, task: MlTask, folder: ModelFolder) -> F
         found = folder.images
         return replace(feature, mean=found.mean, std=found.std, resample=found.resample)
     assert feature.kind == "text"
-    return _completed_text(feature, task, folder)
+    if feature.tokenizer == BYTES_TOKENIZER:
+        feature = _with_tokenizer(feature, task, folder)
+    if _types_are_open(feature) and folder.takes_type_ids:
+        name = None if feature.argument is None else "token_type_ids"
+        feature = replace(feature, type_ids=True, type_ids_argument=name)
+    return feature
 
 
-def _completed_text(feature: TextFeature, task: MlTask, folder: ModelFolder) -> TextFeature:
+def _with_tokenizer(feature: TextFeature, task: MlTask, folder: ModelFolder) -> TextFeature:
     # Relative to the models root, as the task would name it, so that fingerprints do not depend on where that lies.
     path = Path(str(task.model.weights)) / folder.tokenizer.relative_to(folder.path)
     tokens = folder.max_tokens if feature.max_tokens == _DEFAULT_MAX_TOKENS else feature.max_tokens

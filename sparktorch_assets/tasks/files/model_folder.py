@@ -13,6 +13,8 @@ from sparktorch_assets.tasks.outputs import ClassificationOutput, MultilabelOutp
 _CLASSIFIER = ("ForSequenceClassification", "ForImageClassification")
 _UNLIMITED = 1_000_000
 """A `model_max_length` of at least this means that the tokenizer knows no limit."""
+_ANY_NETWORKS = ("TokenizersBackend", "PreTrainedTokenizerFast")
+"""The classes of tokenizers that belong to no network, which give no type ids unless they are told to."""
 _POSITIONS_AFTER_PADDING = (
     "camembert",
     "data2vec-text",
@@ -174,6 +176,17 @@ class ModelFolder:
                 f"tokenizer in the text feature, together with max_tokens"
             )
         return min(known)
+
+    @property
+    def takes_type_ids(self) -> bool:
+        """Whether the network gets the type ids of a pair of texts: it does if its tokenizer's settings say so; or, where
+        they leave it to the tokenizer's class, if that is one of the network's own and the network tells types apart."""
+        inputs = self._tokenizer_config.get("model_input_names")
+        if isinstance(inputs, list):
+            return "token_type_ids" in inputs
+        if self._tokenizer_config.get("tokenizer_class") in _ANY_NETWORKS:
+            return False
+        return int(self.config.get("type_vocab_size") or 0) > 1
 
     @cached_property
     def images(self) -> ImageSettings:
