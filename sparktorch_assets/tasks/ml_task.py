@@ -139,6 +139,11 @@ class MlTask:
                     f"{where}: TextFeature.pair and type_ids need a tokenizer's file, which says how two texts are joined; "
                     f"set tokenizer, or leave them out"
                 )
+            if feature.kind == "image" and feature.height is None:
+                raise TaskError(
+                    f"{where}: ImageFeature.height and width are missing; only a Hugging Face folder says them itself, so "
+                    f"give the pixels that the network expects"
+                )
 
     def _check_labels(self, where: str) -> None:
         if not self.output.labelled:

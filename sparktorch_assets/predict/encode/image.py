@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -51,10 +52,11 @@ class ImageEncoder:
 
     def __init__(self, feature: ImageFeature) -> None:
         self.columns = feature.columns
-        self.row_bytes = 4 * feature.channels * feature.height * feature.width
+        height, width = feature.size
+        self.row_bytes = 4 * feature.channels * height * width
         self._feature = feature
         self._mode = "L" if feature.channels == 1 else "RGB"
-        self._size = (feature.width, feature.height)
+        self._size = (width, height)
         self._resample = _RESAMPLE[feature.resample]
         self._mean_C11 = np.array(feature.mean, dtype=np.float32).reshape(-1, 1, 1)
         self._std_C11 = np.array(feature.std, dtype=np.float32).reshape(-1, 1, 1)
@@ -64,7 +66,7 @@ class ImageEncoder:
         feature = self._feature
         column = column_of(batch, feature.column)
         failures = null_failures(column, f"column {feature.column!r}") if feature.fill is None else {}
-        x_NCHW = np.empty((len(column), feature.channels, feature.height, feature.width), dtype=np.float32)
+        x_NCHW = np.empty((len(column), feature.channels, *feature.size), dtype=np.float32)
 
         # NumPy, row by row: a row stays in its core's cache, and torch would start threads of its own in each thread.
         def fill_row(row: int) -> None:
@@ -127,7 +129,8 @@ class ImageEncoder:
             image = image.resize(resized, self._resample)
         if resized == self._size:
             return image
-        left, top = (round((have - want) / 2) for have, want in zip(resized, self._size, strict=True))
+        offset = math.floor if self._feature.crop_offset == "down" else round
+        left, top = (offset((have - want) / 2) for have, want in zip(resized, self._size, strict=True))
         return image.crop((left, top, left + self._size[0], top + self._size[1]))
 
     def _opaque(self, image: Image.Image) -> Image.Image:
@@ -146,7 +149,7 @@ class ImageEncoder:
         if image.mode in ("I", "F"):
             self._check_range(image)
         pixels = self._fit(self._opaque(image).convert(self._mode))
-        return np.array(pixels, dtype=np.uint8).reshape(self._feature.height, self._feature.width, -1)
+        return np.array(pixels, dtype=np.uint8).reshape(*self._feature.size, -1)
 
     def _decode_16_bits(self, image: Image.Image) -> npt.NDArray[np.float32]:
         grey = self._fit(Image.fromarray(np.asarray(image).astype(np.float32) / _WHITE_16))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.tasks.features import BYTES_TOKENIZER, Feature, TextFeature
+from sparktorch_assets.tasks.features import BYTES_TOKENIZER, Feature, ImageFeature, TextFeature
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
 from sparktorch_assets.tasks.files.onnx_arguments import with_inputs
 from sparktorch_assets.tasks.ml_task import MlTask
@@ -51,8 +51,12 @@ def completed_task(task: MlTask, models_root: Path) -> MlTask:
 
 def _is_open(feature: Feature) -> bool:
     if feature.kind == "image":
-        return (feature.mean, feature.std) == _NOT_NORMALIZED
+        return feature.height is None or _is_not_normalized(feature)
     return feature.kind == "text" and (feature.tokenizer == BYTES_TOKENIZER or _types_are_open(feature))
+
+
+def _is_not_normalized(feature: ImageFeature) -> bool:
+    return (feature.mean, feature.std) == _NOT_NORMALIZED
 
 
 def _types_are_open(feature: TextFeature) -> bool:
@@ -63,8 +67,7 @@ def _completed_feature(feature: Feature, task: MlTask, folder: ModelFolder) -> F
     if not _is_open(feature):
         return feature
     if feature.kind == "image":
-        found = folder.images
-        return replace(feature, mean=found.mean, std=found.std, resample=found.resample)
+        return _completed_image(feature, folder)
     assert feature.kind == "text"
     if feature.tokenizer == BYTES_TOKENIZER:
         feature = _with_tokenizer(feature, task, folder)
@@ -72,6 +75,27 @@ def _completed_feature(feature: Feature, task: MlTask, folder: ModelFolder) -> F
         name = None if feature.argument is None else "token_type_ids"
         feature = replace(feature, type_ids=True, type_ids_argument=name)
     return feature
+
+
+def _completed_image(feature: ImageFeature, folder: ModelFolder) -> ImageFeature:
+    found = folder.images
+    if _is_not_normalized(feature):
+        feature = replace(feature, mean=found.mean, std=found.std)
+    if feature.height is not None:
+        if found.shortest_side is not None and feature.shortest_side is None:
+            raise ModelError(
+                f"{folder.path} crops images to their centre, and the feature of {feature.column!r} gives another height "
+                f"and width; leave them out, or give shortest_side as well"
+            )
+        return replace(feature, resample=found.resample)
+    return replace(
+        feature,
+        height=found.height,
+        width=found.width,
+        shortest_side=found.shortest_side,
+        crop_offset="nearest" if found.shortest_side is None else "down",
+        resample=found.resample,
+    )
 
 
 def _with_tokenizer(feature: TextFeature, task: MlTask, folder: ModelFolder) -> TextFeature:
