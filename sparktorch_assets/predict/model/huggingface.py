@@ -14,6 +14,7 @@ import torch
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.file_bounds import check_safetensors
+from sparktorch_assets.predict.model.sentence_network import with_dense
 from sparktorch_assets.tasks.files.folder_json import read_settings
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
 from sparktorch_assets.tasks.model_spec import ModelSpec
@@ -105,7 +106,9 @@ def read_huggingface(spec: ModelSpec, path: Path) -> torch.nn.Module:
     if network.main_input_name == "pixel_values":
         return ImageNetwork(network)
     padding_id = network.config.get_text_config().pad_token_id
-    return TextNetwork(network, 0 if padding_id is None else padding_id)
+    texts = TextNetwork(network, 0 if padding_id is None else padding_id)
+    modules = folder.sentence_modules
+    return with_dense(texts, modules) if modules is not None and modules.dense else texts
 
 
 def _check_files(folder: ModelFolder) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.tasks.features import BYTES_TOKENIZER, Feature, ImageFeature, TextFeature
+from sparktorch_assets.tasks.features import BYTES_TOKENIZER, TEXT_PLACE, Feature, ImageFeature, TextFeature
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
 from sparktorch_assets.tasks.files.onnx_arguments import with_inputs
 from sparktorch_assets.tasks.ml_task import MlTask
@@ -107,7 +107,8 @@ def _with_tokenizer(feature: TextFeature, task: MlTask, folder: ModelFolder) -> 
             f"max_tokens={tokens} of the feature of {feature.column!r} is more than the {folder.max_tokens} tokens that "
             f"{folder.path} takes; lower it, or leave it out"
         )
-    return replace(feature, tokenizer=str(path), max_tokens=tokens)
+    template = f"{folder.prompt}{TEXT_PLACE}" if feature.template is None and folder.prompt else feature.template
+    return replace(feature, tokenizer=str(path), max_tokens=tokens, template=template)
 
 
 def _completed_output(task: MlTask, folder: ModelFolder) -> Output:

@@ -37,6 +37,8 @@ def describe_model(path: str | Path) -> None:
     else:
         lines.append(_line("tokenizer", lambda: folder.tokenizer.relative_to(folder.path).as_posix()))
         lines.append(_line("max_tokens", lambda: str(folder.max_tokens)))
+        if folder.sentence_transformers:
+            lines.append(_line("prompt", lambda: repr(folder.prompt) if folder.prompt else "none"))
     lines.append(_line("weights", lambda: ", ".join(folder.weights)))
     sys.stdout.write("\n".join(lines) + "\n")
 
