@@ -180,8 +180,10 @@ class ModelLoader:
         code = task_code(task)
         check_code(code)
         digest = weights_sha256(task, self.models_root) if path else model_digest(task, self.models_root)
-        with self._naming_uncounted_files(task):
-            found = self.load_module(task, torch.device("cpu"))
+        found = None
+        if task.model.format != "aotinductor":  # compiled for one kind of device, which this host may not have
+            with self._naming_uncounted_files(task):
+                found = self.load_module(task, torch.device("cpu"))
         files.check()
         check_code(code)
         tensors = [*found.parameters(), *found.buffers()] if isinstance(found, torch.nn.Module) else None

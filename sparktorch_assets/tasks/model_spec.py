@@ -58,8 +58,9 @@ class ModelSpec:
     """Path of the weights file, absolute or under the models root; or of a Hugging Face or sentence-transformers folder;
     or, with a `factory`, of any folder."""
     format: ModelFormat | None = None
-    """The format of the file; `None` infers it from the suffix (`.pt`, `.pth`, `.bin`: a state dict). A path without a
-    suffix is a folder that `save_pretrained` has written (`huggingface`)."""
+    """The format of the file; `None` infers it from the suffix (`.pt`, `.pth`, `.bin`: a state dict; `.pt2`: `export`). A
+    path without a suffix is a folder that `save_pretrained` has written (`huggingface`). A `.pt2` that
+    `aoti_compile_and_package` has written has to say `aotinductor`."""
     architecture: str | None = None
     """Import path of the class or function that builds the `torch.nn.Module` for a state dict."""
     arguments: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()
@@ -71,9 +72,10 @@ class ModelSpec:
     """Other files or folders under the models root that the factory or the architecture reads. Their contents are part
     of the model's digest, so that the table is scored again when one changes."""
     sha256: str | None = None
-    """The expected digest of the weights; weights that differ are refused."""
+    """The expected digest of the weights; weights that differ are refused. For an ONNX file, it includes the files that
+    hold its weights."""
     trust_code: bool = False
-    """Open files that can run code: `export`, `torchscript` and `pickle` weights, and whatever a factory, an
+    """Open files that can run code: `export`, `aotinductor`, `torchscript` and `pickle` weights, and whatever a factory, an
     architecture or an encoder is given as weights, in `files` or by name in `arguments`. Weights whose content `sha256`
     pins do not need it. Set it for files that you made yourself, or whose maker you trust."""
 

@@ -17,6 +17,7 @@ from torch.nn.parameter import is_lazy
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.file_bounds import check_checkpoint, check_safetensors
+from sparktorch_assets.predict.model.aotinductor import load_package, package_device
 from sparktorch_assets.predict.model.huggingface import read_huggingface
 from sparktorch_assets.predict.model.onnx_network import read_onnx
 from sparktorch_assets.tasks.code.import_path import load_import_path
@@ -201,8 +202,17 @@ def _read_torchscript(spec: ModelSpec, path: Path) -> Any:
         raise ModelError(f"{path} cannot be read as TorchScript: {str(error).splitlines()[0]}") from error
 
 
+def _read_aotinductor(spec: ModelSpec, path: Path, device: torch.device) -> torch.nn.Module:
+    return load_package(_program(spec, path), path, device)
+
+
 def _read_export(spec: ModelSpec, path: Path) -> Any:
     program = _program(spec, path)
+    if package_device(program) is not None:
+        raise ModelError(
+            f"{path} is a package of torch._inductor.aoti_compile_and_package, not a program of torch.export.save; set "
+            f"format: aotinductor"
+        )
     try:
         exported = torch.export.load(program)
         trains = next(filter(_trains, exported.graph.nodes), None)
@@ -239,5 +249,8 @@ _READERS: dict[str, Callable[[ModelSpec, Path], Any]] = {
     "huggingface": read_huggingface,
 }
 
-_FIXED: dict[str, Callable[[ModelSpec, Path, torch.device], torch.nn.Module]] = {"onnx": read_onnx}
+_FIXED: dict[str, Callable[[ModelSpec, Path, torch.device], torch.nn.Module]] = {
+    "onnx": read_onnx,
+    "aotinductor": _read_aotinductor,
+}
 """The readers of networks that are bound to a device when they are loaded, and have no modes."""
