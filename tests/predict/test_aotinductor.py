@@ -1,6 +1,7 @@
 """Packages of AOTInductor give the network's own numbers, and are trusted as programs are."""
 
 import shutil
+import warnings
 import zipfile
 
 import numpy as np
@@ -45,8 +46,13 @@ def package(tmp_path_factory):
     if shutil.which("g++") is None:
         pytest.skip("needs a C++ compiler")
     folder = tmp_path_factory.mktemp("package")
-    exported = torch.export.export(network(), (torch.zeros(4, 2),), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    torch._inductor.aoti_compile_and_package(exported, package_path=str(folder / "m.pt2"))
+    quick = {"aot_inductor.compile_wrapper_opt_level": "O0"}  # the compiler takes most of the time of these tests
+    with warnings.catch_warnings():  # torch's own, while it compiles
+        warnings.simplefilter("ignore")
+        exported = torch.export.export(
+            network(), (torch.zeros(4, 2),), dynamic_shapes=({0: torch.export.Dim("batch")},)
+        )
+        torch._inductor.aoti_compile_and_package(exported, package_path=str(folder / "m.pt2"), inductor_configs=quick)
     return folder
 
 
@@ -56,7 +62,7 @@ def written(path, name="m/data/aotinductor/model/abc.wrapper_metadata.json", con
 
 
 @pytest.mark.slow
-@pytest.mark.promise("M174")
+@pytest.mark.promise("M2", "M174")
 @pytest.mark.filterwarnings("ignore")  # torch's own, while it compiles
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_rows_get_the_networks_own_numbers(package, batch_size):

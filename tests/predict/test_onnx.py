@@ -135,7 +135,7 @@ def test_the_declaration_in_the_documentation_predicts(tmp_path):
     assert [row for row in range(len(TEXTS)) if rows[row]["prediction_error"] is None] == GOOD
 
 
-@pytest.mark.promise("M170")
+@pytest.mark.promise("M170", "M179")
 def test_outputs_are_found_by_name_and_a_single_one_by_place(tmp_path):
     path = write_texts(tmp_path / "m.onnx")
     write_tokenizer(tmp_path)
@@ -375,7 +375,7 @@ def test_a_file_that_is_cut_off_anywhere_is_refused(tmp_path):
             ModelLoader(tmp_path).bring_up_model(a_task(), gpu=False)
 
 
-@pytest.mark.promise("M173")
+@pytest.mark.promise("M172", "M173")
 def test_what_this_onnxruntime_does_not_know_is_named(tmp_path):
     """A newer opset, and an operator of a library, which is never loaded."""
     write_linear(tmp_path / "m.onnx", opset=99)
