@@ -436,3 +436,11 @@ def test_a_file_of_the_exporter_gives_the_networks_own_numbers(tmp_path):
     rows = rows_of(a_task(), tmp_path, a=pa.array(given[:, 0].numpy()), b=pa.array(given[:, 1].numpy()))
     expected = torch.softmax(network(given), dim=1).detach().numpy()
     np.testing.assert_allclose(scores_of(rows), expected, rtol=1e-5)
+
+
+@pytest.mark.promise("M171")
+def test_a_task_that_names_every_argument_needs_no_file_where_it_is_planned(tmp_path):
+    named = a_task(NumericFeature(columns=["a", "b"], argument="x"))
+    assert ModelLoader(tmp_path).find_task(named) is named
+    with pytest.raises(ModelError, match=r"task 't': there is no file .*m\.onnx"):
+        ModelLoader(tmp_path).find_task(a_task())

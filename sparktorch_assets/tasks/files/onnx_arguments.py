@@ -25,15 +25,19 @@ def with_inputs(task: MlTask, models_root: Path) -> MlTask:
     """The task with an argument's name for each tensor of its features: what a feature declares; for a single text
     feature, `input_ids`, `attention_mask` and `token_type_ids` if the file has them; and the other inputs in their order.
 
-    A custom encoder's tensors without a name stay without one, since their number is not known here.
+    A custom encoder's tensors without a name stay without one, since their number is not known here. If every tensor has
+    a name, the file need not be here.
 
     Raises:
         ModelError: the file is missing or no ONNX file, an input is given by no feature, or a feature has no input.
         TaskError: two inputs have the same name as arguments.
     """
     assert task.model.weights is not None  # ModelSpec requires them for every format but a factory's
+    path = models_root / task.model.weights
+    if not path.exists() and not any(None in argument_names(feature) for feature in task.features):
+        return task  # complete, and the file may be on the workers alone
     try:
-        file = OnnxFile.of(models_root / task.model.weights)
+        file = OnnxFile.of(path)
         file.check_data()
         return replace(task, features=_named(task.features, file))
     except (ModelError, TaskError) as error:
