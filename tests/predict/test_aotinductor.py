@@ -62,6 +62,7 @@ def written(path, name="m/data/aotinductor/model/abc.wrapper_metadata.json", con
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # the first of these tests waits for the compiler
 @pytest.mark.promise("M2", "M174")
 @pytest.mark.filterwarnings("ignore")  # torch's own, while it compiles
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
@@ -80,6 +81,7 @@ def test_rows_get_the_networks_own_numbers(package, batch_size):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # the first of these tests waits for the compiler
 @pytest.mark.promise("M174")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
@@ -95,6 +97,7 @@ def test_inputs_that_it_was_not_compiled_for_end_the_run(package, feature):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # the first of these tests waits for the compiler
 @pytest.mark.promise("M174")
 @pytest.mark.filterwarnings("ignore")
 def test_a_package_is_not_opened_unless_it_is_trusted(package):
