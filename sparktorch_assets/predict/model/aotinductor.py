@@ -33,6 +33,9 @@ def package_device(program: Path | io.BytesIO) -> str | None:
                     return str(json.loads(archive.read(info)).get("AOTI_DEVICE_KEY"))
     except (zipfile.BadZipFile, ValueError, AttributeError):
         pass
+    finally:
+        if isinstance(program, io.BytesIO):
+            program.seek(0)  # where torch begins to read
     return None
 
 
@@ -59,8 +62,6 @@ def load_package(program: Path | io.BytesIO, path: Path, device: torch.device) -
             f"{device.type}, or set device: {compiled_for}"
         )
     os.environ.setdefault(_CHECKS, "1")
-    if isinstance(program, io.BytesIO):
-        program.seek(0)
     try:
         package = torch._inductor.aoti_load_package(  # noqa: SLF001  (its documented name)
             program, device_index=-1 if device.index is None else device.index
