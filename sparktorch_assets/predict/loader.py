@@ -21,7 +21,7 @@ from sparktorch_assets.tasks.code.import_path import import_path_code, load_impo
 from sparktorch_assets.tasks.code.imported_code import DECLARED, check_code
 from sparktorch_assets.tasks.digest import code_of, digest_of, files_digest, model_code, model_digest, task_code
 from sparktorch_assets.tasks.files.completed_task import completed_task
-from sparktorch_assets.tasks.files.model_files import FilesInUse, check_file, file_sha256, model_files
+from sparktorch_assets.tasks.files.model_files import FilesInUse, check_file, model_files, weights_sha256
 from sparktorch_assets.tasks.files.model_trust import check_weights
 from sparktorch_assets.tasks.ml_task import MlTask
 from sparktorch_assets.tasks.plain_state import classes_in, plain_state
@@ -45,7 +45,8 @@ class ModelDescription:
     format: str
     file_bytes: int | None
     parameters: int | None
-    """Number of parameters; `None` for a model object that is not a `torch.nn.Module`."""
+    """Number of parameters; `None` for a model without tensors of torch, such as a model object of your own or an ONNX
+    file."""
 
 
 class ModelLoader:
@@ -236,9 +237,11 @@ class ModelLoader:
         path = loader.models_root / task.model.weights if task.model.weights else None
         code = task_code(task)
         check_code(code)
-        digest = file_sha256(path) if path else model_digest(task, loader.models_root)
-        with _naming_uncounted_files(task, loader.models_root):
-            found = loader.load_module(task, torch.device("cpu"))
+        digest = weights_sha256(task, loader.models_root) if path else model_digest(task, loader.models_root)
+        found = None
+        if task.model.format != "aotinductor":  # compiled for one kind of device, which this host may not have
+            with _naming_uncounted_files(task, loader.models_root):
+                found = loader.load_module(task, torch.device("cpu"))
         files.check()
         check_code(code)
         tensors = [*found.parameters(), *found.buffers()] if isinstance(found, torch.nn.Module) else None
@@ -246,7 +249,7 @@ class ModelLoader:
             digest=digest,
             format=str(task.model.format),
             file_bytes=path.stat().st_size if path and path.is_file() else None,
-            parameters=None if tensors is None else sum(tensor.numel() for tensor in tensors),
+            parameters=sum(tensor.numel() for tensor in tensors) if tensors else None,
         )
 
     def digest(self, ml_task: MlTask | str) -> str:

@@ -93,7 +93,8 @@ class TextFeature:
     fill: str | None = None
     """Stands in for a null. `None`: a row with a null fails."""
     pair: str | None = field(default=None, metadata=ADDED)
-    """A column of second texts, such as the passages of a cross-encoder. The tokenizer's file says how two are joined."""
+    """A column of second texts, such as the passages of a cross-encoder. The tokenizer's file says how two are joined, and
+    a Hugging Face folder whether the network gets their type ids."""
     template: str | None = field(default=None, metadata=ADDED)
     """What is tokenized instead of a text of `column`, with `{text}` in its place: `query: {text}`."""
     truncation_side: Literal["right", "left"] = field(default="right", metadata=ADDED)
@@ -121,11 +122,6 @@ class TextFeature:
             raise TaskError(f"TextFeature.template={self.template!r} must hold {TEXT_PLACE} once, in the text's place")
         if self.padding_id is not None and self.padding_id < 0:
             raise TaskError(f"TextFeature.padding_id={self.padding_id} must not be below 0")
-        if self.tokenizer == BYTES_TOKENIZER and (self.pair is not None or self.type_ids):
-            raise TaskError(
-                "TextFeature.pair and type_ids need a tokenizer's file, which says how two texts are joined; set "
-                "tokenizer, or leave them out"
-            )
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -207,9 +203,10 @@ class ImageFeature:
 
     column: str
     """The column of image files, as bytes."""
-    height: int
-    """The height in pixels that the network expects; an image of another size is resized."""
-    width: int
+    height: int | None = None
+    """The height in pixels that the network expects; an image of another size is resized. Required with `width`, unless
+    the model is a Hugging Face folder that says both."""
+    width: int | None = None
     """The width in pixels."""
     channels: Literal[1, 3] = 3
     """1: images are converted to grey. 3: to red, green and blue."""
@@ -224,6 +221,9 @@ class ImageFeature:
     shortest_side: int | None = field(default=None, metadata=ADDED)
     """Resize an image until its shorter side has this many pixels, which keeps its proportions, and cut `height` x
     `width` out of its centre. `None`: it is resized to `height` x `width`, whatever its proportions are."""
+    crop_offset: Literal["nearest", "down"] = field(default="nearest", metadata=ADDED)
+    """With `shortest_side`, how half a pixel is rounded if the crop cannot lie exactly in the middle: `nearest`, to the
+    even number, as torchvision does; `down`, as transformers does."""
     exif_orientation: bool = field(default=False, metadata=ADDED)
     """Turn photos as the camera's EXIF orientation says, before they are resized."""
     background: float | None = field(default=None, metadata=ADDED)
@@ -237,14 +237,20 @@ class ImageFeature:
         check_fields(self)
         _check_arguments(self)
         names((self.column,), "ImageFeature.column")
-        positive(self.height, "ImageFeature.height")
-        positive(self.width, "ImageFeature.width")
+        if (self.height is None) != (self.width is None):
+            raise TaskError("ImageFeature: one of height and width is given without the other; give both")
+        if self.height is None and self.shortest_side is not None:
+            raise TaskError("ImageFeature.shortest_side is given, but not what is cut out; give height and width, too")
+        for name in ("height", "width"):
+            if getattr(self, name) is not None:
+                positive(getattr(self, name), f"ImageFeature.{name}")
         share(self.fill, "ImageFeature.fill")
         share(self.background, "ImageFeature.background")
-        if self.shortest_side is not None and self.shortest_side < max(self.height, self.width):
+        largest = max(self.height or 0, self.width or 0)
+        if self.shortest_side is not None and self.shortest_side < largest:
             raise TaskError(
                 f"ImageFeature.shortest_side={self.shortest_side} is too small for {self.height} x {self.width} pixels "
-                f"to be cut out; give at least {max(self.height, self.width)}"
+                f"to be cut out; give at least {largest}"
             )
         for name in ("mean", "std"):
             value = tuple(float(part) for part in getattr(self, name))
@@ -262,6 +268,13 @@ class ImageFeature:
     def columns(self) -> tuple[str, ...]:
         """The single column, as a tuple like every other group's."""
         return (self.column,)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width; for a feature that names them, or has been completed by the model's folder."""
+        assert self.height is not None, "checked by MlTask, or completed"
+        assert self.width is not None, "as the height"
+        return self.height, self.width
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ from sparktorch_assets.errors import InputSchemaError, TaskError, nearest
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
 from sparktorch_assets.tasks.column_names import clash, describe
 from sparktorch_assets.tasks.execution import Execution
-from sparktorch_assets.tasks.features import Feature, argument_names, feature_files
+from sparktorch_assets.tasks.features import BYTES_TOKENIZER, Feature, argument_names, feature_files
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.hooks import Hooks
 from sparktorch_assets.tasks.model_spec import ModelSpec
@@ -105,7 +105,9 @@ class MlTask:
             raise TaskError(f"{where}: features is empty; declare at least one group (numeric, categorical, text ...)")
         given_by_name = [name for feature in self.features for name in argument_names(feature) if name is not None]
         names(given_by_name, f"{where}: the arguments of forward", empty=True)
+        self._check_features(where)
         self._check_labels(where)
+        self._check_execution(where)
         check_origin(self.output, self.features, where)
         names(self.keep_columns or (), f"{where}: keep_columns", empty=True)
         object.__setattr__(self, "hook_columns", freeze(self.hook_columns, f"{where}: hook_columns"))
@@ -129,6 +131,22 @@ class MlTask:
             raise TaskError(f"{where}: cron={self.cron!r} does not have cron's five fields, such as '0 3 * * *'")
         self._check_timezone(where)
 
+    def _check_features(self, where: str) -> None:
+        """Check that features leave out only what the model's folder says: see `tasks/files/completed_task.py`."""
+        if self.model.format == "huggingface":
+            return
+        for feature in self.features:
+            if feature.kind == "text" and feature.tokenizer == BYTES_TOKENIZER and (feature.pair or feature.type_ids):
+                raise TaskError(
+                    f"{where}: TextFeature.pair and type_ids need a tokenizer's file, which says how two texts are joined; "
+                    f"set tokenizer, or leave them out"
+                )
+            if feature.kind == "image" and feature.height is None:
+                raise TaskError(
+                    f"{where}: ImageFeature.height and width are missing; only a Hugging Face folder says them itself, so "
+                    f"give the pixels that the network expects"
+                )
+
     def _check_labels(self, where: str) -> None:
         if not self.output.labelled:
             if self.labels:
@@ -144,6 +162,16 @@ class MlTask:
         if self.output.kind == "classification" and len(self.labels) == 1 and self.model.factory is None:
             raise TaskError(f"{where}: labels={list(self.labels)!r} {ONE_LABEL}")
         self.output.check_labels(self.labels)
+
+    def _check_execution(self, where: str) -> None:
+        default = Execution()
+        for name in ("precision", "compile", "channels_last"):
+            if self.model.compiled and getattr(self.execution, name) != getattr(default, name):
+                raise TaskError(
+                    f"{where}: execution.{name}={getattr(self.execution, name)!r} changes networks of torch, but "
+                    f"{self.model.weights} is of format {self.model.format!r}, whose precision and kernels were fixed when it "
+                    f"was made; leave it out, and export the network in the precision that you want"
+                )
 
     def _check_timezone(self, where: str) -> None:
         try:

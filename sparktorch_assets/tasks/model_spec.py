@@ -13,7 +13,16 @@ from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.validation import freeze, names
 
 ModelFormat = Literal[
-    "safetensors", "state_dict", "torchscript", "export", "pickle", "huggingface", "mlflow", "factory"
+    "safetensors",
+    "state_dict",
+    "torchscript",
+    "export",
+    "aotinductor",
+    "onnx",
+    "pickle",
+    "huggingface",
+    "mlflow",
+    "factory",
 ]
 
 _BY_SUFFIX: dict[str, ModelFormat] = {
@@ -24,10 +33,10 @@ _BY_SUFFIX: dict[str, ModelFormat] = {
     ".ts": "torchscript",
     ".torchscript": "torchscript",
     ".pt2": "export",
+    ".onnx": "onnx",
 }
 
-
-_FILE_FORMATS = "safetensors, state_dict, torchscript, export, pickle"
+_FILE_FORMATS = "safetensors, state_dict, torchscript, export, aotinductor, onnx, pickle"
 _NEEDS_TRANSFORMERS = (
     "is a Hugging Face folder, which takes the package transformers, and that is not installed here; run "
     "pip install 'sparktorch-assets[huggingface]', here and on every worker"
@@ -38,7 +47,17 @@ _NEEDS_MLFLOW = (
 )
 _REGISTERED = re.compile(r"models:/(?:[^/@:]+(?:@[^/@:]+|/\d+|/latest)|m-[^/@:]+)")
 _OF_RUN = re.compile(r"runs:/[^/:]+/[^:]+")
+_NEEDS_ONNXRUNTIME = (
+    "is an ONNX file, which takes the package onnxruntime, and that is not installed here; run pip install "
+    "'sparktorch-assets[onnx]', here and on every worker"
+)
+_COMPLETE = {
+    "onnx": "an ONNX file, which holds the whole network",
+    "aotinductor": "an AOTInductor package, which holds the whole network",
+}
+"""Files of formats for which no code builds the network."""
 _CODE = {
+    "aotinductor": "an AOTInductor package is a compiled program, which can do anything when it loads",
     "export": "a torch.export program can run any code when it loads, in its pickled inputs and its symbolic expressions",
     "torchscript": "a TorchScript program can run code when it loads, which reads and writes files",
     "pickle": "a full pickle can call any function when it loads",
@@ -56,9 +75,10 @@ class ModelSpec:
     or, with a `factory`, of any folder. Or the address of an MLflow model: `models:/name@alias`, `models:/name/3`,
     `models:/name/latest`, or `runs:/<run id>/model`."""
     format: ModelFormat | None = None
-    """The format of the file; `None` infers it from the suffix (`.pt`, `.pth`, `.bin`: a state dict). A path without a
-    suffix is a folder that `save_pretrained` has written (`huggingface`), and `models:/` and `runs:/` are addresses of
-    MLflow models; `mlflow` also stands for a local folder with an `MLmodel`."""
+    """The format of the file; `None` infers it from the suffix (`.pt`, `.pth`, `.bin`: a state dict; `.pt2`: `export`). A
+    path without a suffix is a folder that `save_pretrained` has written (`huggingface`), and `models:/` and `runs:/` are
+    addresses of MLflow models; `mlflow` also stands for a local folder with an `MLmodel`. A `.pt2` that
+    `aoti_compile_and_package` has written has to say `aotinductor`."""
     architecture: str | None = None
     """Import path of the class or function that builds the `torch.nn.Module` for a state dict."""
     arguments: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()
@@ -70,9 +90,10 @@ class ModelSpec:
     """Other files or folders under the models root that the factory or the architecture reads. Their contents are part
     of the model's digest, so that the table is scored again when one changes."""
     sha256: str | None = None
-    """The expected digest of the weights; weights that differ are refused."""
+    """The expected digest of the weights; weights that differ are refused. For an ONNX file, it includes the files that
+    hold its weights."""
     trust_code: bool = False
-    """Open files that can run code: `export`, `torchscript` and `pickle` weights, and whatever a factory, an
+    """Open files that can run code: `export`, `aotinductor`, `torchscript` and `pickle` weights, and whatever a factory, an
     architecture or an encoder is given as weights, in `files` or by name in `arguments`. Weights whose content `sha256`
     pins do not need it. Set it for files that you made yourself, or whose maker you trust."""
 
@@ -100,6 +121,8 @@ class ModelSpec:
             self._check_huggingface()
         if self.format == "mlflow" or self.registered:
             self._check_mlflow()
+        if self.format in _COMPLETE:
+            self._check_complete()
         if self.architecture is not None:
             check_import_path(self.architecture, "ModelSpec.architecture")
         if self.format in ("safetensors", "state_dict") and self.architecture is None:
@@ -170,6 +193,21 @@ class ModelSpec:
                 )
         if importlib.util.find_spec("mlflow") is None:
             raise TaskError(f"ModelSpec.weights={address!r} {_NEEDS_MLFLOW}")
+
+    def _check_complete(self) -> None:
+        for field in ("architecture", "arguments"):
+            if getattr(self, field):
+                raise TaskError(
+                    f"ModelSpec.{field} is given, but weights={self.weights!r} is {_COMPLETE[str(self.format)]}; drop {field}"
+                )
+        if self.format == "onnx" and importlib.util.find_spec("onnxruntime") is None:
+            raise TaskError(f"ModelSpec.weights={self.weights!r} {_NEEDS_ONNXRUNTIME}")
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the weights are a network that is not run by torch's own operators, so that its precision and its
+        kernels are those of the file."""
+        return self.format in _COMPLETE
 
     @property
     def code_in_weights(self) -> str | None:

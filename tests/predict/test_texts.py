@@ -161,8 +161,6 @@ def test_type_ids_reach_forward(root, names):
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
-        ({"pair": "p"}, "pair and type_ids need a tokenizer's file"),
-        ({"type_ids": True}, "pair and type_ids need a tokenizer's file"),
         ({"template": "query:"}, r"template='query:' must hold \{text\} once"),
         ({"template": "{text}{text}"}, r"must hold \{text\} once"),
         ({"padding_id": -1}, "padding_id=-1 must not be below 0"),
@@ -178,3 +176,12 @@ def test_type_ids_reach_forward(root, names):
 def test_declarations_that_cannot_be_meant(declared, message):
     with pytest.raises(TaskError, match=message):
         TextFeature(column="t", **declared)
+
+
+@pytest.mark.parametrize("declared", [{"pair": "p"}, {"type_ids": True}])
+def test_pairs_and_type_ids_take_a_tokenizer_that_joins_texts(declared):
+    """A Hugging Face folder brings it along; for other models, the feature names it."""
+    feature = TextFeature(column="t", **declared)
+    MlTask(name="t", model=ModelSpec(weights="folder"), features=[feature])
+    with pytest.raises(TaskError, match="MlTask 't': .*pair and type_ids need a tokenizer's file"):
+        MlTask(name="t", model=ModelSpec(factory="a:b"), features=[feature], labels=["a", "b"])

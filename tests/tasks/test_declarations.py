@@ -106,7 +106,7 @@ def make(**changes):
         (lambda: ModelSpec(weights="m.pt2", trust_code=1), r"trust_code=1 \(int\); expected true or false"),
         (lambda: ModelSpec(weights=3), r"ModelSpec.weights=3 \(int\); expected a string, a path or None"),
         (lambda: ModelSpec(weights=""), "ModelSpec.weights holds an empty string"),
-        (lambda: ModelSpec(weights="m.onnx", format="onnx"), "ModelSpec.format='onnx'; Known: export, factory"),
+        (lambda: ModelSpec(weights="m.h5", format="keras"), "ModelSpec.format='keras'; Known: aotinductor, export"),
         (lambda: ModelSpec(weights="m.pt2", format="factory"), "no factory is named; set ModelSpec.factory"),
         (lambda: ModelSpec(weights="m.pt2", sha256=3), r"sha256=3 \(int\); expected a string or None"),
         (lambda: ModelSpec(weights="m.pt2", arguments="x"), r"arguments='x' \(str\); expected a mapping"),
@@ -132,7 +132,7 @@ def make(**changes):
         (lambda: SequenceFeature(column="s", max_length=0), "above 0"),
         (lambda: Execution(precision="int8-dynamic", compile="torch.compile"), "set compile='none'"),
         (ModelSpec, "neither weights nor factory"),
-        (lambda: ModelSpec(weights="m.onnx"), r"does not say what the format is; .* or ModelSpec\.factory to code"),
+        (lambda: ModelSpec(weights="m.h5"), r"does not say what the format is; .* or ModelSpec\.factory to code"),
         (
             lambda: ModelSpec(weights="bert", architecture="a:B"),
             r"If it is a folder, name the file in it, or set ModelSpec\.factory",

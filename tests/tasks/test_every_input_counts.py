@@ -185,6 +185,7 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (ImageFeature, "resample"): [may(replaced(TASK, 4, resample="nearest", width=2), replaced(TASK, 4, width=2))],
     (ImageFeature, "fill"): [may(replaced(TASK, 4, fill=1.0)), may(replaced(TASK, 4, fill=None))],
     (ImageFeature, "shortest_side"): [may(replaced(TASK, 4, shortest_side=8))],
+    (ImageFeature, "crop_offset"): [may(replaced(TASK, 4, shortest_side=7, crop_offset="down"), replaced(TASK, 4, shortest_side=7))],
     (ImageFeature, "exif_orientation"): [may(replaced(TASK, 4, exif_orientation=True), shown=False)],  # none has a tag
     (ImageFeature, "background"): [may(replaced(TASK, 4, background=1.0), shown=False)],  # none is transparent
     (TensorFeature, "column"): [may(replaced(TASK, 6, column="v2"))],

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,7 +15,7 @@ from PIL import Image, ImageOps
 
 from sparktorch_assets.predict.encode.columns import column_of, null_failures
 from sparktorch_assets.predict.encode.encoded import DenseFeature, EncodedFeature
-from sparktorch_assets.predict.encode.origins import crop_corner, image_origin
+from sparktorch_assets.predict.encode.origins import image_origin
 from sparktorch_assets.predict.failures import RowFailure, is_about_the_row
 from sparktorch_assets.tasks.features import ImageFeature
 
@@ -52,11 +53,12 @@ class ImageEncoder:
 
     def __init__(self, feature: ImageFeature, *, origins: bool = False) -> None:
         self.columns = feature.columns
-        self.row_bytes = 4 * feature.channels * feature.height * feature.width
+        height, width = feature.size
+        self.row_bytes = 4 * feature.channels * height * width
         self._feature = feature
         self._keeps_origins = origins
         self._mode = "L" if feature.channels == 1 else "RGB"
-        self._size = (feature.width, feature.height)
+        self._size = (width, height)
         self._resample = _RESAMPLE[feature.resample]
         self._mean_C11 = np.array(feature.mean, dtype=np.float32).reshape(-1, 1, 1)
         self._std_C11 = np.array(feature.std, dtype=np.float32).reshape(-1, 1, 1)
@@ -66,7 +68,7 @@ class ImageEncoder:
         feature = self._feature
         column = column_of(batch, feature.column)
         failures = null_failures(column, f"column {feature.column!r}") if feature.fill is None else {}
-        x_NCHW = np.empty((len(column), feature.channels, feature.height, feature.width), dtype=np.float32)
+        x_NCHW = np.empty((len(column), feature.channels, *feature.size), dtype=np.float32)
 
         origins_N4 = np.zeros((len(column), 4)) if self._keeps_origins else None
 
@@ -81,7 +83,7 @@ class ImageEncoder:
                     np.divide(pixels.transpose(2, 0, 1), 255, out=x_CHW, dtype=np.float32)
                 if origins_N4 is not None:
                     resized = self._size if encoded is None else self._resized(*size)
-                    origins_N4[row] = image_origin(size, resized, self._size)
+                    origins_N4[row] = image_origin(size, resized, self._size, self._corner(resized))
             except BaseException as error:  # Pillow raises many kinds for broken files
                 if not is_about_the_row(error):
                     raise
@@ -137,8 +139,14 @@ class ImageEncoder:
             image = image.resize(resized, self._resample)
         if resized == self._size:
             return image
-        left, top = crop_corner(resized, self._size)
+        left, top = self._corner(resized)
         return image.crop((left, top, left + self._size[0], top + self._size[1]))
+
+    def _corner(self, resized: tuple[int, int]) -> tuple[int, int]:
+        """The left and the upper edge of what is cut out of the centre of a resized image."""
+        offset = math.floor if self._feature.crop_offset == "down" else round
+        left, top = (offset((have - want) / 2) for have, want in zip(resized, self._size, strict=True))
+        return left, top
 
     def _opaque(self, image: Image.Image) -> Image.Image:
         """The image on the feature's background if it has transparent parts."""
@@ -156,7 +164,7 @@ class ImageEncoder:
         if image.mode in ("I", "F"):
             self._check_range(image)
         pixels = self._fit(self._opaque(image).convert(self._mode))
-        return np.array(pixels, dtype=np.uint8).reshape(self._feature.height, self._feature.width, -1)
+        return np.array(pixels, dtype=np.uint8).reshape(*self._feature.size, -1)
 
     def _decode_16_bits(self, image: Image.Image) -> npt.NDArray[np.float32]:
         grey = self._fit(Image.fromarray(np.asarray(image).astype(np.float32) / _WHITE_16))

@@ -130,23 +130,18 @@ def object_array(rows: Sequence[TextOrigin]) -> npt.NDArray[np.object_]:
 
 
 def image_origin(
-    size: tuple[int, int], resized: tuple[int, int], shown: tuple[int, int]
+    size: tuple[int, int], resized: tuple[int, int], shown: tuple[int, int], corner: tuple[int, int]
 ) -> tuple[float, float, float, float]:
     """The width and the height of what the network sees, and its left and upper edge, in pixels of the original image.
 
     Args:
         size: width and height of the original image.
         resized: width and height to which it was resized.
-        shown: width and height that were cut out of the centre of that.
+        shown: width and height that were cut out of that.
+        corner: left and upper edge of the cut.
 
-    >>> image_origin((200, 100), (100, 50), (50, 50))
+    >>> image_origin((200, 100), (100, 50), (50, 50), (25, 0))
     (100.0, 100.0, 50.0, 0.0)
     """
-    (left, top), scales = crop_corner(resized, shown), [have / made for have, made in zip(size, resized, strict=True)]
-    return shown[0] * scales[0], shown[1] * scales[1], left * scales[0], top * scales[1]
-
-
-def crop_corner(resized: tuple[int, int], shown: tuple[int, int]) -> tuple[int, int]:
-    """The left and the upper edge of a crop around the centre."""
-    left, top = (round((have - want) / 2) for have, want in zip(resized, shown, strict=True))
-    return left, top
+    scales = [have / made for have, made in zip(size, resized, strict=True)]
+    return shown[0] * scales[0], shown[1] * scales[1], corner[0] * scales[0], corner[1] * scales[1]

@@ -14,35 +14,60 @@ import torch
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.file_bounds import check_safetensors
+from sparktorch_assets.predict.model.sentence_network import with_dense
 from sparktorch_assets.tasks.files.folder_json import read_settings
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
 from sparktorch_assets.tasks.model_spec import ModelSpec
 
+_OF_TEXTS = ("input_ids", "attention_mask", "token_type_ids")
+_OF_IMAGES = ("pixel_values",)
+"""What networks of transformers call the arguments that a feature gives by position."""
+
 
 class TextNetwork(torch.nn.Module):
-    """A network of transformers that takes what a text feature gives: token ids and their mask, by position."""
+    """A network of transformers that takes what a text feature gives: token ids, their mask and their type ids, by
+    position or by name. Arguments by other names, such as those of further features, are passed on."""
 
     def __init__(self, network: torch.nn.Module, padding_id: int) -> None:
         super().__init__()
         self.network = network
         self.padding_id = padding_id
 
-    def forward(self, token_ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> Any:
+    def forward(self, *arguments: torch.Tensor, **named: torch.Tensor) -> Any:
         """What the network returns. Padding has the network's own id, since some find the last token by it."""
-        token_ids_BT = token_ids_BT.masked_fill(~mask_BT, self.padding_id)
-        return self.network(input_ids=token_ids_BT, attention_mask=mask_BT.long())
+        given = _by_name(_OF_TEXTS, arguments, named)
+        token_ids_BT, mask_BT = given.get("input_ids"), given.get("attention_mask")
+        if mask_BT is not None:
+            given["attention_mask"] = mask_BT.long()
+        if token_ids_BT is not None and mask_BT is not None:
+            given["input_ids"] = token_ids_BT.masked_fill(~mask_BT.bool(), self.padding_id)
+        return self.network(**given)
 
 
 class ImageNetwork(torch.nn.Module):
-    """A network of transformers that takes what an image feature gives."""
+    """A network of transformers that takes what an image feature gives, by position or by name. Arguments by other names
+    are passed on."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, x_BCHW: torch.Tensor) -> Any:
+    def forward(self, *arguments: torch.Tensor, **named: torch.Tensor) -> Any:
         """What the network returns."""
-        return self.network(pixel_values=x_BCHW)
+        return self.network(**_by_name(_OF_IMAGES, arguments, named))
+
+
+def _by_name(
+    order: tuple[str, ...], arguments: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """All arguments by name; those without one are those of `order` that are not named, in this order."""
+    free = [name for name in order if name not in named]
+    if len(arguments) > len(free):
+        raise ModelError(
+            f"the features give {len(arguments)} tensors by position, and the network takes {', '.join(free) or 'none'} so; "
+            f"name the `argument` of each further feature as the network's forward does"
+        )
+    return named | dict(zip(free, arguments, strict=False))
 
 
 def read_huggingface(spec: ModelSpec, path: Path) -> torch.nn.Module:
@@ -81,7 +106,9 @@ def read_huggingface(spec: ModelSpec, path: Path) -> torch.nn.Module:
     if network.main_input_name == "pixel_values":
         return ImageNetwork(network)
     padding_id = network.config.get_text_config().pad_token_id
-    return TextNetwork(network, 0 if padding_id is None else padding_id)
+    texts = TextNetwork(network, 0 if padding_id is None else padding_id)
+    modules = folder.sentence_modules
+    return with_dense(texts, modules) if modules is not None and modules.dense else texts
 
 
 def _check_files(folder: ModelFolder) -> None:

@@ -50,7 +50,8 @@ class Network:
         """Bytes of the parameters and buffers, including those of the fp32 reference network."""
         networks = [self.module] if self._reference is None else [self.module, self._reference]
         tensors = [tensor for one in networks for tensor in (*one.parameters(), *one.buffers())]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        outside_torch: int = getattr(self.module, "weight_bytes", 0)  # of a session of onnxruntime, for instance
+        return outside_torch + sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     @property
     def undecided(self) -> bool:

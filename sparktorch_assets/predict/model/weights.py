@@ -17,7 +17,9 @@ from torch.nn.parameter import is_lazy
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.file_bounds import check_checkpoint, check_safetensors
+from sparktorch_assets.predict.model.aotinductor import load_package, package_device
 from sparktorch_assets.predict.model.huggingface import read_huggingface
+from sparktorch_assets.predict.model.onnx_network import read_onnx
 from sparktorch_assets.tasks.code.import_path import load_import_path
 from sparktorch_assets.tasks.files.model_files import check_file
 from sparktorch_assets.tasks.model_spec import ModelSpec
@@ -32,6 +34,8 @@ def load_module(spec: ModelSpec, path: Path, device: torch.device) -> torch.nn.M
     """
     check_file(path)
     assert spec.format is not None
+    if spec.format in _FIXED:
+        return _FIXED[spec.format](spec, path, device)
     module = _READERS[spec.format](spec, path)
     if not isinstance(module, torch.nn.Module):
         raise ModelError(f"{path} ({spec.format}) holds a {type(module).__name__}, not a torch.nn.Module")
@@ -198,8 +202,17 @@ def _read_torchscript(spec: ModelSpec, path: Path) -> Any:
         raise ModelError(f"{path} cannot be read as TorchScript: {str(error).splitlines()[0]}") from error
 
 
+def _read_aotinductor(spec: ModelSpec, path: Path, device: torch.device) -> torch.nn.Module:
+    return load_package(_program(spec, path), path, device)
+
+
 def _read_export(spec: ModelSpec, path: Path) -> Any:
     program = _program(spec, path)
+    if package_device(program) is not None:
+        raise ModelError(
+            f"{path} is a package of torch._inductor.aoti_compile_and_package, not a program of torch.export.save; set "
+            f"format: aotinductor"
+        )
     try:
         exported = torch.export.load(program)
         trains = next(filter(_trains, exported.graph.nodes), None)
@@ -235,3 +248,9 @@ _READERS: dict[str, Callable[[ModelSpec, Path], Any]] = {
     "pickle": _read_pickle,
     "huggingface": read_huggingface,
 }
+
+_FIXED: dict[str, Callable[[ModelSpec, Path, torch.device], torch.nn.Module]] = {
+    "onnx": read_onnx,
+    "aotinductor": _read_aotinductor,
+}
+"""The readers of networks that are bound to a device when they are loaded, and have no modes."""

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.tasks.features import BYTES_TOKENIZER, Feature, TextFeature
+from sparktorch_assets.tasks.features import BYTES_TOKENIZER, TEXT_PLACE, Feature, ImageFeature, TextFeature
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
+from sparktorch_assets.tasks.files.onnx_arguments import with_inputs
 from sparktorch_assets.tasks.ml_task import MlTask
 from sparktorch_assets.tasks.outputs import ClassificationOutput, DetectionOutput, Output
 
@@ -18,17 +19,19 @@ _NOT_NORMALIZED = ((0.0,), (1.0,))
 
 
 def completed_task(task: MlTask, models_root: Path) -> MlTask:
-    """The task with everything that its Hugging Face folder says and the task does not declare; for any other model, and
-    for a task that is complete, the task itself.
+    """The task with everything that its Hugging Face folder says and the task does not declare, or with the names of an
+    ONNX file's inputs; for any other model, and for a task that is complete, the task itself.
 
     Args:
         task: the task as declared.
         models_root: the folder that the path of the weights is relative to.
 
     Raises:
-        ModelError: something is left to the folder, and it is not there or does not say it.
+        ModelError: something is left to the folder, and it is not there or does not say it; or see `with_inputs`.
         TaskError: what it says makes no valid task (a label twice, for instance).
     """
+    if task.model.format == "onnx":
+        return with_inputs(task, models_root)
     if task.model.format != "huggingface":
         return task
     labels_are_open = task.output.labelled and not task.labels
@@ -51,21 +54,54 @@ def completed_task(task: MlTask, models_root: Path) -> MlTask:
 
 def _is_open(feature: Feature) -> bool:
     if feature.kind == "image":
-        return (feature.mean, feature.std) == _NOT_NORMALIZED
-    return feature.kind == "text" and feature.tokenizer == BYTES_TOKENIZER
+        return feature.height is None or _is_not_normalized(feature)
+    return feature.kind == "text" and (feature.tokenizer == BYTES_TOKENIZER or _types_are_open(feature))
+
+
+def _is_not_normalized(feature: ImageFeature) -> bool:
+    return (feature.mean, feature.std) == _NOT_NORMALIZED
+
+
+def _types_are_open(feature: TextFeature) -> bool:
+    return feature.pair is not None and not feature.type_ids
 
 
 def _completed_feature(feature: Feature, task: MlTask, folder: ModelFolder) -> Feature:
     if not _is_open(feature):
         return feature
     if feature.kind == "image":
-        found = folder.images
-        return replace(feature, mean=found.mean, std=found.std, resample=found.resample)
+        return _completed_image(feature, folder)
     assert feature.kind == "text"
-    return _completed_text(feature, task, folder)
+    if feature.tokenizer == BYTES_TOKENIZER:
+        feature = _with_tokenizer(feature, task, folder)
+    if _types_are_open(feature) and folder.takes_type_ids:
+        name = None if feature.argument is None else "token_type_ids"
+        feature = replace(feature, type_ids=True, type_ids_argument=name)
+    return feature
 
 
-def _completed_text(feature: TextFeature, task: MlTask, folder: ModelFolder) -> TextFeature:
+def _completed_image(feature: ImageFeature, folder: ModelFolder) -> ImageFeature:
+    found = folder.images
+    if _is_not_normalized(feature):
+        feature = replace(feature, mean=found.mean, std=found.std)
+    if feature.height is not None:
+        if found.shortest_side is not None and feature.shortest_side is None:
+            raise ModelError(
+                f"{folder.path} crops images to their centre, and the feature of {feature.column!r} gives another height "
+                f"and width; leave them out, or give shortest_side as well"
+            )
+        return replace(feature, resample=found.resample)
+    return replace(
+        feature,
+        height=found.height,
+        width=found.width,
+        shortest_side=found.shortest_side,
+        crop_offset="nearest" if found.shortest_side is None else "down",
+        resample=found.resample,
+    )
+
+
+def _with_tokenizer(feature: TextFeature, task: MlTask, folder: ModelFolder) -> TextFeature:
     # Relative to the models root, as the task would name it, so that fingerprints do not depend on where that lies.
     path = Path(str(task.model.weights)) / folder.tokenizer.relative_to(folder.path)
     tokens = folder.max_tokens if feature.max_tokens == _DEFAULT_MAX_TOKENS else feature.max_tokens
@@ -74,7 +110,8 @@ def _completed_text(feature: TextFeature, task: MlTask, folder: ModelFolder) -> 
             f"max_tokens={tokens} of the feature of {feature.column!r} is more than the {folder.max_tokens} tokens that "
             f"{folder.path} takes; lower it, or leave it out"
         )
-    return replace(feature, tokenizer=str(path), max_tokens=tokens)
+    template = f"{folder.prompt}{TEXT_PLACE}" if feature.template is None and folder.prompt else feature.template
+    return replace(feature, tokenizer=str(path), max_tokens=tokens, template=template)
 
 
 def _completed_output(task: MlTask, folder: ModelFolder) -> Output:

@@ -7,21 +7,26 @@ from pathlib import Path
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
+from sparktorch_assets.tasks.files.onnx_file import OnnxFile
 from sparktorch_assets.tasks.outputs import Output
 
 
 def describe_model(path: str | Path) -> None:
     """Print what is derived from a Hugging Face or sentence-transformers folder: network, output, labels, tokenizer and
-    maximum length. What is not known from the folder is shown with the reason, and a task has to declare it.
+    maximum length; or from an ONNX file: its inputs and outputs with their types and shapes. What is not known from the
+    folder is shown with the reason, and a task has to declare it.
 
-    Only JSON files are read: no code and no weights.
+    Only JSON files are read, or the ONNX file's graph: no code and no weights.
 
     Args:
-        path: the folder.
+        path: the folder, or the file (`.onnx`).
 
     Raises:
-        ModelError: it is no such folder.
+        ModelError: it is no such folder or file.
     """
+    if Path(path).suffix == ".onnx":
+        _describe_onnx(OnnxFile.of(Path(path)))
+        return
     folder = ModelFolder(Path(path))
     kind = "sentence-transformers folder" if folder.sentence_transformers else "Hugging Face folder"
     lines = [f"{folder.path}: {kind}", _line("network", lambda: folder.architecture)]
@@ -32,7 +37,19 @@ def describe_model(path: str | Path) -> None:
     else:
         lines.append(_line("tokenizer", lambda: folder.tokenizer.relative_to(folder.path).as_posix()))
         lines.append(_line("max_tokens", lambda: str(folder.max_tokens)))
+        if folder.sentence_transformers:
+            lines.append(_line("prompt", lambda: repr(folder.prompt) if folder.prompt else "none"))
     lines.append(_line("weights", lambda: ", ".join(folder.weights)))
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _describe_onnx(file: OnnxFile) -> None:
+    lines = [f"{file.path}: ONNX file"]
+    lines += [f"  {'input':<11} {value}" for value in file.inputs]
+    lines += [f"  {'output':<11} {value}" for value in file.outputs]
+    lines.append(f"  {'operators':<11} {', '.join(file.opsets)}")
+    lines.append(f"  {'parameters':<11} {file.parameters:,}")
+    lines.append(f"  {'weights':<11} {', '.join((file.path.name, *file.data_files))}")
     sys.stdout.write("\n".join(lines) + "\n")
 
 

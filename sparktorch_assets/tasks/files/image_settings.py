@@ -20,9 +20,17 @@ class ImageSettings:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     resample: Resample
+    height: int
+    width: int
+    shortest_side: int | None
+    """The shorter side to which an image is resized before `height` x `width` are cut out of its centre; `None` if it is
+    resized to these, whatever its proportions are."""
 
     def __str__(self) -> str:
-        return f"mean {self.mean}, std {self.std}, resample {self.resample}"
+        size = f"{self.height} x {self.width}"
+        if self.shortest_side is not None:
+            size = f"shortest side {self.shortest_side}, centre {size}"
+        return f"{size}, mean {self.mean}, std {self.std}, resample {self.resample}"
 
     @classmethod
     def of_folder(cls, path: Path) -> "ImageSettings":
@@ -36,32 +44,66 @@ class ImageSettings:
         odd = [what for does, what in _unknown(given) if does]
         if odd:
             raise ModelError(
-                f"{file} {odd[0]}, which an image feature does not do. Give mean and std in the feature, one value per "
-                f"channel: images are then prepared as the feature alone says. To do it exactly, use a batch_preprocessor"
+                f"{file} {odd[0]}, which an image feature does not do. Give height, width, mean and std in the feature, mean "
+                f"and std with one value per channel: images are then prepared as the feature alone says. To do it exactly, use a batch_preprocessor"
             )
         normalizes = given.get("do_normalize", True)
         mean, std = (_numbers(given.get(name)) if normalizes else None for name in ("image_mean", "image_std"))
         if normalizes and (mean is None or std is None):
             raise ModelError(f"{file} names no image_mean or image_std; give mean and std in the image feature")
+        height, width = _crop(given) or _pair(given.get("size")) or (0, 0)
         return cls(
             mean=mean or (0.0, 0.0, 0.0),
             std=std or (1.0, 1.0, 1.0),
             resample=_RESAMPLES[given["resample"]],
+            height=height,
+            width=width,
+            shortest_side=_shortest(given),
         )
 
 
 def _unknown(given: dict[str, Any]) -> tuple[tuple[bool, str], ...]:
-    size = given.get("size")
-    whole = isinstance(size, int) or (isinstance(size, dict) and size.keys() == {"height", "width"})
+    size, crop, shortest = _pair(given.get("size")), _crop(given), _shortest(given)
     return (
-        (bool(given.get("do_center_crop")), "crops images to their centre (do_center_crop)"),
+        (
+            bool(given.get("do_center_crop")) and crop is None,
+            "crops images to their centre (do_center_crop), and does not say to which crop_size",
+        ),
         (bool(given.get("do_pad")), "pads images (do_pad)"),
         (not given.get("do_resize", True), "leaves images in their own size (do_resize)"),
-        (not whole, f"resizes images to {size!r} instead of a height and a width"),
+        (given.get("crop_pct") is not None, "resizes images by a share of their crop (crop_pct)"),
+        (size is None and shortest is None, f"resizes images to {given.get('size')!r} instead of a height and a width"),
+        (shortest is not None and crop is None, "resizes images to a shortest edge without a crop, to different sizes"),
+        (shortest is not None and crop is not None and shortest < max(crop), "crops more than the shortest edge"),
+        (
+            size is not None and crop is not None and size != crop,
+            "crops images after it has resized them to a fixed size",
+        ),
         (not given.get("do_rescale", True), "does not scale pixels to 1 (do_rescale)"),
         (abs(given.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-6, "scales pixels by another number than 1/255"),
         (given.get("resample") not in _RESAMPLES, f"resizes with filter {given.get('resample')!r} of Pillow"),
     )
+
+
+def _pair(size: Any) -> tuple[int, int] | None:
+    """Height and width, from two numbers by name, or one for both; `None` if it is something else."""
+    if isinstance(size, dict) and size.keys() == {"height", "width"}:
+        size = (size["height"], size["width"])
+    elif isinstance(size, int):
+        size = (size, size)
+    else:
+        return None
+    return size if all(isinstance(one, int) and one > 0 for one in size) else None
+
+
+def _crop(given: dict[str, Any]) -> tuple[int, int] | None:
+    return _pair(given.get("crop_size")) if given.get("do_center_crop") else None
+
+
+def _shortest(given: dict[str, Any]) -> int | None:
+    size = given.get("size")
+    found = size["shortest_edge"] if isinstance(size, dict) and size.keys() == {"shortest_edge"} else None
+    return found if isinstance(found, int) and found > 0 else None
 
 
 def _numbers(given: Any) -> tuple[float, ...] | None:

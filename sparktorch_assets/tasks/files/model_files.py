@@ -6,10 +6,11 @@ import hashlib
 import os
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from sparktorch_assets.errors import ModelError, nearest
 from sparktorch_assets.file_identity import FileIdentity, file_identity
+from sparktorch_assets.tasks.files.onnx_file import OnnxFile
 from sparktorch_assets.tasks.ml_task import MlTask
 
 _CHUNK_BYTES = 1 << 20
@@ -20,7 +21,11 @@ def model_files(task: MlTask, models_root: Path) -> dict[str, Path]:
 
     These are the declared files (weights, `ModelSpec.files`, vocabularies, tokenizers) and those that a string in
     `arguments` names under the models root. A folder stands for all files in it except hidden ones (their names begin
-    with a dot) and `__pycache__`. A declared file need not exist here.
+    with a dot) and `__pycache__`. An ONNX file brings the files along that hold its weights. A declared file need not
+    exist here.
+
+    Raises:
+        ModelError: the weights are not an ONNX file, although they are declared as one.
     """
     found: dict[str, Path] = {}
     for name in (*task.files, *named_files(task, models_root)):
@@ -29,6 +34,9 @@ def model_files(task: MlTask, models_root: Path) -> dict[str, Path]:
             found |= {f"{name}/{inner}": path / inner for inner in _files_below(path)}
         else:
             found[name] = path
+    if task.model.format == "onnx" and (weights := models_root / str(task.model.weights)).is_file():
+        folder = PurePosixPath(str(task.model.weights)).parent
+        found |= {str(folder / name): weights.parent / name for name in OnnxFile.of(weights).data_files}
     return found
 
 
@@ -82,6 +90,23 @@ def file_sha256(path: Path) -> str:
     if identity is None:
         raise _missing(path)
     return _sha256(os.fspath(path), identity)
+
+
+def weights_sha256(task: MlTask, models_root: Path) -> str:
+    """The sha256 that `ModelSpec.sha256` pins: that of the weights' file or folder; for an ONNX file that keeps weights in
+    other files, the sha256 of the names and digests of all of them.
+
+    Raises:
+        ModelError: as `file_sha256`, or the weights are not an ONNX file, although they are declared as one.
+    """
+    assert task.model.weights is not None
+    path = models_root / task.model.weights
+    if task.model.format != "onnx" or not path.is_file() or not (data := OnnxFile.of(path).data_files):
+        return file_sha256(path)
+    digest = hashlib.sha256()
+    for name in sorted((path.name, *data)):
+        digest.update(f"{file_sha256(path.parent / name)}  {name}\n".encode())
+    return digest.hexdigest()
 
 
 @lru_cache(maxsize=4096)

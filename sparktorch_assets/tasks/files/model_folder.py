@@ -33,6 +33,8 @@ _SCORINGS: Mapping[str, Literal["softmax", "sigmoid"]] = {
 """How the image processors of transformers make scores of the logits of these model types."""
 _UNLIMITED = 1_000_000
 """A `model_max_length` of at least this means that the tokenizer knows no limit."""
+_ANY_NETWORKS = ("TokenizersBackend", "PreTrainedTokenizerFast")
+"""The classes of tokenizers that belong to no network, which give no type ids unless they are told to."""
 _POSITIONS_AFTER_PADDING = (
     "camembert",
     "data2vec-text",
@@ -193,6 +195,35 @@ class ModelFolder:
         return path
 
     @cached_property
+    def prompt(self) -> str:
+        """What sentence-transformers puts before every text; empty if nothing.
+
+        Raises:
+            ModelError: the folder names a prompt that it does not hold, or that is left out when its tokens are pooled.
+        """
+        settings = self._sentence_config("config_sentence_transformers.json")
+        name, prompts = settings.get("default_prompt_name"), settings.get("prompts")
+        if name is None:
+            return ""
+        found = prompts.get(name) if isinstance(prompts, dict) else None
+        if not isinstance(found, str):
+            raise ModelError(
+                f"{self.path / 'config_sentence_transformers.json'} names the prompt {name!r}, which is not among its prompts; "
+                f"give the text feature a template, which takes its place"
+            )
+        if found and not self._modules.pools_prompt:
+            raise ModelError(
+                f"{self.path} puts its prompt {name!r} before every text and does not pool its tokens (include_prompt), "
+                f"which is not done here; name a factory that loads the folder with sentence_transformers"
+            )
+        return found
+
+    @property
+    def sentence_modules(self) -> SentenceModules | None:
+        """The modules of a folder of sentence-transformers; `None` for other folders."""
+        return self._modules if self.sentence_transformers else None
+
+    @cached_property
     def max_tokens(self) -> int:
         """Number of tokens, with the special ones, to which the model cuts a text.
 
@@ -211,6 +242,17 @@ class ModelFolder:
             )
         return min(known)
 
+    @property
+    def takes_type_ids(self) -> bool:
+        """Whether the network gets the type ids of a pair of texts: it does if its tokenizer's settings say so; or, where
+        they leave it to the tokenizer's class, if that is one of the network's own and the network tells types apart."""
+        inputs = self._tokenizer_config.get("model_input_names")
+        if isinstance(inputs, list):
+            return "token_type_ids" in inputs
+        if self._tokenizer_config.get("tokenizer_class") in _ANY_NETWORKS:
+            return False
+        return int(self.config.get("type_vocab_size") or 0) > 1
+
     @cached_property
     def images(self) -> ImageSettings:
         """How images are prepared.
@@ -222,15 +264,27 @@ class ModelFolder:
 
     def _changes_of_texts(self) -> tuple[tuple[bool, str], ...]:
         """What may happen to a text outside of the tokenizer's file: whether it does, and what it is."""
-        prompt = self._sentence_config("config_sentence_transformers.json").get("default_prompt_name")
         lowers = self._sentence_config("sentence_bert_config.json").get("do_lower_case")
         return (
-            (prompt is not None, f"puts its prompt {prompt!r} before every text"),
-            (bool(lowers), "lowers the case of every text (do_lower_case in sentence_bert_config.json)"),
+            (
+                bool(lowers) and not self._tokenizer_lowers,
+                "lowers the case of every text (do_lower_case in sentence_bert_config.json)",
+            ),
             (
                 self._tokenizer_config.get("truncation_side") == "left",
                 "cuts long texts at their beginning (truncation_side in tokenizer_config.json)",
             ),
+        )
+
+    @property
+    def _tokenizer_lowers(self) -> bool:
+        """Whether the tokenizer lowers the case of texts itself."""
+        normalizer = read_settings(self.network / "tokenizer.json").get("normalizer")
+        steps = normalizer.get("normalizers", [normalizer]) if isinstance(normalizer, dict) else []
+        return any(
+            step.get("type") == "Lowercase" or (step.get("type") == "BertNormalizer" and step.get("lowercase") is True)
+            for step in steps
+            if isinstance(step, dict)
         )
 
     @cached_property

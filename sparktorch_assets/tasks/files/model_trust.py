@@ -8,7 +8,7 @@ byte of them is interpreted.
 from pathlib import Path
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.tasks.files.model_files import check_file, file_sha256, named_files
+from sparktorch_assets.tasks.files.model_files import check_file, file_sha256, named_files, weights_sha256
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
 from sparktorch_assets.tasks.ml_task import MlTask
 
@@ -31,7 +31,7 @@ def check_weights(task: MlTask, models_root: Path) -> None:
         )
     if model.sha256 is None:
         return
-    found = file_sha256(models_root / model.weights)
+    found = weights_sha256(task, models_root)
     if found != model.sha256:
         raise ModelError(
             f"task {task.name!r}: {models_root / model.weights} has sha256 {found}, but the task declares "

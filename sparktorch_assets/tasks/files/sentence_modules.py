@@ -1,13 +1,17 @@
-"""The modules of a sentence-transformers folder: a transformer, its pooling and, possibly, a normalization."""
+"""The modules of a sentence-transformers folder: a transformer, its pooling and, possibly, dense layers and a
+normalization."""
 
+import re
+from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 from sparktorch_assets.errors import ModelError
+from sparktorch_assets.tasks.files.dense_layer import DenseLayer
 from sparktorch_assets.tasks.files.folder_json import read_json, read_settings
 from sparktorch_assets.tasks.outputs import EmbeddingOutput
 
-_KNOWN = ("Transformer", "Pooling", "Normalize")
+_KNOWN = re.compile(r"Transformer Pooling( Dense)*( Normalize)?")
 _POOLINGS: dict[str, Literal["cls", "mean"]] = {
     "cls": "cls",
     "mean": "mean",
@@ -33,38 +37,72 @@ class SentenceModules:
         kinds = [str(module.get("type")) for module in listed]
         names = [kind.rsplit(".", 1)[-1] for kind in kinds]
         foreign = any(not kind.startswith("sentence_transformers.") for kind in kinds)
-        if foreign or names not in (list(_KNOWN), list(_KNOWN[:2])):
+        if foreign or not _KNOWN.fullmatch(" ".join(names)):
             raise ModelError(
                 f"{path} consists of {', '.join(kinds) or 'no modules'}; known here are a Transformer with Pooling and, "
-                f"possibly, Normalize. Name a factory that loads the folder with sentence_transformers"
+                f"possibly, Dense and Normalize. Name a factory that loads the folder with sentence_transformers"
             )
-        self._folders = {name: str(module.get("path", "")) for name, module in zip(names, listed, strict=True)}
+        paths = [str(module.get("path", "")) for module in listed]
+        self._network, self._pooling = paths[:2]
+        self._dense = [path for name, path in zip(names, paths, strict=True) if name == "Dense"]
+        self._normalizes = names[-1] == "Normalize"
 
     @property
     def network(self) -> Path:
         """The folder of the transformer."""
-        return self._inside(self._folders["Transformer"])
+        return self._inside(self._network)
 
-    @property
-    def output(self) -> EmbeddingOutput:
-        """What pooling and normalization make of the vectors of the tokens.
+    @cached_property
+    def dense(self) -> tuple[DenseLayer, ...]:
+        """The layers that follow the pooling.
 
         Raises:
-            ModelError: the pooling is another than `cls` or `mean`, or its settings name no dimension.
+            ModelError: the settings of a layer are not known here.
         """
-        pooling = read_settings(self._inside(self._folders["Pooling"]) / "config.json")
-        given = pooling.get("pooling_mode")
+        return tuple(DenseLayer.of_folder(self._inside(path)) for path in self._dense)
+
+    @property
+    def pooling(self) -> Literal["cls", "mean"]:
+        """How the vectors of tokens become one.
+
+        Raises:
+            ModelError: in another way than `cls` or `mean`.
+        """
+        given = self._settings.get("pooling_mode")
         modes = [given] if isinstance(given, str) else list(given or ())
-        modes += [name.removeprefix("pooling_mode_") for name, on in pooling.items() if on is True and "_mode_" in name]
+        flags = self._settings.items()
+        modes += [name.removeprefix("pooling_mode_") for name, on in flags if on is True and "_mode_" in name]
         if len(modes) != 1 or modes[0] not in _POOLINGS:
             raise ModelError(
                 f"{self._path}: its pooling is {', '.join(map(str, modes)) or 'not named'}; cls and mean are known here, "
                 f"one of them at a time. Name a factory that loads the folder with sentence_transformers"
             )
-        length = pooling.get("embedding_dimension", pooling.get("word_embedding_dimension"))
+        return _POOLINGS[modes[0]]
+
+    @property
+    def pools_prompt(self) -> bool:
+        """Whether the tokens of a prompt are pooled like those of the text."""
+        return self._settings.get("include_prompt", True) is not False
+
+    @property
+    def output(self) -> EmbeddingOutput:
+        """What is made of the vectors of the tokens. With dense layers, the network itself pools, as they come after it.
+
+        Raises:
+            ModelError: the pooling is another than `cls` or `mean`, its settings name no dimension, or the settings of a
+                dense layer are not known here.
+        """
+        pooling = self.pooling
+        if self.dense:
+            return EmbeddingOutput(length=self.dense[-1].out_features, normalize=self._normalizes)
+        length = self._settings.get("embedding_dimension", self._settings.get("word_embedding_dimension"))
         if not isinstance(length, int):
             raise ModelError(f"{self._path}: the settings of its pooling name no dimension; declare the task's output")
-        return EmbeddingOutput(length=length, pooling=_POOLINGS[modes[0]], normalize="Normalize" in self._folders)
+        return EmbeddingOutput(length=length, pooling=pooling, normalize=self._normalizes)
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
+        return read_settings(self._inside(self._pooling) / "config.json")
 
     def _inside(self, name: str) -> Path:
         path = PurePosixPath(name)
