@@ -29,6 +29,7 @@ _HOME = {
     "CustomFeature": "tasks",
     "EmbeddingOutput": "tasks",
     "Execution": "tasks",
+    "GenerationOutput": "tasks",
     "Hooks": "tasks",
     "ImageFeature": "tasks",
     "MlTask": "tasks",

@@ -18,7 +18,7 @@ from sparktorch_assets.tasks.features import Feature, argument_names, feature_fi
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.hooks import Hooks
 from sparktorch_assets.tasks.model_spec import ModelSpec
-from sparktorch_assets.tasks.outputs import COLUMN_TYPES, ClassificationOutput, Output, OutputColumn
+from sparktorch_assets.tasks.outputs import COLUMN_TYPES, ClassificationOutput, GenerationOutput, Output, OutputColumn
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.row_test import row_tests
 from sparktorch_assets.tasks.validation import ASSET_NAME, freeze, names, share, texts
@@ -105,6 +105,8 @@ class MlTask:
         given_by_name = [name for feature in self.features for name in argument_names(feature) if name is not None]
         names(given_by_name, f"{where}: the arguments of forward", empty=True)
         self._check_labels(where)
+        if isinstance(self.output, GenerationOutput):
+            self._check_generation(self.output, where)
         names(self.keep_columns or (), f"{where}: keep_columns", empty=True)
         object.__setattr__(self, "hook_columns", freeze(self.hook_columns, f"{where}: hook_columns"))
         for column, column_type in self.typed_hook_columns:
@@ -142,6 +144,23 @@ class MlTask:
         if self.output.kind == "classification" and len(self.labels) == 1 and self.model.factory is None:
             raise TaskError(f"{where}: labels={list(self.labels)!r} {ONE_LABEL}")
         self.output.check_labels(self.labels)
+
+    def _check_generation(self, output: GenerationOutput, where: str) -> None:
+        if self.execution.compile != "none":
+            raise TaskError(
+                f"{where}: output 'generation' runs the network once per token, for lengths that grow, and it would be compiled "
+                f"again and again; leave out Execution.compile"
+            )
+        if self.model.format != "huggingface" and output.options:
+            raise TaskError(
+                f"{where}: its output sets {', '.join(output.options)}, which apply to the network of a Hugging Face folder; "
+                f"the model's own code decides how it generates: leave them out, and give them to it as ModelSpec.arguments"
+            )
+        if self.model.factory is None and not any(feature.kind == "text" for feature in self.features):
+            raise TaskError(
+                f"{where}: output 'generation' turns tokens into text with the tokenizer of a text feature, and features has "
+                f"none; declare one, or name a factory that returns a model object with predict(rows)"
+            )
 
     def _check_timezone(self, where: str) -> None:
         try:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 Outputs = tuple[Rows, Mapping[str, npt.NDArray[Any]]]
 """Rows of a window, and what `Decoder.tensors` returned for them, on the host."""
 
+ToTexts = Callable[[Sequence[Sequence[int]], bool], list[str]]
+"""Turns the token ids of several rows into texts, and removes the tokenizer's spaces before punctuation if asked to."""
+
 
 @dataclass(kw_only=True, slots=True)
 class Decoded:

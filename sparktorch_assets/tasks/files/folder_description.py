@@ -31,9 +31,14 @@ def describe_model(path: str | Path) -> None:
         lines.append(_line("images", lambda: str(folder.images)))
     else:
         lines.append(_line("tokenizer", lambda: folder.tokenizer.relative_to(folder.path).as_posix()))
-        lines.append(_line("max_tokens", lambda: str(folder.max_tokens)))
+        lines.append(_line("max_tokens", lambda: _max_tokens(folder)))
     lines.append(_line("weights", lambda: ", ".join(folder.weights)))
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _max_tokens(folder: ModelFolder) -> str:
+    shared = not folder.sentence_transformers and folder.writes_text and folder.causal
+    return f"{folder.max_tokens}{', the new ones included' if shared else ''}"
 
 
 def _line(name: str, value: Callable[[], str]) -> str:

@@ -6,9 +6,16 @@ from typing import Any
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.tasks.files.folder_json import read_settings
+from sparktorch_assets.tasks.files.generation_settings import generation_of, is_causal, writes_text
 from sparktorch_assets.tasks.files.image_settings import ImageSettings
 from sparktorch_assets.tasks.files.sentence_modules import SentenceModules
-from sparktorch_assets.tasks.outputs import ClassificationOutput, MultilabelOutput, Output, RegressionOutput
+from sparktorch_assets.tasks.outputs import (
+    ClassificationOutput,
+    GenerationOutput,
+    MultilabelOutput,
+    Output,
+    RegressionOutput,
+)
 
 _CLASSIFIER = ("ForSequenceClassification", "ForImageClassification")
 _UNLIMITED = 1_000_000
@@ -94,6 +101,29 @@ class ModelFolder:
         """Whether the network has a head that gives logits, one per label."""
         return not self.sentence_transformers and self.architecture.endswith(_CLASSIFIER)
 
+    @property
+    def causal(self) -> bool:
+        """Whether the network continues a text; else, it may write one for a text."""
+        return is_causal(self.architecture)
+
+    @property
+    def writes_text(self) -> bool:
+        """Whether the network has a head that gives the next token of a text."""
+        return not self.sentence_transformers and writes_text(self.architecture, self.config.get("model_type"))
+
+    def generation(self, output: GenerationOutput) -> GenerationOutput:
+        """The output with what the folder says and it does not.
+
+        Raises:
+            ModelError: the network writes no text, or the output asks for more tokens than it has positions.
+        """
+        if not self.writes_text:
+            raise ModelError(
+                f"{self.path} holds a {self.architecture}, which writes no text: output 'generation' takes causal models "
+                f"(...ForCausalLM, ...LMHeadModel) and sequence-to-sequence models of text (such as T5 or BART)"
+            )
+        return generation_of(self.network, output, self.config, self._tokenizer_config, self._positions())
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """The network's `config.json`."""
@@ -122,11 +152,14 @@ class ModelFolder:
         """
         if self.sentence_transformers:
             return self._modules.output
+        if self.writes_text:
+            return self.generation(GenerationOutput())
         if not self.classifies:
             raise ModelError(
                 f"{self.path} holds a {self.architecture}, which does not say what is predicted for a row. For vectors, "
                 f"declare `output: {{kind: embedding, length: {self.config.get('hidden_size', '...')}, pooling: mean}}` (or cls); "
-                f"networks for sequence and image classification say it themselves; for others, name a factory"
+                f"networks for sequence and image classification and for text generation say it themselves; for others, "
+                f"name a factory"
             )
         problem, labels = self.config.get("problem_type"), len(self.labels)
         if problem == "multi_label_classification":

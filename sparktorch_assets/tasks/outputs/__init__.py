@@ -8,16 +8,18 @@ from sparktorch_assets.tasks.outputs.classification import ClassificationOutput
 from sparktorch_assets.tasks.outputs.column import COLUMN_TYPES, OutputColumn
 from sparktorch_assets.tasks.outputs.columns import ColumnsOutput
 from sparktorch_assets.tasks.outputs.embedding import EmbeddingOutput
+from sparktorch_assets.tasks.outputs.generation import GenerationOutput
 from sparktorch_assets.tasks.outputs.multilabel import MultilabelOutput
 from sparktorch_assets.tasks.outputs.regression import RegressionOutput
 
-Output = ClassificationOutput | MultilabelOutput | RegressionOutput | EmbeddingOutput | ColumnsOutput
+Output = ClassificationOutput | MultilabelOutput | RegressionOutput | EmbeddingOutput | GenerationOutput | ColumnsOutput
 
 __all__ = [
     "COLUMN_TYPES",
     "ClassificationOutput",
     "ColumnsOutput",
     "EmbeddingOutput",
+    "GenerationOutput",
     "MultilabelOutput",
     "Output",
     "OutputColumn",
