@@ -26,6 +26,7 @@ from sparktorch_assets.tasks import (
     ClassificationOutput,
     ColumnsOutput,
     EmbeddingOutput,
+    GenerationOutput,
     MlTask,
     ModelSpec,
     MultilabelOutput,
@@ -40,6 +41,7 @@ OUTPUTS = {
     "values": (RegressionOutput(length=2), ()),
     "multilabel": (MultilabelOutput(), ["a", "b"]),
     "embedding": (EmbeddingOutput(length=2, normalize=True), ()),
+    "generation": (GenerationOutput(), ()),
     "columns": (ColumnsOutput(columns={"both": "list<double>", "grid": "list<list<float>>"}), ()),
 }
 SHOWN = {
@@ -48,6 +50,7 @@ SHOWN = {
     "values": ["predictions", "number_means"],
     "multilabel": ["labels_predicted", "labels_per_row", "rows_without_label", "label_shares"],
     "embedding": ["dimensions", "norms", "norm_means"],
+    "generation": ["finish_reasons", "generated_tokens", "empty_texts", "finish_reason_shares", "token_means"],
     "columns": [],
 }
 

@@ -28,6 +28,7 @@ from sparktorch_assets.tasks import (
     CustomFeature,
     EmbeddingOutput,
     Execution,
+    GenerationOutput,
     Hooks,
     ImageFeature,
     InputTable,
@@ -82,6 +83,16 @@ LABELLED = replace(BARE, output=MultilabelOutput())
 NUMBERS = replace(BARE, output=RegressionOutput(names=["a", "b"]), labels=())
 VECTOR = replace(BARE, output=EmbeddingOutput(length=2), labels=())
 NAMED = replace(BARE, output=ColumnsOutput(columns={"a": "list<float>"}), labels=())
+
+# The same files as of a folder, whose network writes text; the tokenizer is named, so that nothing is read from it.
+WRITTEN = replace(
+    BARE,
+    model=ModelSpec(weights="folder", format="huggingface"),
+    features=[replace(TASK.features[2], tokenizer="tokenizer.json")],
+    output=GenerationOutput(max_new_tokens=4, clean_up_tokenization_spaces=False),
+    labels=(),
+)
+DRAWN = replace(WRITTEN, output=replace(WRITTEN.output, do_sample=True))
 
 
 def output(before, **changes):
@@ -236,6 +247,23 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (EmbeddingOutput, "pooling"): [may(output(VECTOR, pooling="cls"), VECTOR, shown=False)],  # refused
     (EmbeddingOutput, "normalize"): [may(output(VECTOR, normalize=True), VECTOR)],
     (EmbeddingOutput, "dimensions"): [may(output(VECTOR, dimensions=1), VECTOR)],
+    # There is no such network here: tests/predict/test_generation.py shows what the options do.
+    (GenerationOutput, "max_new_tokens"): [may(output(WRITTEN, max_new_tokens=5), WRITTEN, shown=False)],
+    (GenerationOutput, "min_new_tokens"): [may(output(WRITTEN, min_new_tokens=1), WRITTEN, shown=False)],
+    (GenerationOutput, "num_beams"): [may(output(WRITTEN, num_beams=2), WRITTEN, shown=False)],
+    (GenerationOutput, "length_penalty"): [may(output(WRITTEN, length_penalty=0.0), WRITTEN, shown=False)],
+    (GenerationOutput, "early_stopping"): [may(output(WRITTEN, early_stopping=False), WRITTEN, shown=False)],
+    (GenerationOutput, "repetition_penalty"): [may(output(WRITTEN, repetition_penalty=1.0), WRITTEN, shown=False)],
+    (GenerationOutput, "no_repeat_ngram_size"): [may(output(WRITTEN, no_repeat_ngram_size=0), WRITTEN, shown=False)],
+    (GenerationOutput, "do_sample"): [may(DRAWN, WRITTEN, shown=False)],
+    (GenerationOutput, "temperature"): [may(output(DRAWN, temperature=1.0), DRAWN, shown=False)],
+    (GenerationOutput, "top_k"): [may(output(DRAWN, top_k=0), DRAWN, shown=False)],
+    (GenerationOutput, "top_p"): [may(output(DRAWN, top_p=0.5), DRAWN, shown=False)],
+    (GenerationOutput, "seed"): [may(output(DRAWN, seed=1), DRAWN, shown=False)],
+    (GenerationOutput, "clean_up_tokenization_spaces"): [
+        may(output(WRITTEN, clean_up_tokenization_spaces=True), WRITTEN, shown=False)
+    ],
+    (GenerationOutput, "max_cut_share"): [cannot(output(WRITTEN, max_cut_share=0.1), WRITTEN, shown=False)],
     (ColumnsOutput, "columns"): [
         may(output(NAMED, columns={"b": "list<float>"}), NAMED), may(output(NAMED, columns={"a": "list<double>"}), NAMED, shown=False)
     ],

@@ -16,7 +16,6 @@ from sparktorch_assets.predict.failures import RowFailure, is_about_the_row
 from sparktorch_assets.predict.file_bounds import MAX_TOKENIZER_BYTES, check_size
 from sparktorch_assets.tasks.features import BYTES_TOKENIZER, TEXT_PLACE, TextFeature
 
-
 _SPACES = {
     " .": ".",
     " ?": "?",
