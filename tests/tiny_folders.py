@@ -140,12 +140,14 @@ def write_byte_tokenizer(folder, family, **settings):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=SPECIAL, show_progress=False
-    )
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=SPECIAL, show_progress=False)
     tokenizer.train_from_iterator([" ".join(WORDS), string.printable] * 3, trainer)
     tokenizer.add_tokens(["poison"])
-    around = {"llama": ("<s> $A", [("<s>", 0)]), "bart": ("<s> $A </s>", [("<s>", 0), ("</s>", 2)]), "t5": ("$A </s>", [("</s>", 2)])}
+    around = {
+        "llama": ("<s> $A", [("<s>", 0)]),
+        "bart": ("<s> $A </s>", [("<s>", 0), ("</s>", 2)]),
+        "t5": ("$A </s>", [("</s>", 2)]),
+    }
     if family in around:
         single, special_tokens = around[family]
         tokenizer.post_processor = processors.TemplateProcessing(single=single, special_tokens=special_tokens)

@@ -108,6 +108,24 @@ def test_texts_of_causal_models_are_those_of_the_pipeline(folders, family):
     assert [row["generated_text"] for row in rows] == [one[0]["generated_text"] for one in found]
 
 
+@pytest.mark.promise("M162")
+def test_a_template_writes_what_a_folders_chat_template_does(folders, tmp_path):
+    """For one turn; a plain text is not made a chat of."""
+    shutil.copytree(folders / "gpt2", tmp_path / "gpt2")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "gpt2")
+    tokenizer.chat_template = "{% for message in messages %}user: {{ message['content'] }}; it was {% endfor %}"
+    tokenizer.save_pretrained(tmp_path / "gpt2")
+    texts = ["dull", "the plot", "a very long film"]
+    write = transformers.pipeline("text-generation", str(tmp_path / "gpt2"), device="cpu")
+    chats = [[{"role": "user", "content": text}] for text in texts]
+    found = write(chats, return_full_text=False, max_new_tokens=NEW, do_sample=False)
+    feature = TextFeature(column="text", template="user: {text}; it was ")
+    rows = rows_of_texts(a_task("gpt2", features=[feature]), tmp_path, texts, 3)
+    assert [row["generated_text"] for row in rows] == [one[0]["generated_text"] for one in found]
+    plain = rows_of_texts(a_task("gpt2"), tmp_path, texts, 3)
+    assert answers(plain) == answers(rows_of_texts(a_task("gpt2"), folders, texts, 3)) != answers(rows)
+
+
 SETTINGS = {
     "beams": {"num_beams": 3, "length_penalty": 0.5, "early_stopping": True},
     "penalty": {"repetition_penalty": 1.7},
@@ -117,7 +135,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.promise("M162", "M163")
+@pytest.mark.promise("M163")
 @pytest.mark.parametrize(
     ("name", "family"),
     [
@@ -213,7 +231,14 @@ def test_the_hash_of_a_prompt_does_not_know_its_padding():
 def test_what_is_left_out_comes_from_the_folder(folders, capsys):
     loader = ModelLoader(folders)
     for family in WRITERS:
-        found = loader.find_task(MlTask(name="w", model=ModelSpec(weights=family), features=[TextFeature(column="t")], output=GenerationOutput(max_new_tokens=NEW)))
+        found = loader.find_task(
+            MlTask(
+                name="w",
+                model=ModelSpec(weights=family),
+                features=[TextFeature(column="t")],
+                output=GenerationOutput(max_new_tokens=NEW),
+            )
+        )
         (feature,) = found.features
         assert (feature.tokenizer, feature.max_tokens) == (f"{family}/tokenizer.json", LIMITS[family])
         assert (found.output.max_new_tokens, found.output.clean_up_tokenization_spaces) == (NEW, False)
@@ -243,7 +268,10 @@ def test_max_length_of_a_sequence_model_counts_the_token_that_starts_it(tmp_path
     ("changes", "message"),
     [
         ({"output": GenerationOutput(max_new_tokens=64)}, r"max_new_tokens=64 leaves no room for a prompt in the 64"),
-        ({"features": [TextFeature(column="text", max_tokens=60)]}, r"max_tokens=60 .* the 52 tokens .* with max_new_tokens=12"),
+        (
+            {"features": [TextFeature(column="text", max_tokens=60)]},
+            r"max_tokens=60 .* the 52 tokens .* with max_new_tokens=12",
+        ),
         ({"model": ModelSpec(weights="mood")}, r"a BertForSequenceClassification, which writes no text"),
     ],
 )
@@ -276,7 +304,10 @@ def test_settings_of_a_folder_that_would_not_be_exact_are_refused(tmp_path, sett
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: GenerationOutput(max_new_tokens=3, min_new_tokens=4), "min_new_tokens=4 is more than max_new_tokens=3"),
+        (
+            lambda: GenerationOutput(max_new_tokens=3, min_new_tokens=4),
+            "min_new_tokens=4 is more than max_new_tokens=3",
+        ),
         (lambda: GenerationOutput(temperature=0.5), "temperature is only used to draw tokens .* do_sample: true"),
         (lambda: GenerationOutput(do_sample=True, num_beams=2), "do_sample and num_beams above 1 exclude each other"),
         (lambda: GenerationOutput(do_sample=True, top_p=1.5), "top_p=1.5 must lie in"),
@@ -336,7 +367,9 @@ def test_texts_of_another_precision_are_compared_by_their_tokens(folders, family
 def test_a_table_counts_tokens_ends_and_empty_texts(folders):
     tally, output = Tally(), GenerationOutput(max_new_tokens=NEW, max_cut_share=0.1)
     batch = pa.record_batch({"text": ROWS})
-    (found,) = predict_map(0, [batch], a_task("llama", output=output), 3, model_loader=ModelLoader(folders), tally=tally)
+    (found,) = predict_map(
+        0, [batch], a_task("llama", output=output), 3, model_loader=ModelLoader(folders), tally=tally
+    )
     rows = [row for row in found.to_pylist() if row["prediction_error"] is None]
     reasons = [row["finish_reason"] for row in rows]
     assert tally.classes == {name: reasons.count(name) for name in ("stop", "length")}
@@ -405,7 +438,9 @@ def test_answers_of_a_model_object_are_checked():
 def test_a_folder_serves_other_outputs_next_to_texts(folders):
     """One process holds both: they are not the same network."""
     loader = ModelLoader(folders)
-    vectors = a_task("llama", output=EmbeddingOutput(length=16, pooling="mean"), features=[TextFeature(column="text", max_tokens=20)])
+    vectors = a_task(
+        "llama", output=EmbeddingOutput(length=16, pooling="mean"), features=[TextFeature(column="text", max_tokens=20)]
+    )
     batch = pa.record_batch({"text": ["the plot"]})
     for task, column in ((vectors, "embedding"), (a_task("llama"), "generated_text"), (vectors, "embedding")):
         (found,) = predict_map(0, [batch], task, 3, model_loader=loader)

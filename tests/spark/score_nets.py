@@ -126,3 +126,15 @@ def pairs(weights, device):
             return {"logits": both, "embedding": both, "both": both, "grid": grid}
 
     return Pairs()
+
+
+def echo(weights, device):
+    """Each prompt's own tokens, as if they were new."""
+    import torch
+
+    class Echo(torch.nn.Module):
+        def forward(self, ids_BT, mask_BT):
+            ids_BT = ids_BT.masked_fill(~mask_BT, -1)
+            return {"sequences": ids_BT, "stopped": torch.ones(len(ids_BT), dtype=torch.bool)}
+
+    return Echo()

@@ -33,6 +33,7 @@ from sparktorch_assets.tasks import (
     NumericFeature,
     RegressionOutput,
     RowFilter,
+    TextFeature,
 )
 
 OUTPUTS = {
@@ -63,11 +64,12 @@ class Here(dg.ConfigurableResource):
 
 def task_of(name):
     output, labels = OUTPUTS[name]
+    writes = name == "generation"
     return MlTask(
         name="t",
         input="numbers",
-        model=ModelSpec(factory="score_nets:pairs"),
-        features=[NumericFeature(columns=["x"])],
+        model=ModelSpec(factory="score_nets:echo" if writes else "score_nets:pairs"),
+        features=[TextFeature(column="text") if writes else NumericFeature(columns=["x"])],
         labels=labels,
         output=output,
         keep_columns=["id"],
@@ -83,7 +85,9 @@ def rows_of(table):
 def write(folder: Path, name: str, ids):
     folder.mkdir(exist_ok=True)
     x = np.array(ids, dtype=float)
-    rows = pa.table({"id": ids, "x": pa.array([None if number == 3 else number for number in x.tolist()])})
+    x = [None if number == 3 else number for number in x.tolist()]
+    texts = [None if number is None else f"{number:g}" for number in x]
+    rows = pa.table({"id": ids, "x": pa.array(x), "text": texts})
     pq.write_table(rows, folder / f"{name}.parquet")
 
 

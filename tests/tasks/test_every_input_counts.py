@@ -84,10 +84,10 @@ NUMBERS = replace(BARE, output=RegressionOutput(names=["a", "b"]), labels=())
 VECTOR = replace(BARE, output=EmbeddingOutput(length=2), labels=())
 NAMED = replace(BARE, output=ColumnsOutput(columns={"a": "list<float>"}), labels=())
 
-# The same files as of a folder, whose network writes text; the tokenizer is named, so that nothing is read from it.
+# A complete declaration, for which no file of the folder is read.
 WRITTEN = replace(
     BARE,
-    model=ModelSpec(weights="folder", format="huggingface"),
+    model=ModelSpec(weights="writer"),
     features=[replace(TASK.features[2], tokenizer="tokenizer.json")],
     output=GenerationOutput(max_new_tokens=4, clean_up_tokenization_spaces=False),
     labels=(),
