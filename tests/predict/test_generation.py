@@ -75,8 +75,8 @@ def by_hand(folder, family, texts, **settings):
         new = ids[0, 1 if family in SEQUENCES else given["input_ids"].shape[1] :].tolist()
         ends = network.generation_config.eos_token_id
         length = new.index(ends) + 1 if ends in new else len(new)
-        text = tokenizer.decode(new[:length], skip_special_tokens=True)
-        found.append((text, length, "stop" if ends in new else "length"))
+        written = tokenizer.decode(new[:length], skip_special_tokens=True)
+        found.append((written, length, "stop" if ends in new else "length"))
     return found
 
 
