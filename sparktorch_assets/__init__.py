@@ -30,6 +30,7 @@ _HOME = {
     "DetectionOutput": "tasks",
     "EmbeddingOutput": "tasks",
     "Execution": "tasks",
+    "GenerationOutput": "tasks",
     "Hooks": "tasks",
     "ImageFeature": "tasks",
     "MlTask": "tasks",

@@ -57,6 +57,7 @@ from sparktorch_assets.tasks import CustomFeature as CustomFeature
 from sparktorch_assets.tasks import DetectionOutput as DetectionOutput
 from sparktorch_assets.tasks import EmbeddingOutput as EmbeddingOutput
 from sparktorch_assets.tasks import Execution as Execution
+from sparktorch_assets.tasks import GenerationOutput as GenerationOutput
 from sparktorch_assets.tasks import Hooks as Hooks
 from sparktorch_assets.tasks import ImageFeature as ImageFeature
 from sparktorch_assets.tasks import MlTask as MlTask

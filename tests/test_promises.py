@@ -35,6 +35,7 @@ PROMISES_NOTHING = (
     "| step | gets | returns |",
     "`labels` alone declare a classification.",
     "| `output: {kind: ...}` | `forward` returns |",
+    "A folder of a causal model (",
     "| the columns of another output: see [Outputs](#outputs) |",
     "| `where` | the input's columns |",
     "| the model | the columns that its features name |",

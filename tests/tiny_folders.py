@@ -3,10 +3,12 @@
 The tokenizer knows one word more than the network has embeddings for: `poison` makes its whole batch raise.
 """
 
+import string
+
 import pyarrow as pa
 import torch
 import transformers
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.partition import predict_map
@@ -107,3 +109,71 @@ def rows_of_texts(task, root, texts, batch_size):
     rows = found.to_pylist()
     assert [row["text"] for row in rows] == texts
     return rows
+
+
+WRITERS = {
+    # Padding is not a token of its own, as in the real one.
+    "gpt2": (transformers.AutoModelForCausalLM, lambda size: transformers.GPT2Config(
+        vocab_size=size, n_embd=16, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=0,
+    )),
+    "llama": (transformers.AutoModelForCausalLM, lambda size: transformers.LlamaConfig(
+        vocab_size=size, **_DEEP, num_key_value_heads=1, max_position_embeddings=64, bos_token_id=0, eos_token_id=2,
+        pad_token_id=1,
+    )),
+    "bart": (transformers.AutoModelForSeq2SeqLM, lambda size: transformers.BartConfig(
+        vocab_size=size, d_model=16, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=64, bos_token_id=0,
+        pad_token_id=1, eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=None, is_encoder_decoder=True,
+    )),
+    "t5": (transformers.AutoModelForSeq2SeqLM, lambda size: transformers.T5Config(
+        vocab_size=size, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, pad_token_id=1, eos_token_id=2,
+        decoder_start_token_id=1,
+    )),
+}  # fmt: skip
+"""Tiny networks that write text, by their family."""
+_DRAWN = {"gpt2": (1, 3.0), "llama": (11, 2.5), "bart": (3, 4.0), "t5": (2, 4.0)}
+"""Seeds, and factors of the end token's weights, with which some texts end and others do not."""
+
+
+def write_byte_tokenizer(folder, family, **settings):
+    """Byte-level BPE, trained on a few words and all letters of ASCII; with one token more than the network."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=SPECIAL, show_progress=False)
+    tokenizer.train_from_iterator([" ".join(WORDS), string.printable] * 3, trainer)
+    tokenizer.add_tokens(["poison"])
+    around = {
+        "llama": ("<s> $A", [("<s>", 0)]),
+        "bart": ("<s> $A </s>", [("<s>", 0), ("</s>", 2)]),
+        "t5": ("$A </s>", [("</s>", 2)]),
+    }
+    if family in around:
+        single, special_tokens = around[family]
+        tokenizer.post_processor = processors.TemplateProcessing(single=single, special_tokens=special_tokens)
+    names = {"bos_token": "<s>", "eos_token": "</s>"}
+    if family == "gpt2":
+        names = dict.fromkeys(names, "<s>")
+    else:
+        names["pad_token"] = "<pad>"
+    given = {"model_max_length": 64, **settings}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names, **given).save_pretrained(folder)
+    return tokenizer.get_vocab_size()
+
+
+def write_writer(folder, family, **settings):
+    """A network that writes text, and ends some of its texts. `settings` go into `generation_config.json`."""
+    auto, config = WRITERS[family]
+    seed, end = _DRAWN[family]
+    torch.manual_seed(seed)
+    network = auto.from_config(config(write_byte_tokenizer(folder, family) - 1)).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(std=0.3)
+        head = network.get_output_embeddings().weight
+        head[network.generation_config.eos_token_id] *= end
+    for name, value in settings.items():
+        setattr(network.generation_config, name, value)
+    network.save_pretrained(folder)
+    return network

@@ -24,6 +24,7 @@ from sparktorch_assets.tasks.files.completed_task import completed_task
 from sparktorch_assets.tasks.files.model_files import FilesInUse, check_file, model_files, weights_sha256
 from sparktorch_assets.tasks.files.model_trust import check_weights
 from sparktorch_assets.tasks.ml_task import MlTask
+from sparktorch_assets.tasks.outputs import GenerationOutput
 from sparktorch_assets.tasks.plain_state import classes_in, plain_state
 from sparktorch_assets.tasks.slot_policy import DevicePolicy, check_device
 
@@ -216,7 +217,7 @@ class ModelLoader:
         path = self.models_root / spec.weights if spec.weights else None
         if spec.factory is None:
             assert path is not None  # ModelSpec requires weights or a factory
-            return load_module(spec, path, device)
+            return load_module(spec, path, device, task.output)
         if path is not None:
             check_file(path)
         factory = load_import_path(spec.factory, "ModelSpec.factory")
@@ -301,8 +302,10 @@ class ModelLoader:
         pieces = tuple(sorted((model_code(task) if code is None else code).items()))
         # A subclass gets the whole task and may read any part of it, but it does not see rows and batches.
         seen = () if type(self) is ModelLoader else (task.name, task.input, task.output_columns, task.code_version)
+        # A network that writes text is brought up with the output's options.
+        writes = task.output if isinstance(task.output, GenerationOutput) else ()
         try:
-            declared = plain_state([task.model, task.features, task.labels, task.execution, seen], task.name)
+            declared = plain_state([task.model, task.features, task.labels, task.execution, writes, seen], task.name)
             state = plain_state(self._state(), self._where, loader.models_root)
         except TaskError:
             return None

@@ -19,7 +19,7 @@ from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.hooks import Hooks
 from sparktorch_assets.tasks.model_spec import ModelSpec
 from sparktorch_assets.tasks.origin import check_origin
-from sparktorch_assets.tasks.outputs import COLUMN_TYPES, ClassificationOutput, Output, OutputColumn
+from sparktorch_assets.tasks.outputs import COLUMN_TYPES, ClassificationOutput, GenerationOutput, Output, OutputColumn
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.row_test import row_tests
 from sparktorch_assets.tasks.validation import ASSET_NAME, freeze, names, share, texts
@@ -109,6 +109,8 @@ class MlTask:
         self._check_labels(where)
         self._check_execution(where)
         check_origin(self.output, self.features, where)
+        if isinstance(self.output, GenerationOutput):
+            self._check_generation(self.output, where)
         names(self.keep_columns or (), f"{where}: keep_columns", empty=True)
         object.__setattr__(self, "hook_columns", freeze(self.hook_columns, f"{where}: hook_columns"))
         for column, column_type in self.typed_hook_columns:
@@ -172,6 +174,23 @@ class MlTask:
                     f"{self.model.weights} is of format {self.model.format!r}, whose precision and kernels were fixed when it "
                     f"was made; leave it out, and export the network in the precision that you want"
                 )
+
+    def _check_generation(self, output: GenerationOutput, where: str) -> None:
+        if self.execution.compile != "none":
+            raise TaskError(
+                f"{where}: output 'generation' runs the network once per token, for lengths that grow, and it would be compiled "
+                f"again and again; leave out Execution.compile"
+            )
+        if self.model.format != "huggingface" and output.options:
+            raise TaskError(
+                f"{where}: its output sets {', '.join(output.options)}, which apply to the network of a Hugging Face folder; "
+                f"the model's own code decides how it generates: leave them out, and give them to it as ModelSpec.arguments"
+            )
+        if self.model.factory is None and not any(feature.kind == "text" for feature in self.features):
+            raise TaskError(
+                f"{where}: output 'generation' turns tokens into text with the tokenizer of a text feature, and features has "
+                f"none; declare one, or name a factory that returns a model object with predict(rows)"
+            )
 
     def _check_timezone(self, where: str) -> None:
         try:

@@ -121,3 +121,21 @@ def held_labels(_path, _device):
 
 def answers(_path, _device, **columns):
     return Answers(list(columns.items()))
+
+
+class Echo(torch.nn.Module):
+    """The first four tokens of each prompt, as new ones."""
+
+    def __init__(self, form):
+        super().__init__()
+        self.form = form
+
+    def forward(self, ids_BT, mask_BT):
+        ids_BT = torch.nn.functional.pad(ids_BT.masked_fill(~mask_BT, -1), (0, 4), value=-1)[:, :4]
+        if self.form == "floats":
+            return ids_BT.float()
+        return ids_BT if self.form == "ids" else {"sequences": ids_BT, "stopped": mask_BT.sum(dim=1) <= 4}
+
+
+def echo(_path, _device, form):
+    return Echo(form)

@@ -26,12 +26,14 @@ from sparktorch_assets.tasks import (
     ClassificationOutput,
     ColumnsOutput,
     EmbeddingOutput,
+    GenerationOutput,
     MlTask,
     ModelSpec,
     MultilabelOutput,
     NumericFeature,
     RegressionOutput,
     RowFilter,
+    TextFeature,
 )
 
 OUTPUTS = {
@@ -40,6 +42,7 @@ OUTPUTS = {
     "values": (RegressionOutput(length=2), ()),
     "multilabel": (MultilabelOutput(), ["a", "b"]),
     "embedding": (EmbeddingOutput(length=2, normalize=True), ()),
+    "generation": (GenerationOutput(), ()),
     "columns": (ColumnsOutput(columns={"both": "list<double>", "grid": "list<list<float>>"}), ()),
 }
 SHOWN = {
@@ -48,6 +51,7 @@ SHOWN = {
     "values": ["predictions", "number_means"],
     "multilabel": ["labels_predicted", "labels_per_row", "rows_without_label", "label_shares"],
     "embedding": ["dimensions", "norms", "norm_means"],
+    "generation": ["finish_reasons", "generated_tokens", "empty_texts", "finish_reason_shares", "token_means"],
     "columns": [],
 }
 
@@ -60,11 +64,12 @@ class Here(dg.ConfigurableResource):
 
 def task_of(name):
     output, labels = OUTPUTS[name]
+    writes = name == "generation"
     return MlTask(
         name="t",
         input="numbers",
-        model=ModelSpec(factory="score_nets:pairs"),
-        features=[NumericFeature(columns=["x"])],
+        model=ModelSpec(factory="score_nets:echo" if writes else "score_nets:pairs"),
+        features=[TextFeature(column="text") if writes else NumericFeature(columns=["x"])],
         labels=labels,
         output=output,
         keep_columns=["id"],
@@ -80,7 +85,9 @@ def rows_of(table):
 def write(folder: Path, name: str, ids):
     folder.mkdir(exist_ok=True)
     x = np.array(ids, dtype=float)
-    rows = pa.table({"id": ids, "x": pa.array([None if number == 3 else number for number in x.tolist()])})
+    x = [None if number == 3 else number for number in x.tolist()]
+    texts = [None if number is None else f"{number:g}" for number in x]
+    rows = pa.table({"id": ids, "x": pa.array(x), "text": texts})
     pq.write_table(rows, folder / f"{name}.parquet")
 
 

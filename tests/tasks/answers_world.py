@@ -164,6 +164,8 @@ FILES = {
     "vocabulary2.json": json.dumps({"c": ["b", "a"]}),
     "folder/deep/start.txt": "0.5",
     "folder/.hidden": "0.6",
+    "writer/config.json": "{}",
+    "writer/model.safetensors": "",
 }
 
 

@@ -29,6 +29,7 @@ from sparktorch_assets.tasks import (
     DetectionOutput,
     EmbeddingOutput,
     Execution,
+    GenerationOutput,
     Hooks,
     ImageFeature,
     InputTable,
@@ -87,6 +88,16 @@ VECTOR = replace(BARE, output=EmbeddingOutput(length=2), labels=())
 SPANS = replace(BARE, output=TokenClassificationOutput(), features=[TASK.features[2]])
 BOXES = replace(BARE, output=DetectionOutput(), features=[TASK.features[4]])
 NAMED = replace(BARE, output=ColumnsOutput(columns={"a": "list<float>"}), labels=())
+
+# A complete declaration, for which no file of the folder is read.
+WRITTEN = replace(
+    BARE,
+    model=ModelSpec(weights="writer"),
+    features=[replace(TASK.features[2], tokenizer="tokenizer.json")],
+    output=GenerationOutput(max_new_tokens=4, clean_up_tokenization_spaces=False),
+    labels=(),
+)
+DRAWN = replace(WRITTEN, output=replace(WRITTEN.output, do_sample=True))
 
 
 def output(before, **changes):
@@ -249,6 +260,23 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (DetectionOutput, "scoring"): [
         may(output(BOXES, scoring="sigmoid"), BOXES, shown=False), cannot(output(BOXES, scoring="softmax"), BOXES, shown=False)
     ],
+    # There is no such network here: tests/predict/test_generation.py shows what the options do.
+    (GenerationOutput, "max_new_tokens"): [may(output(WRITTEN, max_new_tokens=5), WRITTEN, shown=False)],
+    (GenerationOutput, "min_new_tokens"): [may(output(WRITTEN, min_new_tokens=1), WRITTEN, shown=False)],
+    (GenerationOutput, "num_beams"): [may(output(WRITTEN, num_beams=2), WRITTEN, shown=False)],
+    (GenerationOutput, "length_penalty"): [may(output(WRITTEN, length_penalty=0.0), WRITTEN, shown=False)],
+    (GenerationOutput, "early_stopping"): [may(output(WRITTEN, early_stopping=False), WRITTEN, shown=False)],
+    (GenerationOutput, "repetition_penalty"): [may(output(WRITTEN, repetition_penalty=1.0), WRITTEN, shown=False)],
+    (GenerationOutput, "no_repeat_ngram_size"): [may(output(WRITTEN, no_repeat_ngram_size=0), WRITTEN, shown=False)],
+    (GenerationOutput, "do_sample"): [may(DRAWN, WRITTEN, shown=False)],
+    (GenerationOutput, "temperature"): [may(output(DRAWN, temperature=1.0), DRAWN, shown=False)],
+    (GenerationOutput, "top_k"): [may(output(DRAWN, top_k=0), DRAWN, shown=False)],
+    (GenerationOutput, "top_p"): [may(output(DRAWN, top_p=0.5), DRAWN, shown=False)],
+    (GenerationOutput, "seed"): [may(output(DRAWN, seed=1), DRAWN, shown=False)],
+    (GenerationOutput, "clean_up_tokenization_spaces"): [
+        may(output(WRITTEN, clean_up_tokenization_spaces=True), WRITTEN, shown=False)
+    ],
+    (GenerationOutput, "max_cut_share"): [cannot(output(WRITTEN, max_cut_share=0.1), WRITTEN, shown=False)],
     (ColumnsOutput, "columns"): [
         may(output(NAMED, columns={"b": "list<float>"}), NAMED), may(output(NAMED, columns={"a": "list<double>"}), NAMED, shown=False)
     ],

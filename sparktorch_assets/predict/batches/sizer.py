@@ -17,8 +17,8 @@ MIN_GAIN = 1.1
 
 SAMPLES = 3
 """Number of batches timed per size; the fastest counts. A single one says more about the machine than the size."""
-LONG_BATCH_S = 1.0
-"""A batch that takes this long gains nothing from being larger."""
+LONG_PASS_S = 1.0
+"""A batch whose forward passes take this long gains nothing from being larger."""
 MAX_ROWS, MAX_TOKENS = 16_384, 1 << 20
 """The largest sizes that are tried; no gain was measured beyond them."""
 MAX_WINDOW_ROWS = 65_536
@@ -37,6 +37,7 @@ class BatchSizer:
         has_lengths: whether rows have lengths in tokens; sizes are then in tokens.
         rows: a size in rows that takes precedence over the policy.
         max_rows_by_length: rows per length bucket that are known to fit, from an earlier run.
+        passes: number of forward passes that a batch takes: more than one if tokens are generated.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class BatchSizer:
         has_lengths: bool = False,
         rows: int | None = None,
         max_rows_by_length: Mapping[int, int] | None = None,
+        passes: int = 1,
     ) -> None:
         self.has_lengths = has_lengths
+        self._long_batch_s = LONG_PASS_S * passes
         self._limits = MemoryLimits(max_rows_by_length)
         self.rows = rows or policy.batch_size or NO_LIMIT
         self.tokens = NO_LIMIT if rows else policy.max_tokens or NO_LIMIT
@@ -154,7 +157,7 @@ class BatchSizer:
             self._warm = True
             return
         self._samples.append(size / max(seconds, 1e-9))
-        if len(self._samples) < SAMPLES and seconds < LONG_BATCH_S:
+        if len(self._samples) < SAMPLES and seconds < self._long_batch_s:
             return
         self._rates[self._size] = max(self._samples)  # other load on the machine can only make a batch slower
         self._samples.clear()
@@ -162,7 +165,7 @@ class BatchSizer:
         *_, before_last, last = (0.0, 0.0, *self._rates.values())
         best_before = max((0.0, *list(self._rates.values())[:-2]))
         gains = max(before_last, last) >= MIN_GAIN * best_before  # two sizes in a row without a gain end the search
-        if gains and seconds < LONG_BATCH_S and self._size < self._max_size:
+        if gains and seconds < self._long_batch_s and self._size < self._max_size:
             self._set(min(self._size * GROWTH, self._max_size))
         else:
             self._settle()

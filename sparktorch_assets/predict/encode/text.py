@@ -1,5 +1,6 @@
 """Encodes text as tokens: UTF-8 bytes directly from Arrow's buffers, or the tokens of a `tokenizers` file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,20 @@ from sparktorch_assets.predict.encode.origins import WordRule, byte_origin, obje
 from sparktorch_assets.predict.failures import RowFailure, is_about_the_row
 from sparktorch_assets.predict.file_bounds import MAX_TOKENIZER_BYTES, check_size
 from sparktorch_assets.tasks.features import BYTES_TOKENIZER, TEXT_PLACE, TextFeature
+
+_SPACES = {
+    " .": ".",
+    " ?": "?",
+    " !": "!",
+    " ,": ",",
+    " ' ": "'",
+    " n't": "n't",
+    " 'm": "'m",
+    " 's": "'s",
+    " 've": "'ve",
+    " 're": "'re",
+}
+"""What `clean_up_tokenization_spaces` replaces, in this order, in transformers' `clean_up_tokenization`."""
 
 
 class TextEncoder:
@@ -50,6 +65,15 @@ class TextEncoder:
         if self._tokenizer is None:
             return self._byte_tokens(first, failures, texts)
         return self._tokens(first, second, failures, texts)
+
+    def decode(self, rows: Sequence[Sequence[int]], clean_up: bool = False) -> list[str]:
+        """The texts of the token ids of several rows, without special tokens; with `clean_up`, without the spaces that a
+        tokenizer leaves before punctuation, unless its model is byte-pair encoding, which keeps a text's own spaces."""
+        if self._tokenizer is not None:
+            texts: list[str] = self._tokenizer.decode_batch(rows, skip_special_tokens=True)
+            cleans = clean_up and type(self._tokenizer.model).__name__ != "BPE"
+            return [_cleaned(text) for text in texts] if cleans else texts
+        return [bytes(one - 1 for one in ids if 0 < one <= 256).decode(errors="replace") for ids in rows]
 
     def _texts(self, batch: pa.RecordBatch, name: str, failures: dict[int, RowFailure]) -> pa.Array:
         column = column_of(batch, name)
@@ -117,6 +141,12 @@ class TextEncoder:
         assert self._words is not None
         rows = zip(texts, filled, found, strict=True)
         return object_array([token_origin(*row, self._words, self._before) for row in rows])
+
+
+def _cleaned(text: str) -> str:
+    for before, after in _SPACES.items():
+        text = text.replace(before, after)
+    return text
 
 
 def _joined(rows: list[list[int]]) -> npt.NDArray[np.int64]:

@@ -91,7 +91,7 @@ class BatchLauncher:
             ModelError: the network cannot predict any rows, or its agreement with fp32 is too low.
         """
         lengths = [feature.lengths_N for feature in features if feature.lengths_N is not None]
-        lengths_N = np.sum(lengths, axis=0) if lengths else None
+        lengths_N = np.sum(lengths, axis=0) + self._network.new_tokens if lengths else None
         launched: list[PendingBatch] = []
         failures: dict[int, RowFailure] = {}
         for batch in batches_of(positions, lengths_N, self.sizer):

@@ -14,10 +14,12 @@ import torch
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.file_bounds import check_safetensors
+from sparktorch_assets.predict.model.generation import GeneratingNetwork
 from sparktorch_assets.predict.model.sentence_network import with_dense
 from sparktorch_assets.tasks.files.folder_json import read_settings
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
 from sparktorch_assets.tasks.model_spec import ModelSpec
+from sparktorch_assets.tasks.outputs import GenerationOutput, Output
 
 _OF_TEXTS = ("input_ids", "attention_mask", "token_type_ids")
 _OF_IMAGES = ("pixel_values",)
@@ -70,8 +72,8 @@ def _by_name(
     return named | dict(zip(free, arguments, strict=False))
 
 
-def read_huggingface(spec: ModelSpec, path: Path) -> torch.nn.Module:
-    """The folder's network, in fp32, with positional arguments.
+def read_huggingface(spec: ModelSpec, path: Path, output: Output | None = None) -> torch.nn.Module:
+    """The folder's network, in fp32, with positional arguments: for this output, else for what the folder says.
 
     Raises:
         ModelError: transformers is not installed, or cannot load the folder without what the task does not trust; or the
@@ -91,7 +93,7 @@ def read_huggingface(spec: ModelSpec, path: Path) -> torch.nn.Module:
         _check_files(folder)
     try:
         with _offline(), _without_progress_bar():
-            network, info = _auto_class(folder, transformers).from_pretrained(
+            network, info = _auto_class(folder, output, transformers).from_pretrained(
                 folder.network,
                 local_files_only=True,
                 trust_remote_code=spec.trust_code,
@@ -105,6 +107,8 @@ def read_huggingface(spec: ModelSpec, path: Path) -> torch.nn.Module:
     network.requires_grad_(requires_grad=False)
     if network.main_input_name == "pixel_values":
         return ImageNetwork(network)
+    if isinstance(output, GenerationOutput):
+        return GeneratingNetwork(network, output, path)
     padding_id = network.config.get_text_config().pad_token_id
     texts = TextNetwork(network, 0 if padding_id is None else padding_id)
     modules = folder.sentence_modules
@@ -166,8 +170,10 @@ def _without_progress_bar() -> Iterator[None]:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call,unused-ignore]
 
 
-def _auto_class(folder: ModelFolder, transformers: Any) -> Any:
+def _auto_class(folder: ModelFolder, output: Output | None, transformers: Any) -> Any:
     """The class of transformers that loads the network with the folder's head; without one, the bare encoder's."""
+    if isinstance(output, GenerationOutput):
+        return transformers.AutoModelForCausalLM if folder.causal else transformers.AutoModelForSeq2SeqLM
     return getattr(transformers, f"AutoModel{folder.head or ''}")
 
 

@@ -13,11 +13,12 @@ from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.batches.sizer import length_bucket
 from sparktorch_assets.predict.encode.encoded import EncodedFeature
 from sparktorch_assets.predict.failures import Rows
+from sparktorch_assets.predict.model.generation import GeneratingNetwork
 from sparktorch_assets.predict.model.input_guard import InputGuard
 from sparktorch_assets.predict.model.precision import COMPARED_ROWS, Comparison, convert, input_dtype
 from sparktorch_assets.predict.model.transfer import PendingOutputs, Transfer
 from sparktorch_assets.predict.outputs import make_decoder
-from sparktorch_assets.predict.outputs.decoder import Forward
+from sparktorch_assets.predict.outputs.decoder import Forward, ToTexts
 from sparktorch_assets.tasks.features import argument_names
 from sparktorch_assets.tasks.ml_task import MlTask
 
@@ -25,14 +26,19 @@ from sparktorch_assets.tasks.ml_task import MlTask
 class Network:
     """Runs forward passes, and compares the first ones with fp32."""
 
-    def __init__(self, task: MlTask, module: torch.nn.Module, device: torch.device) -> None:
+    def __init__(
+        self, task: MlTask, module: torch.nn.Module, device: torch.device, to_texts: ToTexts | None = None
+    ) -> None:
         self.task = task
+        self._to_texts = to_texts
+        self.new_tokens = module.new_tokens if isinstance(module, GeneratingNetwork) else 0
+        """The number of tokens that a row's own may be followed by: they take memory, and a pass each."""
         self.transfer = Transfer(device)
         self.module = convert(module, task.execution, device)
         self._reference = module if task.execution.precision != "fp32" else None
         self.comparison = None if self._reference is None else Comparison()
         """The comparison with fp32 over the run's first rows; `None` if the task runs in fp32."""
-        self.decoder = make_decoder(task)
+        self.decoder = make_decoder(task, to_texts)
         self._guard = InputGuard(f"task {task.name!r}")
         self._dtype = input_dtype(task.execution)
         self._fixed_shapes = task.execution.compile != "none"
@@ -40,7 +46,7 @@ class Network:
     def for_run(self, task: MlTask) -> "Network":
         """The same network for another run, whose first rows are compared again."""
         run = copy.copy(self)
-        run.task, run.decoder = task, make_decoder(task)
+        run.task, run.decoder = task, make_decoder(task, self._to_texts)
         run.comparison = None if self._reference is None else Comparison()
         run._guard = InputGuard(f"task {task.name!r}")  # noqa: SLF001  (a copy of its own class)
         return run

@@ -18,8 +18,9 @@ import torch
 
 from sparktorch_assets.predict.arrow_lists import slices_or
 from sparktorch_assets.predict.batches.shared_limits import SharedLimits
-from sparktorch_assets.predict.batches.sizer import BatchSizer
+from sparktorch_assets.predict.batches.sizer import TOKEN_BYTES, BatchSizer
 from sparktorch_assets.predict.encode.encoders import make_encoder
+from sparktorch_assets.predict.encode.text import TextEncoder
 from sparktorch_assets.predict.encode.window import EncodedWindow, encode_window
 from sparktorch_assets.predict.failures import Quarantine, RowFailure
 from sparktorch_assets.predict.model.forward import BatchLauncher, PendingBatch
@@ -63,13 +64,14 @@ class TorchModel:
         shared_limits: SharedLimits | None = None,
     ) -> None:
         self.task = task
-        self.network = Network(task, module, device)
         self.columns = task.feature_columns
         self.has_lengths = any(has_lengths(feature) for feature in task.features)
         self._encoders = [
             make_encoder(feature, models_root, origins=feature.kind == task.output.refers_to)
             for feature in task.features
         ]
+        to_texts = next((encoder.decode for encoder in self._encoders if isinstance(encoder, TextEncoder)), None)
+        self.network = Network(task, module, device, to_texts)
         self._shared_limits = shared_limits
         self._numbers = itertools.count(1)
         self._learnt: dict[tuple[BatchPolicy, int | None], BatchSizer] = {}
@@ -100,7 +102,11 @@ class TorchModel:
 
     def _new_sizer(self, batch_size: int | None, max_rows_by_length: Mapping[int, int]) -> BatchSizer:
         sizer = BatchSizer(
-            self.task.batch, has_lengths=self.has_lengths, rows=batch_size, max_rows_by_length=max_rows_by_length
+            self.task.batch,
+            has_lengths=self.has_lengths,
+            rows=batch_size,
+            max_rows_by_length=max_rows_by_length,
+            passes=1 + self.network.new_tokens,
         )
         row_bytes = [encoder.row_bytes for encoder in self._encoders]
         if None not in row_bytes:
@@ -170,7 +176,7 @@ class TorchModel:
         """Launch the batches of an encoded window; adds seconds, splits and batch sizes to `tally`."""
         began = time.perf_counter()
         if encoded.row_bytes is not None:  # for sequences and users' encoders, the size of a row is known only now
-            self.launcher.sizer.set_row_bytes(encoded.row_bytes)
+            self.launcher.sizer.set_row_bytes(encoded.row_bytes + TOKEN_BYTES * self.network.new_tokens)
         failures = dict(encoded.failures)
         positions = np.arange(len(encoded.rows))
         if failures:

@@ -23,10 +23,17 @@ from sparktorch_assets.predict.model.onnx_network import read_onnx
 from sparktorch_assets.tasks.code.import_path import load_import_path
 from sparktorch_assets.tasks.files.model_files import check_file
 from sparktorch_assets.tasks.model_spec import ModelSpec
+from sparktorch_assets.tasks.outputs import Output
 
 
-def load_module(spec: ModelSpec, path: Path, device: torch.device) -> torch.nn.Module:
+def load_module(spec: ModelSpec, path: Path, device: torch.device, output: Output | None = None) -> torch.nn.Module:
     """Load the network of a weights file or folder (every format but `factory`), in evaluation mode, onto `device`.
+
+    Args:
+        spec: what the task says about the model.
+        path: the file or folder.
+        device: where the network is put.
+        output: what the network of a Hugging Face folder is for. `None`: what the folder says.
 
     Raises:
         ModelError: the file is missing, cannot be read in its format, does not fit the architecture, or is a program
@@ -36,7 +43,7 @@ def load_module(spec: ModelSpec, path: Path, device: torch.device) -> torch.nn.M
     assert spec.format is not None
     if spec.format in _FIXED:
         return _FIXED[spec.format](spec, path, device)
-    module = _READERS[spec.format](spec, path)
+    module = read_huggingface(spec, path, output) if spec.format == "huggingface" else _READERS[spec.format](spec, path)
     if not isinstance(module, torch.nn.Module):
         raise ModelError(f"{path} ({spec.format}) holds a {type(module).__name__}, not a torch.nn.Module")
     if spec.format != "export":  # an exported program's module has no eval(): its mode was fixed on export
@@ -246,7 +253,6 @@ _READERS: dict[str, Callable[[ModelSpec, Path], Any]] = {
     "torchscript": _read_torchscript,
     "export": _read_export,
     "pickle": _read_pickle,
-    "huggingface": read_huggingface,
 }
 
 _FIXED: dict[str, Callable[[ModelSpec, Path, torch.device], torch.nn.Module]] = {

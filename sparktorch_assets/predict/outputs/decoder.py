@@ -18,6 +18,9 @@ Outputs = tuple[Rows, Mapping[str, npt.NDArray[Any]]]
 """Rows of a window, and what `Decoder.tensors` returned for them, on the host; for outputs that refer to places in a
 text or an image (`refers_to`), also `origins`, one per row: see `predict/encode/origins.py`."""
 
+ToTexts = Callable[[Sequence[Sequence[int]], bool], list[str]]
+"""Turns the token ids of several rows into texts, and removes the tokenizer's spaces before punctuation if asked to."""
+
 
 @dataclass(kw_only=True, slots=True)
 class Decoded:

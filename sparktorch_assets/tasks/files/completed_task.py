@@ -11,7 +11,7 @@ from sparktorch_assets.tasks.features import BYTES_TOKENIZER, TEXT_PLACE, Featur
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
 from sparktorch_assets.tasks.files.onnx_arguments import with_inputs
 from sparktorch_assets.tasks.ml_task import MlTask
-from sparktorch_assets.tasks.outputs import ClassificationOutput, DetectionOutput, Output
+from sparktorch_assets.tasks.outputs import ClassificationOutput, DetectionOutput, GenerationOutput, Output
 
 _DEFAULT_MAX_TOKENS = TextFeature(column="any").max_tokens
 _NOT_NORMALIZED = ((0.0,), (1.0,))
@@ -35,16 +35,16 @@ def completed_task(task: MlTask, models_root: Path) -> MlTask:
     if task.model.format != "huggingface":
         return task
     labels_are_open = task.output.labelled and not task.labels
-    output_is_open = labels_are_open or (isinstance(task.output, DetectionOutput) and task.output.scoring is None)
+    output_is_open = labels_are_open or _options_are_open(task.output)
     if not output_is_open and not any(map(_is_open, task.features)):
         return task
     assert task.model.weights is not None  # ModelSpec requires them for every format but a factory's
     try:
         folder = ModelFolder(models_root / task.model.weights)
-        features = tuple(_completed_feature(feature, task, folder) for feature in task.features)
+        output = _completed_output(task, folder) if output_is_open else task.output
+        features = tuple(_completed_feature(feature, task, folder, output) for feature in task.features)
         if not output_is_open:
             return replace(task, features=features)
-        output = _completed_output(task, folder)
         if not labels_are_open:
             return replace(task, features=features, output=output)
         return replace(task, features=features, output=output, labels=folder.labels if output.labelled else ())
@@ -66,14 +66,21 @@ def _types_are_open(feature: TextFeature) -> bool:
     return feature.pair is not None and not feature.type_ids
 
 
-def _completed_feature(feature: Feature, task: MlTask, folder: ModelFolder) -> Feature:
+def _options_are_open(output: Output) -> bool:
+    """Whether the output leaves an option to the folder."""
+    if isinstance(output, GenerationOutput):
+        return None in (output.max_new_tokens, output.clean_up_tokenization_spaces)
+    return isinstance(output, DetectionOutput) and output.scoring is None
+
+
+def _completed_feature(feature: Feature, task: MlTask, folder: ModelFolder, output: Output) -> Feature:
     if not _is_open(feature):
         return feature
     if feature.kind == "image":
         return _completed_image(feature, folder)
     assert feature.kind == "text"
     if feature.tokenizer == BYTES_TOKENIZER:
-        feature = _with_tokenizer(feature, task, folder)
+        feature = _with_tokenizer(feature, task, folder, output)
     if _types_are_open(feature) and folder.takes_type_ids:
         name = None if feature.argument is None else "token_type_ids"
         feature = replace(feature, type_ids=True, type_ids_argument=name)
@@ -101,20 +108,28 @@ def _completed_image(feature: ImageFeature, folder: ModelFolder) -> ImageFeature
     )
 
 
-def _with_tokenizer(feature: TextFeature, task: MlTask, folder: ModelFolder) -> TextFeature:
+def _with_tokenizer(feature: TextFeature, task: MlTask, folder: ModelFolder, output: Output) -> TextFeature:
     # Relative to the models root, as the task would name it, so that fingerprints do not depend on where that lies.
     path = Path(str(task.model.weights)) / folder.tokenizer.relative_to(folder.path)
-    tokens = folder.max_tokens if feature.max_tokens == _DEFAULT_MAX_TOKENS else feature.max_tokens
-    if tokens > folder.max_tokens:
+    room, largest = "", folder.max_tokens
+    if isinstance(output, GenerationOutput) and folder.causal:  # prompt and new tokens share the positions
+        largest -= output.max_new_tokens or 0
+        room = f" with max_new_tokens={output.max_new_tokens}"
+        if largest < 1:
+            raise ModelError(f"{folder.path} has no room for a prompt{room}; set it lower in the output")
+    tokens = largest if feature.max_tokens == _DEFAULT_MAX_TOKENS else feature.max_tokens
+    if tokens > largest:
         raise ModelError(
-            f"max_tokens={tokens} of the feature of {feature.column!r} is more than the {folder.max_tokens} tokens that "
-            f"{folder.path} takes; lower it, or leave it out"
+            f"max_tokens={tokens} of the feature of {feature.column!r} is more than the {largest} tokens that "
+            f"{folder.path} takes{room}; lower it, or leave it out"
         )
     template = f"{folder.prompt}{TEXT_PLACE}" if feature.template is None and folder.prompt else feature.template
     return replace(feature, tokenizer=str(path), max_tokens=tokens, template=template)
 
 
 def _completed_output(task: MlTask, folder: ModelFolder) -> Output:
+    if isinstance(task.output, GenerationOutput):
+        return folder.generation(task.output)
     found = folder.output
     if task.output == ClassificationOutput():
         return found

@@ -36,7 +36,7 @@ def describe_model(path: str | Path) -> None:
         lines.append(_line("images", lambda: str(folder.images)))
     else:
         lines.append(_line("tokenizer", lambda: folder.tokenizer.relative_to(folder.path).as_posix()))
-        lines.append(_line("max_tokens", lambda: str(folder.max_tokens)))
+        lines.append(_line("max_tokens", lambda: _max_tokens(folder)))
         if folder.sentence_transformers:
             lines.append(_line("prompt", lambda: repr(folder.prompt) if folder.prompt else "none"))
     lines.append(_line("weights", lambda: ", ".join(folder.weights)))
@@ -51,6 +51,11 @@ def _describe_onnx(file: OnnxFile) -> None:
     lines.append(f"  {'parameters':<11} {file.parameters:,}")
     lines.append(f"  {'weights':<11} {', '.join((file.path.name, *file.data_files))}")
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _max_tokens(folder: ModelFolder) -> str:
+    shared = not folder.sentence_transformers and folder.writes_text and folder.causal
+    return f"{folder.max_tokens}{', the new ones included' if shared else ''}"
 
 
 def _line(name: str, value: Callable[[], str]) -> str:

@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.tasks.files.folder_json import read_settings
+from sparktorch_assets.tasks.files.generation_settings import generation_of, is_causal, writes_text
 from sparktorch_assets.tasks.files.image_settings import ImageSettings
 from sparktorch_assets.tasks.files.sentence_modules import SentenceModules
 from sparktorch_assets.tasks.outputs import (
     ClassificationOutput,
     DetectionOutput,
+    GenerationOutput,
     MultilabelOutput,
     Output,
     RegressionOutput,
@@ -118,6 +120,29 @@ class ModelFolder:
             return None
         return next((head for head in _HEADS if self.architecture.endswith(head)), None)
 
+    @property
+    def causal(self) -> bool:
+        """Whether the network continues a text; else, it may write one for a text."""
+        return is_causal(self.architecture)
+
+    @property
+    def writes_text(self) -> bool:
+        """Whether the network has a head that gives the next token of a text."""
+        return not self.sentence_transformers and writes_text(self.architecture, self.config.get("model_type"))
+
+    def generation(self, output: GenerationOutput) -> GenerationOutput:
+        """The output with what the folder says and it does not.
+
+        Raises:
+            ModelError: the network writes no text, or the output asks for more tokens than it has positions.
+        """
+        if not self.writes_text:
+            raise ModelError(
+                f"{self.path} holds a {self.architecture}, which writes no text: output 'generation' takes causal models "
+                f"(...ForCausalLM, ...LMHeadModel) and sequence-to-sequence models of text (such as T5 or BART)"
+            )
+        return generation_of(self.network, output, self.config, self._tokenizer_config, self._positions())
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """The network's `config.json`."""
@@ -146,17 +171,21 @@ class ModelFolder:
         """
         if self.sentence_transformers:
             return self._modules.output
+        if self.writes_text:
+            return self.generation(GenerationOutput())
         if self.head is None:
             raise ModelError(
                 f"{self.path} holds a {self.architecture}, which does not say what is predicted for a row. For vectors, "
                 f"declare `output: {{kind: embedding, length: {self.config.get('hidden_size', '...')}, pooling: mean}}` (or cls); "
-                f"networks for sequence, image and token classification and for object detection say it themselves; for "
-                f"others, name a factory"
+                f"networks for sequence, image and token classification, for object detection and for text generation say it "
+                f"themselves; for others, name a factory"
             )
         if self.head == "ForTokenClassification":
             return TokenClassificationOutput()
-        if self.head == "ForObjectDetection":
-            return self._detection()
+        return self._detection() if self.head == "ForObjectDetection" else self._of_row()
+
+    def _of_row(self) -> Output:
+        """What a network predicts that has one head for the whole row."""
         problem, labels = self.config.get("problem_type"), len(self.labels)
         if problem == "multi_label_classification":
             return MultilabelOutput()

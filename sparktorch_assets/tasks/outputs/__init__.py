@@ -9,6 +9,7 @@ from sparktorch_assets.tasks.outputs.column import COLUMN_TYPES, OutputColumn
 from sparktorch_assets.tasks.outputs.columns import ColumnsOutput
 from sparktorch_assets.tasks.outputs.detection import DetectionOutput
 from sparktorch_assets.tasks.outputs.embedding import EmbeddingOutput
+from sparktorch_assets.tasks.outputs.generation import GenerationOutput
 from sparktorch_assets.tasks.outputs.multilabel import MultilabelOutput
 from sparktorch_assets.tasks.outputs.regression import RegressionOutput
 from sparktorch_assets.tasks.outputs.token_classification import TokenClassificationOutput
@@ -18,6 +19,7 @@ Output = (
     | MultilabelOutput
     | RegressionOutput
     | EmbeddingOutput
+    | GenerationOutput
     | TokenClassificationOutput
     | DetectionOutput
     | ColumnsOutput
@@ -29,6 +31,7 @@ __all__ = [
     "ColumnsOutput",
     "DetectionOutput",
     "EmbeddingOutput",
+    "GenerationOutput",
     "MultilabelOutput",
     "Output",
     "OutputColumn",
