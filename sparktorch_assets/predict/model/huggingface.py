@@ -14,6 +14,7 @@ import torch
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.file_bounds import check_safetensors
+from sparktorch_assets.predict.model.audio_network import AudioNetwork
 from sparktorch_assets.tasks.files.folder_json import read_settings
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
 from sparktorch_assets.tasks.model_spec import ModelSpec
@@ -80,6 +81,8 @@ def read_huggingface(spec: ModelSpec, path: Path) -> torch.nn.Module:
     network.requires_grad_(requires_grad=False)
     if network.main_input_name == "pixel_values":
         return ImageNetwork(network)
+    if network.main_input_name == "input_values":
+        return AudioNetwork(network, folder.audio)
     padding_id = network.config.get_text_config().pad_token_id
     return TextNetwork(network, 0 if padding_id is None else padding_id)
 
@@ -142,8 +145,14 @@ def _without_progress_bar() -> Iterator[None]:
 def _auto_class(folder: ModelFolder, transformers: Any) -> Any:
     if not folder.classifies:
         return transformers.AutoModel
-    images = folder.architecture.endswith("ForImageClassification")
-    return transformers.AutoModelForImageClassification if images else transformers.AutoModelForSequenceClassification
+    if folder.architecture.endswith("ForImageClassification"):
+        return transformers.AutoModelForImageClassification
+    # Networks for audio have names like those for texts, such as Wav2Vec2ForSequenceClassification.
+    from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES
+
+    if folder.architecture in MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES.values():
+        return transformers.AutoModelForAudioClassification
+    return transformers.AutoModelForSequenceClassification
 
 
 def _check_complete(path: Path, network: Any, info: dict[str, Any]) -> None:

@@ -1,4 +1,5 @@
-"""Completes a task by what its model's folder says: labels, output, tokenizer and maximum length, mean and deviation.
+"""Completes a task by what its model's folder says: labels, output, tokenizer and maximum length, mean and deviation,
+sample rate.
 
 What a task declares itself always takes precedence.
 """
@@ -7,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.tasks.features import BYTES_TOKENIZER, Feature, TextFeature
+from sparktorch_assets.tasks.features import BYTES_TOKENIZER, AudioFeature, Feature, TextFeature
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
 from sparktorch_assets.tasks.ml_task import MlTask
 from sparktorch_assets.tasks.outputs import ClassificationOutput, Output
@@ -49,6 +50,8 @@ def completed_task(task: MlTask, models_root: Path) -> MlTask:
 def _is_open(feature: Feature) -> bool:
     if feature.kind == "image":
         return (feature.mean, feature.std) == _NOT_NORMALIZED
+    if feature.kind == "audio":
+        return feature.sample_rate is None or feature.normalize is None
     return feature.kind == "text" and feature.tokenizer == BYTES_TOKENIZER
 
 
@@ -58,8 +61,20 @@ def _completed_feature(feature: Feature, task: MlTask, folder: ModelFolder) -> F
     if feature.kind == "image":
         found = folder.images
         return replace(feature, mean=found.mean, std=found.std, resample=found.resample)
+    if feature.kind == "audio":
+        return _completed_audio(feature, folder)
     assert feature.kind == "text"
     return _completed_text(feature, task, folder)
+
+
+def _completed_audio(feature: AudioFeature, folder: ModelFolder) -> AudioFeature:
+    found = folder.audio
+    rate, normalize = feature.sample_rate, feature.normalize
+    return replace(
+        feature,
+        sample_rate=found.sample_rate if rate is None else rate,
+        normalize=found.normalize if normalize is None else normalize,
+    )
 
 
 def _completed_text(feature: TextFeature, task: MlTask, folder: ModelFolder) -> TextFeature:
