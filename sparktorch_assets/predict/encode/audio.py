@@ -69,7 +69,7 @@ class AudioEncoder:
 
         def decode(rows: Sequence[int], encoded: bytes) -> None:
             with np.errstate(over="ignore", invalid="ignore"):  # such samples are found below
-                whole_T = self._wave(encoded)
+                whole_T = self._decoded(encoded)
                 wave_T = self._normalized(whole_T[: self._most])
             if not np.isfinite(wave_T).all():
                 raise ValueError("the recording holds samples that are not numbers, or too large for float32")
@@ -83,6 +83,12 @@ class AudioEncoder:
         lengths_N = np.fromiter(map(len, waves), dtype=np.int64, count=len(waves))
         values = np.concatenate([silence[:0], *waves])
         return RaggedFeature(values, np.concatenate(([0], np.cumsum(lengths_N))), lengths_N, failures, truncated_N)
+
+    def _decoded(self, encoded: bytes) -> Wave:
+        try:
+            return self._wave(encoded)
+        except self._soundfile.LibsndfileError as error:  # its whole message names an object's place in memory
+            raise ValueError(f"libsndfile cannot read the recording: {error.error_string}") from None
 
     def _wave(self, encoded: bytes) -> Wave:
         """The recording at the feature's rate, or somewhat more than its first `max_seconds`."""

@@ -52,12 +52,10 @@ class StoredFiles:
 
     Args:
         folder: where relative paths begin: an absolute path or a URI; `None` refuses them.
-        timeout_s: seconds after which opening a file, or reading it, is given up.
     """
 
-    def __init__(self, folder: str | None, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, folder: str | None) -> None:
         self._folder = folder
-        self._timeout_s = timeout_s
         self._stores: dict[str, tuple[fs.FileSystem, str]] = {}
         self._opens: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._slow: Counter[str] = Counter()
@@ -104,7 +102,7 @@ class StoredFiles:
             )
         started = time.perf_counter()
         try:
-            return _within(self._timeout_s, step)
+            return _within(TIMEOUT_S, step)
         except BaseException as error:
             if not is_about_the_row(error):
                 raise
@@ -115,7 +113,7 @@ class StoredFiles:
     def _in_words(self, error: BaseException, full: str) -> Exception:
         safe = shown(full)
         if isinstance(error, TimeoutError):
-            return TimeoutError(f"no answer within {self._timeout_s:g} s: {safe}")
+            return TimeoutError(f"no answer within {TIMEOUT_S:g} s: {safe}")
         for kind, what in _KNOWN.items():
             if isinstance(error, kind):
                 return kind(f"{what}: {safe}")
