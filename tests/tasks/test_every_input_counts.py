@@ -21,6 +21,7 @@ from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.inputs.sources import find_sources
 from sparktorch_assets.spark.score.table import plan_table
 from sparktorch_assets.tasks import (
+    AudioFeature,
     BatchPolicy,
     CategoricalFeature,
     ClassificationOutput,
@@ -182,6 +183,21 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (ImageFeature, "shortest_side"): [may(replaced(TASK, 4, shortest_side=8))],
     (ImageFeature, "exif_orientation"): [may(replaced(TASK, 4, exif_orientation=True), shown=False)],  # none has a tag
     (ImageFeature, "background"): [may(replaced(TASK, 4, background=1.0), shown=False)],  # none is transparent
+    (ImageFeature, "read"): [may(replaced(TASK, 4, read="uri"), shown=False)],  # the table holds bytes
+    (ImageFeature, "folder"): [
+        may(replaced(TASK, 4, read="uri", folder="/a"), replaced(TASK, 4, read="uri"), shown=False)
+    ],
+    (AudioFeature, "column"): [may(replaced(TASK, 7, column="a2"))],
+    (AudioFeature, "sample_rate"): [may(replaced(TASK, 7, sample_rate=2_000))],
+    (AudioFeature, "max_seconds"): [may(replaced(TASK, 7, max_seconds=0.004))],
+    (AudioFeature, "normalize"): [may(replaced(TASK, 7, normalize=True))],
+    (AudioFeature, "fill"): [may(replaced(TASK, 7, fill=None)), may(replaced(TASK, 7, fill=0.5), shown=False)],
+    (AudioFeature, "read"): [may(replaced(TASK, 7, read="uri"), shown=False)],
+    (AudioFeature, "folder"): [
+        may(replaced(TASK, 7, read="uri", folder="/a"), replaced(TASK, 7, read="uri"), shown=False)
+    ],
+    (AudioFeature, "argument"): [may(replaced(TASK, 7, argument="a", mask_argument="m"), shown=False)],
+    (AudioFeature, "mask_argument"): [may(replaced(TASK, 7, mask_argument="m"), shown=False)],
     (TensorFeature, "column"): [may(replaced(TASK, 6, column="v2"))],
     (TensorFeature, "shape"): [may(replaced(TASK, 6, shape=[2, 1]), shown=False)],  # the network flattens it
     (TensorFeature, "dtype"): [may(replaced(TASK, 6, dtype="bool"))],
