@@ -74,6 +74,8 @@ ONE_FILE = {"sha256": PINNED, "files": (), "arguments": {"scale": 0.01, "network
 FOLDER = ModelSpec(weights="folder", factory="answers_code.model:build_folder", trust_code=True)
 BARE = replace(TASK, hooks=Hooks(), hook_columns=())
 BOTH = Hooks(row_preprocessor="answers_code.hooks:shift", row_postprocessor="answers_code.hooks:mark")
+PREPARED = replace(TASK, hooks=BOTH)
+"""A preprocessor may change the type of every column."""
 FILTERED = RowFilter(column="id", op="<=", value=5)
 STATES = ModelSpec(weights="start.txt", format="state_dict", architecture="answers_code.model:Network")
 
@@ -183,18 +185,18 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (ImageFeature, "shortest_side"): [may(replaced(TASK, 4, shortest_side=8))],
     (ImageFeature, "exif_orientation"): [may(replaced(TASK, 4, exif_orientation=True), shown=False)],  # none has a tag
     (ImageFeature, "background"): [may(replaced(TASK, 4, background=1.0), shown=False)],  # none is transparent
-    (ImageFeature, "read"): [may(replaced(TASK, 4, read="uri"), shown=False)],  # the table holds bytes
+    (ImageFeature, "read"): [may(replaced(PREPARED, 4, read="uri"), PREPARED, shown=False)],
     (ImageFeature, "folder"): [
-        may(replaced(TASK, 4, read="uri", folder="/a"), replaced(TASK, 4, read="uri"), shown=False)
+        may(replaced(TASK, 4, column="c", read="uri", folder="/a"), replaced(TASK, 4, column="c", read="uri"), shown=False)
     ],
     (AudioFeature, "column"): [may(replaced(TASK, 7, column="a2"))],
     (AudioFeature, "sample_rate"): [may(replaced(TASK, 7, sample_rate=2_000))],
     (AudioFeature, "max_seconds"): [may(replaced(TASK, 7, max_seconds=0.004))],
     (AudioFeature, "normalize"): [may(replaced(TASK, 7, normalize=True))],
     (AudioFeature, "fill"): [may(replaced(TASK, 7, fill=None)), may(replaced(TASK, 7, fill=0.5), shown=False)],
-    (AudioFeature, "read"): [may(replaced(TASK, 7, read="uri"), shown=False)],
+    (AudioFeature, "read"): [may(replaced(PREPARED, 7, read="uri"), PREPARED, shown=False)],
     (AudioFeature, "folder"): [
-        may(replaced(TASK, 7, read="uri", folder="/a"), replaced(TASK, 7, read="uri"), shown=False)
+        may(replaced(TASK, 7, column="c", read="uri", folder="/a"), replaced(TASK, 7, column="c", read="uri"), shown=False)
     ],
     (AudioFeature, "argument"): [may(replaced(TASK, 7, argument="a", mask_argument="m"), shown=False)],
     (AudioFeature, "mask_argument"): [may(replaced(TASK, 7, mask_argument="m"), shown=False)],
