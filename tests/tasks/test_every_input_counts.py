@@ -189,7 +189,7 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (ImageFeature, "folder"): [
         may(replaced(TASK, 4, column="c", read="uri", folder="/a"), replaced(TASK, 4, column="c", read="uri"), shown=False)
     ],
-    (AudioFeature, "column"): [may(replaced(TASK, 7, column="a2"))],
+    (AudioFeature, "column"): [may(replaced(TASK, 7, column="w2"))],
     (AudioFeature, "sample_rate"): [may(replaced(TASK, 7, sample_rate=2_000))],
     (AudioFeature, "max_seconds"): [may(replaced(TASK, 7, max_seconds=0.004))],
     (AudioFeature, "normalize"): [may(replaced(TASK, 7, normalize=True))],
