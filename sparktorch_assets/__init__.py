@@ -22,6 +22,7 @@ _HOME = {
     "TooManyDroppedRowsError": "errors",
     "TooManyFailedRowsError": "errors",
     "UnknownTaskError": "errors",
+    "AudioFeature": "tasks",
     "BatchPolicy": "tasks",
     "CategoricalFeature": "tasks",
     "ClassificationOutput": "tasks",

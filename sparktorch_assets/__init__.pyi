@@ -49,6 +49,7 @@ from sparktorch_assets.spark.score.table import plan_table as plan_table
 from sparktorch_assets.spark.score.table import score_table as score_table
 from sparktorch_assets.spark.session.start import start_session as start_session
 from sparktorch_assets.spark.task_transformer import TaskTransformer as TaskTransformer
+from sparktorch_assets.tasks import AudioFeature as AudioFeature
 from sparktorch_assets.tasks import BatchPolicy as BatchPolicy
 from sparktorch_assets.tasks import CategoricalFeature as CategoricalFeature
 from sparktorch_assets.tasks import ClassificationOutput as ClassificationOutput

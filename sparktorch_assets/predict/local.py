@@ -92,9 +92,9 @@ class LocalPredictor:
         self.model = cached_model(key, bring_up)
         if isinstance(self.model, TorchModel):  # a user's loader may have put it elsewhere
             self.device = str(self.model.device)
-        self.overlaps = gpu is not None or (_threads() > 1 and _encodes_long(self.task))
-        """Whether encoding, forward passes and writing run concurrently. On the CPU, only work that releases the GIL
-        gains from it; for plain columns, it takes 1.5 times as long (benchmarks/LOG.md)."""
+        self.overlaps = gpu is not None or _reads_files(self.task) or (_threads() > 1 and _encodes_long(self.task))
+        """Whether encoding, forward passes and writing run concurrently. On the CPU, only work that waits or releases the
+        GIL gains from it; for plain columns, it takes 1.5 times as long (benchmarks/LOG.md)."""
         self.load_s = time.perf_counter() - started
 
     def for_run(self) -> WindowedModel[Any, Any]:
@@ -125,9 +125,14 @@ def _share_cores(concurrent_slots: int) -> None:
 
 def _encodes_long(task: MlTask) -> bool:
     return any(
-        feature.kind == "image" or (feature.kind == "text" and feature.tokenizer != BYTES_TOKENIZER)
+        feature.kind in ("image", "audio") or (feature.kind == "text" and feature.tokenizer != BYTES_TOKENIZER)
         for feature in task.features
     )
+
+
+def _reads_files(task: MlTask) -> bool:
+    """Whether the files of the next windows are read while the network computes."""
+    return any(feature.kind in ("image", "audio") and feature.read == "uri" for feature in task.features)
 
 
 def _threads() -> int:

@@ -3,6 +3,7 @@
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
 from sparktorch_assets.tasks.execution import Execution
 from sparktorch_assets.tasks.features import (
+    AudioFeature,
     CategoricalFeature,
     CustomFeature,
     Feature,
@@ -32,6 +33,7 @@ from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.slot_policy import SlotPolicy
 
 __all__ = [
+    "AudioFeature",
     "BatchPolicy",
     "CategoricalFeature",
     "ClassificationOutput",

@@ -1,12 +1,13 @@
 """How a table's columns become a model's inputs, declared without touching torch.
 
-Each feature group gives the model's `forward` one argument (text and sequences give two, the second a mask): by name
+Each feature group gives the model's `forward` one argument (text, sequences and audio give two, the second a mask): by name
 if the group names it, else by position, in the order of declaration.
 Shapes: B rows per batch, F numeric columns, K categorical columns, T tokens, C channels, H height, W width.
 
 A null is replaced by the group's `fill`. If that is `None`, the row fails, and the output says why.
 """
 
+import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from sparktorch_assets.errors import TaskError
+from sparktorch_assets.masking import has_password, without_secrets
 from sparktorch_assets.tasks.code.import_path import check_import_path
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.validation import freeze, names, positive, share
@@ -22,6 +24,12 @@ BYTES_TOKENIZER = "bytes"
 
 TEXT_PLACE = "{text}"
 """Stands for the text in a template."""
+
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000
+"""The rates that recordings and networks may have, in samples per second."""
+
+MAX_SECONDS = 7_200.0
+"""Two hours, which take 460 MB at 16,000 samples per second."""
 
 ADDED: Mapping[str, Any] = {"added": True}
 """The metadata of fields that were added later. While they have their default, digests leave them out, so that
@@ -202,7 +210,7 @@ class ImageFeature:
     """Encoded images (PNG, JPEG, WebP, TIFF ...) as `x_BCHW` float32, `(pixel / 255 - mean) / std`."""
 
     column: str
-    """The column of image files, as bytes."""
+    """The column of image files: their bytes, or their paths or URIs, as `read` says."""
     height: int | None = None
     """The height in pixels that the network expects; an image of another size is resized. Required with `width`, unless
     the model is a Hugging Face folder that says both."""
@@ -228,6 +236,12 @@ class ImageFeature:
     """Turn photos as the camera's EXIF orientation says, before they are resized."""
     background: float | None = field(default=None, metadata=ADDED)
     """A grey level in [0, 1] on which images with transparent parts are laid. `None`: transparency is ignored."""
+    read: Literal["bytes", "uri"] = field(default="bytes", metadata=ADDED)
+    """What the column holds: the `bytes` of files, or with `uri` their paths or URIs, which are read through
+    `pyarrow.fs`."""
+    folder: str | None = field(default=None, metadata=ADDED)
+    """With `read: uri`, the folder of relative paths: an absolute path or a URI. `None`: relative paths fail their
+    row."""
     argument: str | None = field(default=None, metadata=ADDED)
     """The name under which `forward` gets the tensor. `None`: by position, in the order of the groups."""
     kind: Literal["image"] = "image"
@@ -246,6 +260,7 @@ class ImageFeature:
                 positive(getattr(self, name), f"ImageFeature.{name}")
         share(self.fill, "ImageFeature.fill")
         share(self.background, "ImageFeature.background")
+        _check_folder(self)
         largest = max(self.height or 0, self.width or 0)
         if self.shortest_side is not None and self.shortest_side < largest:
             raise TaskError(
@@ -275,6 +290,65 @@ class ImageFeature:
         assert self.height is not None, "checked by MlTask, or completed"
         assert self.width is not None, "as the height"
         return self.height, self.width
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AudioFeature:
+    """Recordings (WAV, FLAC, OGG, MP3) as padded waveforms: `values_BT` float32, 0 where padded, and `mask_BT` bool
+    (True = a real sample). Channels are averaged."""
+
+    column: str
+    """The column of audio files: their bytes, or their paths or URIs, as `read` says."""
+    sample_rate: int | None = None
+    """Samples per second that the network expects; a recording with another rate is resampled. `None`: the rate that
+    the model's Hugging Face folder names."""
+    max_seconds: float = 30.0
+    """Longer recordings are cut to this many seconds."""
+    normalize: bool | None = None
+    """Give each recording mean 0 and variance 1, after it was cut. `None`: as the model's Hugging Face folder says; for
+    other models, recordings are left as they are."""
+    fill: float | None = None
+    """Replaces a null by this many seconds of silence. `None`: a row with a null fails."""
+    read: Literal["bytes", "uri"] = "bytes"
+    """What the column holds: the `bytes` of files, or with `uri` their paths or URIs, which are read through
+    `pyarrow.fs`."""
+    folder: str | None = None
+    """With `read: uri`, the folder of relative paths: an absolute path or a URI. `None`: relative paths fail their
+    row."""
+    argument: str | None = None
+    """The name under which `forward` gets the waveforms. `None`: by position, in the order of the groups."""
+    mask_argument: str | None = None
+    """The name under which `forward` gets the mask. `None`: by position, after the waveforms."""
+    kind: Literal["audio"] = "audio"
+    """Tells the groups of a list apart. YAML has to give it; in Python, the class implies it."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        _check_arguments(self)
+        names((self.column,), "AudioFeature.column")
+        if self.sample_rate is not None and not MIN_SAMPLE_RATE <= self.sample_rate <= MAX_SAMPLE_RATE:
+            raise TaskError(
+                f"AudioFeature.sample_rate={self.sample_rate} must lie between {MIN_SAMPLE_RATE} and {MAX_SAMPLE_RATE}, "
+                f"in samples per second, such as 16000"
+            )
+        if not 0 < self.max_seconds <= MAX_SECONDS:
+            raise TaskError(f"AudioFeature.max_seconds={self.max_seconds} must be above 0 and at most {MAX_SECONDS}")
+        if self.fill is not None and not 0 < self.fill <= self.max_seconds:
+            raise TaskError(
+                f"AudioFeature.fill={self.fill} must be above 0 and at most max_seconds={self.max_seconds}: it is the "
+                f"length of the silence that replaces a null, in seconds"
+            )
+        _check_folder(self)
+        if importlib.util.find_spec("soundfile") is None:
+            raise TaskError(
+                f"AudioFeature.column={self.column!r}: recordings are decoded by the package soundfile, which is not "
+                f"installed here; run pip install 'sparktorch-assets[audio]', here and on every worker"
+            )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The single column, as a tuple like every other group's."""
+        return (self.column,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -312,19 +386,26 @@ class CustomFeature:
 
 
 Feature = (
-    NumericFeature | CategoricalFeature | TextFeature | SequenceFeature | TensorFeature | ImageFeature | CustomFeature
+    NumericFeature
+    | CategoricalFeature
+    | TextFeature
+    | SequenceFeature
+    | TensorFeature
+    | ImageFeature
+    | AudioFeature
+    | CustomFeature
 )
 
 
 def has_lengths(feature: Feature) -> bool:
     """Whether rows of this group differ in length."""
-    return feature.kind in ("text", "sequence") or (feature.kind == "custom" and feature.sequences)
+    return feature.kind in ("text", "sequence", "audio") or (feature.kind == "custom" and feature.sequences)
 
 
 def argument_names(feature: Feature) -> tuple[str | None, ...]:
     """The names under which `forward` gets the tensors of this group, in their order; `None` for one that it gets by
     position, as it gets any further tensors of a custom encoder."""
-    if isinstance(feature, TextFeature | SequenceFeature | CustomFeature) and has_lengths(feature):
+    if isinstance(feature, TextFeature | SequenceFeature | AudioFeature | CustomFeature) and has_lengths(feature):
         of_types = (feature.type_ids_argument,) if isinstance(feature, TextFeature) and feature.type_ids else ()
         return feature.argument, feature.mask_argument, *of_types
     return (feature.argument,)
@@ -360,6 +441,26 @@ def _check_fill(feature: SequenceFeature | TensorFeature) -> None:
         raise TaskError(f"{kind}.fill={fill!r} is not an int64 ({kind}.dtype); give a whole number")
     if feature.dtype == "bool" and fill not in (0, 1):
         raise TaskError(f"{kind}.fill={fill!r} is not a bool ({kind}.dtype); give 0 or 1")
+
+
+def _check_folder(feature: ImageFeature | AudioFeature) -> None:
+    kind, folder = type(feature).__name__, feature.folder
+    if folder is None:
+        return
+    if feature.read != "uri":
+        raise TaskError(
+            f"{kind}.folder is set, but the column holds the files themselves; set read: uri, or leave folder out"
+        )
+    if has_password(folder):
+        raise TaskError(
+            f"{kind}.folder={without_secrets(folder)!r} contains a password, and declarations are shown in logs and on "
+            f"asset pages. Leave it out, and set the store's own environment variables or profile instead"
+        )
+    if not folder.startswith("/") and "://" not in folder:
+        raise TaskError(
+            f"{kind}.folder={folder!r} depends on the directory in which a worker runs; give an absolute path, or a URI "
+            f"such as s3://bucket/photos"
+        )
 
 
 def feature_files(feature: Feature) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ _NUMBERS = re.compile(rf"\w*list<[^<>]*: ({_NUMBER}|null)( not null)?>(\[\d+\])?
 _TEXT = ("string", "large_string", "string_view")
 _TENSOR = re.compile(r"(large_|fixed_size_)?list<|struct<type: .*\bindices: list<.*\bvalues: list<")
 _BINARY = ("binary", "large_binary", "binary_view")
+_FILES = {"image": "PNG, JPEG or other encoded images", "audio": "WAV, FLAC, OGG or MP3 files"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +104,13 @@ class MlTask:
             raise TaskError(f"{where}: input={self.input!r} is not an asset key such as 'flights' or 'predictions/x'")
         if not self.features and self.model.factory is None and self.model.format != "mlflow":
             raise TaskError(f"{where}: features is empty; declare at least one group (numeric, categorical, text ...)")
+        if self.model.format != "huggingface":
+            for feature in self.features:
+                if feature.kind == "audio" and feature.sample_rate is None:
+                    raise TaskError(
+                        f"{where}: the audio feature of {feature.column!r} names no sample_rate, which only a Hugging "
+                        f"Face folder can say; give the rate that the model was trained on, such as 16000"
+                    )
         given_by_name = [name for feature in self.features for name in argument_names(feature) if name is not None]
         names(given_by_name, f"{where}: the arguments of forward", empty=True)
         self._check_features(where)
@@ -336,10 +344,17 @@ class MlTask:
                         f"{where}: tensor feature {column!r} has type {found}; it must be a list of numbers, or a "
                         f"Spark ML vector"
                     )
-                if feature.kind == "image" and found not in _BINARY:
+                if feature.kind in ("image", "audio") and feature.read == "bytes" and found not in _BINARY:
+                    hint = "; if it holds their paths or URIs, set read: uri" if found in _TEXT else ""
                     raise InputSchemaError(
-                        f"{where}: image feature {column!r} has type {found}; it must be binary, the bytes of a PNG, "
-                        f"JPEG or other encoded image"
+                        f"{where}: {feature.kind} feature {column!r} has type {found}; it must be binary, the bytes of "
+                        f"{_FILES[feature.kind]}{hint}"
+                    )
+                if feature.kind in ("image", "audio") and feature.read == "uri" and found not in _TEXT:
+                    hint = "; if it holds the files themselves, leave read out" if found in _BINARY else ""
+                    raise InputSchemaError(
+                        f"{where}: {feature.kind} feature {column!r} has type {found}; with read: uri it must be string, "
+                        f"the paths or URIs of files{hint}"
                     )
 
     def with_hooks(self, **hooks: Any) -> "MlTask":

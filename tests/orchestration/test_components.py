@@ -344,7 +344,7 @@ def test_comments_and_the_order_of_keys_change_no_version(sandbox: DefsFolderSan
         (
             "kind: numeric",
             "kind: numerik",
-            r"'numerik'.*'numeric', 'categorical', 'text', 'sequence', 'tensor', 'image', 'custom'",
+            r"'numerik'.*'numeric', 'categorical', 'text', 'sequence', 'tensor', 'image', 'audio', 'custom'",
             10,
         ),
         ("columns: [a, b]", "columns: a", r"not allowed as a Sequence", 11),

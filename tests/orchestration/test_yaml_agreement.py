@@ -138,7 +138,9 @@ ERRORS = [
     (
         ("features", 0, "kind"),
         "numerik",
-        ["'numerik' is not one of ['categorical', 'custom', 'image', 'numeric', 'sequence', 'tensor', 'text']"],
+        [
+            "'numerik' is not one of ['audio', 'categorical', 'custom', 'image', 'numeric', 'sequence', 'tensor', 'text']"
+        ],
     ),
     (("features", 0, "columns"), 5, ["5 is not of type 'array'"]),
     (

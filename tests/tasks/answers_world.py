@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 from PIL import Image
 
 from sparktorch_assets.predict.loader import ModelLoader
@@ -21,6 +22,7 @@ from sparktorch_assets.predict.partition import predict_batches
 from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.spark.score.table import plan_table
 from sparktorch_assets.tasks import (
+    AudioFeature,
     CategoricalFeature,
     CustomFeature,
     Hooks,
@@ -182,6 +184,12 @@ def png(grey, size=4):
     return out.getvalue()
 
 
+def wav(samples, seed):
+    out = io.BytesIO()
+    soundfile.write(out, np.random.default_rng(seed).uniform(-1, 1, samples), 1_000, format="WAV", subtype="FLOAT")
+    return out.getvalue()
+
+
 TABLE = pa.table(
     {
         "id": [1, 2, 3, 4, 5, 6],
@@ -195,6 +203,8 @@ TABLE = pa.table(
         "v": [[0.0, 1.0], [1.0, 0.0], None, [1.0, None], [0.0, 0.0], [1.0, 1.0]],
         "v2": [[3.0, 1.0], [1.0, 4.0], [5.0, 6.0], [1.0, 7.0], [0.5, 0.0], [1.0, 1.0]],
         "i": [png(0), png(40), png(80), None, png(120), png(160)],
+        "w": [wav(4, 0), wav(5, 1), wav(6, 2), None, wav(7, 3), wav(8, 4)],
+        "w2": [wav(8, 5), wav(7, 6), wav(6, 7), wav(5, 8), wav(4, 9), wav(9, 9)],
         "i2": [png(9), png(49), png(89), png(3), png(129), png(169)],
     }
 )
@@ -214,6 +224,7 @@ TASK = MlTask(
         ImageFeature(column="i", height=4, width=4, channels=1, fill=0.0),
         CustomFeature(columns=["x"], encoder="answers_code.encoder:Encoder", arguments={"offset": 0.5}),
         TensorFeature(column="v", shape=[2], fill=1.0),
+        AudioFeature(column="w", sample_rate=1_000, fill=0.003),
     ],
     labels=["no", "yes"],
     hooks=Hooks(row_postprocessor="answers_code.hooks:mark"),

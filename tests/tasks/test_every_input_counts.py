@@ -21,6 +21,7 @@ from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.inputs.sources import find_sources
 from sparktorch_assets.spark.score.table import plan_table
 from sparktorch_assets.tasks import (
+    AudioFeature,
     BatchPolicy,
     CategoricalFeature,
     ClassificationOutput,
@@ -76,6 +77,8 @@ ONE_FILE = {"sha256": PINNED, "files": (), "arguments": {"scale": 0.01, "network
 FOLDER = ModelSpec(weights="folder", factory="answers_code.model:build_folder", trust_code=True)
 BARE = replace(TASK, hooks=Hooks(), hook_columns=())
 BOTH = Hooks(row_preprocessor="answers_code.hooks:shift", row_postprocessor="answers_code.hooks:mark")
+PREPARED = replace(TASK, hooks=BOTH)
+"""A preprocessor may change the type of every column."""
 FILTERED = RowFilter(column="id", op="<=", value=5)
 STATES = ModelSpec(weights="start.txt", format="state_dict", architecture="answers_code.model:Network")
 
@@ -199,6 +202,21 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (ImageFeature, "crop_offset"): [may(replaced(TASK, 4, shortest_side=7, crop_offset="down"), replaced(TASK, 4, shortest_side=7))],
     (ImageFeature, "exif_orientation"): [may(replaced(TASK, 4, exif_orientation=True), shown=False)],  # none has a tag
     (ImageFeature, "background"): [may(replaced(TASK, 4, background=1.0), shown=False)],  # none is transparent
+    (ImageFeature, "read"): [may(replaced(PREPARED, 4, read="uri"), PREPARED, shown=False)],
+    (ImageFeature, "folder"): [
+        may(replaced(TASK, 4, column="c", read="uri", folder="/a"), replaced(TASK, 4, column="c", read="uri"), shown=False)
+    ],
+    (AudioFeature, "column"): [may(replaced(TASK, 7, column="w2"))],
+    (AudioFeature, "sample_rate"): [may(replaced(TASK, 7, sample_rate=2_000))],
+    (AudioFeature, "max_seconds"): [may(replaced(TASK, 7, max_seconds=0.004))],
+    (AudioFeature, "normalize"): [may(replaced(TASK, 7, normalize=True))],
+    (AudioFeature, "fill"): [may(replaced(TASK, 7, fill=None)), may(replaced(TASK, 7, fill=0.5), shown=False)],
+    (AudioFeature, "read"): [may(replaced(PREPARED, 7, read="uri"), PREPARED, shown=False)],
+    (AudioFeature, "folder"): [
+        may(replaced(TASK, 7, column="c", read="uri", folder="/a"), replaced(TASK, 7, column="c", read="uri"), shown=False)
+    ],
+    (AudioFeature, "argument"): [may(replaced(TASK, 7, argument="a", mask_argument="m"), shown=False)],
+    (AudioFeature, "mask_argument"): [may(replaced(TASK, 7, mask_argument="m"), shown=False)],
     (TensorFeature, "column"): [may(replaced(TASK, 6, column="v2"))],
     (TensorFeature, "shape"): [may(replaced(TASK, 6, shape=[2, 1]), shown=False)],  # the network flattens it
     (TensorFeature, "dtype"): [may(replaced(TASK, 6, dtype="bool"))],

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from sparktorch_assets import tasks
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks import (
+    AudioFeature,
     BatchPolicy,
     CategoricalFeature,
     ClassificationOutput,
@@ -42,6 +43,7 @@ NUMERIC = NumericFeature(columns=["x"])
 MODEL = ModelSpec(weights="m.pt2")
 
 NEEDED = {
+    AudioFeature: {"column": "a"},
     BatchPolicy: {},
     CategoricalFeature: {"columns": ["c"], "vocabulary": {"c": ["a"]}},
     ClassificationOutput: {},

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import torch
 
 from sparktorch_assets.errors import HookError, InputSchemaError, ModelError, nearest
+from sparktorch_assets.predict.encode.audio import AudioEncoder
 from sparktorch_assets.predict.encode.columns import column_of, null_failures
 from sparktorch_assets.predict.encode.encoded import DenseFeature, EncodedFeature
 from sparktorch_assets.predict.encode.image import ImageEncoder
@@ -25,6 +26,7 @@ from sparktorch_assets.predict.protocols import Encoder
 from sparktorch_assets.predict.rows.convert import own_memory
 from sparktorch_assets.tasks.code.import_path import load_import_path
 from sparktorch_assets.tasks.features import (
+    AudioFeature,
     CategoricalFeature,
     CustomFeature,
     Feature,
@@ -83,6 +85,8 @@ def make_encoder(feature: Feature, models_root: Path, *, origins: bool = False) 
             made = TensorEncoder(feature)
         case ImageFeature():
             made = ImageEncoder(feature, origins=origins)
+        case AudioFeature():
+            made = AudioEncoder(feature)
         case CustomFeature():
             made = CustomEncoder(feature)
     return made

@@ -5,7 +5,7 @@ import functools
 import io
 import math
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,10 @@ import torch
 from PIL import Image, ImageOps
 
 from sparktorch_assets.predict.encode.columns import column_of, null_failures
+from sparktorch_assets.predict.encode.each_file import each_file
 from sparktorch_assets.predict.encode.encoded import DenseFeature, EncodedFeature
 from sparktorch_assets.predict.encode.origins import image_origin
-from sparktorch_assets.predict.failures import RowFailure, is_about_the_row
+from sparktorch_assets.predict.encode.stored_files import StoredFiles
 from sparktorch_assets.tasks.features import ImageFeature
 
 _RESAMPLE = {
@@ -61,47 +62,43 @@ class ImageEncoder:
         self._size = (width, height)
         self._resample = _RESAMPLE[feature.resample]
         self._mean_C11 = np.array(feature.mean, dtype=np.float32).reshape(-1, 1, 1)
+        self._files = StoredFiles(feature.folder) if feature.read == "uri" else None
         self._std_C11 = np.array(feature.std, dtype=np.float32).reshape(-1, 1, 1)
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
         """Decode every row; a row that Pillow cannot read fails alone."""
         feature = self._feature
+        what = f"column {feature.column!r}"
         column = column_of(batch, feature.column)
-        failures = null_failures(column, f"column {feature.column!r}") if feature.fill is None else {}
+        failures = null_failures(column, what) if feature.fill is None else {}
         x_NCHW = np.empty((len(column), feature.channels, *feature.size), dtype=np.float32)
-
         origins_N4 = np.zeros((len(column), 4)) if self._keeps_origins else None
 
         # NumPy, row by row: a row stays in its core's cache, and torch would start threads of its own in each thread.
-        def fill_row(row: int) -> None:
-            encoded, x_CHW = column[row].as_py(), x_NCHW[row]
-            try:
-                if encoded is None:
-                    x_CHW[:], size = feature.fill or 0.0, self._size
-                else:
-                    pixels, size = self._decode(encoded)
-                    np.divide(pixels.transpose(2, 0, 1), 255, out=x_CHW, dtype=np.float32)
-                if origins_N4 is not None:
-                    resized = self._size if encoded is None else self._resized(*size)
-                    origins_N4[row] = image_origin(size, resized, self._size, self._corner(resized))
-            except BaseException as error:  # Pillow raises many kinds for broken files
-                if not is_about_the_row(error):
-                    raise
-                failures[row] = RowFailure.of("encode", error)
-                return
-            if self._mean_C11.any():
-                x_CHW -= self._mean_C11
-            if (self._std_C11 != 1).any():
-                x_CHW /= self._std_C11
+        def decode(rows: Sequence[int], encoded: bytes) -> None:
+            x_CHW = x_NCHW[rows[0]]
+            pixels, size = self._decode(encoded)
+            np.divide(pixels.transpose(2, 0, 1), 255, out=x_CHW, dtype=np.float32)
+            self._normalize(x_CHW)
+            for row in rows[1:]:
+                x_NCHW[row] = x_CHW
+            if origins_N4 is not None:
+                resized = self._resized(*size)
+                origins_N4[list(rows)] = image_origin(size, resized, self._size, self._corner(resized))
 
-        threads = torch.get_num_threads()
-        if threads == 1:
-            for row in range(len(column)):
-                fill_row(row)
-        else:  # Pillow releases the GIL while it decodes and resizes
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(fill_row, range(len(column))))
+        for row in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)):
+            x_NCHW[row] = feature.fill or 0.0
+            self._normalize(x_NCHW[row])
+            if origins_N4 is not None:
+                origins_N4[row] = image_origin(self._size, self._size, self._size, (0, 0))
+        each_file(column, what, self._files, failures, decode)
         return DenseFeature((torch.from_numpy(x_NCHW),), failures, origins_N4)
+
+    def _normalize(self, x_CHW: npt.NDArray[np.float32]) -> None:
+        if self._mean_C11.any():
+            x_CHW -= self._mean_C11
+        if (self._std_C11 != 1).any():
+            x_CHW /= self._std_C11
 
     def _decode(self, encoded: bytes) -> tuple[npt.NDArray[np.uint8] | npt.NDArray[np.float32], tuple[int, int]]:
         """Pixels (H, W, C) from 0 to 255, with fractions if the image has 16 bits per channel; and the width and height

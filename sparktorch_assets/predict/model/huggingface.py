@@ -14,6 +14,7 @@ import torch
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.file_bounds import check_safetensors
+from sparktorch_assets.predict.model.audio_network import AudioNetwork
 from sparktorch_assets.predict.model.generation import GeneratingNetwork
 from sparktorch_assets.predict.model.sentence_network import with_dense
 from sparktorch_assets.tasks.files.folder_json import read_settings
@@ -109,6 +110,8 @@ def read_huggingface(spec: ModelSpec, path: Path, output: Output | None = None) 
         return ImageNetwork(network)
     if isinstance(output, GenerationOutput):
         return GeneratingNetwork(network, output, path)
+    if network.main_input_name == "input_values":
+        return AudioNetwork(network, folder.audio)
     padding_id = network.config.get_text_config().pad_token_id
     texts = TextNetwork(network, 0 if padding_id is None else padding_id)
     modules = folder.sentence_modules
@@ -174,6 +177,11 @@ def _auto_class(folder: ModelFolder, output: Output | None, transformers: Any) -
     """The class of transformers that loads the network with the folder's head; without one, the bare encoder's."""
     if isinstance(output, GenerationOutput):
         return transformers.AutoModelForCausalLM if folder.causal else transformers.AutoModelForSeq2SeqLM
+    # Networks for audio have names like those for texts, such as Wav2Vec2ForSequenceClassification.
+    from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES
+
+    if folder.head and folder.architecture in MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES.values():
+        return transformers.AutoModelForAudioClassification
     return getattr(transformers, f"AutoModel{folder.head or ''}")
 
 

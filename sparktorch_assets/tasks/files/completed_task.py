@@ -1,4 +1,5 @@
-"""Completes a task by what its model's folder says: labels, output, tokenizer and maximum length, mean and deviation.
+"""Completes a task by what its model's folder says: labels, output, tokenizer and maximum length, mean and deviation,
+sample rate.
 
 What a task declares itself always takes precedence.
 """
@@ -7,7 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.tasks.features import BYTES_TOKENIZER, TEXT_PLACE, Feature, ImageFeature, TextFeature
+from sparktorch_assets.tasks.features import (
+    BYTES_TOKENIZER,
+    TEXT_PLACE,
+    AudioFeature,
+    Feature,
+    ImageFeature,
+    TextFeature,
+)
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
 from sparktorch_assets.tasks.files.onnx_arguments import with_inputs
 from sparktorch_assets.tasks.ml_task import MlTask
@@ -55,6 +63,8 @@ def completed_task(task: MlTask, models_root: Path) -> MlTask:
 def _is_open(feature: Feature) -> bool:
     if feature.kind == "image":
         return feature.height is None or _is_not_normalized(feature)
+    if feature.kind == "audio":
+        return feature.sample_rate is None or feature.normalize is None
     return feature.kind == "text" and (feature.tokenizer == BYTES_TOKENIZER or _types_are_open(feature))
 
 
@@ -78,6 +88,8 @@ def _completed_feature(feature: Feature, task: MlTask, folder: ModelFolder, outp
         return feature
     if feature.kind == "image":
         return _completed_image(feature, folder)
+    if feature.kind == "audio":
+        return _completed_audio(feature, folder)
     assert feature.kind == "text"
     if feature.tokenizer == BYTES_TOKENIZER:
         feature = _with_tokenizer(feature, task, folder, output)
@@ -105,6 +117,16 @@ def _completed_image(feature: ImageFeature, folder: ModelFolder) -> ImageFeature
         shortest_side=found.shortest_side,
         crop_offset="nearest" if found.shortest_side is None else "down",
         resample=found.resample,
+    )
+
+
+def _completed_audio(feature: AudioFeature, folder: ModelFolder) -> AudioFeature:
+    found = folder.audio
+    rate, normalize = feature.sample_rate, feature.normalize
+    return replace(
+        feature,
+        sample_rate=found.sample_rate if rate is None else rate,
+        normalize=found.normalize if normalize is None else normalize,
     )
 
 

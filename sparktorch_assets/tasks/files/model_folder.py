@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sparktorch_assets.errors import ModelError
+from sparktorch_assets.tasks.files.audio_settings import AudioSettings
 from sparktorch_assets.tasks.files.folder_json import read_settings
 from sparktorch_assets.tasks.files.generation_settings import generation_of, is_causal, writes_text
 from sparktorch_assets.tasks.files.image_settings import ImageSettings
@@ -290,6 +291,15 @@ class ModelFolder:
             ModelError: the folder does not say it, or does more than an image feature does.
         """
         return ImageSettings.of_folder(self.network)
+
+    @cached_property
+    def audio(self) -> AudioSettings:
+        """How recordings are prepared.
+
+        Raises:
+            ModelError: the folder does not say it, or does more than an audio feature does.
+        """
+        return AudioSettings.of_folder(self.network)
 
     def _changes_of_texts(self) -> tuple[tuple[bool, str], ...]:
         """What may happen to a text outside of the tokenizer's file: whether it does, and what it is."""
