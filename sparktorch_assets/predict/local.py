@@ -16,7 +16,7 @@ from sparktorch_assets.predict.windowed_model import WindowedModel
 from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
 from sparktorch_assets.tasks.code.imported_code import check_code
 from sparktorch_assets.tasks.digest import model_code
-from sparktorch_assets.tasks.features import BYTES_TOKENIZER
+from sparktorch_assets.tasks.features.text import BYTES_TOKENIZER
 from sparktorch_assets.tasks.files.model_files import FilesInUse
 from sparktorch_assets.tasks.ml_task import MlTask
 from sparktorch_assets.tasks.slot_policy import SlotPolicy, settle_device

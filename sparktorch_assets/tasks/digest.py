@@ -12,7 +12,7 @@ from sparktorch_assets.tasks.code.closure import code_closure
 from sparktorch_assets.tasks.code.function_code import modules_behind
 from sparktorch_assets.tasks.code.import_path import import_path_code, named_module
 from sparktorch_assets.tasks.code.module_finder import ModuleFinder
-from sparktorch_assets.tasks.features import ADDED
+from sparktorch_assets.tasks.features.checks import ADDED
 from sparktorch_assets.tasks.files.model_files import file_sha256, model_files
 from sparktorch_assets.tasks.files.model_trust import check_weights
 from sparktorch_assets.tasks.hooks import HOOKS, Hook

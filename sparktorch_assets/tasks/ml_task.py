@@ -14,7 +14,7 @@ from sparktorch_assets.errors import InputSchemaError, TaskError, nearest
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
 from sparktorch_assets.tasks.column_names import clash, describe
 from sparktorch_assets.tasks.execution import Execution
-from sparktorch_assets.tasks.features import BYTES_TOKENIZER, Feature, argument_names, feature_files
+from sparktorch_assets.tasks.features import Feature
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.hooks import Hooks
 from sparktorch_assets.tasks.model_spec import ModelSpec
@@ -29,14 +29,6 @@ ONE_LABEL = (
     "logit is then the second one's, or the network returns two"
 )
 """The part of a message that says why a network needs two labels, and what to do."""
-
-_NUMBER = r"(u?int\d+|float|halffloat|double|bool|decimal\d+\([^()]*\))"
-_NUMERIC = re.compile(rf"{_NUMBER}$")
-_NUMBERS = re.compile(rf"\w*list<[^<>]*: ({_NUMBER}|null)( not null)?>(\[\d+\])?$")
-_TEXT = ("string", "large_string", "string_view")
-_TENSOR = re.compile(r"(large_|fixed_size_)?list<|struct<type: .*\bindices: list<.*\bvalues: list<")
-_BINARY = ("binary", "large_binary", "binary_view")
-_FILES = {"image": "PNG, JPEG or other encoded images", "audio": "WAV, FLAC, OGG or MP3 files"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,14 +96,7 @@ class MlTask:
             raise TaskError(f"{where}: input={self.input!r} is not an asset key such as 'flights' or 'predictions/x'")
         if not self.features and self.model.factory is None and self.model.format != "mlflow":
             raise TaskError(f"{where}: features is empty; declare at least one group (numeric, categorical, text ...)")
-        if self.model.format != "huggingface":
-            for feature in self.features:
-                if feature.kind == "audio" and feature.sample_rate is None:
-                    raise TaskError(
-                        f"{where}: the audio feature of {feature.column!r} names no sample_rate, which only a Hugging "
-                        f"Face folder can say; give the rate that the model was trained on, such as 16000"
-                    )
-        given_by_name = [name for feature in self.features for name in argument_names(feature) if name is not None]
+        given_by_name = [name for feature in self.features for name in feature.arguments_of_forward if name is not None]
         names(given_by_name, f"{where}: the arguments of forward", empty=True)
         self._check_features(where)
         self._check_labels(where)
@@ -143,19 +128,9 @@ class MlTask:
 
     def _check_features(self, where: str) -> None:
         """Check that features leave out only what the model's folder says: see `tasks/files/completed_task.py`."""
-        if self.model.format == "huggingface":
-            return
         for feature in self.features:
-            if feature.kind == "text" and feature.tokenizer == BYTES_TOKENIZER and (feature.pair or feature.type_ids):
-                raise TaskError(
-                    f"{where}: TextFeature.pair and type_ids need a tokenizer's file, which says how two texts are joined; "
-                    f"set tokenizer, or leave them out"
-                )
-            if feature.kind == "image" and feature.height is None:
-                raise TaskError(
-                    f"{where}: ImageFeature.height and width are missing; only a Hugging Face folder says them itself, so "
-                    f"give the pixels that the network expects"
-                )
+            if feature.left_out is not None and self.model.format != "huggingface":
+                raise TaskError(f"{where}: {feature.left_out}")
 
     def _check_labels(self, where: str) -> None:
         if not self.output.labelled:
@@ -236,7 +211,7 @@ class MlTask:
     def files(self) -> tuple[str, ...]:
         """The files and folders under the models root that the task names, the weights first."""
         listed = (*((self.model.weights,) if self.model.weights else ()), *self.model.files)
-        of_features = (path for feature in self.features for path in feature_files(feature))
+        of_features = (path for feature in self.features for path in feature.files)
         return tuple(dict.fromkeys(map(str, (*listed, *of_features))))
 
     @property
@@ -327,35 +302,9 @@ class MlTask:
         for feature in self.features:
             for column in feature.columns:
                 found = column_types[column]
-                if feature.kind == "numeric" and not _NUMERIC.match(found):
-                    other = "sequence" if _NUMBERS.match(found) else "categorical or text"
-                    raise InputSchemaError(
-                        f"{where}: numeric feature {column!r} has type {found}; declare it as {other}, or give the input "
-                        f"table's column a numeric type"
-                    )
-                if feature.kind == "text" and found not in _TEXT:
-                    raise InputSchemaError(f"{where}: text feature {column!r} has type {found}; it must be string")
-                if feature.kind == "sequence" and not _NUMBERS.match(found):
-                    raise InputSchemaError(
-                        f"{where}: sequence feature {column!r} has type {found}; it must be a list of numbers"
-                    )
-                if feature.kind == "tensor" and not _TENSOR.match(found):
-                    raise InputSchemaError(
-                        f"{where}: tensor feature {column!r} has type {found}; it must be a list of numbers, or a "
-                        f"Spark ML vector"
-                    )
-                if feature.kind in ("image", "audio") and feature.read == "bytes" and found not in _BINARY:
-                    hint = "; if it holds their paths or URIs, set read: uri" if found in _TEXT else ""
-                    raise InputSchemaError(
-                        f"{where}: {feature.kind} feature {column!r} has type {found}; it must be binary, the bytes of "
-                        f"{_FILES[feature.kind]}{hint}"
-                    )
-                if feature.kind in ("image", "audio") and feature.read == "uri" and found not in _TEXT:
-                    hint = "; if it holds the files themselves, leave read out" if found in _BINARY else ""
-                    raise InputSchemaError(
-                        f"{where}: {feature.kind} feature {column!r} has type {found}; with read: uri it must be string, "
-                        f"the paths or URIs of files{hint}"
-                    )
+                problem = feature.wrong_type(found)
+                if problem is not None:
+                    raise InputSchemaError(f"{where}: {feature.kind} feature {column!r} has type {found}; {problem}")
 
     def with_hooks(self, **hooks: Any) -> "MlTask":
         """This task with some hooks replaced (`None` keeps the task's own)."""

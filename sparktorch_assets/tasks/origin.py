@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sparktorch_assets.errors import TaskError
-from sparktorch_assets.tasks.features import Feature, TextFeature, has_lengths
+from sparktorch_assets.tasks.features import Feature, TextFeature
 from sparktorch_assets.tasks.outputs import Output
 
 
@@ -26,7 +26,7 @@ def check_origin(output: Output, features: Sequence[Feature], where: str) -> Non
             f"of kind {kind}; declare exactly one. For other networks, `output: {{kind: columns}}` gives their tensors as "
             f"they are"
         )
-    others = [feature.kind for feature in features if feature.kind != kind and has_lengths(feature)]
+    others = [feature.kind for feature in features if feature.kind != kind and feature.has_lengths]
     if kind == "text" and others:
         raise TaskError(
             f"{where}: output {output.kind!r} needs logits for the tokens of the text alone, and the feature of kind "

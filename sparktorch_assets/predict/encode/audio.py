@@ -19,7 +19,7 @@ from sparktorch_assets.predict.encode.each_file import each_file
 from sparktorch_assets.predict.encode.encoded import EncodedFeature, RaggedFeature
 from sparktorch_assets.predict.encode.resample import half_width, resample
 from sparktorch_assets.predict.encode.stored_files import StoredFiles
-from sparktorch_assets.tasks.features import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioFeature
+from sparktorch_assets.tasks.features.audio import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioFeature
 
 FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3")
 """The formats that are decoded, by libsndfile's names."""

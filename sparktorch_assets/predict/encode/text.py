@@ -15,7 +15,7 @@ from sparktorch_assets.predict.encode.encoded import EncodedFeature, RaggedFeatu
 from sparktorch_assets.predict.encode.origins import WordRule, byte_origin, object_array, token_origin
 from sparktorch_assets.predict.failures import RowFailure, is_about_the_row
 from sparktorch_assets.predict.file_bounds import MAX_TOKENIZER_BYTES, check_size
-from sparktorch_assets.tasks.features import BYTES_TOKENIZER, TEXT_PLACE, TextFeature
+from sparktorch_assets.tasks.features.text import BYTES_TOKENIZER, TEXT_PLACE, TextFeature
 
 _SPACES = {
     " .": ".",

@@ -19,7 +19,6 @@ from sparktorch_assets.predict.model.precision import COMPARED_ROWS, Comparison,
 from sparktorch_assets.predict.model.transfer import PendingOutputs, Transfer
 from sparktorch_assets.predict.outputs import make_decoder
 from sparktorch_assets.predict.outputs.decoder import Forward, ToTexts
-from sparktorch_assets.tasks.features import argument_names
 from sparktorch_assets.tasks.ml_task import MlTask
 
 
@@ -112,7 +111,7 @@ class Network:
         """For each of the features' tensors, the name of its argument; `None` if it is given by position."""
         found: list[str | None] = []
         for declared, encoded in zip(self.task.features, features, strict=True):
-            names = argument_names(declared)
+            names = declared.arguments_of_forward
             found += [*names, *[None] * (encoded.arguments - len(names))]
         return found
 

@@ -30,7 +30,6 @@ from sparktorch_assets.predict.predictions import Predictions, prediction_batch,
 from sparktorch_assets.predict.rows.convert import rows_to_batch
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
-from sparktorch_assets.tasks.features import has_lengths
 from sparktorch_assets.tasks.ml_task import MlTask
 
 
@@ -65,7 +64,7 @@ class TorchModel:
     ) -> None:
         self.task = task
         self.columns = task.feature_columns
-        self.has_lengths = any(has_lengths(feature) for feature in task.features)
+        self.has_lengths = any(feature.has_lengths for feature in task.features)
         self._encoders = [
             make_encoder(feature, models_root, origins=feature.kind == task.output.refers_to)
             for feature in task.features

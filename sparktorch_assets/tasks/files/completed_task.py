@@ -8,14 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.tasks.features import (
-    BYTES_TOKENIZER,
-    TEXT_PLACE,
-    AudioFeature,
-    Feature,
-    ImageFeature,
-    TextFeature,
-)
+from sparktorch_assets.tasks.features import AudioFeature, Feature, ImageFeature, TextFeature
+from sparktorch_assets.tasks.features.text import BYTES_TOKENIZER, TEXT_PLACE
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
 from sparktorch_assets.tasks.files.onnx_arguments import with_inputs
 from sparktorch_assets.tasks.ml_task import MlTask

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparktorch_assets.errors import ModelError, TaskError, nearest
-from sparktorch_assets.tasks.features import Feature, TextFeature, argument_names, has_lengths
+from sparktorch_assets.tasks.features import Feature, TextFeature
 from sparktorch_assets.tasks.files.onnx_file import OnnxFile
 from sparktorch_assets.tasks.ml_task import MlTask
 
@@ -34,7 +34,7 @@ def with_inputs(task: MlTask, models_root: Path) -> MlTask:
     """
     assert task.model.weights is not None  # ModelSpec requires them for every format but a factory's
     path = models_root / task.model.weights
-    if not path.exists() and not any(None in argument_names(feature) for feature in task.features):
+    if not path.exists() and not any(None in feature.arguments_of_forward for feature in task.features):
         return task  # complete, and the file may be on the workers alone
     try:
         file = OnnxFile.of(path)
@@ -48,7 +48,7 @@ def _named(features: Sequence[Feature], file: OnnxFile) -> tuple[Feature, ...]:
     inputs = [argument_of(value.name) for value in file.inputs]
     texts = [place for place, feature in enumerate(features) if feature.kind == "text"]
     features = [_with_types(feature, inputs) if texts == [place] else feature for place, feature in enumerate(features)]
-    names = [list(argument_names(feature)) for feature in features]
+    names = [list(feature.arguments_of_forward) for feature in features]
     declared = {name for several in names for name in several if name is not None}
     for name in declared - set(inputs):
         raise ModelError(f"{file.path} has no input {name!r}; {nearest(name, inputs)}")
@@ -56,10 +56,10 @@ def _named(features: Sequence[Feature], file: OnnxFile) -> tuple[Feature, ...]:
     if len(texts) == 1:
         _take(names[texts[0]], _OF_TEXTS, free)
     for feature, several in zip(features, names, strict=True):
-        if feature.kind != "custom" or has_lengths(feature):
+        if feature.kind != "custom" or feature.has_lengths:
             _fill(several, free)
             _check_all(feature, several, file)
-    if free and not any(feature.kind == "custom" and not has_lengths(feature) for feature in features):
+    if free and not any(feature.kind == "custom" and not feature.has_lengths for feature in features):
         raise ModelError(
             f"{file.path} takes {', '.join(inputs)}, and no feature gives {', '.join(free)}; add one, or export the "
             f"network without that input"
