@@ -66,7 +66,7 @@ def shift_frame(frame):
 
 
 def confident(frame):
-    return frame[frame["confidence"].fillna(0.0) > 0.6]
+    return frame[frame["confidence"].fillna(0.0) > 0.65]
 ''',
     "answers_code/helper.py": """\
 from pathlib import Path
