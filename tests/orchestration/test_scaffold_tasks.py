@@ -367,6 +367,7 @@ def test_an_onnx_file_for_texts_or_images_gets_such_a_feature(sandbox: DefsFolde
     assert feature.column == "photo"
 
 
+@pytest.mark.slow
 @pytest.mark.promise("M221")
 @pytest.mark.filterwarnings("ignore")
 def test_a_folder_of_mlflow_is_declared_by_its_flavor(sandbox: DefsFolderSandbox):
