@@ -65,6 +65,7 @@ TYPES: dict[str, tuple[str | None, pa.DataType, Any]] = {
     "price": (None, pa.decimal128(5, 2), None),
     "pair": (None, pa.struct({"a": pa.int64()}), None),
     "doubles": (None, pa.list_(pa.float64()), [1.0]),
+    "__index_level_0__": (None, pa.int64(), 1),
     "a: b #c": ("long", pa.int64(), 1),
 }
 
@@ -82,6 +83,7 @@ def test_parquet_files_say_their_columns_and_types(sandbox: DefsFolderSandbox):
     assert "    # price is left out: no type of an input table stands for decimal128(5, 2).\n" in text
     assert "    # pair is left out: no type of an input table stands for struct<a: int64>.\n" in text
     assert "    # doubles is left out: " in text
+    assert "    # __index_level_0__ is left out: it is the index of a pandas DataFrame.\n" in text
 
 
 @pytest.mark.promise("O60")

@@ -9,6 +9,7 @@ import glob
 import gzip
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import TableError, TaskError
-from sparktorch_assets.orchestration.components.scaffold.yaml_text import comment, flow, listed
+from sparktorch_assets.orchestration.components.scaffold.yaml_text import check_no_templates, comment, flow, listed
 from sparktorch_assets.spark.inputs.column_types import reads_as
 from sparktorch_assets.spark.inputs.paths import format_of, source_paths
 from sparktorch_assets.tasks.input_table import SOURCE_TYPES, InputTable
 
 _MAX_FILES = 100
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+"""Matches the names that pandas gives to an index without a name."""
 _MAX_LINE = 1 << 20
 _KINDS = tuple(dict.fromkeys(("byte", "short", *SOURCE_TYPES)))
 """The narrower types come first."""
@@ -56,6 +59,7 @@ def table_yaml(type_name: str, name: str, sources: Sequence[str], project_root: 
         TaskError: the files hold no column that can be declared.
     """
     patterns = [_from_root(source, project_root) for source in sources]
+    check_no_templates(patterns)
     kind, paths = _files(name, patterns, project_root)
     found = _READERS[kind](paths)
     if not found.columns:
@@ -119,7 +123,9 @@ def _read_parquet(paths: Sequence[Path]) -> _Found:
     for field in schemas[0]:
         types = [schema.field(field.name).type for schema in schemas if field.name in schema.names]
         kind = next((kind for kind in _KINDS if all(reads_as(found, kind) for found in types)), None)
-        if len(types) < len(schemas):
+        if _PANDAS_INDEX.fullmatch(field.name):
+            notes.append(f"{field.name} is left out: it is the index of a pandas DataFrame.")
+        elif len(types) < len(schemas):
             notes.append(f"{field.name} is not in every file, so it is left out.")
         elif kind is None:
             notes.append(
