@@ -130,7 +130,7 @@ def test_the_first_row_of_json_names_columns_of_text(sandbox: DefsFolderSandbox)
     assert "# From the first row." in text
 
 
-@pytest.mark.promise("O60")
+@pytest.mark.promise("O62")
 def test_paths_are_written_as_the_project_sees_them(
     sandbox: DefsFolderSandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):

@@ -20,7 +20,7 @@ import yaml
 from deltalake import DeltaTable
 from pages import commands_of, files_of, script_of
 
-pytestmark = [pytest.mark.jvm, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.jvm, pytest.mark.slow, pytest.mark.timeout(500)]
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "your-project.md"
@@ -50,7 +50,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     script = script.replace("pip wheel", "pip wheel --no-build-isolation")
     script = script.replace("pip install", "pip install --no-deps --no-build-isolation")
     done = subprocess.run(
-        ["bash", "-c", script], cwd=folder, env=_environment(), capture_output=True, text=True, timeout=200, check=False
+        ["bash", "-c", script], cwd=folder, env=_environment(), capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     (folder / "shown.txt").write_text(done.stdout)
@@ -107,9 +107,7 @@ def test_what_is_written_is_what_the_page_shows(project: Path):
 
 
 def test_the_library_comes_from_the_wheel(project: Path):
-    code = (
-        "import sparktorch_assets, my_project as own; print(sparktorch_assets.__file__); print(own.__file__)"
-    )
+    code = "import sparktorch_assets, my_project as own; print(sparktorch_assets.__file__); print(own.__file__)"
     shown = subprocess.run(
         [project / ".venv/bin/python", "-c", code],
         cwd=project.parent,
