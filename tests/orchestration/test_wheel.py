@@ -131,10 +131,11 @@ def test_a_mistake_in_another_project_is_told_with_its_line(run: Run, tmp_path: 
 @pytest.mark.slow
 @pytest.mark.promise("M222")
 def test_the_command_takes_options_and_tells_what_is_wrong_without_a_traceback(run: Run, tmp_path: Path):
-    (tmp_path / "rows.csv").write_text("id,review\n1,good\n")
+    for name in ("rows.csv", "more.csv"):
+        (tmp_path / name).write_text("id,review\n1,good\n")
     (tmp_path / "notes").mkdir()
     table, task = "sparktorch_assets.InputTableComponent", "sparktorch_assets.MlTaskComponent"
-    run("dg", "scaffold", "defs", table, "reviews", "--source", "rows.csv", "--source", "rows.csv")
+    run("dg", "scaffold", "defs", table, "reviews", "--source", "rows.csv", "--source", "more.csv")
     told = run("dg", "scaffold", "defs", task, "topic", "--model", "notse", "--input", "reviews", ok=False)
     assert "Error: there is no model 'notse'" in told
     assert "did you mean 'notes'?" in told

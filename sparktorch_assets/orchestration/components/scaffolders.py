@@ -46,7 +46,7 @@ attributes:
     arguments: {{in_features: 2, out_features: 2}}
     # sha256: the file's digest, so that another file is refused
 
-  # Each group gives the model's forward its next argument. Kinds: numeric, categorical, text, sequence, tensor, image, custom.
+  # Each group gives the model's forward its next argument. Kinds: numeric, categorical, text, sequence, tensor, image, audio, custom.
   features:
     - kind: numeric
       columns: [first_number, second_number]
