@@ -6,7 +6,6 @@ from dataclasses import fields
 from pathlib import Path
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.tasks.files.folder_json import read_settings
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
 from sparktorch_assets.tasks.files.onnx_file import OnnxFile
 from sparktorch_assets.tasks.outputs import Output
@@ -33,12 +32,10 @@ def describe_model(path: str | Path) -> None:
     lines = [f"{folder.path}: {kind}", _line("network", lambda: folder.architecture)]
     lines.append(_line("output", lambda: _plain(folder.output)))
     lines.append(_line("labels", lambda: ", ".join(folder.labels) if folder.output.labelled else "none"))
-    if not folder.sentence_transformers and (folder.path / "preprocessor_config.json").is_file():
-        prepares = read_settings(folder.path / "preprocessor_config.json")
-        if "feature_extractor_type" in prepares:
-            lines.append(_line("audio", lambda: str(folder.audio)))
-        else:
-            lines.append(_line("images", lambda: str(folder.images)))
+    if folder.reads == "audio":
+        lines.append(_line("audio", lambda: str(folder.audio)))
+    elif folder.reads == "image":
+        lines.append(_line("images", lambda: str(folder.images)))
     else:
         lines.append(_line("tokenizer", lambda: folder.tokenizer.relative_to(folder.path).as_posix()))
         lines.append(_line("max_tokens", lambda: _max_tokens(folder)))
