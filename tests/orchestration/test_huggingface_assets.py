@@ -99,8 +99,8 @@ def test_a_folder_that_is_missing_is_an_error_when_the_location_is_loaded(tmp_pa
 
 
 def test_the_pages_declaration_of_a_generation_loads():
-    """As docs/models.md has it, to be copied."""
-    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    """As docs/outputs.md has it, to be copied."""
+    page = (Path(__file__).parents[2] / "docs" / "outputs.md").read_text()
     text = page.split("\n## Text generation\n")[1].split("```yaml\n")[1].split("```")[0]
     with create_defs_folder_sandbox() as sandbox:
         folder = sandbox.defs_folder_path / "summary"

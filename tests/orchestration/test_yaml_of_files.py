@@ -1,4 +1,4 @@
-"""The examples of docs/models.md for recordings, and for files by path or URI, are what YAML takes."""
+"""The examples of docs/features.md for recordings, and for files by path or URI, are what YAML takes."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ import yaml
 from sparktorch_assets.orchestration.components.yaml_schema import attributes_model
 from sparktorch_assets.tasks import MlTask
 
-PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "features.md").read_text()
 BLOCKS = [
     text for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if "kind: audio" in text or "read: uri" in text
 ]

@@ -187,7 +187,7 @@ def test_what_hooks_make_of_entries_fails_the_checks(tmp_path, name):
 
 @pytest.mark.promise("M150", "M158")
 def test_the_declarations_of_the_documentation_are_tasks():
-    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "outputs.md").read_text()
     blocks = [block.partition("```")[0] for block in text.split("```yaml\n")[1:]]
     kinds = {"token_classification": TokenClassificationOutput, "detection": DetectionOutput}
     for kind, output in kinds.items():
