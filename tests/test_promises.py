@@ -34,7 +34,19 @@ PROMISES_NOTHING = (
     "A feature group says which columns a model reads",
     "An output says what a task predicts for a row",
     "| a planned part is | then |",
-    "| file | in `model:` |",
+    "Each declaration below is a whole `defs.yaml`",
+    "| you have | `model:` names |",
+    "A folder of sentence-transformers gives vectors:",
+    "A folder that `mlflow.<flavor>.save_model` has written",
+    "Safetensors and state dicts hold only numbers, so",
+    "A program holds code and weights",
+    "A TorchScript program is what",
+    "A factory is your own function",
+    "The letters after a tensor's name",
+    "For a Hugging Face folder, this is the whole `defs.yaml`:",
+    "[models.md](models.md#weights-and-your-own-network) shows",
+    "Named entities, from a Hugging Face folder",
+    "Objects in photos, from a Hugging Face folder",
     "| step | gets | returns |",
     "`labels` alone declare a classification.",
     "| `output: {kind: ...}` | `forward` returns |",
@@ -86,7 +98,7 @@ def citations():
 
 def blocks(letter):
     """Paragraphs, list items and rows of tables; no headings, no code."""
-    text = re.sub(r"^```.*?^```$", "", promising(letter), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"^(?:<!-- file: \S+ -->\n)?```.*?^```$", "", promising(letter), flags=re.DOTALL | re.MULTILINE)
     for block in re.split(r"\n\s*\n|\n(?=[-|] ?)", text):
         if block.strip() and not block.strip().startswith("#"):
             yield " ".join(block.split())
