@@ -48,7 +48,7 @@ PROMISES_NOTHING = (
     "Named entities, from a Hugging Face folder",
     "Objects in photos, from a Hugging Face folder",
     "| step | gets | returns |",
-    "`labels` alone declare a classification.",
+    "`labels` alone declare a classification",
     "| `output: {kind: ...}` | `forward` returns |",
     "A folder of a causal model (",
     "| the columns of another output: see [above](#what-a-task-predicts) |",
@@ -76,7 +76,7 @@ def promising(letter):
 
 def test_the_architecture_page_names_files_that_exist():
     page = (ROOT / "docs" / "architecture.md").read_text()
-    named = set(re.findall(r"`((?:orchestration|spark|predict|lake|tasks)/[\w/]*\w(?:\.py)?)`", page))
+    named = set(re.findall(r"`((?:orchestration|spark|predict|lake|stores|tasks)/[\w/]*\w(?:\.py)?)`", page))
     assert len(named) > 25
     assert not [name for name in named if not (ROOT / "sparktorch_assets" / name).exists()]
 
