@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sparktorch_assets.errors import ModelError
+from sparktorch_assets.predict.model.named_arguments import exactly
 from sparktorch_assets.predict.model.random_tokens import RandomTokens, prompt_hash
 from sparktorch_assets.tasks.outputs import GenerationOutput
 
@@ -30,6 +31,8 @@ _UNUSED = {
 }
 """Settings of a folder that do not count: the output says it, or a row's text would depend on time or come twice."""
 
+_ARGUMENTS = ("input_ids", "attention_mask")
+
 
 class NewTokens(NamedTuple):
     """What `GeneratingNetwork` returns: see `GenerationOutput`."""
@@ -43,7 +46,8 @@ class NewTokens(NamedTuple):
 
 
 class GeneratingNetwork(torch.nn.Module):
-    """Calls `generate` with what a text feature gives: token ids and their mask, padded on the right.
+    """Calls `generate` with what a text feature gives, by position or by name: token ids and their mask, padded on the
+    right.
 
     Args:
         network: a network with `generate`, of its own: its `generation_config` is changed.
@@ -89,14 +93,16 @@ class GeneratingNetwork(torch.nn.Module):
         self.new_tokens: int = config.max_new_tokens
         """The largest number of tokens that a row gets."""
 
-    def forward(self, token_ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> NewTokens:
+    def forward(self, *arguments: torch.Tensor, **named: torch.Tensor) -> NewTokens:
         """The tokens that `generate` adds to each prompt.
 
         Raises:
+            ModelError: the features give something else than token ids and their mask.
             ValueError: a prompt has no tokens, and the folder names none to begin a text with.
         """
         from transformers import LogitsProcessorList
 
+        token_ids_BT, mask_BT = exactly(_ARGUMENTS, arguments, named, "text")
         config = self.network.generation_config
         ids_BT = token_ids_BT.masked_fill(~mask_BT, config.pad_token_id)
         if self.causal:
