@@ -19,6 +19,8 @@ _OF_SAMPLING = {"temperature": 1.0, "top_k": 50, "top_p": 1.0}
 """The options that only count when tokens are drawn, and transformers' defaults."""
 _OTHERS_OF_SAMPLING = {"min_p": 0.0, "top_h": 1.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0}
 """Further ones that a folder may set, with the values that change nothing; they are not applied here."""
+_SEE_PADDING = {"encoder_repetition_penalty": 1.0, "encoder_no_repeat_ngram_size": 0}
+"""Settings that transformers applies to the padding of prompts as well, with the values that change nothing."""
 _UNUSED = {
     **dict.fromkeys([*_OF_SAMPLING, *_OTHERS_OF_SAMPLING, "max_length", "max_time", "prompt_lookup_num_tokens"]),
     "do_sample": False,
@@ -65,6 +67,12 @@ class GeneratingNetwork(torch.nn.Module):
                 f"{path / 'generation_config.json'} sets stop_strings, which are not supported; remove them, and cut the texts "
                 f"in a postprocessor"
             )
+        for name, neutral in _SEE_PADDING.items():
+            if getattr(config, name) not in (None, neutral):
+                raise ModelError(
+                    f"{path / 'generation_config.json'} sets {name}, by which a row's text would depend on its padding, and so "
+                    f"on its batch; remove it there, and set repetition_penalty or no_repeat_ngram_size in the output"
+                )
         if self.causal and config.min_length and output.min_new_tokens is None and not config.min_new_tokens:
             raise ModelError(
                 f"{path / 'generation_config.json'} sets min_length={config.min_length}, which counts a prompt's tokens and "
