@@ -1,7 +1,7 @@
 """What the folder of an MLflow model holds: its `MLmodel` names flavors, and the columns that it takes and returns.
 
-The networks that the flavors `transformers`, `sentence_transformers` and `pytorch` have saved are opened like anybody's,
-so that batches, devices and failures are ours. Everything else goes through `mlflow.pyfunc`.
+The networks that the flavors `transformers`, `sentence_transformers`, `pytorch` and `onnx` have saved are opened like
+anybody's, so that batches, devices and failures are ours. Everything else goes through `mlflow.pyfunc`.
 """
 
 import json
@@ -20,13 +20,22 @@ so that versions of equal content have equal digests."""
 PYFUNC = "sparktorch_assets.predict.model.mlflow_models:load_pyfunc"
 PYTORCH = "sparktorch_assets.predict.model.mlflow_models:load_pytorch"
 _MAX_BYTES = 16 << 20
-_TYPES = {"boolean": "boolean", "integer": "int", "long": "long", "float": "float", "double": "double"}
+_TYPES = {
+    "boolean": "boolean",
+    "integer": "int",
+    "long": "long",
+    "float": "float",
+    "double": "double",
+    "string": "string",
+}
 """Types of columns in MLflow's signatures, and ours."""
 _DTYPES = {"bool": "boolean", "int32": "int", "int64": "long", "float32": "float", "float64": "double"}
 """The same for tensors."""
 _SENTENCES = "model.sentence_transformer"
 _COMPONENTS = ("tokenizer", "image_processor", "feature_extractor")
 """Parts of a pipeline that the flavor `transformers` keeps outside of the network's folder."""
+_NAMES_OF_CLASSES = ColumnsOutput(columns={"predicted_class": "string"})
+"""The output of a model that returns texts without a name, as classifiers of scikit-learn do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,10 +63,15 @@ def open_task(task: MlTask, folder: Path) -> tuple[MlTask, tuple[tuple[str, str]
     where = f"task {task.name!r}: {task.model.weights}"
     opened = _opened(task, _read(folder / "MLmodel", where), folder, where)
     output = task.output
+    if opened.model.factory == PYFUNC and task.labels and opened.output == _NAMES_OF_CLASSES:
+        raise ModelError(
+            f"{where} returns one text per row and no confidence, so its rows cannot be those of a task with labels; drop the "
+            f"labels: the texts are then the column predicted_class"
+        )
     if output == ClassificationOutput() and not task.labels and opened.model.format != "huggingface":
         if opened.output is None:
             raise ModelError(
-                f"{where} does not say what it predicts (its MLmodel has no signature of numbers for it); declare the task's "
+                f"{where} does not say what it predicts (its MLmodel has no signature of columns for it); declare the task's "
                 f"labels or its output"
             )
         output = opened.output
@@ -87,6 +101,11 @@ def _opened(task: MlTask, content: Mapping[str, Any], folder: Path, where: str) 
     found = flavors.get("pytorch")
     if isinstance(found, dict):
         return _of_pytorch(folder, found, given, where)
+    found = flavors.get("onnx")
+    if isinstance(found, dict) and task.features:  # without them, mlflow.pyfunc gives it the columns of its signature
+        data = _inside(str(found.get("data", "model.onnx")), where)
+        model = replace(given, weights=f"{MODEL}/{data}", format="onnx")
+        return OpenedModel(model=model, links=((MODEL, ""),), output=_output_of(content, where))
     if "python_function" not in flavors:
         raise ModelError(
             f"{where} has only the flavors {', '.join(map(str, flavors))}, none of which can be opened here; log it with the flavor "
@@ -147,8 +166,10 @@ def _output_of_columns(outputs: Sequence[Mapping[str, Any]]) -> Output | None:
 
 
 def _single(column: Mapping[str, Any]) -> Output | None:
-    """The output of a model that returns numbers without a name."""
+    """The output of a model that returns numbers or texts without a name."""
     kind = _type_of(column)
+    if kind == "string":
+        return _NAMES_OF_CLASSES
     if kind in ("int", "long", "float", "double"):
         return RegressionOutput()
     shape = _shape(column)
