@@ -28,6 +28,7 @@ from tiny_folders import (
 )
 from tiny_onnx import write_linear
 
+import sparktorch_assets
 from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.partition import predict_map
@@ -61,6 +62,9 @@ class Model:
 def _load_pyfunc(path):
     return Model()
 """
+_DOUBLINGS = "".join(f"b{n + 1}: &b{n + 1} [*b{n}, *b{n}]\n" for n in range(30))
+BOMB = f"b0: &b0 [x, x]\n{_DOUBLINGS}flavors: {{pytorch: {{model_data: *b30}}}}\n"
+"""A list of a billion entries, in one kilobyte."""
 NUMBERS = {"a": [0.5, -1.0, None, 3.0], "b": [1.0, 2.0, 3.0, 4.0]}
 
 
@@ -416,6 +420,10 @@ def edited(folder, **changes):
     [
         (lambda m: (m / "MLmodel").unlink(), "there is no file .*MLmodel; name the folder that MLflow has saved"),
         (lambda m: (m / "MLmodel").write_text("a: [b"), "is not YAML"),
+        (lambda m: (m / "MLmodel").write_text("a: 2020-99-99"), r"is not YAML \(month must be"),
+        (lambda m: (m / "MLmodel").write_bytes(b"\xff\xfe\x00"), "is not YAML"),
+        (lambda m: (m / "MLmodel").write_text("x" * (17 << 20)), "has more than 16,777,216 bytes"),
+        (lambda m: (m / "MLmodel").write_text(BOMB), "names a list where the path of a file should be"),
         (lambda m: (m / "MLmodel").write_text("- 1"), "holds no names and values"),
         (lambda m: edited(m, flavors={}), "has only the flavors , none of which can be opened"),
         (lambda m: edited(m, flavors={"transformers": {"task": "x"}}), "refers to weights that are elsewhere"),
@@ -439,6 +447,35 @@ def test_what_cannot_be_opened_is_an_error_that_names_the_way_out(tmp_path, chan
     change(tmp_path / "m")
     with pytest.raises(ModelError, match=message):
         ModelLoader(tmp_path).settled(mlflow_task())
+
+
+@pytest.mark.promise("M232")
+def test_describe_model_says_how_an_mlflow_folder_is_opened(tmp_path, capsys):
+    def described(name):
+        sparktorch_assets.describe_model(tmp_path / name)
+        return capsys.readouterr().out
+
+    save_answering(tmp_path / "m", NAMED, [{"name": "size", "type": "string"}])
+    assert described("m").splitlines()[:4] == [
+        f"{tmp_path / 'm'}: MLflow model",
+        "  flavors     python_function",
+        "  opened      by mlflow.pyfunc",
+        "  inputs      a double",
+    ]
+    assert "size: string}" in described("m")
+    assert "it needs trust_code or sha256" in described("m")
+    edited(tmp_path / "m", flavors={"onnx": {"data": "model.onnx"}}, signature=None)
+    assert "opened      as format onnx\n  inputs      not known" in described("m")
+    assert "output      not known: declare labels or output" in described("m")
+    assert "trust" not in described("m")
+    write_classifier(tmp_path / "own")
+    save_transformers(tmp_path / "t", tmp_path / "own")
+    found = described("t")
+    assert "opened      as format huggingface" in found
+    assert "  labels      negative, neutral, positive" in found
+    (tmp_path / "t" / "MLmodel").write_text("[")
+    with pytest.raises(ModelError, match="its MLmodel is not YAML"):
+        described("t")
 
 
 @pytest.mark.promise("M185")
