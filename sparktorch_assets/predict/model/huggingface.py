@@ -31,10 +31,11 @@ class TextNetwork(torch.nn.Module):
     """A network of transformers that takes what a text feature gives: token ids, their mask and their type ids, by
     position or by name. Arguments by other names, such as those of further features, are passed on."""
 
-    def __init__(self, network: torch.nn.Module, padding_id: int) -> None:
+    def __init__(self, network: torch.nn.Module, padding_id: int | None, path: Path) -> None:
         super().__init__()
         self.network = network
         self.padding_id = padding_id
+        self._path = path
 
     def forward(self, *arguments: torch.Tensor, **named: torch.Tensor) -> Any:
         """What the network returns. Padding has the network's own id, since some find the last token by it."""
@@ -43,8 +44,17 @@ class TextNetwork(torch.nn.Module):
         if mask_BT is not None:
             given["attention_mask"] = mask_BT.long()
         if token_ids_BT is not None and mask_BT is not None:
-            given["input_ids"] = token_ids_BT.masked_fill(~mask_BT.bool(), self.padding_id)
-        return self.network(**given)
+            given["input_ids"] = token_ids_BT.masked_fill(~mask_BT.bool(), self.padding_id or 0)
+        try:
+            return self.network(**given)
+        except ValueError as error:
+            if self.padding_id is not None or "padding token" not in str(error):
+                raise
+            # Every batch would raise, and be divided into single rows.
+            raise ModelError(
+                f"{self._path / 'config.json'} names no pad_token_id, by which {type(self.network).__name__} finds where each "
+                f"text of a batch ends; add it: the id of the tokenizer's padding token or, if it has none, of its end token"
+            ) from error
 
 
 class ImageNetwork(torch.nn.Module):
@@ -113,8 +123,7 @@ def read_huggingface(spec: ModelSpec, path: Path, output: Output | None = None) 
         return GeneratingNetwork(network, output, path)
     if network.main_input_name == "input_values":
         return AudioNetwork(network, folder.audio)
-    padding_id = network.config.get_text_config().pad_token_id
-    texts = TextNetwork(network, 0 if padding_id is None else padding_id)
+    texts = TextNetwork(network, network.config.get_text_config().pad_token_id, folder.network)
     modules = folder.sentence_modules
     return with_dense(texts, modules) if modules is not None and modules.dense else texts
 

@@ -110,8 +110,8 @@ class ModelFolder:
             ModelError: there are neither, or they are those of an adapter.
         """
         _check_no_adapter(self.network)
-        for suffix in ("safetensors", "bin"):
-            found = sorted(file.name for file in self.network.glob(f"[!.]*.{suffix}"))  # hidden files have no digest
+        for pattern in ("[!.]*.safetensors", "pytorch_model*.bin"):  # hidden files have no digest
+            found = sorted(file.name for file in self.network.glob(pattern))
             if found:
                 return tuple(found)
         raise ModelError(f"{self.network} holds no weights (model.safetensors); copy the whole folder")
