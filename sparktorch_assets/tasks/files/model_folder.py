@@ -111,7 +111,7 @@ class ModelFolder:
         """
         _check_no_adapter(self.network)
         for pattern in ("[!.]*.safetensors", "pytorch_model*.bin"):  # hidden files have no digest
-            found = sorted(file.name for file in self.network.glob(pattern))
+            found = sorted(file.name for file in self.network.glob(pattern) if file.is_file())
             if found:
                 return tuple(found)
         raise ModelError(f"{self.network} holds no weights (model.safetensors); copy the whole folder")
