@@ -46,7 +46,7 @@ _HOME = {
     "TextFeature": "tasks",
     "TokenClassificationOutput": "tasks",
     "InputTable": "tasks.input_table",
-    "describe_model": "tasks.files.folder_description",
+    "describe_model": "stores.model_description",
     "write_if_changed": "lake.derived",
     "data_version": "lake.table",
     "table_version": "lake.table",

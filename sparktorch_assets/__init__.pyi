@@ -49,6 +49,7 @@ from sparktorch_assets.spark.score.table import plan_table as plan_table
 from sparktorch_assets.spark.score.table import score_table as score_table
 from sparktorch_assets.spark.session.start import start_session as start_session
 from sparktorch_assets.spark.task_transformer import TaskTransformer as TaskTransformer
+from sparktorch_assets.stores.model_description import describe_model as describe_model
 from sparktorch_assets.tasks import AudioFeature as AudioFeature
 from sparktorch_assets.tasks import BatchPolicy as BatchPolicy
 from sparktorch_assets.tasks import CategoricalFeature as CategoricalFeature
@@ -72,5 +73,4 @@ from sparktorch_assets.tasks import SlotPolicy as SlotPolicy
 from sparktorch_assets.tasks import TensorFeature as TensorFeature
 from sparktorch_assets.tasks import TextFeature as TextFeature
 from sparktorch_assets.tasks import TokenClassificationOutput as TokenClassificationOutput
-from sparktorch_assets.tasks.files.folder_description import describe_model as describe_model
 from sparktorch_assets.tasks.input_table import InputTable as InputTable

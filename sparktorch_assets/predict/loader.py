@@ -91,8 +91,8 @@ class ModelLoader:
         self.device: DevicePolicy = device
 
     def find_task(self, ml_task: MlTask | str) -> MlTask:
-        """The task itself, or the declared task of this name; with a Hugging Face folder, completed by what the folder
-        says: see `completed_task`. With an MLflow model, its output and labels are completed.
+        """The task itself, or the declared task of this name; with a Hugging Face folder or an ONNX file, completed by what
+        that says: see `completed_task`. With an MLflow model, its output and labels are completed.
 
         Raises:
             UnknownTaskError: no task has this name.
@@ -100,10 +100,10 @@ class ModelLoader:
                 a registry does not answer, or does not have the model.
         """
         declared = self._declared(ml_task)
-        if declared.model.format not in ("huggingface", "mlflow"):
+        if declared.model.format not in ("huggingface", "onnx", "mlflow"):
             return declared
         _, found = self.settled(declared)
-        if declared.model.format == "huggingface":
+        if declared.model.format != "mlflow":
             return found
         # What else it says is looked up anew each time, since the address may mean another version then.
         return replace(declared, output=found.output, labels=found.labels)

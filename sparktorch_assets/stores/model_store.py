@@ -10,7 +10,7 @@ from sparktorch_assets.stores.linked_root import linked_root
 from sparktorch_assets.stores.mlflow_folder import MODEL, open_task
 from sparktorch_assets.stores.mlflow_server import ModelVersion, fetched, resolve
 from sparktorch_assets.stores.remote_root import RemoteRoot, is_uri
-from sparktorch_assets.tasks.files.model_files import named_files
+from sparktorch_assets.tasks.files.model_files import data_of_weights, named_files
 from sparktorch_assets.tasks.ml_task import MlTask
 
 
@@ -67,6 +67,8 @@ class ModelStore:
         own = [name for name in task.files if not self.links or name.split("/", 1)[0] != MODEL]
         root = self._own_root([*own, self.mlflow_folder] if self.mlflow_folder else own, task.argument_texts)
         if not self.links:
+            if is_uri(self.root) and (held := data_of_weights(task, root)):
+                self._own_root(held)
             return root
         cache = cache_folder(self.cache)
         model = root / self.mlflow_folder if self.version is None else fetched(self.version, cache)
@@ -77,6 +79,13 @@ class ModelStore:
     def refetch(self, task: MlTask) -> None:
         """Look again whether the copies on this host are those of the store's present objects."""
         replace(self, settled=False).folder(task)
+
+    def fetch_beside(self, task: MlTask, name: str) -> None:
+        """Copy the file of this name next to the task's weights to this host, if it is at the URI of the models root. It is
+        no part of the model, so `folder` leaves it where it is."""
+        if is_uri(self.root) and not self.links and task.model.weights is not None:
+            beside = str(PurePosixPath(str(task.model.weights)).parent / name)
+            RemoteRoot(self.root, cache_folder(self.cache)).fetch((), (beside,), again=True)
 
     def _own_root(self, names: Sequence[str], perhaps: Sequence[str] = ()) -> Path:
         """The models root on this host, with the files of these names."""

@@ -4,9 +4,11 @@ What distinguishes the versions of an object is its size and modification time, 
 has a digest of its own, as that of every local file.
 """
 
+import filecmp
 import json
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -19,6 +21,10 @@ from sparktorch_assets.stores.cache import key_of, locked
 
 _STATE = ".objects.json"
 _CHUNK_BYTES = 8 << 20
+_YOUNG_NS = 5 * 10**9
+_YOUNG = [-1, -1]
+"""Stands for the identity of an object that was written in the last seconds. Stores count in seconds (S3 does), so another
+content of the same size could have the same identity: such an object is compared once more the next time."""
 _PATH = re.compile(r"[\w.@+=-]+(/[\w.@+=-]+)*")
 
 
@@ -107,11 +113,11 @@ class RemoteRoot:
                     self._forget(file, known)
             for file, identity in found.items():
                 if known.get(file) != identity or not (self.path / file).is_file():
-                    self._copy(filesystem, root, file, identity)
-                    known[file] = identity
+                    known[file] = self._copy(filesystem, root, file, identity)
         self._remember(known)
 
-    def _copy(self, filesystem: Any, root: str, file: str, identity: list[int]) -> None:
+    def _copy(self, filesystem: Any, root: str, file: str, identity: list[int]) -> list[int]:
+        """Copy an object, and return the identity by which its copy is known from now on."""
         temporary = self.path / f".tmp-{uuid.uuid4().hex[:12]}"
         with filesystem.open_input_stream(f"{root}/{file}") as source, temporary.open("wb") as sink:
             shutil.copyfileobj(source, sink, _CHUNK_BYTES)
@@ -121,11 +127,16 @@ class RemoteRoot:
             raise ModelError(
                 f"{without_secrets(self._uri)}/{file} was changed while it was copied; wait until it is complete, then run again"
             )
+        known = _YOUNG if abs(time.time_ns() - identity[1]) < _YOUNG_NS else identity
         final = self.path / file
+        if final.is_file() and filecmp.cmp(temporary, final, shallow=False):
+            temporary.unlink()
+            return known
         if final.is_dir() and not final.is_symlink():
             shutil.rmtree(final)  # the store has a file now where it had a folder
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary.replace(final)  # a process that has the old file mapped keeps it
+        return known
 
     def _forget(self, file: str, known: dict[str, list[int]]) -> None:
         (self.path / file).unlink(missing_ok=True)

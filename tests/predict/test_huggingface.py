@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import shutil
 import socket
 import sys
 import tomllib
@@ -110,11 +111,12 @@ def test_other_outputs_of_a_head_are_those_of_the_pipeline(tmp_path, settings, f
 @pytest.mark.promise("M115", "M117")
 def test_what_a_task_leaves_out_comes_from_the_folder_and_what_it_declares_stays(tmp_path):
     loader = ModelLoader(tmp_path)
-    write_config(tmp_path / "mood", id2label={"0": "no", "10": "much", "2": "some"})
+    numbers = sorted(range(11), key=str)  # 0, 1, 10, 2 ..., as JSON may have them
+    write_config(tmp_path / "mood", id2label={str(number): f"class {number}" for number in numbers})
     found = loader.find_task(a_task())
-    assert (found.output, found.labels) == (ClassificationOutput(), ("no", "some", "much"))
-    named = loader.find_task(a_task(labels=["a", "b", "c"]))
-    assert (named.labels, named.features) == (("a", "b", "c"), found.features)
+    assert (found.output, found.labels) == (ClassificationOutput(), tuple(f"class {number}" for number in range(11)))
+    named = loader.find_task(a_task(labels=list("abcdefghijk")))
+    assert (named.labels, named.features) == (tuple("abcdefghijk"), found.features)
     options = ClassificationOutput(top_k=2)
     assert loader.find_task(a_task(output=options)).output == options
     with pytest.raises(
@@ -123,11 +125,24 @@ def test_what_a_task_leaves_out_comes_from_the_folder_and_what_it_declares_stays
         loader.find_task(a_task(output=MultilabelOutput()))
     numbers = RegressionOutput(names=["a", "b", "c"])
     assert loader.find_task(a_task(output=numbers)).output == numbers
-    with pytest.raises(TaskError, match=r"top_k=9 is more than the 3 labels"):
-        loader.find_task(a_task(output=ClassificationOutput(top_k=9)))
+    with pytest.raises(TaskError, match=r"top_k=12 is more than the 11 labels"):
+        loader.find_task(a_task(output=ClassificationOutput(top_k=12)))
     write_config(tmp_path / "mood")
     assert loader.find_task(a_task()).labels == ("LABEL_0", "LABEL_1")
     assert loader.find_task(found) is found, "a complete task needs no folder"
+
+
+def test_a_folder_without_names_for_its_labels_says_so(tmp_path, caplog, capsys):
+    write_config(tmp_path / "mood", id2label={"0": "LABEL_0", "1": "LABEL_1"})
+    assert ModelLoader(tmp_path).find_task(a_task()).labels == ("LABEL_0", "LABEL_1")
+    assert "mood/config.json names no labels (id2label)" in caplog.text
+    assert "declare the task's labels" in caplog.text
+    sparktorch_assets.describe_model(tmp_path / "mood")
+    assert "LABEL_0, LABEL_1 (config.json names none in id2label: declare" in capsys.readouterr().out
+    caplog.clear()
+    write_config(tmp_path / "mood", id2label={"0": "no", "1": "yes"})
+    ModelLoader(tmp_path).find_task(a_task())
+    assert not caplog.text
 
 
 def write_config(folder, tokenizer_config=None, **config):
@@ -175,6 +190,16 @@ def test_texts_are_cut_where_tokenizer_and_positions_end(tmp_path, tokenizer_con
         (None, {"architectures": ["BertModel"], "hidden_size": 16}, r"a BertModel, .*kind: embedding, length: 16"),
         (None, {"architectures": ["BertForQuestionAnswering"]}, r"for others, name a factory"),
         (None, {"id2label": {"a": "b"}}, r"a key of id2label is not a number"),
+        (None, {"id2label": {"0": "a", "2": "b"}}, r"not the numbers from 0 to 1, so it is not known which logit"),
+        (
+            None,
+            {"id2label": {"0": "a", "1": "a"}},
+            r"config\.json: id2label names 'a' twice.*declare the task's labels",
+        ),
+        (None, {"id2label": {"0": None, "1": {}}}, r"id2label is not an object of numbers and labels"),
+        (None, {"id2label": 5}, r"id2label is not an object of numbers and labels"),
+        (None, {"num_labels": 10**9}, r"num_labels is 1000000000, not a number of labels; declare the task's labels"),
+        (None, {"num_labels": [3]}, r"num_labels is \[3\], not a number of labels"),
     ],
 )
 def test_what_a_folder_does_not_say_is_asked_for(tmp_path, tokenizer_config, config, message):
@@ -272,6 +297,15 @@ def test_weights_that_do_not_fill_the_network_are_refused(tmp_path):
         ModelError, match=r"lack classifier\.bias, classifier\.weight, which BertForSequenceClassification"
     ):
         predicted(explicit(), tmp_path)
+
+
+@pytest.mark.promise("M122")
+def test_weights_of_another_size_than_the_settings_say_are_refused_with_their_names(tmp_path):
+    write_classifier(tmp_path / "mood")
+    config = json.loads((tmp_path / "mood" / "config.json").read_text())
+    (tmp_path / "mood" / "config.json").write_text(json.dumps({**config, "id2label": {"0": "a", "1": "b"}}))
+    with pytest.raises(ModelError, match=r"mood do not fit .* classifier\.bias has \(3,\), not \(2,\).*id2label"):
+        predicted(a_task(), tmp_path)
 
 
 def test_the_embedding_of_an_encoder_can_be_declared(tmp_path):
@@ -401,6 +435,51 @@ def test_a_sharded_folder_is_read_from_its_own_files_alone(tmp_path):
         index.write_text(json.dumps({**listed, "weight_map": weight_map}))
         with pytest.raises(ModelError, match=rf"names {re.escape(name)}, which is no safetensors file of this folder"):
             predicted(explicit(), tmp_path)
+
+
+@pytest.mark.promise("M231")
+def test_a_shard_that_has_no_digest_is_refused(tmp_path):
+    folder = tmp_path / "mood"
+    write_classifier(folder).save_pretrained(folder, max_shard_size=10_000)
+    (folder / "model.safetensors").unlink()
+    index = folder / "model.safetensors.index.json"
+    listed = json.loads(index.read_text())
+    shard = listed["weight_map"]["classifier.bias"]
+    (folder / shard).rename(folder / f".{shard}")
+    renamed = {name: f".{shard}" if file == shard else file for name, file in listed["weight_map"].items()}
+    index.write_text(json.dumps({**listed, "weight_map": renamed}))
+    with pytest.raises(ModelError, match=rf"names \.{re.escape(shard)}, which is no safetensors file"):
+        predicted(explicit(), tmp_path)
+    index.write_text(json.dumps({**listed, "weight_map": {**listed["weight_map"], "classifier.bias": [1]}}))
+    with pytest.raises(ModelError, match=r"names \[1\], which is no safetensors file"):
+        predicted(explicit(), tmp_path)
+
+
+@pytest.mark.promise("M231")
+@pytest.mark.parametrize(
+    "name", ["adapter_model.bin", ".hidden.safetensors", "deeper/model.safetensors", "../m.safetensors", 5]
+)
+def test_settings_that_name_other_weights_are_refused(tmp_path, name):
+    """transformers opens the file that `transformers_weights` names, a pickle of that one name included."""
+    folder = tmp_path / "mood"
+    network = write_classifier(folder)
+    (folder / "deeper").mkdir()
+    torch.save(network.state_dict(), folder / "adapter_model.bin")
+    for copy in (".hidden.safetensors", "deeper/model.safetensors", "../m.safetensors"):
+        shutil.copy(folder / "model.safetensors", folder / copy)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "transformers_weights": name}))
+    with pytest.raises(ModelError, match=rf"config\.json names {re.escape(str(name))}, which is no safetensors file"):
+        predicted(explicit(), tmp_path)
+
+
+@pytest.mark.promise("M231")
+def test_an_adapter_is_refused_since_its_network_may_lie_elsewhere(tmp_path):
+    write_classifier(tmp_path / "mood")
+    (tmp_path / "mood" / "adapter_config.json").write_text('{"base_model_name_or_path": "/etc"}')
+    for task in (a_task(), explicit()):
+        with pytest.raises(ModelError, match=r"holds an adapter .*merge_and_unload"):
+            predicted(task, tmp_path)
 
 
 @pytest.mark.promise("M125")

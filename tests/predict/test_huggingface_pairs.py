@@ -2,6 +2,7 @@
 row by row."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -128,6 +129,6 @@ def test_arguments_by_name_give_the_same_numbers_and_further_ones_are_passed_on(
 def test_more_tensors_than_a_network_takes_by_position_are_refused():
     values = torch.zeros(1, 2)
     with pytest.raises(ModelError, match=r"give 4 tensors by position, .*input_ids, attention_mask, token_type_ids"):
-        TextNetwork(torch.nn.Identity(), 0)(values, values, values, values)
+        TextNetwork(torch.nn.Identity(), 0, Path("mood"))(values, values, values, values)
     with pytest.raises(ModelError, match=r"give 1 tensors by position, and the network takes none so"):
         ImageNetwork(torch.nn.Identity())(values, pixel_values=values)

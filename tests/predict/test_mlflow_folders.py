@@ -2,15 +2,17 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
+import onnx
 import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
 import transformers
 import yaml
-from mlflow_world import POISON, network, no_warnings, save_doubling, save_pytorch, save_transformers
+from mlflow_world import POISON, infer_signature, network, no_warnings, save_doubling, save_pytorch, save_transformers
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
@@ -24,7 +26,9 @@ from tiny_folders import (
     write_network,
     write_tokenizer,
 )
+from tiny_onnx import write_linear
 
+import sparktorch_assets
 from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.partition import predict_map
@@ -38,12 +42,48 @@ from sparktorch_assets.tasks import (
 )
 from sparktorch_assets.tasks.digest import model_digest
 
+NAMED = f"""
+import pandas as pd
+NAMES = {{1.0: "small", 400.0: "large", -3.0: None, 0.0: ""}}
+class Model:
+    def predict(self, frame, params=None):
+        if (frame["a"] == {POISON}).any():
+            raise ValueError("poisoned")
+        return pd.DataFrame({{"size": [NAMES[value] for value in frame["a"]], "square": frame["a"] ** 2}})
+def _load_pyfunc(path):
+    return Model()
+"""
+"""A model with a column of texts and one of numbers, which raises for a whole batch with the poison in it."""
+UNNAMED = """
+import numpy as np
+class Model:
+    def predict(self, frame, params=None):
+        return np.where(frame["a"] < 100, "small", "large")
+def _load_pyfunc(path):
+    return Model()
+"""
+_DOUBLINGS = "".join(f"b{n + 1}: &b{n + 1} [*b{n}, *b{n}]\n" for n in range(30))
+BOMB = f"b0: &b0 [x, x]\n{_DOUBLINGS}flavors: {{pytorch: {{model_data: *b30}}}}\n"
+"""A list of a billion entries, in one kilobyte."""
 NUMBERS = {"a": [0.5, -1.0, None, 3.0], "b": [1.0, 2.0, 3.0, 4.0]}
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SPARKTORCH_MODEL_CACHE", str(tmp_path / "cache"))
+
+
+def save_answering(folder, answers, outputs):
+    """A pyfunc model of the column `a`, whose code is this text."""
+    folder.mkdir()
+    (folder / "answers.py").write_text(answers)
+    inputs = [{"name": "a", "type": "double"}]
+    content = {
+        "flavors": {"python_function": {"loader_module": "answers", "code": ".", "env": {}}},
+        "signature": {"inputs": json.dumps(inputs), "outputs": outputs and json.dumps(outputs), "params": None},
+    }
+    (folder / "MLmodel").write_text(yaml.safe_dump(content))
+    sys.modules.pop("answers", None)
 
 
 def mlflow_task(weights="m", features=(), **fields):
@@ -186,6 +226,11 @@ def test_any_other_flavor_gives_what_pyfunc_gives_and_a_row_that_raises_fails_al
                 columns={"i": "int", "b": "boolean", "f": "float", "l": "list<long>", "t": "list<list<double>>"}
             ),
         ),
+        ([{"type": "string"}], ColumnsOutput(columns={"predicted_class": "string"})),
+        (
+            [{"name": "s", "type": "string"}, {"name": "l", "type": "array", "items": {"type": "string"}}],
+            ColumnsOutput(columns={"s": "string", "l": "list<string>"}),
+        ),
     ],
 )
 def test_the_output_is_that_of_the_signature(tmp_path, outputs, expected):
@@ -193,6 +238,104 @@ def test_the_output_is_that_of_the_signature(tmp_path, outputs, expected):
     (tmp_path / "m" / "MLmodel").write_text("flavors: {python_function: {loader_module: m}}")
     edited(tmp_path / "m", signature={"outputs": json.dumps(outputs)})
     assert ModelLoader(tmp_path).find_task(mlflow_task()).output == expected
+
+
+@pytest.mark.promise("M182")
+def test_a_column_of_texts_is_what_pyfunc_gives(tmp_path):
+    import mlflow.pyfunc
+
+    save_answering(tmp_path / "m", NAMED, [{"name": "size", "type": "string"}, {"name": "square", "type": "double"}])
+    values = [1.0, 400.0, POISON, -3.0, 0.0]
+    found = predict(tmp_path, mlflow_task(), {"a": values})
+    reference = mlflow.pyfunc.load_model(str(tmp_path / "m"), suppress_warnings=True)
+    for row, value in zip(found, values, strict=True):
+        if value == POISON:
+            assert (row["size"], row["prediction_error"]) == (None, "forward: ValueError: poisoned")
+            continue
+        expected = reference.predict(pd.DataFrame({"a": [value]})).iloc[0]
+        if expected["size"] is None:
+            assert row["prediction_error"] == "forward: NoValue: the model gave no size"
+        else:
+            assert (row["size"], row["square"]) == (expected["size"], expected["square"])
+    assert [row["size"] for row in found] == ["small", "large", None, None, ""]
+
+
+@pytest.mark.promise("M182")
+def test_a_classifier_that_returns_names_alone_gives_a_column_of_them(tmp_path):
+    unnamed = [{"type": "string"}]
+    save_answering(tmp_path / "m", UNNAMED, unnamed)
+    found = predict(tmp_path, mlflow_task(), {"a": [1.0, 400.0]})
+    assert [(row["predicted_class"], row["prediction_error"]) for row in found] == [("small", None), ("large", None)]
+    assert "confidence" not in found[0]
+    with pytest.raises(ModelError, match="returns one text per row and no confidence.*drop the labels"):
+        ModelLoader(tmp_path).settled(mlflow_task(labels=["small", "large"]))
+
+
+@pytest.mark.promise("M182")
+@pytest.mark.parametrize(
+    ("answers", "fields", "message"),
+    [
+        (
+            "NAMED",
+            {"output": ColumnsOutput(columns={"width": "string"})},
+            "returns the columns size, square, and the task wants width, so width would be empty; declare `output:",
+        ),
+        (
+            "NAMED",
+            {"output": ColumnsOutput(columns={"size": "string", "width": "double"})},
+            "the task wants size, width, so width would be empty",
+        ),
+        (
+            "UNNAMED",
+            {"labels": ["small", "large"]},
+            r"one column without a name \(ndarray\).*confidence would be empty",
+        ),
+    ],
+)
+def test_a_model_that_returns_other_names_than_declared_is_an_error_that_lists_them(tmp_path, answers, fields, message):
+    save_answering(tmp_path / "m", globals()[answers], None)
+    with pytest.raises(ModelError, match=message):
+        predict(tmp_path, mlflow_task(**fields), {"a": [1.0]})
+
+
+@pytest.mark.promise("M230")
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_onnx_flavor_is_a_network_of_ours_and_gives_what_pyfunc_gives(tmp_path, beside):
+    import mlflow.pyfunc
+
+    write_linear(tmp_path / "linear.onnx")
+    signature = infer_signature(np.ones((2, 2), dtype=np.float32), {"logits": np.ones((2, 3), dtype=np.float32)})
+    with no_warnings():
+        import mlflow.onnx
+
+        mlflow.onnx.save_model(
+            onnx.load(tmp_path / "linear.onnx"),
+            str(tmp_path / "m"),
+            save_as_external_data=beside,
+            size_threshold=0,
+            location="model.onnx.data",
+            signature=signature,
+            pip_requirements=[],
+        )
+    assert len(list((tmp_path / "m").glob("*.onnx*"))) > 1 or not beside
+    features = [NumericFeature(columns=["a", "b"])]
+    task = mlflow_task(features=features, trust={})  # a graph of operators: no trust needed
+    found = predict(tmp_path, task, NUMBERS)
+    reference = mlflow.pyfunc.load_model(str(tmp_path / "m"), suppress_warnings=True)
+    for row, (a, b) in enumerate(zip(NUMBERS["a"], NUMBERS["b"], strict=True)):
+        if a is None:
+            assert "Null" in found[row]["prediction_error"]
+            continue
+        expected = reference.predict(np.array([[a, b]], dtype=np.float32))["logits"][0]
+        np.testing.assert_allclose(found[row]["logits"], expected, atol=1e-6)
+    before = digest_of_model(tmp_path, task)
+    edited(tmp_path / "m", utc_time_created="2020-01-01")
+    assert digest_of_model(tmp_path, task) == before
+    data = tmp_path / "m" / ("model.onnx.data" if beside else "model.onnx")
+    content = bytearray(data.read_bytes())
+    content[-1 if beside else len(content) // 2] ^= 1
+    data.write_bytes(content)
+    assert digest_of_model(tmp_path, task) != before
 
 
 @pytest.mark.promise("M182")
@@ -277,6 +420,10 @@ def edited(folder, **changes):
     [
         (lambda m: (m / "MLmodel").unlink(), "there is no file .*MLmodel; name the folder that MLflow has saved"),
         (lambda m: (m / "MLmodel").write_text("a: [b"), "is not YAML"),
+        (lambda m: (m / "MLmodel").write_text("a: 2020-99-99"), r"is not YAML \(month must be"),
+        (lambda m: (m / "MLmodel").write_bytes(b"\xff\xfe\x00"), "is not YAML"),
+        (lambda m: (m / "MLmodel").write_text("x" * (17 << 20)), "has more than 16,777,216 bytes"),
+        (lambda m: (m / "MLmodel").write_text(BOMB), "names a list where the path of a file should be"),
         (lambda m: (m / "MLmodel").write_text("- 1"), "holds no names and values"),
         (lambda m: edited(m, flavors={}), "has only the flavors , none of which can be opened"),
         (lambda m: edited(m, flavors={"transformers": {"task": "x"}}), "refers to weights that are elsewhere"),
@@ -287,7 +434,7 @@ def edited(folder, **changes):
         (lambda m: edited(m, flavors={"pytorch": {"model_data": "gone"}}), "holds neither model.pth nor model.pt2"),
         (lambda m: edited(m, signature=None), "does not say what it predicts.*declare the task's labels or its output"),
         (
-            lambda m: edited(m, signature={"inputs": None, "outputs": json.dumps([{"type": "string", "name": "s"}])}),
+            lambda m: edited(m, signature={"inputs": None, "outputs": json.dumps([{"type": "binary", "name": "s"}])}),
             "does not say what it predicts",
         ),
         (lambda m: edited(m, signature={"outputs": "[]"}), "does not say what it predicts"),
@@ -300,6 +447,35 @@ def test_what_cannot_be_opened_is_an_error_that_names_the_way_out(tmp_path, chan
     change(tmp_path / "m")
     with pytest.raises(ModelError, match=message):
         ModelLoader(tmp_path).settled(mlflow_task())
+
+
+@pytest.mark.promise("M232")
+def test_describe_model_says_how_an_mlflow_folder_is_opened(tmp_path, capsys):
+    def described(name):
+        sparktorch_assets.describe_model(tmp_path / name)
+        return capsys.readouterr().out
+
+    save_answering(tmp_path / "m", NAMED, [{"name": "size", "type": "string"}])
+    assert described("m").splitlines()[:4] == [
+        f"{tmp_path / 'm'}: MLflow model",
+        "  flavors     python_function",
+        "  opened      by mlflow.pyfunc",
+        "  inputs      a double",
+    ]
+    assert "size: string}" in described("m")
+    assert "it needs trust_code or sha256" in described("m")
+    edited(tmp_path / "m", flavors={"onnx": {"data": "model.onnx"}}, signature=None)
+    assert "opened      as format onnx\n  inputs      not known" in described("m")
+    assert "output      not known: declare labels or output" in described("m")
+    assert "trust" not in described("m")
+    write_classifier(tmp_path / "own")
+    save_transformers(tmp_path / "t", tmp_path / "own")
+    found = described("t")
+    assert "opened      as format huggingface" in found
+    assert "  labels      negative, neutral, positive" in found
+    (tmp_path / "t" / "MLmodel").write_text("[")
+    with pytest.raises(ModelError, match="its MLmodel is not YAML"):
+        described("t")
 
 
 @pytest.mark.promise("M185")

@@ -8,14 +8,20 @@ import sys
 import time
 from pathlib import Path
 
+import dagster as dg
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from jobs_here import JobsHere
+from onnx import TensorProto, helper
 from pyarrow import fs
 from tiny_folders import TEXTS, write_classifier
+from tiny_onnx import write_linear, write_onnx
 
 from sparktorch_assets.errors import HostError, ModelError
+from sparktorch_assets.orchestration.assets.model import build_model_asset
+from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.model.cache import forget_models
 from sparktorch_assets.predict.partition import predict_map
@@ -24,7 +30,7 @@ from sparktorch_assets.spark.ml_predict import PredictPartition
 from sparktorch_assets.spark.score.table import score_table
 from sparktorch_assets.stores.cache import cache_folder, published
 from sparktorch_assets.stores.remote_root import RemoteRoot
-from sparktorch_assets.tasks import MlTask, ModelSpec, SlotPolicy, TextFeature
+from sparktorch_assets.tasks import ColumnsOutput, MlTask, ModelSpec, NumericFeature, SlotPolicy, TextFeature
 from sparktorch_assets.tasks.digest import files_digest, model_digest
 
 TASK = MlTask(
@@ -111,6 +117,69 @@ def test_an_object_is_copied_again_only_when_it_has_changed(s3, tmp_path, cache)
     assert digest(loader) != first
     assert loader.find_task(TASK).labels == ("x", "y", "zz")
     assert not list(cache.glob("copies/*/mood/v1/tokenizer_config.json"))
+
+
+@pytest.mark.promise("M233")
+def test_the_weights_of_an_onnx_file_at_a_uri_come_along_and_change_with_it(s3, tmp_path):
+    folder = tmp_path / "models" / "net"
+    folder.mkdir(parents=True)
+
+    def write(factor):
+        weights = {"factor": np.array([factor, factor], dtype=np.float32)}
+        nodes = [helper.make_node("Mul", ["x", "factor"], ["y"])]
+        shape = (TensorProto.FLOAT, ["batch", 2])
+        beside = {"save_as_external_data": True, "size_threshold": 0, "location": "m.data"}
+        (folder / "m.data").unlink(missing_ok=True)
+        write_onnx(folder / "m.onnx", nodes, {"x": shape}, {"y": shape}, weights, **beside)
+
+    task = MlTask(
+        name="net",
+        model=ModelSpec(weights="net/m.onnx"),
+        features=[NumericFeature(columns=["a", "b"])],
+        output=ColumnsOutput(columns={"y": "list<float>"}),
+    )
+    write(2)
+    loader = ModelLoader(s3(tmp_path / "models"))
+    batch = pa.record_batch({"a": [1.0], "b": [3.0]})
+    (found,) = predict_map(0, [batch], task, model_loader=loader)
+    assert found["y"].to_pylist() == [[2.0, 6.0]]
+    local, settled = ModelLoader(tmp_path / "models").settled(task)
+    remote, remotely = loader.settled(task)
+    assert model_digest(remotely, remote.models_root) == model_digest(settled, local.models_root)
+    write(5)  # m.onnx has the same bytes
+    s3(tmp_path / "models")
+    (found,) = predict_map(0, [batch], task, model_loader=loader)
+    assert found["y"].to_pylist() == [[5.0, 15.0]]
+
+
+def test_the_card_next_to_weights_at_a_uri_is_shown_until_it_is_deleted(s3, tmp_path):
+    folder = tmp_path / "models" / "net"
+    folder.mkdir(parents=True)
+    write_linear(folder / "m.onnx")
+    (folder / "card.json").write_text('{"held_out_accuracy": 0.9}')
+    task = MlTask(
+        name="net",
+        model=ModelSpec(weights="net/m.onnx"),
+        features=[NumericFeature(columns=["a", "b"])],
+        labels=["x", "y", "z"],
+    )
+    resources = {
+        "model_loader": ModelLoaderResource(models_root=s3(tmp_path / "models")),
+        "lake": LakeResource(root=str(tmp_path / "lake")),
+    }
+    asset = build_model_asset(task)
+
+    def shown():
+        made = dg.materialize([asset], resources=resources).asset_materializations_for_node("models__net")
+        return {name: value.value for name, value in made[0].metadata.items()}
+
+    found = shown()
+    assert found["card_held_out_accuracy"] == 0.9
+    (folder / "card.json").unlink()
+    s3(tmp_path / "models")
+    later = shown()
+    assert "card_held_out_accuracy" not in later
+    assert later["model_digest"] == found["model_digest"]
 
 
 @pytest.mark.promise("M193")

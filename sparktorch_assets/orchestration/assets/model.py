@@ -62,6 +62,7 @@ def _describe(
 ) -> dg.MaterializeResult[Any]:
     loader, settled = model_loader.build([task]).settled(task)
     models_root = Path(loader.models_root)
+    loader.store.fetch_beside(settled, CARD)
     digest = model_digest(settled, models_root)
     described = _described(settled, loader, lake.folder("_models"), digest)
     return dg.MaterializeResult(

@@ -32,10 +32,11 @@ class TextNetwork(torch.nn.Module):
     """A network of transformers that takes what a text feature gives: token ids, their mask and their type ids, by
     position or by name. Arguments by other names, such as those of further features, are passed on."""
 
-    def __init__(self, network: torch.nn.Module, padding_id: int) -> None:
+    def __init__(self, network: torch.nn.Module, padding_id: int | None, path: Path) -> None:
         super().__init__()
         self.network = network
         self.padding_id = padding_id
+        self._path = path
 
     def forward(self, *arguments: torch.Tensor, **named: torch.Tensor) -> Any:
         """What the network returns. Padding has the network's own id, since some find the last token by it."""
@@ -44,8 +45,17 @@ class TextNetwork(torch.nn.Module):
         if mask_BT is not None:
             given["attention_mask"] = mask_BT.long()
         if token_ids_BT is not None and mask_BT is not None:
-            given["input_ids"] = token_ids_BT.masked_fill(~mask_BT.bool(), self.padding_id)
-        return self.network(**given)
+            given["input_ids"] = token_ids_BT.masked_fill(~mask_BT.bool(), self.padding_id or 0)
+        try:
+            return self.network(**given)
+        except ValueError as error:
+            if self.padding_id is not None or "padding token" not in str(error):
+                raise
+            # Every batch would raise, and be divided into single rows.
+            raise ModelError(
+                f"{self._path / 'config.json'} names no pad_token_id, by which {type(self.network).__name__} finds where each "
+                f"text of a batch ends; add it: the id of the tokenizer's padding token or, if it has none, of its end token"
+            ) from error
 
 
 class ImageNetwork(torch.nn.Module):
@@ -88,6 +98,7 @@ def read_huggingface(spec: ModelSpec, path: Path, output: Output | None = None) 
                 trust_remote_code=spec.trust_code,
                 use_safetensors=not folder.pickled,
                 dtype=torch.float32,
+                ignore_mismatched_sizes=True,  # they are refused below, with their names
                 output_loading_info=True,
             )
     except Exception as error:  # of transformers, safetensors, the operating system, or the folder's own code
@@ -100,26 +111,29 @@ def read_huggingface(spec: ModelSpec, path: Path, output: Output | None = None) 
         return GeneratingNetwork(network, output, path)
     if network.main_input_name == "input_values":
         return AudioNetwork(network, folder.audio)
-    padding_id = network.config.get_text_config().pad_token_id
-    texts = TextNetwork(network, 0 if padding_id is None else padding_id)
+    texts = TextNetwork(network, network.config.get_text_config().pad_token_id, folder.network)
     modules = folder.sentence_modules
     return with_dense(texts, modules) if modules is not None and modules.dense else texts
 
 
 def _check_files(folder: ModelFolder) -> None:
-    """Raise ModelError if a header is too long, or if the list of a sharded model names a file that is not one of the
-    folder's safetensors: it would be no part of the digest, or a pickle."""
+    """Raise ModelError if a header is too long, or if the settings or the list of a sharded model name a file that is not one
+    of the folder's safetensors: it would be no part of the digest, or a pickle."""
     for name in folder.weights:
         check_safetensors(folder.network / name)
-    for index in folder.network.glob("*.safetensors.index.json"):
+    indexes = sorted(file for file in folder.network.glob("*.safetensors.index.json") if not file.name.startswith("."))
+    named = folder.config.get("transformers_weights")  # which file transformers opens instead of model.safetensors
+    if named is not None and named not in (*folder.weights, *(index.name for index in indexes)):
+        raise ModelError(_foreign(folder.network / "config.json", named))
+    for index in indexes:
         listed = read_settings(index).get("weight_map")
-        other = (
-            sorted(map(str, set(listed.values()) - set(folder.weights))) if isinstance(listed, dict) else ["nothing"]
-        )
-        if other:
-            raise ModelError(
-                f"{index} names {other[0]}, which is no safetensors file of this folder; copy the whole folder"
-            )
+        files = set(map(str, listed.values())) if isinstance(listed, dict) else {"nothing"}
+        for other in sorted(files - set(folder.weights)):
+            raise ModelError(_foreign(index, other))
+
+
+def _foreign(file: Path, name: Any) -> str:
+    return f"{file} names {str(name)[:200]}, which is no safetensors file of this folder; copy the whole folder"
 
 
 def _cannot_load(path: Path, error: Exception) -> str:
@@ -174,10 +188,18 @@ def _auto_class(folder: ModelFolder, output: Output | None, transformers: Any) -
 
 
 def _check_complete(path: Path, network: Any, info: dict[str, Any]) -> None:
-    """Raise ModelError if the weights lack a part of the network, which transformers would fill with random numbers.
+    """Raise ModelError if the weights lack a part of the network, or if a part has another size: transformers would fill it
+    with random numbers.
 
     The pooler of an encoder may be lacking: it is not used for vectors that are pooled over tokens, and is removed.
     """
+    sizes = [f"{name} has {tuple(has)}, not {tuple(wanted)}" for name, has, wanted in sorted(info["mismatched_keys"])]
+    if sizes:
+        raise ModelError(
+            f"the weights in {path} do not fit its config.json, which describes a {type(network).__name__}: "
+            f"{'; '.join(sizes[:5])}{' ...' if len(sizes) > 5 else ''}. The number of labels (id2label) or another size was "
+            f"changed after the weights were saved: restore it, or save the folder again"
+        )
     missing = sorted(map(str, info["missing_keys"]))
     if missing and all(name.startswith("pooler.") for name in missing):
         network.pooler = None

@@ -62,7 +62,15 @@ class PyfuncModel:
     def predict_batch(self, batch: pa.RecordBatch, /) -> pa.RecordBatch:
         """As many rows, with the columns that the task wants and the model returns."""
         found = self._model.predict(self._given(batch))
-        return pa.RecordBatch.from_pydict(dict(self._named(found)))
+        columns = dict(self._named(found))
+        missing = [name for name in self._columns if name not in columns]
+        if missing:
+            raise ModelError(
+                f"the MLflow model returns {_names_in(found)}, and the task wants {', '.join(self._columns)}, so "
+                f"{', '.join(missing)} would be empty; declare `output: {{kind: columns, columns: {{<name>: <type>}}}}` with the "
+                f"names that it returns, and no labels"
+            )
+        return pa.RecordBatch.from_pydict(columns)
 
     def _given(self, batch: pa.RecordBatch) -> Any:
         """What the model is given: a DataFrame, or a dict of arrays for a signature of tensors."""
@@ -91,6 +99,15 @@ class PyfuncModel:
                     yield str(name), _column(found[name])
             return
         yield self._columns[0], _column(found)
+
+
+def _names_in(found: Any) -> str:
+    """What a model has returned, for messages: the names of its columns, none of its values."""
+    import pandas as pd
+
+    if isinstance(found, pd.DataFrame | Mapping):
+        return f"the columns {', '.join(map(str, list(found)[:20])) or '(none)'}"
+    return f"one column without a name ({type(found).__name__})"
 
 
 def _stacked(column: pa.Array) -> "np.ndarray[Any, Any]":

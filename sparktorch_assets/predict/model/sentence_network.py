@@ -47,9 +47,15 @@ def _read(layer: DenseLayer) -> tuple[torch.nn.Module, torch.nn.Module]:
     from safetensors.torch import load_file
 
     check_safetensors(layer.weights)
-    linear = torch.nn.Linear(layer.in_features, layer.out_features, bias=layer.bias)
     try:
         state = {name.removeprefix("linear."): tensor for name, tensor in load_file(layer.weights).items()}
+        sizes = tuple(state["weight"].shape) if "weight" in state else None
+        if sizes != (layer.out_features, layer.in_features):  # before a layer of whatever size the settings say is made
+            raise ModelError(
+                f"{layer.weights} does not hold the weights of a dense layer from {layer.in_features} to {layer.out_features} "
+                f"numbers, as its config.json says; copy the whole folder"
+            )
+        linear = torch.nn.Linear(layer.in_features, layer.out_features, bias=layer.bias)
         linear.load_state_dict(state)
     except (SafetensorError, RuntimeError) as error:
         raise ModelError(f"{layer.weights} does not hold the weights of a dense layer: {error}") from error

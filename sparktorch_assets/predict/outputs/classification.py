@@ -98,10 +98,13 @@ class ClassificationDecoder:
         return finite[0] | finite[1], both & (one.argmax(dim=1) == other.argmax(dim=1)), difference
 
     def check_answers(self, columns: Mapping[str, pa.Array]) -> dict[int, RowFailure]:
-        """Rows without a class, or with a confidence outside [0, 1]."""
+        """Rows without a class or a confidence, or with a confidence outside [0, 1]."""
         failures: dict[int, RowFailure] = {}
         for row in np.flatnonzero(columns["predicted_class"].is_null().to_numpy(zero_copy_only=False)):
             failures[int(row)] = RowFailure("forward", "NoClass", "the model gave no predicted_class")
+        for row in np.flatnonzero(columns["confidence"].is_null().to_numpy(zero_copy_only=False)):
+            reason = "the model gave no confidence; without one, declare the output columns instead of labels"
+            failures.setdefault(int(row), RowFailure("forward", "NoConfidence", reason))
         confidence_N = columns["confidence"].to_numpy(zero_copy_only=False).astype(np.float32)
         for row in np.flatnonzero(~((confidence_N >= 0) & (confidence_N <= 1))):
             failures.setdefault(int(row), RowFailure("forward", "BadConfidence", "confidence is not in [0, 1]"))

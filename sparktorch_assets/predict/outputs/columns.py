@@ -16,7 +16,7 @@ from sparktorch_assets.predict.arrow_lists import nested_lists, odd_lists, scatt
 from sparktorch_assets.predict.failures import RowFailure
 from sparktorch_assets.predict.outputs.decoder import Decoded, Forward, Outputs, not_finite
 from sparktorch_assets.predict.outputs.numbers import count_numbers
-from sparktorch_assets.predict.outputs.result import compare_numbers, find, tensor_of
+from sparktorch_assets.predict.outputs.result import compare_numbers, find, names_in, tensor_of
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.outputs import ColumnsOutput
 
@@ -93,7 +93,10 @@ class ColumnsDecoder:
                 f"the factory"
             )
         single = 0 if len(self._kinds) == 1 else None
-        what = f"its output names the column {name!r}; return a dict, a named tuple or an object with that name"
+        what = (
+            f"its output names the column {name!r}, and forward returned {names_in(forward.result)}: declare those names, or "
+            f"return a dict, a named tuple or an object with that one"
+        )
         found = tensor_of(find(forward.result, [name], single), self._where, what)
         if len(found) != forward.computed or found.ndim != dimensions:
             raise ModelError(

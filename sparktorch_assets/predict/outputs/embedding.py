@@ -15,7 +15,7 @@ from sparktorch_assets.predict.arrow_lists import float_lists, slices_or
 from sparktorch_assets.predict.failures import RowFailure
 from sparktorch_assets.predict.outputs.decoder import Decoded, Forward, Outputs, not_finite
 from sparktorch_assets.predict.outputs.numbers import count_numbers, mark
-from sparktorch_assets.predict.outputs.result import compare_numbers, find, tensor_of
+from sparktorch_assets.predict.outputs.result import compare_numbers, find, names_in, tensor_of
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.outputs import EmbeddingOutput
 from sparktorch_assets.tasks.outputs.embedding import NOT_UNIT, SAME_NUMBERS
@@ -82,7 +82,11 @@ class EmbeddingDecoder:
 
         output = self._output
         names = _NAMES["none" if output.pooling == "none" else "tokens"]
-        found = tensor_of(find(forward.result, names), self._where, "an embedding needs a tensor (B, E) or (B, T, E)")
+        what = (
+            f"an embedding needs a tensor (B, E) or (B, T, E) that is named {' or '.join(names)}, and forward returned "
+            f"{names_in(forward.result)}"
+        )
+        found = tensor_of(find(forward.result, names), self._where, what)
         values = found[: forward.rows].float()
         if output.pooling != "none":
             values = self._pooled(values, forward)

@@ -48,6 +48,19 @@ def tensor_of(value: Any, where: str, what: str) -> "torch.Tensor":
     return value
 
 
+def names_in(result: Any) -> str:
+    """What `forward` returned, by name, for messages.
+
+    >>> names_in({"logits": 1, "loss": 2}), names_in((3, 4))
+    ('logits, loss', '2 values without a name')
+    """
+    if isinstance(result, Mapping):
+        return ", ".join(map(str, result)) or "nothing"
+    if isinstance(result, tuple | list):
+        return ", ".join(getattr(result, "_fields", ())) or f"{len(result)} values without a name"
+    return f"one {type(result).__name__} without a name"
+
+
 def compare_numbers(
     pairs: "Iterable[tuple[torch.Tensor, torch.Tensor]]",
 ) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":

@@ -4,17 +4,20 @@ sample rate.
 What a task declares itself always takes precedence.
 """
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
-from sparktorch_assets.errors import ModelError
+from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.tasks.features import AudioFeature, Feature, ImageFeature, TextFeature
 from sparktorch_assets.tasks.features.text import BYTES_TOKENIZER, TEXT_PLACE
+from sparktorch_assets.tasks.files.folder_json import using_settings
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
 from sparktorch_assets.tasks.files.onnx_arguments import with_inputs
 from sparktorch_assets.tasks.ml_task import MlTask
 from sparktorch_assets.tasks.outputs import ClassificationOutput, DetectionOutput, GenerationOutput, Output
 
+_LOG = logging.getLogger(__name__)
 _DEFAULT_MAX_TOKENS = TextFeature(column="any").max_tokens
 _NOT_NORMALIZED = ((0.0,), (1.0,))
 """The default of an image feature's mean and std."""
@@ -41,17 +44,36 @@ def completed_task(task: MlTask, models_root: Path) -> MlTask:
     if not output_is_open and not any(map(_is_open, task.features)):
         return task
     assert task.model.weights is not None  # ModelSpec requires them for every format but a factory's
+    path = models_root / task.model.weights
     try:
-        folder = ModelFolder(models_root / task.model.weights)
-        output = _completed_output(task, folder) if output_is_open else task.output
-        features = tuple(_completed_feature(feature, task, folder, output) for feature in task.features)
-        if not output_is_open:
-            return replace(task, features=features)
-        if not labels_are_open:
-            return replace(task, features=features, output=output)
-        return replace(task, features=features, output=output, labels=folder.labels if output.labelled else ())
+        with using_settings(path):
+            return _completed(task, ModelFolder(path), labels_are_open=labels_are_open, output_is_open=output_is_open)
     except ModelError as error:
         raise ModelError(f"task {task.name!r}: {error}") from None
+    except TaskError as error:
+        raise TaskError(f"{error} (the task as {path} completes it)") from None
+
+
+def _completed(task: MlTask, folder: ModelFolder, *, labels_are_open: bool, output_is_open: bool) -> MlTask:
+    output = _completed_output(task, folder) if output_is_open else task.output
+    features = tuple(_completed_feature(feature, task, folder, output) for feature in task.features)
+    if not output_is_open:
+        return replace(task, features=features)
+    if not labels_are_open:
+        return replace(task, features=features, output=output)
+    return replace(task, features=features, output=output, labels=_labels(task, folder) if output.labelled else ())
+
+
+def _labels(task: MlTask, folder: ModelFolder) -> tuple[str, ...]:
+    if not folder.names_labels:
+        _LOG.warning(
+            "task %r: %s names no labels (id2label), so predictions will read %s ...; declare the task's labels, in the "
+            "order of the logits",
+            task.name,
+            folder.network / "config.json",
+            folder.labels[0],
+        )
+    return folder.labels
 
 
 def _is_open(feature: Feature) -> bool:

@@ -1,13 +1,34 @@
 """Reads the JSON files of a model's folder. Whoever made the folder wrote them, so nothing in them is taken for granted."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sparktorch_assets.errors import ModelError
+from sparktorch_assets.errors import ModelError, TaskError
 
 _MAX_BYTES = 16 << 20
 """Maximum size of a file of settings. The largest of public models, with all added tokens, has about 1 MB."""
+
+
+@contextmanager
+def using_settings(path: Path) -> Iterator[None]:
+    """Turn what a value of another type or size than expected causes inside the block into a ModelError.
+
+    Args:
+        path: the folder whose settings are used.
+    """
+    try:
+        yield
+    except (ModelError, TaskError):
+        raise
+    except (TypeError, ValueError, OverflowError, AttributeError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{path}: a value in its JSON files is of no type or size that is known there ({type(error).__name__}: {reason}); "
+            f"write the folder again with save_pretrained, or declare what the task leaves to it"
+        ) from error
 
 
 def read_json(path: Path) -> Any:

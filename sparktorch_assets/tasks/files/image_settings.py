@@ -11,6 +11,8 @@ Resample = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 _RESAMPLES: dict[int, Resample] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers of its filters."""
+_MAX_PIXELS = 1 << 26
+"""An image that a network gets is smaller than the largest one that is decoded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +54,8 @@ class ImageSettings:
         if normalizes and (mean is None or std is None):
             raise ModelError(f"{file} names no image_mean or image_std; give mean and std in the image feature")
         height, width = _crop(given) or _pair(given.get("size")) or (0, 0)
+        if max(height, _shortest(given) or 0) * max(width, _shortest(given) or 0) > _MAX_PIXELS:
+            raise ModelError(f"{file} makes images of more than {_MAX_PIXELS:,} pixels, which no known model takes")
         return cls(
             mean=mean or (0.0, 0.0, 0.0),
             std=std or (1.0, 1.0, 1.0),

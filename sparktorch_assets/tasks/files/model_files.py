@@ -34,10 +34,19 @@ def model_files(task: MlTask, models_root: Path) -> dict[str, Path]:
             found |= {f"{name}/{inner}": path / inner for inner in _files_below(path)}
         else:
             found[name] = path
-    if task.model.format == "onnx" and (weights := models_root / str(task.model.weights)).is_file():
-        folder = PurePosixPath(str(task.model.weights)).parent
-        found |= {str(folder / name): weights.parent / name for name in OnnxFile.of(weights).data_files}
-    return found
+    return found | {name: models_root / name for name in data_of_weights(task, models_root)}
+
+
+def data_of_weights(task: MlTask, models_root: Path) -> list[str]:
+    """The files that hold the weights of an ONNX file, relative to the models root; none for other models.
+
+    Raises:
+        ModelError: the weights are not an ONNX file, although they are declared as one.
+    """
+    if task.model.format != "onnx" or not (weights := models_root / str(task.model.weights)).is_file():
+        return []
+    folder = PurePosixPath(str(task.model.weights)).parent
+    return [str(folder / name) for name in OnnxFile.of(weights).data_files]
 
 
 def named_files(task: MlTask, models_root: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """What a Hugging Face or sentence-transformers folder says about its model, read from its JSON files."""
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +37,10 @@ _SCORINGS: Mapping[str, Literal["softmax", "sigmoid"]] = {
 """How the image processors of transformers make scores of the logits of these model types."""
 _ENCODERS = ("Model", "ForMaskedLM", "ForPreTraining")
 """The ends of the names of networks that are, apart from a head that is not used here, encoders."""
+_NO_LABEL = "LABEL_"
+"""How the labels begin that transformers gives to a network that names none."""
+_MAX_LABELS = 1_000_000
+"""Labels without a name beyond this number are refused, since each of them takes memory."""
 _UNLIMITED = 1_000_000
 """A `model_max_length` of at least this means that the tokenizer knows no limit."""
 _ANY_NETWORKS = ("TokenizersBackend", "PreTrainedTokenizerFast")
@@ -64,7 +69,7 @@ class ModelFolder:
         path: the folder.
 
     Raises:
-        ModelError: there is no such folder, or it has neither `config.json` nor `modules.json`.
+        ModelError: there is no such folder, it has neither `config.json` nor `modules.json`, or it holds an adapter.
     """
 
     def __init__(self, path: Path) -> None:
@@ -76,6 +81,7 @@ class ModelFolder:
             )
         self.sentence_transformers = (path / "modules.json").is_file()
         """Whether the folder is one of sentence-transformers."""
+        _check_no_adapter(path)
         if not self.sentence_transformers and not (path / "config.json").is_file():
             raise ModelError(
                 f"{path} holds neither config.json nor modules.json, so it is no folder of transformers or "
@@ -103,10 +109,11 @@ class ModelFolder:
         """The names of the weights files: safetensors; or, if there are none, pickles.
 
         Raises:
-            ModelError: there are neither.
+            ModelError: there are neither, or they are those of an adapter.
         """
-        for suffix in ("safetensors", "bin"):
-            found = sorted(file.name for file in self.network.glob(f"*.{suffix}"))
+        _check_no_adapter(self.network)
+        for pattern in ("[!.]*.safetensors", "pytorch_model*.bin"):  # hidden files have no digest
+            found = sorted(file.name for file in self.network.glob(pattern) if file.is_file())
             if found:
                 return tuple(found)
         raise ModelError(f"{self.network} holds no weights (model.safetensors); copy the whole folder")
@@ -175,16 +182,47 @@ class ModelFolder:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """The labels, in the order of the logits; those of transformers (`LABEL_0` ...) if the folder names none."""
-        named = self.config.get("id2label")
-        if isinstance(named, dict) and named:
-            try:
-                return tuple(str(named[number]) for number in sorted(named, key=int))
-            except ValueError:
-                raise ModelError(
-                    f"{self.network / 'config.json'}: a key of id2label is not a number; declare the task's labels"
-                ) from None
-        return tuple(f"LABEL_{number}" for number in range(int(self.config.get("num_labels", 2))))
+        """The labels, in the order of the logits; those of transformers (`LABEL_0` ...) if the folder names none.
+
+        Raises:
+            ModelError: they are not one text for each of the numbers from 0 on, or the same text twice.
+        """
+        file, named = self.network / "config.json", self.config.get("id2label")
+        if not named:
+            return tuple(f"{_NO_LABEL}{number}" for number in range(self._num_labels))
+        if not isinstance(named, dict) or not all(isinstance(label, str | int | float) for label in named.values()):
+            raise ModelError(f"{file}: id2label is not an object of numbers and labels; declare the task's labels")
+        try:
+            found = {int(number): str(label) for number, label in named.items()}
+        except ValueError:
+            raise ModelError(f"{file}: a key of id2label is not a number; declare the task's labels") from None
+        if sorted(found) != list(range(len(named))):
+            raise ModelError(
+                f"{file}: the keys of id2label are not the numbers from 0 to {len(named) - 1}, so it is not known which logit "
+                f"has which label; declare the task's labels, in the order of the logits"
+            )
+        labels = tuple(found[number] for number in range(len(found)))
+        twice = next((label for label, count in Counter(labels).items() if count > 1), None)
+        if twice is not None:
+            raise ModelError(
+                f"{file}: id2label names {twice!r} twice, so two classes could not be told apart; declare the task's labels, "
+                f"in the order of the logits"
+            )
+        return labels
+
+    @property
+    def names_labels(self) -> bool:
+        """Whether the labels have names of their own."""
+        return not all(label.startswith(_NO_LABEL) for label in self.labels)
+
+    @property
+    def _num_labels(self) -> int:
+        found = self.config.get("num_labels", 2)
+        if not isinstance(found, int) or not 0 < found <= _MAX_LABELS:
+            raise ModelError(
+                f"{self.network / 'config.json'}: num_labels is {str(found)[:50]}, not a number of labels; declare the task's labels"
+            )
+        return found
 
     @cached_property
     def output(self) -> Output:
@@ -370,3 +408,11 @@ class ModelFolder:
             return {}
         folder = self.network if name == "sentence_bert_config.json" else self.path
         return read_settings(folder / name, optional=True)
+
+
+def _check_no_adapter(folder: Path) -> None:
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(
+            f"{folder} holds an adapter (adapter_config.json), which changes a network that may lie elsewhere. Load it with "
+            f"peft, call merge_and_unload(), and write the result with save_pretrained"
+        )

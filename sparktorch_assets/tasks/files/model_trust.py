@@ -8,6 +8,7 @@ byte of them is interpreted.
 from pathlib import Path
 
 from sparktorch_assets.errors import ModelError
+from sparktorch_assets.tasks.files.folder_json import using_settings
 from sparktorch_assets.tasks.files.model_files import check_file, file_sha256, named_files, weights_sha256
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
 from sparktorch_assets.tasks.ml_task import MlTask
@@ -74,9 +75,10 @@ def _code_in_folder(path: Path) -> str | None:
         ModelError: it is no such folder, or holds no weights.
     """
     check_file(path)
-    folder = ModelFolder(path)
-    if not folder.pickled:
-        return None
+    with using_settings(path):
+        folder = ModelFolder(path)
+        if not folder.pickled:
+            return None
     return (
         f"its weights are a pickle ({folder.weights[0]}), and from such a folder only safetensors are opened unasked. Load "
         f"it with transformers and write it with save_pretrained, which makes safetensors of it"
