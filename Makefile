@@ -11,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test test-fast test-slow fuzz dev docs lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu
+.PHONY: run test test-fast test-slow fuzz dev docs lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models
 
 PORT ?= 3000
 MINUTES ?= 30
@@ -66,6 +66,9 @@ bench-encodings: $(READY)
 
 bench-durability: $(READY)
 	@$(BIN)/python benchmarks/bench_durability.py $(BENCH)
+
+bench-models: $(READY)
+	@$(BIN)/python benchmarks/bench_models.py $(BENCH)
 
 bench-gpu: $(READY)
 	@$(BIN)/python benchmarks/bench_gpu.py $(BENCH)

@@ -1,18 +1,15 @@
 """Models of an MLflow registry: a real tracking server, with its registry in SQLite, on loopback."""
 
 import pickle
-import re
 import shutil
 import socket
 import time
-from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from dagster.components.testing import create_defs_folder_sandbox
 from deltalake import DeltaTable
 from mlflow_world import (
     Registry,
@@ -240,22 +237,6 @@ def test_loading_a_code_location_asks_no_registry_if_the_task_declares_its_outpu
     texts = [TextFeature(column="text")]
     labelled = MlTask(name="mood", input="t", model=ModelSpec(weights="models:/m@a"), features=texts, labels=["a", "b"])
     build_prediction_definitions([labelled], tmp_path)
-
-
-@pytest.mark.promise("M186")
-@pytest.mark.filterwarnings("ignore::dagster.BetaWarning", "ignore::dagster.PreviewWarning")
-def test_the_declaration_of_the_page_loads_without_a_server():
-    page = (Path(__file__).parents[1] / "docs" / "models.md").read_text()
-    (block,) = [
-        found for found in re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE) if "models:/" in found
-    ]
-    with create_defs_folder_sandbox() as sandbox:
-        folder = sandbox.defs_folder_path / "arrival_delay"
-        folder.mkdir()
-        (folder / "defs.yaml").write_text(f"type: sparktorch_assets.MlTaskComponent\n{block}")
-        with sandbox.load_component_and_build_defs(folder) as (component, definitions):
-            assert component.task.model.format == "mlflow"
-            assert len(list(definitions.assets or ())) == 2
 
 
 @pytest.mark.slow

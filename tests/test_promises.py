@@ -1,4 +1,4 @@
-"""Every promise of docs/tables.md, docs/models.md and some sections of docs/operations.md has a number, and a test that cites it: `@pytest.mark.promise("T12")`.
+"""Every promise of the pages below has a number, and a test that cites it: `@pytest.mark.promise("T12")`.
 
 A promise that is added takes the next free number of its page; a number that is given up is not given again.
 """
@@ -22,21 +22,36 @@ from sparktorch_assets.tasks import BatchPolicy, MlTask, SequenceFeature, SlotPo
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
-    "T": (ROOT / "docs" / "tables.md", ()),
-    "M": (ROOT / "docs" / "models.md", ()),
-    "O": (ROOT / "docs" / "operations.md", ("What refreshes when", "What is found before a run", "What a run shows")),
+    "T": {"tables.md": ()},
+    "M": {"models.md": (), "features.md": (), "outputs.md": (), "predicting.md": ()},
+    "O": {"operations.md": ("What refreshes when", "What is found before a run", "What a run shows")},
 }
-"""Letter -> page, and the sections that promise where not all of it does."""
+"""Letter -> pages, each with the sections that promise where not all of it does."""
 NUMBER = re.compile(r"<sup>([A-Z]\d+)</sup>")
 
 PROMISES_NOTHING = (
+    "This page ",
+    "A feature group says which columns a model reads",
+    "An output says what a task predicts for a row",
     "| a planned part is | then |",
-    "| file | in `model:` |",
+    "Each declaration below is a whole `defs.yaml`",
+    "| you have | `model:` names |",
+    "A folder of sentence-transformers gives vectors:",
+    "A folder that `mlflow.<flavor>.save_model` has written",
+    "Safetensors and state dicts hold only numbers, so",
+    "A program holds code and weights",
+    "A TorchScript program is what",
+    "A factory is your own function",
+    "The letters after a tensor's name",
+    "For a Hugging Face folder, this is the whole `defs.yaml`:",
+    "[models.md](models.md#weights-and-your-own-network) shows",
+    "Named entities, from a Hugging Face folder",
+    "Objects in photos, from a Hugging Face folder",
     "| step | gets | returns |",
-    "`labels` alone declare a classification.",
+    "`labels` alone declare a classification",
     "| `output: {kind: ...}` | `forward` returns |",
     "A folder of a causal model (",
-    "| the columns of another output: see [Outputs](#outputs) |",
+    "| the columns of another output: see [above](#what-a-task-predicts) |",
     "| `where` | the input's columns |",
     "| the model | the columns that its features name |",
     "| column | type | |",
@@ -51,16 +66,17 @@ PROMISES_NOTHING = (
 
 
 def promising(letter):
-    """The text of the page, or of its sections."""
-    page, sections = PAGES[letter]
-    text = page.read_text()
-    found = [text.split(f"\n## {section}\n")[1].split("\n## ")[0] for section in sections]
-    return "\n\n".join(found) if sections else text
+    """The text of the pages, or of their sections."""
+    found = []
+    for page, sections in PAGES[letter].items():
+        text = (ROOT / "docs" / page).read_text()
+        found += [text.split(f"\n## {section}\n")[1].split("\n## ")[0] for section in sections] or [text]
+    return "\n\n".join(found)
 
 
 def test_the_architecture_page_names_files_that_exist():
     page = (ROOT / "docs" / "architecture.md").read_text()
-    named = set(re.findall(r"`((?:orchestration|spark|predict|lake|tasks)/[\w/]*\w(?:\.py)?)`", page))
+    named = set(re.findall(r"`((?:orchestration|spark|predict|lake|stores|tasks)/[\w/]*\w(?:\.py)?)`", page))
     assert len(named) > 25
     assert not [name for name in named if not (ROOT / "sparktorch_assets" / name).exists()]
 
@@ -82,7 +98,7 @@ def citations():
 
 def blocks(letter):
     """Paragraphs, list items and rows of tables; no headings, no code."""
-    text = re.sub(r"^```.*?^```$", "", promising(letter), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"^(?:<!-- file: \S+ -->\n)?```.*?^```$", "", promising(letter), flags=re.DOTALL | re.MULTILINE)
     for block in re.split(r"\n\s*\n|\n(?=[-|] ?)", text):
         if block.strip() and not block.strip().startswith("#"):
             yield " ".join(block.split())
@@ -115,7 +131,7 @@ def test_every_paragraph_has_a_number(letter):
     """What is written there is a promise; what is none is listed here."""
     bare = [block for block in blocks(letter) if not NUMBER.search(block) and not block.startswith(PROMISES_NOTHING)]
     assert not bare, (
-        f"{PAGES[letter][0].name} says without a number: {bare}. Number it and mark the test that holds it, or list its "
+        f"{', '.join(PAGES[letter])}: said without a number: {bare}. Number it and mark the test that holds it, or list its "
         f"beginning in PROMISES_NOTHING, where nothing could be tested"
     )
 

@@ -82,7 +82,7 @@ def test_the_code_location_loads_without_torch_and_starts_no_jvm():
     found = loaded_after(
         "from sparktorch_assets.definitions import defs\n"
         "found = defs()\n"
-        "assert len(list(found.resolve_all_asset_keys())) == 19\n"
+        "assert len(list(found.resolve_all_asset_keys())) == 26\n"
         "import sys\n"
         "assert 'py4j.java_gateway' not in sys.modules or __import__('pyspark').SparkContext._gateway is None"
     )

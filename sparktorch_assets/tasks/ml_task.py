@@ -22,7 +22,7 @@ from sparktorch_assets.tasks.origin import check_origin
 from sparktorch_assets.tasks.outputs import COLUMN_TYPES, ClassificationOutput, GenerationOutput, Output, OutputColumn
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.row_test import row_tests
-from sparktorch_assets.tasks.validation import ASSET_NAME, freeze, names, share, texts
+from sparktorch_assets.tasks.validation import ASSET_KEY, ASSET_NAME, freeze, names, share, texts
 
 ONE_LABEL = (
     "is a single class, which softmax gives to every row with confidence 1. Name both classes, such as ['no', 'yes']: a single "
@@ -92,7 +92,7 @@ class MlTask:
                 f"an asset key and a folder name"
             )
         where = f"MlTask {self.name!r}"
-        if self.input is not None and not re.fullmatch(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*", self.input):
+        if self.input is not None and not re.fullmatch(ASSET_KEY, self.input):
             raise TaskError(f"{where}: input={self.input!r} is not an asset key such as 'flights' or 'predictions/x'")
         if not self.features and self.model.factory is None and self.model.format != "mlflow":
             raise TaskError(f"{where}: features is empty; declare at least one group (numeric, categorical, text ...)")

@@ -14,6 +14,9 @@ from sparktorch_assets.tasks.plain_state import inside
 ASSET_NAME = r"[a-z][a-z0-9_]*"
 """A pattern for names that are valid for an asset, a table, a folder and a Python module alike."""
 
+ASSET_KEY = r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*"
+"""A pattern for the keys of assets, as declarations write them."""
+
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 Scalar = str | int | float | bool | None

@@ -96,19 +96,3 @@ def test_a_folder_that_is_missing_is_an_error_when_the_location_is_loaded(tmp_pa
         labels=["bad", "good"],
     )
     assert build_prediction_definitions([complete], tmp_path).assets, "a complete task needs no folder yet"
-
-
-def test_the_pages_declaration_of_a_generation_loads():
-    """As docs/models.md has it, to be copied."""
-    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
-    text = page.split("\n## Text generation\n")[1].split("```yaml\n")[1].split("```")[0]
-    with create_defs_folder_sandbox() as sandbox:
-        folder = sandbox.defs_folder_path / "summary"
-        folder.mkdir()
-        (folder / "defs.yaml").write_text(f"type: sparktorch_assets.MlTaskComponent\n\n{text}")
-        models_root = sandbox.project_root / "data" / "models"
-        config = {"architectures": ["T5ForConditionalGeneration"], "model_type": "t5", "n_positions": 512}
-        write_folder(models_root, **config)
-        (models_root / "mood").rename(models_root / "summarizer")
-        with sandbox.load_component_and_build_defs(folder) as (_, definitions):
-            assert "texts_end" in checks(definitions)

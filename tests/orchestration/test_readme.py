@@ -1,6 +1,7 @@
 """The README's worked example, file by file and command by command, on a copy of this checkout."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,11 @@ def test_the_example_works_as_written(checkout: Path, run: Callable[[str], str],
     assert sum(row["predicted_class"] == row["truth"] for row in rows) > 1_900
     before = DeltaTable(checkout / "data/lake/predictions/sentiment").version()
     assert "nothing changed" in run(launch)
+    notebook = README.read_text(encoding="utf-8").split("\n## In a notebook\n")[1].split("\n## ")[0]
+    cells = re.findall(r"^```python\n(.*?)^```", notebook, re.DOTALL | re.MULTILINE)
+    shown = run("python - <<'END'\n" + "".join(cells) + "END\n")
+    assert len(cells) == shown.count("predicted_class") == 2
+    assert shown.count("positive") == shown.count("negative") == 2
     assert DeltaTable(checkout / "data/lake/predictions/sentiment").version() == before
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     use_dagster_home(checkout)  # as `make dev` does

@@ -126,3 +126,21 @@ def test_a_mistake_in_another_project_is_told_with_its_line(run: Run, tmp_path: 
     line = 1 + [text.strip()[:7] for text in path.read_text().splitlines()].index("labels:")
     told = run("dg", "list", "defs", ok=False)
     assert f"topic/defs.yaml:{line}: MlTask 'topic': labels names 'no' more than once" in told
+
+
+@pytest.mark.slow
+@pytest.mark.promise("M222")
+def test_the_command_takes_options_and_tells_what_is_wrong_without_a_traceback(run: Run, tmp_path: Path):
+    for name in ("rows.csv", "more.csv"):
+        (tmp_path / name).write_text("id,review\n1,good\n")
+    (tmp_path / "notes").mkdir()
+    table, task = "sparktorch_assets.InputTableComponent", "sparktorch_assets.MlTaskComponent"
+    run("dg", "scaffold", "defs", table, "reviews", "--source", "rows.csv", "--source", "more.csv")
+    told = run("dg", "scaffold", "defs", task, "topic", "--model", "notse", "--input", "reviews", ok=False)
+    assert "Error: there is no model 'notse'" in told
+    assert "did you mean 'notes'?" in told
+    assert "Traceback" not in told
+    told = run("dg", "scaffold", "defs", task, "deep/topic", "--model", "notes", "--input", "reviews", ok=False)
+    assert "holds neither config.json nor modules.json" in told
+    assert {path.name for path in (tmp_path / "elsewhere" / "defs").iterdir() if path.is_dir()} == {"reviews"}
+    assert "YAML validated successfully" in run("dg", "check", "defs")

@@ -290,6 +290,8 @@ def test_what_does_not_fit_the_folder_is_refused(folders, tmp_path, changes, mes
     [
         ({"stop_strings": ["x"]}, {}, "sets stop_strings, which are not supported"),
         ({"min_length": 9}, {}, "sets min_length=9, which counts a prompt's tokens .*; set min_new_tokens"),
+        ({"encoder_repetition_penalty": 5.0}, {}, "sets encoder_repetition_penalty, by which .* depend on its padding"),
+        ({"encoder_no_repeat_ngram_size": 2}, {}, "sets encoder_no_repeat_ngram_size, .*; remove it there, and set"),
         ({"min_p": 0.1, "do_sample": True}, {"do_sample": True}, "sets min_p, which is not supported with do_sample"),
     ],
 )
@@ -495,3 +497,23 @@ def test_nothing_but_json_is_needed_to_know_what_a_folder_writes(folders, tmp_pa
     )
     with pytest.raises(ModelError, match="holds a T5ForConditionalGeneration, which writes no text"):
         ModelLoader(tmp_path).find_task(a_task("t5"))
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_arguments_may_have_the_networks_own_names(tmp_path, family):
+    write_writer(tmp_path / family, family)
+    named = TextFeature(column="text", argument="input_ids", mask_argument="attention_mask")
+    texts = ["the plot was good", "dull"]
+    own, usual = (
+        rows_of_texts(replace(a_task(family), features=[feature]), tmp_path, texts, 2)
+        for feature in (named, TextFeature(column="text"))
+    )
+    assert own == usual
+
+
+def test_other_features_are_refused_with_the_way_out(tmp_path):
+    """Each row would fail otherwise, with what Python says about arguments."""
+    write_writer(tmp_path / "llama", "llama")
+    task = replace(a_task("llama"), features=[TextFeature(column="text", type_ids=True)])
+    with pytest.raises(ModelError, match=r"3 tensors by position, .* takes input_ids, attention_mask so"):
+        rows_of_texts(task, tmp_path, ["the plot"], 1)

@@ -1,4 +1,4 @@
-"""What hooks get, what they may return, and what becomes of it, as docs/models.md says."""
+"""What hooks get, what they may return, and what becomes of it, as docs/predicting.md says."""
 
 import pandas as pd
 import pyarrow as pa

@@ -1,6 +1,7 @@
 """Hugging Face folders for audio give the numbers of `transformers.pipeline`, row by row, in batches of any rows."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,14 @@ import sparktorch_assets
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.partition import predict_map
-from sparktorch_assets.tasks import AudioFeature, ClassificationOutput, MlTask, ModelSpec
+from sparktorch_assets.tasks import (
+    AudioFeature,
+    ClassificationOutput,
+    EmbeddingOutput,
+    MlTask,
+    ModelSpec,
+    NumericFeature,
+)
 
 LABELS = ("dog", "cat", "car")
 RATE = 8_000
@@ -49,17 +57,18 @@ def write_extractor(folder, **settings):
         (folder / "config.json").write_text(json.dumps({"architectures": ["Wav2Vec2ForSequenceClassification"]}))
 
 
-def write_network(folder, family="wav2vec2", **settings):
+def write_network(folder, family="wav2vec2", auto=transformers.AutoModelForAudioClassification, **settings):
     config = _CONFIGS[family](
         **_SIZE, **_CONVOLUTIONS, **_POSITIONS, id2label=dict(enumerate(LABELS)), vocab_size=4, **settings
     )
     torch.manual_seed(5)
-    network = transformers.AutoModelForAudioClassification.from_config(config)
+    network = auto.from_config(config)
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.ndim > 1:
                 parameter.normal_(std=0.4)
     network.save_pretrained(folder)
+    return network
 
 
 def rows_of(task, root, batch_size):
@@ -141,3 +150,58 @@ def test_describe_model_prints_how_recordings_are_prepared(tmp_path, capsys):
     sparktorch_assets.describe_model(tmp_path / "sounds")
     lines = capsys.readouterr().out.splitlines()
     assert "  audio       sample_rate 8000, normalize true, attention mask true" in lines
+
+
+@pytest.mark.promise("M223")
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")  # of WavLM
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize(
+    ("family", "norm", "mask", "more"),
+    [
+        ("wav2vec2", "group", False, {}),
+        ("wav2vec2", "layer", True, {"do_stable_layer_norm": True}),
+        ("wav2vec2", "layer", True, {"add_adapter": True, "num_adapter_layers": 1, "output_hidden_size": 16}),
+        ("hubert", "layer", True, {}),
+        ("wavlm", "layer", True, {}),
+    ],
+)
+def test_vectors_are_pooled_over_the_frames_of_the_recording_alone(tmp_path, family, norm, mask, more, pooling):
+    """The reference is the network on each recording alone, whose frames are all real."""
+    folder = tmp_path / "sounds"
+    write_extractor(folder, return_attention_mask=mask)
+    network = write_network(folder, family, auto=transformers.AutoModel, feat_extract_norm=norm, **more).eval()
+    task = MlTask(
+        name="sounds",
+        model=ModelSpec(weights="sounds"),
+        features=[AudioFeature(column="clip", argument="input_values", mask_argument="attention_mask")],
+        output=EmbeddingOutput(length=16, pooling=pooling),
+        max_failed_share=1.0,
+    )
+    rows = rows_of(task, tmp_path, batch_size=4)
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    for row in GOOD:
+        given = extractor(WAVES[row], sampling_rate=RATE, return_tensors="pt")
+        with torch.inference_mode():
+            frames_FE = network(**given).last_hidden_state[0]
+        expected = frames_FE.mean(dim=0) if pooling == "mean" else frames_FE[0]
+        np.testing.assert_allclose(rows[row]["embedding"], expected, atol=1e-5)
+    for row in (SHORT, NULL, BROKEN):
+        assert rows[row]["embedding"] is None
+        assert rows[row]["prediction_error"] is not None
+
+
+def test_arguments_may_have_the_networks_own_names(tmp_path):
+    write_extractor(tmp_path / "sounds")
+    write_network(tmp_path / "sounds")
+    named = rows_of(a_task(argument="input_values", mask_argument="attention_mask"), tmp_path, batch_size=4)
+    assert named == rows_of(a_task(), tmp_path, batch_size=4)
+
+
+def test_other_features_are_refused_with_the_way_out(tmp_path):
+    write_extractor(tmp_path / "sounds")
+    write_network(tmp_path / "sounds")
+    task = a_task()
+    more = [*task.features, NumericFeature(columns=["age"], argument="age")]
+    batch = pa.record_batch({"clip": pa.array([stored(WAVES[0])]), "age": [1.0]})
+    with pytest.raises(ModelError, match=r"an argument 'age', .* of one audio feature; declare no other features"):
+        list(predict_map(0, [batch], replace(task, features=more), 1, model_loader=ModelLoader(tmp_path)))

@@ -2,16 +2,13 @@
 
 import importlib.util
 import io
-import re
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pyarrow as pa
 import pytest
 import torch
-import yaml
 from onnx import TensorProto, helper
 from PIL import Image
 from tiny_folders import GOOD, MAX_TOKENS, NULL, POISONED, TEXTS, write_tokenizer
@@ -120,19 +117,6 @@ def test_texts_give_what_onnxruntime_gives_whatever_the_order_of_the_inputs(orde
         inputs = {name: value.astype(kind) for name, value in encoded(TEXTS[row]).items() if name in order}
         expected = softmax(by_hand(path, **inputs)["logits"][0])
         np.testing.assert_allclose(rows[row]["scores"], expected, rtol=1e-5, atol=1e-7)
-
-
-def test_the_declaration_in_the_documentation_predicts(tmp_path):
-    """The first block of YAML of its section, with tiny files in the places that it names."""
-    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text().partition("**ONNX files**")[2]
-    given = yaml.safe_load(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])["attributes"]
-    (feature,) = given.pop("features")
-    assert feature.pop("kind") == "text"
-    task = a_task(TextFeature(**feature), **given | {"model": ModelSpec(**given["model"]), "labels": ["a", "b", "c"]})
-    write_texts(tmp_path / "sentiment.onnx")
-    write_tokenizer(tmp_path / "sentiment")
-    rows = rows_of(task, tmp_path, review=pa.array(TEXTS, pa.string()))
-    assert [row for row in range(len(TEXTS)) if rows[row]["prediction_error"] is None] == GOOD
 
 
 @pytest.mark.promise("M170", "M179")

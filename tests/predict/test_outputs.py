@@ -170,6 +170,29 @@ def test_vectors_of_one_number_fail_their_check():
 
 
 @pytest.mark.promise("M104")
+def forward_of(vectors, mask=None, own=None):
+    result = vectors if own is None else {"embedding": vectors, "mask": own}
+    return Forward(result=result, computed=len(vectors), rows=len(vectors), mask_BT=mask)
+
+
+def test_a_networks_own_mask_takes_precedence_over_the_features():
+    """Its vectors may belong to frames, of which there are fewer than samples in a row."""
+    vectors = torch.tensor([[[1.0], [3.0], [50.0]], [[2.0], [4.0], [9.0]]])
+    own = torch.tensor([[True, True, False], [True, True, True]])
+    decoder = make_decoder(a_task(EmbeddingOutput(length=1, pooling="mean")))
+    found = decoder.tensors(forward_of(vectors, torch.ones(2, 40, dtype=torch.bool), own))
+    assert found["embedding"].tolist() == [[2.0], [5.0]]
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 40])
+def test_a_mask_of_other_vectors_is_refused(tokens):
+    """A single token would be repeated for all vectors, and their sum taken for the mean."""
+    decoder = make_decoder(a_task(EmbeddingOutput(length=1, pooling="mean")))
+    forward = forward_of(torch.ones(2, 3, 1), torch.ones(2, tokens, dtype=torch.bool))
+    with pytest.raises(ModelError, match=rf"vectors \(2, 3\), and the feature gives \(2, {tokens}\); return a `mask`"):
+        decoder.tensors(forward)
+
+
 @pytest.mark.parametrize(("pooling", "expected"), [("cls", [[5, 1, 5], [2, 1, 2]]), ("mean", [[6, 1, 6], [3, 1, 3]])])
 def test_pooling_leaves_padding_out(pooling, expected):
     task = a_task(

@@ -5,6 +5,7 @@ import io
 import os
 import threading
 from collections import Counter
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -308,3 +309,20 @@ def test_the_columns_type_must_fit():
             MlTask(**task, features=[feature]).check_input({"i": kind})
     with pytest.raises(TaskError, match="ImageFeature.folder='photos' depends on the directory"):
         ImageFeature(**IMAGE, folder="photos")
+
+
+@pytest.mark.promise("M224")
+@pytest.mark.parametrize("sign", ["#", "?"])
+def test_a_sign_that_ends_the_path_of_a_uri_does_not_lead_to_another_file(tmp_path, sign):
+    (tmp_path / "a").write_bytes(b"another file")
+    (tmp_path / f"a{sign}b").write_bytes(b"the file")
+    files = StoredFiles(None)
+    with pytest.raises(ValueError, match=rf"in a URI, \{sign} ends the path; if it is part of the name, write %"):
+        files.content(f"file://{tmp_path}/a{sign}b").__enter__()
+    relative, folder = StoredFiles(f"file://{tmp_path}"), StoredFiles(f"file://{tmp_path}{sign}c")
+    with relative.content(f"a{sign}b") as encoded:
+        assert encoded == b"the file"
+    with files.content(f"file://{tmp_path}/a{quote(sign)}b") as encoded:
+        assert encoded == b"the file"
+    with pytest.raises(ValueError, match=rf"\{sign} ends the path"):
+        folder.content("a").__enter__()

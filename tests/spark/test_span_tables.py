@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from deltalake import DeltaTable
 from jobs_here import JobsHere
 from PIL import Image
@@ -25,7 +24,6 @@ from sparktorch_assets.spark.ml_predict import spark_ml_predict
 from sparktorch_assets.spark.score.dataframe import score_dataframe
 from sparktorch_assets.spark.score.table import score_table
 from sparktorch_assets.tasks import (
-    ClassificationOutput,
     DetectionOutput,
     Hooks,
     ImageFeature,
@@ -183,23 +181,3 @@ def test_what_hooks_make_of_entries_fails_the_checks(tmp_path, name):
     assert [name for name, outcome in outcomes.items() if outcome.passed] == []
     assert outcomes["labels_within_declared"].details == {"unknown labels": "other", "labels that are null": 3}
     assert report.tally.failed == 0
-
-
-@pytest.mark.promise("M150", "M158")
-def test_the_declarations_of_the_documentation_are_tasks():
-    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
-    blocks = [block.partition("```")[0] for block in text.split("```yaml\n")[1:]]
-    kinds = {"token_classification": TokenClassificationOutput, "detection": DetectionOutput}
-    for kind, output in kinds.items():
-        (block,) = [block for block in blocks if f"kind: {kind}" in block]
-        given = yaml.safe_load(block)["attributes"]
-        (feature,) = given["features"]
-        made = (TextFeature if feature["kind"] == "text" else ImageFeature)(**feature)
-        task = MlTask(
-            name="t",
-            input=given["input"],
-            model=ModelSpec(**given["model"]),
-            features=[made],
-            output=output(**given["output"]),
-        )
-        assert task.output != ClassificationOutput()

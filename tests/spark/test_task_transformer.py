@@ -89,7 +89,7 @@ def test_a_pipeline_is_saved_and_loaded(spark, data, stage, task, tmp_path):
 @pytest.mark.promise("M213")
 def test_the_example_runs_as_it_stands(spark, tmp_path, monkeypatch):
     """The running session is what `start_session` finds."""
-    document = Path(__file__).parents[2] / "docs" / "models.md"
+    document = Path(__file__).parents[2] / "docs" / "predicting.md"
     section = document.read_text().split("\n## Spark ML pipelines\n")[1].split("\n## ")[0]
     (block,) = re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
     monkeypatch.chdir(tmp_path)

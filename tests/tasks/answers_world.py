@@ -65,8 +65,8 @@ def shift_frame(frame):
     return frame.assign(x=frame["x"].fillna(0.0) + 2.0)
 
 
-def confident(frame):
-    return frame[frame["confidence"].fillna(0.0) > 0.6]
+def without_third(frame):
+    return frame[frame["id"] != 3]
 ''',
     "answers_code/helper.py": """\
 from pathlib import Path

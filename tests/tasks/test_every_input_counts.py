@@ -247,7 +247,7 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (Hooks, "row_preprocessor"): [may(task(hooks=BOTH))],
     (Hooks, "batch_preprocessor"): [may(task(hooks=replace(TASK.hooks, batch_preprocessor="answers_code.hooks:shift_frame")))],
     (Hooks, "row_postprocessor"): [may(TASK, BARE)],
-    (Hooks, "batch_postprocessor"): [may(task(hooks=replace(TASK.hooks, batch_postprocessor="answers_code.hooks:confident")))],
+    (Hooks, "batch_postprocessor"): [may(task(hooks=replace(TASK.hooks, batch_postprocessor="answers_code.hooks:without_third")))],
     (RowFilter, "column"): [may(task(where=[replace(FILTERED, column="x")]))],
     (RowFilter, "op"): [may(task(where=[replace(FILTERED, op="<")]))],
     (RowFilter, "value"): [may(task(where=[replace(FILTERED, value=4)]))],

@@ -1,14 +1,20 @@
-"""What `dg scaffold defs` writes: a commented skeleton that loads unchanged and, once per project, the runtime file."""
+"""What `dg scaffold defs` writes: a declaration for a model or for source files, or a commented skeleton, each of which
+loads unchanged; and, once per project, the runtime file."""
 
 import contextlib
 import keyword
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import dagster as dg
+from pydantic import ValidationError
 
-from sparktorch_assets.tasks.validation import ASSET_NAME
+from sparktorch_assets.errors import SparktorchError, TaskError
+from sparktorch_assets.orchestration.components.scaffold.options import TableParams, TaskParams
+from sparktorch_assets.tasks.validation import ASSET_KEY, ASSET_NAME
 
 RUNTIME_FILE = "sparktorch_runtime.py"
 
@@ -31,7 +37,7 @@ attributes:
   description: Say what is predicted, and for whom.
 
   # The table to score: the key of another asset, `events` or, for a chained task, `predictions/other`.
-  input: events
+  input: {input}
 
   model:
     weights: {name}/model.safetensors    # under the models root (data/models)
@@ -40,7 +46,7 @@ attributes:
     arguments: {{in_features: 2, out_features: 2}}
     # sha256: the file's digest, so that another file is refused
 
-  # Each group gives the model's forward its next argument. Kinds: numeric, categorical, text, sequence, tensor, image, custom.
+  # Each group gives the model's forward its next argument. Kinds: numeric, categorical, text, sequence, tensor, image, audio, custom.
   features:
     - kind: numeric
       columns: [first_number, second_number]
@@ -83,58 +89,146 @@ attributes:
 """
 
 
-class _Skeleton(dg.Scaffolder[Any]):
-    """Writes `skeleton` as defs.yaml, and the project's runtime file if there is none yet."""
+class ScaffoldError(click.ClickException, ValueError):
+    """What was asked for cannot be written. The command shows the message alone, and nothing is left of the attempt."""
 
-    skeleton = ""
+
+class _Scaffolder(dg.Scaffolder[Any]):
+    """Writes defs.yaml, and the project's runtime file if there is none yet."""
 
     def scaffold(self, request: dg.ScaffoldRequest[Any]) -> None:
         """Write the files.
 
         Raises:
-            ValueError: the request is for Python, for which there is a function, or for a name that would not load.
+            ScaffoldError: the request is for Python, for which there is a function, or for a name that would not load;
+                or the model or the files do not say what is needed.
         """
-        if request.scaffold_format != "yaml":
-            raise ValueError(
-                "sparktorch_assets scaffolds YAML. In Python, call sparktorch_assets.build_prediction_definitions([MlTask(...)])"
-            )
         name = (request.target_path.parent if request.append else request.target_path).name
-        if not re.fullmatch(ASSET_NAME, name) or keyword.iskeyword(name):
+        try:
+            _check(request, name)
+            text, notes = self.written(request, name)
+        except (SparktorchError, ValidationError, ValueError) as error:
             if not request.append:
-                with contextlib.suppress(OSError):
-                    request.target_path.rmdir()  # Dagster created it, and could not load it
-            raise ValueError(
-                f"{name!r} would be the name of an asset, a table and a Python module; use lower-case letters, digits "
-                f"and _, starting with a letter, and no Python keyword"
-            )
-        text = self.skeleton.format(type_name=request.type_name, name=name)
+                _remove_empty(request.target_path)  # Dagster created it, and could not load it
+            raise ScaffoldError(_message(error)) from None
         if request.append:
             with request.target_path.open("a", encoding="utf-8") as file:
                 file.write(f"---\n{text}")
         else:
             (request.target_path / "defs.yaml").write_text(text, encoding="utf-8")
         _write_runtime(request)
+        for note in notes:
+            click.echo(note)
+
+    def written(self, request: dg.ScaffoldRequest[Any], name: str) -> tuple[str, Sequence[str]]:
+        """What the file is to contain, and what is left to do."""
+        raise NotImplementedError
 
 
-class MlTaskScaffolder(_Skeleton):
+class MlTaskScaffolder(_Scaffolder):
     """Scaffolds an ml_task."""
 
     skeleton = _ML_TASK
 
+    @classmethod
+    def get_scaffold_params(cls) -> type[TaskParams]:
+        """The command's options."""
+        return TaskParams
 
-class InputTableScaffolder(_Skeleton):
+    def written(self, request: dg.ScaffoldRequest[Any], name: str) -> tuple[str, Sequence[str]]:
+        """A declaration for the model that the request names; without one, the skeleton."""
+        params = request.params
+        if params.model is None:
+            if params.column is not None:
+                raise TaskError("--column is the column that the model reads, and no model is named; add --model")
+            key = _key(params.input or "events")
+            return self.skeleton.format(type_name=request.type_name, name=name, input=key), ()
+        from sparktorch_assets.orchestration.components.scaffold.model_request import ModelRequest
+        from sparktorch_assets.orchestration.components.scaffold.task_text import task_yaml
+        from sparktorch_assets.orchestration.resources import ModelLoaderResource  # imports pyspark
+
+        root = _project_root(request)
+        return task_yaml(
+            ModelRequest(
+                type_name=request.type_name,
+                name=name,
+                model=params.model,
+                input=params.input,
+                column=params.column,
+                defs=_defs(request) or request.target_path.parent,
+                project_root=root,
+                models_root=Path(ModelLoaderResource(project_root=str(root)).models_place),
+            )
+        )
+
+
+class InputTableScaffolder(_Scaffolder):
     """Scaffolds an input table."""
 
     skeleton = _INPUT_TABLE
+
+    @classmethod
+    def get_scaffold_params(cls) -> type[TableParams]:
+        """The command's options."""
+        return TableParams
+
+    def written(self, request: dg.ScaffoldRequest[Any], name: str) -> tuple[str, Sequence[str]]:
+        """A declaration for the files that the request names; without any, the skeleton."""
+        if not request.params.source:
+            return self.skeleton.format(type_name=request.type_name, name=name), ()
+        from sparktorch_assets.orchestration.components.scaffold.table_from_files import table_yaml
+
+        return table_yaml(request.type_name, name, request.params.source, _project_root(request)), ()
+
+
+def _check(request: dg.ScaffoldRequest[Any], name: str) -> None:
+    if request.scaffold_format != "yaml":
+        raise ValueError(
+            "sparktorch_assets scaffolds YAML. In Python, call sparktorch_assets.build_prediction_definitions([MlTask(...)])"
+        )
+    if not re.fullmatch(ASSET_NAME, name) or keyword.iskeyword(name):
+        raise ValueError(
+            f"{name!r} would be the name of an asset, a table and a Python module; use lower-case letters, digits "
+            f"and _, starting with a letter, and no Python keyword"
+        )
+
+
+def _message(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
+
+
+def _key(text: str) -> str:
+    if not re.fullmatch(ASSET_KEY, text):
+        raise TaskError(f"input={text!r} is not an asset key such as 'flights' or 'predictions/x'")
+    return text
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the folder, and those above it that held nothing else."""
+    with contextlib.suppress(OSError):
+        while folder.name != "defs" and folder != folder.parent:
+            folder.rmdir()
+            folder = folder.parent
+
+
+def _project_root(request: dg.ScaffoldRequest[Any]) -> Path:
+    from sparktorch_assets.orchestration.resources import find_project_root  # imports pyspark
+
+    return find_project_root(str(request.project_root or ""))
+
+
+def _defs(request: dg.ScaffoldRequest[Any]) -> Path | None:
+    """The project's folder of declarations, in which the target lies."""
+    return next((folder for folder in request.target_path.parents if folder.name == "defs"), None)
 
 
 def _write_runtime(request: dg.ScaffoldRequest[Any]) -> None:
     """Write the runtime file with a project's first component: this library's assets cannot load without its
     resources."""
-    folder = request.target_path
-    while folder.name != "defs" and folder != folder.parent:
-        folder = folder.parent
-    if folder.name == "defs" and not _has_runtime(folder.parent):
+    folder = _defs(request)
+    if folder is not None and not _has_runtime(folder.parent):
         (folder / RUNTIME_FILE).write_text(_RUNTIME, encoding="utf-8")
 
 

@@ -14,6 +14,9 @@ FIRST_WINDOW_ROWS = 256
 GROWTH = 4
 MIN_GAIN = 1.1
 """A larger size is kept only if it brings at least 10% more rows (or tokens) per second."""
+MAX_LOSS = 1.05
+"""A size at which rows (or tokens) take 5% longer than at the one before ends the search: the batch has outgrown the
+cache, and larger ones would only cost time."""
 
 SAMPLES = 3
 """Number of batches timed per size; the fastest counts. A single one says more about the machine than the size."""

@@ -71,6 +71,7 @@ class StoredFiles:
             OSError, ValueError: the file cannot be read; the message has its address, without secrets.
         """
         full = self._full(address)
+        _check_uri(full)
         source, size = self._attempt(full, lambda: self._open(full))
         if size > MAX_FILE_BYTES:
             raise ValueError(f"a file of {size:,} bytes is not read, only up to {MAX_FILE_BYTES:,}: {shown(full)}")
@@ -153,6 +154,16 @@ def open_store(store: str) -> tuple[fs.FileSystem, str]:
 def shown(address: str) -> str:
     """An address without what may be secret in it."""
     return without_secrets(address.partition("?")[0]) if _URI.match(address) else address
+
+
+def _check_uri(full: str) -> None:
+    """Raise ValueError if a URI has a part that its store would leave out, so that another file would be read."""
+    if not _URI.match(full):
+        return
+    parts = urlsplit(full)
+    for sign, code, left_out in (("#", "%23", "#" in full), ("?", "%3F", parts.scheme == "file" and "?" in full)):
+        if left_out:
+            raise ValueError(f"in a URI, {sign} ends the path; if it is part of the name, write {code}: {shown(full)}")
 
 
 def _store_of(full: str) -> str:

@@ -89,7 +89,8 @@ class TensorEncoder:
             if not fits.all():
                 lists, rows = lists.filter(pa.array(np.repeat(fits, found.shape[1]))), rows[fits]
             lists = lists.flatten()
-        self._fail_nulls(lists, np.repeat(rows, self._size), failures)
+        if lists.null_count:
+            self._fail_nulls(lists, np.repeat(rows, self._size), failures)
         x_NS[rows] = self._numbers(lists).reshape(len(rows), self._size)
 
     def _vectors(

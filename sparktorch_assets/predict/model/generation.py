@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sparktorch_assets.errors import ModelError
+from sparktorch_assets.predict.model.named_arguments import exactly
 from sparktorch_assets.predict.model.random_tokens import RandomTokens, prompt_hash
 from sparktorch_assets.tasks.outputs import GenerationOutput
 
@@ -18,6 +19,8 @@ _OF_SAMPLING = {"temperature": 1.0, "top_k": 50, "top_p": 1.0}
 """The options that only count when tokens are drawn, and transformers' defaults."""
 _OTHERS_OF_SAMPLING = {"min_p": 0.0, "top_h": 1.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0}
 """Further ones that a folder may set, with the values that change nothing; they are not applied here."""
+_SEE_PADDING = {"encoder_repetition_penalty": 1.0, "encoder_no_repeat_ngram_size": 0}
+"""Settings that transformers applies to the padding of prompts as well, with the values that change nothing."""
 _UNUSED = {
     **dict.fromkeys([*_OF_SAMPLING, *_OTHERS_OF_SAMPLING, "max_length", "max_time", "prompt_lookup_num_tokens"]),
     "do_sample": False,
@@ -29,6 +32,8 @@ _UNUSED = {
     "output_hidden_states": False,
 }
 """Settings of a folder that do not count: the output says it, or a row's text would depend on time or come twice."""
+
+_ARGUMENTS = ("input_ids", "attention_mask")
 
 
 class NewTokens(NamedTuple):
@@ -43,7 +48,8 @@ class NewTokens(NamedTuple):
 
 
 class GeneratingNetwork(torch.nn.Module):
-    """Calls `generate` with what a text feature gives: token ids and their mask, padded on the right.
+    """Calls `generate` with what a text feature gives, by position or by name: token ids and their mask, padded on the
+    right.
 
     Args:
         network: a network with `generate`, of its own: its `generation_config` is changed.
@@ -61,6 +67,12 @@ class GeneratingNetwork(torch.nn.Module):
                 f"{path / 'generation_config.json'} sets stop_strings, which are not supported; remove them, and cut the texts "
                 f"in a postprocessor"
             )
+        for name, neutral in _SEE_PADDING.items():
+            if getattr(config, name) not in (None, neutral):
+                raise ModelError(
+                    f"{path / 'generation_config.json'} sets {name}, by which a row's text would depend on its padding, and so "
+                    f"on its batch; remove it there, and set repetition_penalty or no_repeat_ngram_size in the output"
+                )
         if self.causal and config.min_length and output.min_new_tokens is None and not config.min_new_tokens:
             raise ModelError(
                 f"{path / 'generation_config.json'} sets min_length={config.min_length}, which counts a prompt's tokens and "
@@ -89,14 +101,16 @@ class GeneratingNetwork(torch.nn.Module):
         self.new_tokens: int = config.max_new_tokens
         """The largest number of tokens that a row gets."""
 
-    def forward(self, token_ids_BT: torch.Tensor, mask_BT: torch.Tensor) -> NewTokens:
+    def forward(self, *arguments: torch.Tensor, **named: torch.Tensor) -> NewTokens:
         """The tokens that `generate` adds to each prompt.
 
         Raises:
+            ModelError: the features give something else than token ids and their mask.
             ValueError: a prompt has no tokens, and the folder names none to begin a text with.
         """
         from transformers import LogitsProcessorList
 
+        token_ids_BT, mask_BT = exactly(_ARGUMENTS, arguments, named, "text")
         config = self.network.generation_config
         ids_BT = token_ids_BT.masked_fill(~mask_BT, config.pad_token_id)
         if self.causal:

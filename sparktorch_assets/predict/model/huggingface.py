@@ -16,6 +16,7 @@ from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.file_bounds import check_safetensors
 from sparktorch_assets.predict.model.audio_network import AudioNetwork
 from sparktorch_assets.predict.model.generation import GeneratingNetwork
+from sparktorch_assets.predict.model.named_arguments import by_name
 from sparktorch_assets.predict.model.sentence_network import with_dense
 from sparktorch_assets.tasks.files.folder_json import read_settings
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
@@ -39,7 +40,7 @@ class TextNetwork(torch.nn.Module):
 
     def forward(self, *arguments: torch.Tensor, **named: torch.Tensor) -> Any:
         """What the network returns. Padding has the network's own id, since some find the last token by it."""
-        given = _by_name(_OF_TEXTS, arguments, named)
+        given = by_name(_OF_TEXTS, arguments, named)
         token_ids_BT, mask_BT = given.get("input_ids"), given.get("attention_mask")
         if mask_BT is not None:
             given["attention_mask"] = mask_BT.long()
@@ -67,20 +68,7 @@ class ImageNetwork(torch.nn.Module):
 
     def forward(self, *arguments: torch.Tensor, **named: torch.Tensor) -> Any:
         """What the network returns."""
-        return self.network(**_by_name(_OF_IMAGES, arguments, named))
-
-
-def _by_name(
-    order: tuple[str, ...], arguments: tuple[torch.Tensor, ...], named: dict[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    """All arguments by name; those without one are those of `order` that are not named, in this order."""
-    free = [name for name in order if name not in named]
-    if len(arguments) > len(free):
-        raise ModelError(
-            f"the features give {len(arguments)} tensors by position, and the network takes {', '.join(free) or 'none'} so; "
-            f"name the `argument` of each further feature as the network's forward does"
-        )
-    return named | dict(zip(free, arguments, strict=False))
+        return self.network(**by_name(_OF_IMAGES, arguments, named))
 
 
 def read_huggingface(spec: ModelSpec, path: Path, output: Output | None = None) -> torch.nn.Module:

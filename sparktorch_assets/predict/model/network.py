@@ -15,6 +15,7 @@ from sparktorch_assets.predict.encode.encoded import EncodedFeature
 from sparktorch_assets.predict.failures import Rows
 from sparktorch_assets.predict.model.generation import GeneratingNetwork
 from sparktorch_assets.predict.model.input_guard import InputGuard
+from sparktorch_assets.predict.model.packed_linear import pack_linear_layers
 from sparktorch_assets.predict.model.precision import COMPARED_ROWS, Comparison, convert, input_dtype
 from sparktorch_assets.predict.model.transfer import PendingOutputs, Transfer
 from sparktorch_assets.predict.outputs import make_decoder
@@ -34,6 +35,7 @@ class Network:
         """The number of tokens that a row's own may be followed by: they take memory, and a pass each."""
         self.transfer = Transfer(device)
         self.module = convert(module, task.execution, device)
+        pack_linear_layers(self.module, task.execution, device)
         self._reference = module if task.execution.precision != "fp32" else None
         self.comparison = None if self._reference is None else Comparison()
         """The comparison with fp32 over the run's first rows; `None` if the task runs in fp32."""

@@ -108,8 +108,16 @@ class EmbeddingDecoder:
             )
         if self._output.pooling == "cls":
             return values_BTE[:, 0]
-        if forward.mask_BT is None:
+        own = find(forward.result, ["mask"], None)
+        mask_BT = forward.mask_BT if own is None else tensor_of(own, self._where, "`mask` must be one").bool()
+        if mask_BT is None:
             return values_BTE.mean(dim=1)
-        mask_BT1 = forward.mask_BT[: forward.rows, :, None]
+        mask_BT1 = mask_BT[: forward.rows, :, None]
+        if mask_BT1.shape[:2] != values_BTE.shape[:2]:
+            raise ModelError(
+                f"{self._where}: pooling='mean' needs a mask of the vectors {tuple(values_BTE.shape[:2])}, and "
+                f"{'the feature' if own is None else 'forward'} gives {tuple(mask_BT1.shape[:2])}; return a `mask` (B, T) next "
+                f"to the vectors that says which of them are not padding, or pool them in forward"
+            )
         # Not multiplied by the mask: attention may give NaN where there is only padding.
         return values_BTE.masked_fill(~mask_BT1, 0.0).sum(dim=1) / mask_BT1.sum(dim=1).clamp_min(1)

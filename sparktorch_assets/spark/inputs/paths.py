@@ -54,6 +54,11 @@ def source_paths(table: InputTable, root: Path) -> list[Path]:
     return [min(paths, key=lambda path: _indirectness(path, root, real_root)) for paths in by_file.values()]
 
 
+def format_of(path: Path) -> str | None:
+    """The format that the ending of a file's name stands for; `None` if it stands for none."""
+    return next((kind for kind, endings in _ENDINGS.items() if _stem(path).endswith(endings)), None)
+
+
 def _refuse_delta_tables(table: InputTable, files: Iterable[str]) -> None:
     """The files of a Delta table do not say which rows are in it. And if the table is this one, or was made from it,
     each refresh would read what the last one wrote."""

@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from sparktorch_assets.errors import ModelError, TaskError
-from sparktorch_assets.tasks.files.folder_json import read_settings, using_settings
+from sparktorch_assets.tasks.files.folder_json import using_settings
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
 from sparktorch_assets.tasks.files.onnx_file import OnnxFile
 from sparktorch_assets.tasks.outputs import Output
@@ -33,12 +33,10 @@ def describe_files(path: str | Path) -> None:
     lines = [f"{folder.path}: {kind}", _line(folder.path, "network", lambda: folder.architecture)]
     lines.append(_line(folder.path, "output", lambda: output_yaml(folder.output)))
     lines.append(_line(folder.path, "labels", lambda: _labels(folder)))
-    if not folder.sentence_transformers and (folder.path / "preprocessor_config.json").is_file():
-        prepares = read_settings(folder.path / "preprocessor_config.json")
-        if "feature_extractor_type" in prepares:
-            lines.append(_line(folder.path, "audio", lambda: str(folder.audio)))
-        else:
-            lines.append(_line(folder.path, "images", lambda: str(folder.images)))
+    if folder.reads == "audio":
+        lines.append(_line(folder.path, "audio", lambda: str(folder.audio)))
+    elif folder.reads == "image":
+        lines.append(_line(folder.path, "images", lambda: str(folder.images)))
     else:
         lines.append(_line(folder.path, "tokenizer", lambda: folder.tokenizer.relative_to(folder.path).as_posix()))
         lines.append(_line(folder.path, "max_tokens", lambda: _max_tokens(folder)))

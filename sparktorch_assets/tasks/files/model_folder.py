@@ -39,6 +39,8 @@ _NO_LABEL = "LABEL_"
 """How the labels begin that transformers gives to a network that names none."""
 _MAX_LABELS = 1_000_000
 """Labels without a name beyond this number are refused, since each of them takes memory."""
+_ENCODERS = ("Model", "ForMaskedLM", "ForPreTraining")
+"""The ends of the names of networks that are, apart from a head that is not used here, encoders."""
 _UNLIMITED = 1_000_000
 """A `model_max_length` of at least this means that the tokenizer knows no limit."""
 _ANY_NETWORKS = ("TokenizersBackend", "PreTrainedTokenizerFast")
@@ -151,10 +153,32 @@ class ModelFolder:
             )
         return generation_of(self.network, output, self.config, self._tokenizer_config, self._positions())
 
+    @property
+    def encodes(self) -> bool:
+        """Whether the network gives vectors, and the folder does not say how one is made of those of a row."""
+        return not self.sentence_transformers and self.architecture.endswith(_ENCODERS)
+
+    @property
+    def reads(self) -> Literal["text", "image", "audio"]:
+        """The kind of the feature that the model takes."""
+        prepares = read_settings(self.network / "preprocessor_config.json", optional=True)
+        if self.sentence_transformers or not prepares:
+            return "text"
+        return (
+            "audio" if "sampling_rate" in prepares else "image"
+        )  # older image processors are "feature extractors", too
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """The network's `config.json`."""
         return read_settings(self.network / "config.json")
+
+    @property
+    def vector_length(self) -> int | None:
+        """Number of components of the network's vectors, by any of the names that configurations have for it; `None` if
+        they do not say it."""
+        named = (self.config.get(name) for name in ("hidden_size", "dim", "d_model", "n_embd"))
+        return next((length for length in named if isinstance(length, int)), None)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -215,7 +239,7 @@ class ModelFolder:
         if self.head is None:
             raise ModelError(
                 f"{self.path} holds a {self.architecture}, which does not say what is predicted for a row. For vectors, "
-                f"declare `output: {{kind: embedding, length: {self.config.get('hidden_size', '...')}, pooling: mean}}` (or cls); "
+                f"declare `output: {{kind: embedding, length: {self.vector_length or '...'}, pooling: mean}}` (or cls); "
                 f"networks for sequence, image and token classification, for object detection and for text generation say it "
                 f"themselves; for others, name a factory"
             )

@@ -23,7 +23,8 @@ class EmbeddingOutput(UnlabelledOutput):
     """One vector per row, in the column `embedding`.
 
     `forward` returns vectors (B, E); or, with a pooling, one vector per token (B, T, E). In a tuple or an object, they
-    come first, or are called `embedding`, `last_hidden_state` or `pooler_output`.
+    come first, or are called `embedding`, `last_hidden_state` or `pooler_output`. Where vectors belong to frames or
+    patches instead of a feature's tokens, a bool `mask` (B, T) next to them says which are not padding.
     """
 
     length: int

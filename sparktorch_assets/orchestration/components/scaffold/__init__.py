@@ -1,0 +1,1 @@
+"""What `dg scaffold defs` writes for a model, or for source files."""
