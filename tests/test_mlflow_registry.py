@@ -24,6 +24,7 @@ from mlflow_world import (
 )
 from tiny_folders import TEXTS, write_classifier
 
+import sparktorch_assets
 from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.orchestration.assets.factory import build_prediction_definitions
 from sparktorch_assets.orchestration.assets.model import build_model_asset
@@ -119,6 +120,23 @@ def test_a_model_that_log_model_has_registered_is_the_same_by_each_of_its_addres
     expected = network()(torch.tensor(list(zip(*ROWS.values(), strict=True))))[:, 0].tolist()
     values = [row["predicted_value"] for row in predict(loader, network_task("models:/logged/1"))]
     assert values == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.promise("M232")
+def test_describe_model_names_the_version_that_an_address_means(registry, tmp_path, capsys):
+    save_pytorch(tmp_path / "one", serialization_format="pickle")
+    version, run = registry.register("described", tmp_path / "one", alias="live")
+    sparktorch_assets.describe_model("models:/described@live", tracking_uri=registry.address)
+    lines = capsys.readouterr().out.splitlines()
+    assert {"mlflow_address: models:/described@live", f"mlflow_version: {version}", f"mlflow_run_id: {run}"} <= set(
+        lines
+    )
+    assert "  opened      as format pickle" in lines
+    with pytest.raises(ModelError, match="has no such alias or version"):
+        sparktorch_assets.describe_model("models:/described@gone", tracking_uri=registry.address)
+    with pytest.raises(TaskError, match="is no address of an MLflow model"):
+        sparktorch_assets.describe_model("models:/described/Production", tracking_uri=registry.address)
 
 
 @pytest.mark.slow

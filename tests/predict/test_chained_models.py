@@ -69,7 +69,7 @@ def test_a_feature_may_read_the_first_tasks_confidence(kind, tmp_path):
     """Then the model's own has the name that it has in the table."""
     read = {"columns": ["x", "confidence"]}
     assert predicted(tmp_path, kind, arguments={"prefix": "second_"}, **read) == EXPECTED
-    assert [error for _, error in predicted(tmp_path, kind, **read)] == ["BadConfidence", "NoClass"] * 2
+    assert [error for _, error in predicted(tmp_path, kind, **read)] == ["NoConfidence", "NoClass"] * 2
     with pytest.raises(
         ModelError, match="features read 'confidence', which its model object also adds; set output_prefix"
     ):

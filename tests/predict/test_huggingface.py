@@ -473,6 +473,24 @@ def test_settings_that_name_other_weights_are_refused(tmp_path, name):
         predicted(explicit(), tmp_path)
 
 
+@pytest.mark.promise("M126")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"_attn_implementation": "kernels-community/flash-attn"},
+        {"attn_implementation": "someone/kernel@main:function"},
+        {"text_config": {"experts_implementation": "someone/kernel"}},
+    ],
+)
+def test_compiled_code_that_settings_name_is_not_run_unasked(tmp_path, settings):
+    """transformers fetches it with the package kernels, whose lack would otherwise be the error."""
+    write_classifier(tmp_path / "mood")
+    config = json.loads((tmp_path / "mood" / "config.json").read_text())
+    (tmp_path / "mood" / "config.json").write_text(json.dumps({**config, **settings}))
+    with pytest.raises(ModelError, match=r"config\.json names .*/.* as .*_implementation, which is code from outside"):
+        predicted(explicit(), tmp_path)
+
+
 @pytest.mark.promise("M231")
 def test_an_adapter_is_refused_since_its_network_may_lie_elsewhere(tmp_path):
     write_classifier(tmp_path / "mood")

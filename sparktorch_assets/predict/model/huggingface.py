@@ -90,6 +90,8 @@ def read_huggingface(spec: ModelSpec, path: Path, output: Output | None = None) 
         raise ModelError(f"{path} is not opened: its weights are a pickle. Set sha256 or trust_code in its ModelSpec")
     if not folder.pickled:
         _check_files(folder)
+    if not spec.trust_code:
+        _check_no_kernels(folder.network / "config.json", folder.config)
     try:
         with _offline(), _without_progress_bar():
             network, info = _auto_class(folder, output, transformers).from_pretrained(
@@ -130,6 +132,19 @@ def _check_files(folder: ModelFolder) -> None:
         files = set(map(str, listed.values())) if isinstance(listed, dict) else {"nothing"}
         for other in sorted(files - set(folder.weights)):
             raise ModelError(_foreign(index, other))
+
+
+def _check_no_kernels(file: Path, settings: dict[str, Any]) -> None:
+    """Raise ModelError if the settings name compiled code of a repository, which transformers runs if the package kernels is
+    installed and has a copy."""
+    for name, value in settings.items():
+        if name.endswith("_implementation") and "/" in str(value):
+            raise ModelError(
+                f"{file} names {str(value)[:200]} as {name}, which is code from outside of the folder. Remove the line, or trust "
+                f"that code with `trust_code: true` in the task's model"
+            )
+        if isinstance(value, dict):
+            _check_no_kernels(file, value)
 
 
 def _foreign(file: Path, name: Any) -> str:

@@ -33,9 +33,11 @@ def describe_files(path: str | Path) -> None:
     lines = [f"{folder.path}: {kind}", _line(folder.path, "network", lambda: folder.architecture)]
     lines.append(_line(folder.path, "output", lambda: output_yaml(folder.output)))
     lines.append(_line(folder.path, "labels", lambda: _labels(folder)))
-    if folder.reads == "audio":
+    with using_settings(folder.path):
+        reads = folder.reads
+    if reads == "audio":
         lines.append(_line(folder.path, "audio", lambda: str(folder.audio)))
-    elif folder.reads == "image":
+    elif reads == "image":
         lines.append(_line(folder.path, "images", lambda: str(folder.images)))
     else:
         lines.append(_line(folder.path, "tokenizer", lambda: folder.tokenizer.relative_to(folder.path).as_posix()))

@@ -35,12 +35,12 @@ _SCORINGS: Mapping[str, Literal["softmax", "sigmoid"]] = {
     ),
 }
 """How the image processors of transformers make scores of the logits of these model types."""
-_ENCODERS = ("Model", "ForMaskedLM", "ForPreTraining")
-"""The ends of the names of networks that are, apart from a head that is not used here, encoders."""
 _NO_LABEL = "LABEL_"
 """How the labels begin that transformers gives to a network that names none."""
 _MAX_LABELS = 1_000_000
 """Labels without a name beyond this number are refused, since each of them takes memory."""
+_ENCODERS = ("Model", "ForMaskedLM", "ForPreTraining")
+"""The ends of the names of networks that are, apart from a head that is not used here, encoders."""
 _UNLIMITED = 1_000_000
 """A `model_max_length` of at least this means that the tokenizer knows no limit."""
 _ANY_NETWORKS = ("TokenizersBackend", "PreTrainedTokenizerFast")
