@@ -15,7 +15,7 @@ from pages import commands_of, files_of
 
 from sparktorch_assets.orchestration.commands.dagster_home import use_dagster_home
 
-pytestmark = [pytest.mark.jvm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.jvm, pytest.mark.timeout(420)]
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
