@@ -289,8 +289,8 @@ class ModelLoader:
 
     def cache_key(self, ml_task: MlTask | str, code: Mapping[str, str] | None = None) -> Hashable | None:
         """The key under which a process caches the task's model object: tasks with equal keys share it. It covers the
-        current files and code, and the declared model, features, labels and execution; row filters, hooks, columns and
-        the batch policy may differ. `None`, which means that nothing is shared, if arguments or the loader's state hold
+        current files and code, and the declared model, features, labels, execution and kind of output; row filters, hooks,
+        columns and the batch policy may differ. `None`, which means that nothing is shared, if arguments or the loader's state hold
         a value that cannot be compared. Cheap, since it does not read the weights.
 
         Args:
@@ -302,10 +302,11 @@ class ModelLoader:
         pieces = tuple(sorted((model_code(task) if code is None else code).items()))
         # A subclass gets the whole task and may read any part of it, but it does not see rows and batches.
         seen = () if type(self) is ModelLoader else (task.name, task.input, task.output_columns, task.code_version)
-        # A network that writes text is brought up with the output's options.
-        writes = task.output if isinstance(task.output, GenerationOutput) else ()
+        # The kind of output decides which network of a folder is loaded, and whether encoders keep origins. A network that
+        # writes text is brought up with the output's options as well.
+        output = task.output if isinstance(task.output, GenerationOutput) else task.output.kind
         try:
-            declared = plain_state([task.model, task.features, task.labels, task.execution, writes, seen], task.name)
+            declared = plain_state([task.model, task.features, task.labels, task.execution, output, seen], task.name)
             state = plain_state(self._state(), self._where, loader.models_root)
         except TaskError:
             return None

@@ -302,7 +302,8 @@ class MlTask:
         for feature in self.features:
             for column in feature.columns:
                 found = column_types[column]
-                problem = feature.wrong_type(found)
+                # The inferred type of a column of dicts, or of a frame, in which all values are missing: they fail, or are filled.
+                problem = None if found == "null" else feature.wrong_type(found)
                 if problem is not None:
                     raise InputSchemaError(f"{where}: {feature.kind} feature {column!r} has type {found}; {problem}")
 

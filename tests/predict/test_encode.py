@@ -134,6 +134,15 @@ def test_images_are_resized_scaled_and_normalised():
 
 
 @pytest.mark.promise("M57")
+def test_equal_broken_images_get_equal_reasons(tmp_path):
+    """What Pillow says of one would be another text on every run: it names a place in memory."""
+    encoder = make_encoder(ImageFeature(column="image", height=2, width=2), tmp_path)
+    batch = pa.record_batch({"image": [b"broken", b"broken"]})
+    one, other = encoder.encode(batch).failures.values()
+    assert one == other
+    assert one.text == "encode: UnidentifiedImageError: cannot identify the format of the image, 6 bytes"
+
+
 def test_a_broken_image_fails_alone():
     """The reason is Pillow's own; the neighbours are decoded."""
     good = png(np.zeros((2, 2), dtype=np.uint8))

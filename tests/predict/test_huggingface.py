@@ -321,6 +321,18 @@ def test_the_embedding_of_an_encoder_can_be_declared(tmp_path):
     np.testing.assert_allclose(row["embedding"], expected, atol=1e-6)
 
 
+@pytest.mark.promise("M225")
+def test_vectors_of_a_classifiers_folder_are_those_of_its_encoder(tmp_path):
+    """Also after a task that classifies with the same folder has brought up the network with its head."""
+    network = write_classifier(tmp_path / "mood")
+    predicted(explicit(), tmp_path, texts=["the plot"])
+    (row,) = predicted(a_task(output=EmbeddingOutput(length=16, pooling="mean")), tmp_path, texts=["the plot"])
+    ids = torch.tensor([[0, 4, 5, 2]])
+    with torch.inference_mode():
+        hidden = network.bert(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+    np.testing.assert_allclose(row["embedding"], hidden[0].mean(dim=0), atol=1e-6)
+
+
 def test_what_a_folder_holds_is_part_of_the_digests(tmp_path):
     """All of its files count, and what is derived from it counts as if it were declared."""
     write_classifier(tmp_path / "mood")

@@ -8,14 +8,24 @@ import pyarrow as pa
 import pytest
 import torch
 
-from sparktorch_assets.errors import HostError, TaskError
+from sparktorch_assets.errors import HostError, ModelError, TaskError
 from sparktorch_assets.predict import loader as loader_module
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.local import LocalPredictor
 from sparktorch_assets.predict.model import cache as model_cache
-from sparktorch_assets.predict.partition import predict_batches
+from sparktorch_assets.predict.partition import predict_batches, predict_map
 from sparktorch_assets.predict.schema import output_schema
-from sparktorch_assets.tasks import BatchPolicy, Hooks, MlTask, ModelSpec, NumericFeature, RowFilter
+from sparktorch_assets.tasks import (
+    BatchPolicy,
+    ClassificationOutput,
+    Hooks,
+    MlTask,
+    ModelSpec,
+    NumericFeature,
+    RowFilter,
+    TextFeature,
+    TokenClassificationOutput,
+)
 
 TASK = MlTask(
     name="t",
@@ -76,6 +86,21 @@ def test_partitions_hooks_columns_and_batches_share_one_model(kind, tmp_path, br
 def test_what_makes_another_model_object_is_in_the_key(change, tmp_path):
     loader = ModelLoader(tmp_path)
     assert loader.cache_key(dataclasses.replace(TASK, **change)) != loader.cache_key(TASK)
+
+
+def test_another_kind_of_output_gets_encoders_and_a_network_of_its_own(tmp_path):
+    """What is kept of a text for its spans is not kept for a class, which was declared first here."""
+    features = [TextFeature(column="t")]
+    model, labels = ModelSpec(factory="span_nets:tagger"), ["O", "B-A", "I-A", "B-B"]
+    task = dataclasses.replace(TASK, model=model, features=features, labels=labels, output=TokenClassificationOutput())
+    loader = ModelLoader(tmp_path)
+    with pytest.raises(ModelError, match="logits"):
+        list(
+            predict_map(0, [{"t": "ab"}], dataclasses.replace(task, output=ClassificationOutput()), model_loader=loader)
+        )
+    (row,) = predict_map(0, [{"t": "ab"}], task, model_loader=loader)
+    assert all(span["text"] == "ab"[span["start"] : span["end"]] for span in row["spans"])
+    assert row["spans"]
 
 
 def test_a_subclass_may_choose_by_the_tasks_name_and_its_own_state(tmp_path):

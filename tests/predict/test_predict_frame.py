@@ -11,13 +11,18 @@ from sparktorch_assets.errors import InputSchemaError
 from sparktorch_assets.predict.frame import predict_frame
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.tasks import (
+    AudioFeature,
+    CategoricalFeature,
     Hooks,
+    ImageFeature,
     MlTask,
     ModelSpec,
     NumericFeature,
     RegressionOutput,
     RowFilter,
+    SequenceFeature,
     TensorFeature,
+    TextFeature,
 )
 
 
@@ -30,6 +35,15 @@ class Twice(torch.nn.Module):
 
 def twice(_path, _device):
     return Twice()
+
+
+class First(torch.nn.Module):
+    def forward(self, values, *_mask):
+        return values.flatten(1)[:, :1].float()
+
+
+def first(_path, _device):
+    return First()
 
 
 def task(**changes):
@@ -107,6 +121,35 @@ def test_an_empty_frame_has_the_columns_of_a_full_one():
     found = predict_frame(pd.DataFrame({"x": np.array([], dtype=float)}), task())
     assert list(found.columns) == ["x", "predicted_value", "prediction_error"]
     assert len(found) == 0
+
+
+@pytest.mark.promise("M226")
+@pytest.mark.parametrize(
+    ("make", "given"),
+    [
+        (lambda fill: NumericFeature(columns=["x"], fill=fill and 2.0), 1.0),
+        (lambda fill: TextFeature(column="x", fill=fill and "ab"), "a"),
+        (lambda fill: CategoricalFeature(columns=["x"], vocabulary={"x": ["a"]}, fill=fill and "a"), "a"),
+        (lambda fill: SequenceFeature(column="x", fill=fill and 2.0), [1.0]),
+        (lambda fill: TensorFeature(column="x", shape=[1, 2], fill=fill and 2.0), [1.0, 1.0]),
+        (lambda fill: ImageFeature(column="x", height=2, width=2, fill=fill and 0.5), b"broken"),
+        (lambda fill: ImageFeature(column="x", height=2, width=2, read="uri", fill=fill and 0.5), "/no/file"),
+        (lambda fill: AudioFeature(column="x", sample_rate=8_000, fill=fill and 0.5), b"broken"),
+    ],
+)
+def test_a_column_without_any_value_is_that_of_rows_with_nulls(make, given):
+    """No type can be inferred from missing values, and those that come before a value cost no more than those after."""
+    for fill in (None, True):
+        features = task(features=[make(fill)], model=ModelSpec(factory=f"{__name__}:first"))
+        nulls, mixed = (
+            list(predict_frame([{"x": value} for value in values], features))
+            for values in ([None, None], [None, None, given])
+        )
+        assert [row["predicted_value"] is None for row in nulls] == [fill is None] * 2
+        assert [row["prediction_error"] for row in nulls] == [row["prediction_error"] for row in mixed[:2]]
+        assert [row["predicted_value"] for row in nulls] == [row["predicted_value"] for row in mixed[:2]]
+        (found,) = predict_frame(pd.DataFrame({"x": [None]}), features).to_dict("records")
+        assert found["prediction_error"] == nulls[0]["prediction_error"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sparktorch_assets.predict.encode.columns import column_of, null_failures
 from sparktorch_assets.predict.encode.each_file import each_file
@@ -103,7 +103,7 @@ class ImageEncoder:
     def _decode(self, encoded: bytes) -> tuple[npt.NDArray[np.uint8] | npt.NDArray[np.float32], tuple[int, int]]:
         """Pixels (H, W, C) from 0 to 255, with fractions if the image has 16 bits per channel; and the width and height
         of the image itself, once it is turned."""
-        with Image.open(io.BytesIO(encoded), formats=_formats()) as image:
+        with _opened(encoded) as image:
             pixels = image.width * image.height
             if pixels > MAX_PIXELS:  # checked before any pixel is decoded
                 raise ValueError(
@@ -180,6 +180,15 @@ class ImageEncoder:
                 f"32-bit pixels (Pillow's mode {image.mode}) from {low} to {high} have no known white level; convert "
                 f"the image to 8 or 16 bits"
             )
+
+
+def _opened(encoded: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(encoded), formats=_formats())
+    except (
+        UnidentifiedImageError
+    ):  # its message names an object's place in memory, so equal rows would get different ones
+        raise UnidentifiedImageError(f"cannot identify the format of the image, {len(encoded):,} bytes") from None
 
 
 @functools.cache

@@ -45,6 +45,8 @@ class TensorEncoder:
         """
         (name,) = self.columns
         column = column_of(batch, name)
+        if pa.types.is_null(column.type):  # the inferred type of a column of dicts in which all values are missing
+            column = column.cast(pa.list_(pa.null()))
         failures = null_failures(column, self._what) if self._fill is None else {}
         x_NS = np.zeros((len(column), self._size), dtype=self._dtype)
         valid_N = column.is_valid().to_numpy(zero_copy_only=False)

@@ -21,7 +21,7 @@ from sparktorch_assets.predict.model.sentence_network import with_dense
 from sparktorch_assets.tasks.files.folder_json import read_settings
 from sparktorch_assets.tasks.files.model_folder import ModelFolder
 from sparktorch_assets.tasks.model_spec import ModelSpec
-from sparktorch_assets.tasks.outputs import GenerationOutput, Output
+from sparktorch_assets.tasks.outputs import EmbeddingOutput, GenerationOutput, Output
 
 _OF_TEXTS = ("input_ids", "attention_mask", "token_type_ids")
 _OF_IMAGES = ("pixel_values",)
@@ -191,7 +191,10 @@ def _without_progress_bar() -> Iterator[None]:
 
 
 def _auto_class(folder: ModelFolder, output: Output | None, transformers: Any) -> Any:
-    """The class of transformers that loads the network with the folder's head; without one, the bare encoder's."""
+    """The class of transformers that loads the network with the folder's head; without one, and for vectors, which a head
+    would turn into something else, the bare encoder's."""
+    if isinstance(output, EmbeddingOutput):
+        return transformers.AutoModel
     if isinstance(output, GenerationOutput):
         return transformers.AutoModelForCausalLM if folder.causal else transformers.AutoModelForSeq2SeqLM
     # Networks for audio have names like those for texts, such as Wav2Vec2ForSequenceClassification.
