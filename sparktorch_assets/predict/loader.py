@@ -211,7 +211,7 @@ class ModelLoader:
         """
         import torch
 
-        from sparktorch_assets.predict.model.weights import load_module
+        from sparktorch_assets.predict.model.formats.weights import load_module
 
         spec = task.model
         path = self.models_root / spec.weights if spec.weights else None

@@ -12,14 +12,14 @@ from typing import Any
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.stores.mlflow_signature import NAMES_OF_CLASSES, inputs_of, output_of
 from sparktorch_assets.tasks import ClassificationOutput, MlTask, ModelSpec, Output
-from sparktorch_assets.tasks.files.folder_description import output_yaml, write_lines
+from sparktorch_assets.tasks.files.folders.folder_description import output_yaml, write_lines
 from sparktorch_assets.tasks.model_spec import ModelFormat
 
 MODEL = "mlflow"
 """The name of the model's folder under the models root that a task is given. It says nothing of name, version or alias,
 so that versions of equal content have equal digests."""
-PYFUNC = "sparktorch_assets.predict.model.mlflow_models:load_pyfunc"
-PYTORCH = "sparktorch_assets.predict.model.mlflow_models:load_pytorch"
+PYFUNC = "sparktorch_assets.predict.model.formats.mlflow_models:load_pyfunc"
+PYTORCH = "sparktorch_assets.predict.model.formats.mlflow_models:load_pytorch"
 _HOW = {PYFUNC: "by mlflow.pyfunc", PYTORCH: "by mlflow.pytorch, as a network"}
 """What `describe_mlflow` says of a factory."""
 _MAX_BYTES = 16 << 20

@@ -6,7 +6,7 @@ from sparktorch_assets.stores.cache import cache_folder
 from sparktorch_assets.stores.linked_root import linked_root
 from sparktorch_assets.stores.mlflow_folder import MODEL, describe_mlflow
 from sparktorch_assets.stores.mlflow_server import fetched, resolve
-from sparktorch_assets.tasks.files.folder_description import describe_files, write_lines
+from sparktorch_assets.tasks.files.folders.folder_description import describe_files, write_lines
 from sparktorch_assets.tasks.model_spec import ModelSpec
 
 

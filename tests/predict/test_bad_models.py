@@ -65,10 +65,7 @@ def test_a_folder_with_pickled_weights_alone_is_refused_when_it_is_planned(folde
     [
         ({"labels": ["a", "b"]}, r"logits of shape \(2, 3\) for 2 rows and 2 labels.*Declare one label per logit"),
         ({"output": RegressionOutput()}, r"numbers of shape \(2, 3\).*Declare one name per number"),
-        (
-            {"output": EmbeddingOutput(length=16, pooling="mean")},
-            r"an embedding needs .* named last_hidden_state.*, and forward returned logits",
-        ),
+        ({"output": EmbeddingOutput(length=7, pooling="mean")}, r"expected \(2, 7\). Set output.length"),
         (
             {"output": TokenClassificationOutput()},
             r"'token_classification' is declared without labels, but .*mood says .*'classification'; declare that",

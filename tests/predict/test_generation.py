@@ -15,8 +15,8 @@ from tiny_folders import GOOD, NULL, POISONED, TEXTS, WRITERS, rows_of_texts, wr
 import sparktorch_assets
 from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.predict.model.generation import GeneratingNetwork
-from sparktorch_assets.predict.model.random_tokens import RandomTokens, prompt_hash
+from sparktorch_assets.predict.model.formats.generation import GeneratingNetwork
+from sparktorch_assets.predict.model.formats.random_tokens import RandomTokens, prompt_hash
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import (

@@ -28,7 +28,7 @@ from tiny_folders import (
 import sparktorch_assets
 from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.predict.model.weights import load_module
+from sparktorch_assets.predict.model.formats.weights import load_module
 from sparktorch_assets.tasks import (
     ClassificationOutput,
     EmbeddingOutput,

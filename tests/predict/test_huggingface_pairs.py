@@ -14,7 +14,7 @@ from tiny_folders import MAX_TOKENS, write_classifier, write_tokenizer
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.predict.model.huggingface import ImageNetwork, TextNetwork
+from sparktorch_assets.predict.model.formats.huggingface import ImageNetwork, TextNetwork
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.tasks import ClassificationOutput, MlTask, ModelSpec, TensorFeature, TextFeature
 

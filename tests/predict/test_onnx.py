@@ -34,7 +34,7 @@ from sparktorch_assets.tasks import (
 )
 from sparktorch_assets.tasks.digest import model_digest
 from sparktorch_assets.tasks.files.model_files import FilesInUse, weights_sha256
-from sparktorch_assets.tasks.files.onnx_file import OnnxFile
+from sparktorch_assets.tasks.files.onnx.onnx_file import OnnxFile
 
 SCORES = {"labels": ["x", "y", "z"], "output": ClassificationOutput(scores=True)}
 TEXT = TextFeature(column="text", tokenizer="tokenizer.json", max_tokens=MAX_TOKENS)

@@ -20,7 +20,7 @@ import torch
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.predict.model.weights import load_module
+from sparktorch_assets.predict.model.formats.weights import load_module
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.spark.score.table import plan_table
 from sparktorch_assets.tasks import CustomFeature, MlTask, ModelSpec, NumericFeature, SlotPolicy

@@ -9,7 +9,7 @@ import pytest
 from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.tasks import AudioFeature, ImageFeature, MlTask, ModelSpec, TextFeature
 from sparktorch_assets.tasks.files.completed_task import completed_task
-from sparktorch_assets.tasks.files.folder_description import describe_files
+from sparktorch_assets.tasks.files.folders.folder_description import describe_files
 
 VALUES = [
     *("x", "x" * 5000, "a\0\x1b[2Jb", "../x", "/etc", None, True, -1, 0, 1.5, 10**12, 10**40, math.inf, math.nan),

@@ -13,7 +13,7 @@ from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.batches.sizer import length_bucket
 from sparktorch_assets.predict.encode.encoded import EncodedFeature
 from sparktorch_assets.predict.failures import Rows
-from sparktorch_assets.predict.model.generation import GeneratingNetwork
+from sparktorch_assets.predict.model.formats.generation import GeneratingNetwork
 from sparktorch_assets.predict.model.input_guard import InputGuard
 from sparktorch_assets.predict.model.packed_linear import pack_linear_layers
 from sparktorch_assets.predict.model.precision import COMPARED_ROWS, Comparison, convert, input_dtype

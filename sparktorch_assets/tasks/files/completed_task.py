@@ -11,9 +11,9 @@ from pathlib import Path
 from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.tasks.features import AudioFeature, Feature, ImageFeature, TextFeature
 from sparktorch_assets.tasks.features.text import BYTES_TOKENIZER, TEXT_PLACE
-from sparktorch_assets.tasks.files.folder_json import using_settings
-from sparktorch_assets.tasks.files.model_folder import ModelFolder
-from sparktorch_assets.tasks.files.onnx_arguments import with_inputs
+from sparktorch_assets.tasks.files.folders.folder_json import using_settings
+from sparktorch_assets.tasks.files.folders.model_folder import ModelFolder
+from sparktorch_assets.tasks.files.onnx.onnx_arguments import with_inputs
 from sparktorch_assets.tasks.ml_task import MlTask
 from sparktorch_assets.tasks.outputs import ClassificationOutput, DetectionOutput, GenerationOutput, Output
 
@@ -109,7 +109,7 @@ def _completed_feature(feature: Feature, task: MlTask, folder: ModelFolder, outp
     assert feature.kind == "text"
     if feature.tokenizer == BYTES_TOKENIZER:
         feature = _with_tokenizer(feature, task, folder, output)
-    if _types_are_open(feature) and folder.takes_type_ids:
+    if _types_are_open(feature) and folder.texts.takes_type_ids:
         name = None if feature.argument is None else "token_type_ids"
         feature = replace(feature, type_ids=True, type_ids_argument=name)
     return feature
@@ -148,8 +148,8 @@ def _completed_audio(feature: AudioFeature, folder: ModelFolder) -> AudioFeature
 
 def _with_tokenizer(feature: TextFeature, task: MlTask, folder: ModelFolder, output: Output) -> TextFeature:
     # Relative to the models root, as the task would name it, so that fingerprints do not depend on where that lies.
-    path = Path(str(task.model.weights)) / folder.tokenizer.relative_to(folder.path)
-    room, largest = "", folder.max_tokens
+    path = Path(str(task.model.weights)) / folder.texts.tokenizer.relative_to(folder.path)
+    room, largest = "", folder.texts.max_tokens
     if isinstance(output, GenerationOutput) and folder.causal:  # prompt and new tokens share the positions
         largest -= output.max_new_tokens or 0
         room = f" with max_new_tokens={output.max_new_tokens}"
@@ -161,7 +161,9 @@ def _with_tokenizer(feature: TextFeature, task: MlTask, folder: ModelFolder, out
             f"max_tokens={tokens} of the feature of {feature.column!r} is more than the {largest} tokens that "
             f"{folder.path} takes{room}; lower it, or leave it out"
         )
-    template = f"{folder.prompt}{TEXT_PLACE}" if feature.template is None and folder.prompt else feature.template
+    template = (
+        f"{folder.texts.prompt}{TEXT_PLACE}" if feature.template is None and folder.texts.prompt else feature.template
+    )
     return replace(feature, tokenizer=str(path), max_tokens=tokens, template=template)
 
 

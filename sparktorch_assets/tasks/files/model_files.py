@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from sparktorch_assets.errors import ModelError, nearest
 from sparktorch_assets.file_identity import FileIdentity, file_identity
-from sparktorch_assets.tasks.files.onnx_file import OnnxFile
+from sparktorch_assets.tasks.files.onnx.onnx_file import OnnxFile
 from sparktorch_assets.tasks.ml_task import MlTask
 
 _CHUNK_BYTES = 1 << 20

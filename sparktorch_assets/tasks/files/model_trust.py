@@ -8,9 +8,9 @@ byte of them is interpreted.
 from pathlib import Path
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.tasks.files.folder_json import using_settings
+from sparktorch_assets.tasks.files.folders.folder_json import using_settings
+from sparktorch_assets.tasks.files.folders.model_folder import ModelFolder
 from sparktorch_assets.tasks.files.model_files import check_file, file_sha256, named_files, weights_sha256
-from sparktorch_assets.tasks.files.model_folder import ModelFolder
 from sparktorch_assets.tasks.ml_task import MlTask
 
 

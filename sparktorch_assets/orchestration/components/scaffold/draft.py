@@ -13,7 +13,7 @@ from sparktorch_assets.orchestration.components.scaffold.weights_file import fac
 from sparktorch_assets.orchestration.components.scaffold.yaml_text import flow, listed
 from sparktorch_assets.stores.mlflow_folder import PYTORCH, open_task
 from sparktorch_assets.tasks import ClassificationOutput, MlTask, ModelSpec, NumericFeature, RegressionOutput
-from sparktorch_assets.tasks.files.model_folder import ModelFolder
+from sparktorch_assets.tasks.files.folders.model_folder import ModelFolder
 
 _ANY = (NumericFeature(columns=("any",)),)
 """Stands for the features of a task that is made to look at its model."""

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.orchestration.components.scaffold.yaml_text import listed
-from sparktorch_assets.tasks.files.onnx_file import OnnxFile, OnnxValue
+from sparktorch_assets.tasks.files.onnx.onnx_file import OnnxFile, OnnxValue
 
 _SHOWN_TENSORS = 6
 _MAX_LABELS = 50

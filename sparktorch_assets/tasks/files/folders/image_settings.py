@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.tasks.files.folder_json import read_settings
+from sparktorch_assets.tasks.files.folders.folder_json import read_settings
 
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.tasks.files.folder_json import read_settings
+from sparktorch_assets.tasks.files.folders.folder_json import read_settings
 
 _ACTIVATIONS = ("GELU", "Identity", "ReLU", "Sigmoid", "Tanh")
 """Classes of torch.nn. Others could be any code, since the folder names them by import path."""

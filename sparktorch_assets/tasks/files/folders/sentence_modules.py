@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.tasks.files.dense_layer import DenseLayer
-from sparktorch_assets.tasks.files.folder_json import read_json, read_settings
+from sparktorch_assets.tasks.files.folders.dense_layer import DenseLayer
+from sparktorch_assets.tasks.files.folders.folder_json import read_json, read_settings
 from sparktorch_assets.tasks.outputs import EmbeddingOutput
 
 _KNOWN = re.compile(r"Transformer Pooling( Dense)*( Normalize)?")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.tasks.files.folder_json import read_settings
+from sparktorch_assets.tasks.files.folders.folder_json import read_settings
 
 _WAVEFORMS = "Wav2Vec2FeatureExtractor"
 """The feature extractor of Wav2Vec2, HuBERT, WavLM and others that take waveforms; it has the same defaults for all."""

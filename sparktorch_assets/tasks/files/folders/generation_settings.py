@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.tasks.files.folder_json import read_settings
+from sparktorch_assets.tasks.files.folders.folder_json import read_settings
 from sparktorch_assets.tasks.outputs import GenerationOutput
 
 MAX_NEW_TOKENS = 256

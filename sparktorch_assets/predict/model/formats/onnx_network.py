@@ -14,8 +14,8 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.tasks.files.onnx_arguments import argument_of
-from sparktorch_assets.tasks.files.onnx_file import OnnxFile, OnnxValue
+from sparktorch_assets.tasks.files.onnx.onnx_arguments import argument_of
+from sparktorch_assets.tasks.files.onnx.onnx_file import OnnxFile, OnnxValue
 from sparktorch_assets.tasks.model_spec import ModelSpec
 
 _ELEMENTS: dict[str, tuple[torch.dtype, Any]] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sparktorch_assets.errors import ModelError, TaskError, nearest
 from sparktorch_assets.tasks.features import Feature, TextFeature
-from sparktorch_assets.tasks.files.onnx_file import OnnxFile
+from sparktorch_assets.tasks.files.onnx.onnx_file import OnnxFile
 from sparktorch_assets.tasks.ml_task import MlTask
 
 _FIELDS = ("argument", "mask_argument", "type_ids_argument")

@@ -6,9 +6,9 @@ from dataclasses import fields
 from pathlib import Path
 
 from sparktorch_assets.errors import ModelError, TaskError
-from sparktorch_assets.tasks.files.folder_json import using_settings
-from sparktorch_assets.tasks.files.model_folder import ModelFolder
-from sparktorch_assets.tasks.files.onnx_file import OnnxFile
+from sparktorch_assets.tasks.files.folders.folder_json import using_settings
+from sparktorch_assets.tasks.files.folders.model_folder import ModelFolder
+from sparktorch_assets.tasks.files.onnx.onnx_file import OnnxFile
 from sparktorch_assets.tasks.outputs import Output
 
 
@@ -40,10 +40,14 @@ def describe_files(path: str | Path) -> None:
     elif reads == "image":
         lines.append(_line(folder.path, "images", lambda: str(folder.images)))
     else:
-        lines.append(_line(folder.path, "tokenizer", lambda: folder.tokenizer.relative_to(folder.path).as_posix()))
+        lines.append(
+            _line(folder.path, "tokenizer", lambda: folder.texts.tokenizer.relative_to(folder.path).as_posix())
+        )
         lines.append(_line(folder.path, "max_tokens", lambda: _max_tokens(folder)))
         if folder.sentence_transformers:
-            lines.append(_line(folder.path, "prompt", lambda: repr(folder.prompt) if folder.prompt else "none"))
+            lines.append(
+                _line(folder.path, "prompt", lambda: repr(folder.texts.prompt) if folder.texts.prompt else "none")
+            )
     lines.append(_line(folder.path, "weights", lambda: ", ".join(folder.weights)))
     write_lines(lines)
 
@@ -74,7 +78,7 @@ def _labels(folder: ModelFolder) -> str:
 
 def _max_tokens(folder: ModelFolder) -> str:
     shared = not folder.sentence_transformers and folder.writes_text and folder.causal
-    return f"{folder.max_tokens}{', the new ones included' if shared else ''}"
+    return f"{folder.texts.max_tokens}{', the new ones included' if shared else ''}"
 
 
 def _line(path: Path, name: str, value: Callable[[], str]) -> str:

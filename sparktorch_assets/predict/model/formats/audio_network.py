@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sparktorch_assets.predict.model.named_arguments import exactly
-from sparktorch_assets.tasks.files.audio_settings import AudioSettings
+from sparktorch_assets.predict.model.formats.named_arguments import exactly
+from sparktorch_assets.tasks.files.folders.audio_settings import AudioSettings
 
 _PADDING_IS_SEEN_BY_NONE = ("wav2vec2", "hubert")
 """Model types whose networks do not see padding behind an attention mask, if they normalize by layer."""

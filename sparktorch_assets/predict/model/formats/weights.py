@@ -17,9 +17,9 @@ from torch.nn.parameter import is_lazy
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.file_bounds import check_checkpoint, check_safetensors
-from sparktorch_assets.predict.model.aotinductor import load_package, package_device
-from sparktorch_assets.predict.model.huggingface import read_huggingface
-from sparktorch_assets.predict.model.onnx_network import read_onnx
+from sparktorch_assets.predict.model.formats.aotinductor import load_package, package_device
+from sparktorch_assets.predict.model.formats.huggingface import read_huggingface
+from sparktorch_assets.predict.model.formats.onnx_network import read_onnx
 from sparktorch_assets.tasks.code.import_path import load_import_path
 from sparktorch_assets.tasks.files.model_files import check_file
 from sparktorch_assets.tasks.model_spec import ModelSpec

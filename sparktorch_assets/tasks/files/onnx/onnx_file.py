@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.file_identity import FileIdentity, file_identity
-from sparktorch_assets.tasks.files.wire_format import fields_of, inner_of, packed_of, text_of, values_of
+from sparktorch_assets.tasks.files.onnx.wire_format import fields_of, inner_of, packed_of, text_of, values_of
 
 _MODEL = {"ir_version": 1, "opset": 8, "graph": 7, "function": 25}
 _GRAPH = {"node": 1, "initializer": 5, "input": 11, "output": 12, "sparse": 15}

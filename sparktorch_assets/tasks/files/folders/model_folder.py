@@ -1,17 +1,18 @@
 """What a Hugging Face or sentence-transformers folder says about its model, read from its JSON files."""
 
-from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.tasks.files.audio_settings import AudioSettings
-from sparktorch_assets.tasks.files.folder_json import read_settings
-from sparktorch_assets.tasks.files.generation_settings import generation_of, is_causal, writes_text
-from sparktorch_assets.tasks.files.image_settings import ImageSettings
-from sparktorch_assets.tasks.files.sentence_modules import SentenceModules
+from sparktorch_assets.tasks.files.folders.audio_settings import AudioSettings
+from sparktorch_assets.tasks.files.folders.folder_json import read_settings
+from sparktorch_assets.tasks.files.folders.generation_settings import generation_of, is_causal, writes_text
+from sparktorch_assets.tasks.files.folders.image_settings import ImageSettings
+from sparktorch_assets.tasks.files.folders.labels import NO_LABEL, labels_of
+from sparktorch_assets.tasks.files.folders.sentence_modules import SentenceModules
+from sparktorch_assets.tasks.files.folders.text_settings import TextSettings
 from sparktorch_assets.tasks.outputs import (
     ClassificationOutput,
     DetectionOutput,
@@ -35,29 +36,8 @@ _SCORINGS: Mapping[str, Literal["softmax", "sigmoid"]] = {
     ),
 }
 """How the image processors of transformers make scores of the logits of these model types."""
-_NO_LABEL = "LABEL_"
-"""How the labels begin that transformers gives to a network that names none."""
-_MAX_LABELS = 1_000_000
-"""Labels without a name beyond this number are refused, since each of them takes memory."""
 _ENCODERS = ("Model", "ForMaskedLM", "ForPreTraining")
 """The ends of the names of networks that are, apart from a head that is not used here, encoders."""
-_UNLIMITED = 1_000_000
-"""A `model_max_length` of at least this means that the tokenizer knows no limit."""
-_ANY_NETWORKS = ("TokenizersBackend", "PreTrainedTokenizerFast")
-"""The classes of tokenizers that belong to no network, which give no type ids unless they are told to."""
-_POSITIONS_AFTER_PADDING = (
-    "camembert",
-    "data2vec-text",
-    "ibert",
-    "longformer",
-    "mpnet",
-    "roberta",
-    "roberta-prelayernorm",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-    "xmod",
-)
-"""Model types that number positions from `pad_token_id` + 1 on, so that fewer tokens fit than there are positions."""
 
 
 class ModelFolder:
@@ -151,7 +131,7 @@ class ModelFolder:
                 f"{self.path} holds a {self.architecture}, which writes no text: output 'generation' takes causal models "
                 f"(...ForCausalLM, ...LMHeadModel) and sequence-to-sequence models of text (such as T5 or BART)"
             )
-        return generation_of(self.network, output, self.config, self._tokenizer_config, self._positions())
+        return generation_of(self.network, output, self.config, self.texts.tokenizer_config, self.texts.positions)
 
     @property
     def encodes(self) -> bool:
@@ -187,42 +167,12 @@ class ModelFolder:
         Raises:
             ModelError: they are not one text for each of the numbers from 0 on, or the same text twice.
         """
-        file, named = self.network / "config.json", self.config.get("id2label")
-        if not named:
-            return tuple(f"{_NO_LABEL}{number}" for number in range(self._num_labels))
-        if not isinstance(named, dict) or not all(isinstance(label, str | int | float) for label in named.values()):
-            raise ModelError(f"{file}: id2label is not an object of numbers and labels; declare the task's labels")
-        try:
-            found = {int(number): str(label) for number, label in named.items()}
-        except ValueError:
-            raise ModelError(f"{file}: a key of id2label is not a number; declare the task's labels") from None
-        if sorted(found) != list(range(len(named))):
-            raise ModelError(
-                f"{file}: the keys of id2label are not the numbers from 0 to {len(named) - 1}, so it is not known which logit "
-                f"has which label; declare the task's labels, in the order of the logits"
-            )
-        labels = tuple(found[number] for number in range(len(found)))
-        twice = next((label for label, count in Counter(labels).items() if count > 1), None)
-        if twice is not None:
-            raise ModelError(
-                f"{file}: id2label names {twice!r} twice, so two classes could not be told apart; declare the task's labels, "
-                f"in the order of the logits"
-            )
-        return labels
+        return labels_of(self.config, self.network / "config.json")
 
     @property
     def names_labels(self) -> bool:
         """Whether the labels have names of their own."""
-        return not all(label.startswith(_NO_LABEL) for label in self.labels)
-
-    @property
-    def _num_labels(self) -> int:
-        found = self.config.get("num_labels", 2)
-        if not isinstance(found, int) or not 0 < found <= _MAX_LABELS:
-            raise ModelError(
-                f"{self.network / 'config.json'}: num_labels is {str(found)[:50]}, not a number of labels; declare the task's labels"
-            )
-        return found
+        return not all(label.startswith(NO_LABEL) for label in self.labels)
 
     @cached_property
     def output(self) -> Output:
@@ -265,85 +215,15 @@ class ModelFolder:
             )
         return DetectionOutput(scoring=_SCORINGS[str(kind)])
 
-    @cached_property
-    def tokenizer(self) -> Path:
-        """The network's `tokenizer.json`.
-
-        Raises:
-            ModelError: there is none, or the model changes texts in a way that it does not contain.
-        """
-        path = self.network / "tokenizer.json"
-        if not path.is_file():
-            raise ModelError(
-                f"{self.network} has no tokenizer.json. Load its tokenizer with transformers.AutoTokenizer and write it "
-                f"with save_pretrained, which adds the file; or name a tokenizer in the text feature"
-            )
-        for does, what in self._changes_of_texts():
-            if does:
-                raise ModelError(
-                    f"{self.path} {what}, which is not done here. Do it with a batch_preprocessor, and name the tokenizer "
-                    f"and max_tokens in the text feature"
-                )
-        return path
-
-    @cached_property
-    def prompt(self) -> str:
-        """What sentence-transformers puts before every text; empty if nothing.
-
-        Raises:
-            ModelError: the folder names a prompt that it does not hold, or that is left out when its tokens are pooled.
-        """
-        settings = self._sentence_config("config_sentence_transformers.json")
-        name, prompts = settings.get("default_prompt_name"), settings.get("prompts")
-        if name is None:
-            return ""
-        found = prompts.get(name) if isinstance(prompts, dict) else None
-        if not isinstance(found, str):
-            raise ModelError(
-                f"{self.path / 'config_sentence_transformers.json'} names the prompt {name!r}, which is not among its prompts; "
-                f"give the text feature a template, which takes its place"
-            )
-        if found and not self._modules.pools_prompt:
-            raise ModelError(
-                f"{self.path} puts its prompt {name!r} before every text and does not pool its tokens (include_prompt), "
-                f"which is not done here; name a factory that loads the folder with sentence_transformers"
-            )
-        return found
-
     @property
     def sentence_modules(self) -> SentenceModules | None:
         """The modules of a folder of sentence-transformers; `None` for other folders."""
         return self._modules if self.sentence_transformers else None
 
     @cached_property
-    def max_tokens(self) -> int:
-        """Number of tokens, with the special ones, to which the model cuts a text.
-
-        Raises:
-            ModelError: the folder does not say it.
-        """
-        named = self._sentence_config("sentence_bert_config.json").get("max_seq_length")
-        if named is None:
-            named = self._tokenizer_config.get("model_max_length")
-        limits = (named, self._positions())
-        known = [int(limit) for limit in limits if isinstance(limit, int | float) and 0 < limit < _UNLIMITED]
-        if not known:
-            raise ModelError(
-                f"{self.network} does not say how long a text may be (model_max_length in tokenizer_config.json); name the "
-                f"tokenizer in the text feature, together with max_tokens"
-            )
-        return min(known)
-
-    @property
-    def takes_type_ids(self) -> bool:
-        """Whether the network gets the type ids of a pair of texts: it does if its tokenizer's settings say so; or, where
-        they leave it to the tokenizer's class, if that is one of the network's own and the network tells types apart."""
-        inputs = self._tokenizer_config.get("model_input_names")
-        if isinstance(inputs, list):
-            return "token_type_ids" in inputs
-        if self._tokenizer_config.get("tokenizer_class") in _ANY_NETWORKS:
-            return False
-        return int(self.config.get("type_vocab_size") or 0) > 1
+    def texts(self) -> TextSettings:
+        """How texts are prepared."""
+        return TextSettings(self.path, self.network, self.config, self.sentence_modules)
 
     @cached_property
     def images(self) -> ImageSettings:
@@ -363,51 +243,9 @@ class ModelFolder:
         """
         return AudioSettings.of_folder(self.network)
 
-    def _changes_of_texts(self) -> tuple[tuple[bool, str], ...]:
-        """What may happen to a text outside of the tokenizer's file: whether it does, and what it is."""
-        lowers = self._sentence_config("sentence_bert_config.json").get("do_lower_case")
-        return (
-            (
-                bool(lowers) and not self._tokenizer_lowers,
-                "lowers the case of every text (do_lower_case in sentence_bert_config.json)",
-            ),
-            (
-                self._tokenizer_config.get("truncation_side") == "left",
-                "cuts long texts at their beginning (truncation_side in tokenizer_config.json)",
-            ),
-        )
-
-    @property
-    def _tokenizer_lowers(self) -> bool:
-        """Whether the tokenizer lowers the case of texts itself."""
-        normalizer = read_settings(self.network / "tokenizer.json").get("normalizer")
-        steps = normalizer.get("normalizers", [normalizer]) if isinstance(normalizer, dict) else []
-        return any(
-            step.get("type") == "Lowercase" or (step.get("type") == "BertNormalizer" and step.get("lowercase") is True)
-            for step in steps
-            if isinstance(step, dict)
-        )
-
-    @cached_property
-    def _tokenizer_config(self) -> dict[str, Any]:
-        return read_settings(self.network / "tokenizer_config.json", optional=True)
-
-    def _positions(self) -> int | None:
-        positions = self.config.get("max_position_embeddings", self.config.get("n_positions"))
-        if not isinstance(positions, int) or self.config.get("model_type") not in _POSITIONS_AFTER_PADDING:
-            return positions
-        return positions - int(self.config.get("pad_token_id") or 0) - 1
-
     @cached_property
     def _modules(self) -> SentenceModules:
         return SentenceModules(self.path)
-
-    def _sentence_config(self, name: str) -> dict[str, Any]:
-        """Settings of sentence-transformers; empty for other folders."""
-        if not self.sentence_transformers:
-            return {}
-        folder = self.network if name == "sentence_bert_config.json" else self.path
-        return read_settings(folder / name, optional=True)
 
 
 def _check_no_adapter(folder: Path) -> None:

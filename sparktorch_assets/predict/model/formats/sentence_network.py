@@ -10,8 +10,8 @@ import torch
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.file_bounds import check_safetensors
-from sparktorch_assets.tasks.files.dense_layer import DenseLayer
-from sparktorch_assets.tasks.files.sentence_modules import SentenceModules
+from sparktorch_assets.tasks.files.folders.dense_layer import DenseLayer
+from sparktorch_assets.tasks.files.folders.sentence_modules import SentenceModules
 
 
 class SentenceNetwork(torch.nn.Module):

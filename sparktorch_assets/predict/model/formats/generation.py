@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.predict.model.named_arguments import exactly
-from sparktorch_assets.predict.model.random_tokens import RandomTokens, prompt_hash
+from sparktorch_assets.predict.model.formats.named_arguments import exactly
+from sparktorch_assets.predict.model.formats.random_tokens import RandomTokens, prompt_hash
 from sparktorch_assets.tasks.outputs import GenerationOutput
 
 _OF_SAMPLING = {"temperature": 1.0, "top_k": 50, "top_p": 1.0}

@@ -14,12 +14,12 @@ import torch
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.file_bounds import check_safetensors
-from sparktorch_assets.predict.model.audio_network import AudioNetwork
-from sparktorch_assets.predict.model.generation import GeneratingNetwork
-from sparktorch_assets.predict.model.named_arguments import by_name
-from sparktorch_assets.predict.model.sentence_network import with_dense
-from sparktorch_assets.tasks.files.folder_json import read_settings
-from sparktorch_assets.tasks.files.model_folder import ModelFolder
+from sparktorch_assets.predict.model.formats.audio_network import AudioNetwork
+from sparktorch_assets.predict.model.formats.generation import GeneratingNetwork
+from sparktorch_assets.predict.model.formats.named_arguments import by_name
+from sparktorch_assets.predict.model.formats.sentence_network import with_dense
+from sparktorch_assets.tasks.files.folders.folder_json import read_settings
+from sparktorch_assets.tasks.files.folders.model_folder import ModelFolder
 from sparktorch_assets.tasks.model_spec import ModelSpec
 from sparktorch_assets.tasks.outputs import EmbeddingOutput, GenerationOutput, Output
 

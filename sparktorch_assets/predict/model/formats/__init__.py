@@ -1,0 +1,1 @@
+"""Opens models in the formats that they come in, each as a `torch.nn.Module` or a model object."""

@@ -1,0 +1,1 @@
+"""ONNX files: what they say of themselves, without onnxruntime."""
