@@ -7,6 +7,7 @@ from typing import Literal
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.features.checks import check_arguments, check_folder
 from sparktorch_assets.tasks.features.column_types import wrong_type_of_files
+from sparktorch_assets.tasks.features.group import SingleColumn
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.validation import names
 
@@ -18,7 +19,7 @@ MAX_SECONDS = 7_200.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AudioFeature:
+class AudioFeature(SingleColumn):
     """Recordings (WAV, FLAC, OGG, MP3) as padded waveforms: `values_BT` float32, 0 where padded, and `mask_BT` bool
     (True = a real sample). Channels are averaged."""
 
@@ -71,11 +72,6 @@ class AudioFeature:
             )
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """The single column, as a tuple like every other group's."""
-        return (self.column,)
-
-    @property
     def has_lengths(self) -> bool:
         """Whether rows differ in length."""
         return True
@@ -85,11 +81,6 @@ class AudioFeature:
         """The names under which `forward` gets the group's tensors, in their order; `None` for one that it gets by
         position."""
         return self.argument, self.mask_argument
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files under the models root that the group reads. They are part of the model's digest."""
-        return ()
 
     @property
     def left_out(self) -> str | None:

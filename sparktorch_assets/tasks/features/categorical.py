@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.features.checks import ADDED, check_arguments
+from sparktorch_assets.tasks.features.group import FeatureGroup
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.validation import freeze, names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CategoricalFeature:
+class CategoricalFeature(FeatureGroup):
     """Categories as vocabulary indices: `c_BK` int64; 0 stands for any value outside the vocabulary, entry i for i +
     1."""
 
@@ -43,26 +44,6 @@ class CategoricalFeature:
             )
 
     @property
-    def has_lengths(self) -> bool:
-        """Whether rows differ in length."""
-        return False
-
-    @property
-    def arguments_of_forward(self) -> tuple[str | None, ...]:
-        """The names under which `forward` gets the group's tensors, in their order; `None` for one that it gets by
-        position."""
-        return (self.argument,)
-
-    @property
     def files(self) -> tuple[str, ...]:
         """The files under the models root that the group reads. They are part of the model's digest."""
         return (self.vocabulary,) if isinstance(self.vocabulary, str) else ()
-
-    @property
-    def left_out(self) -> str | None:
-        """What only a Hugging Face folder can say and the group does not; `None` if it is complete."""
-        return None
-
-    def wrong_type(self, found: str) -> str | None:  # noqa: ARG002  (of all features)
-        """What is wrong with a column of the type `found`, as `str(pyarrow.DataType)` gives it; `None` if it fits."""
-        return None  # values of any type are compared with the vocabulary

@@ -7,12 +7,13 @@ from typing import Any, Literal
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.code.import_path import check_import_path
 from sparktorch_assets.tasks.features.checks import ADDED, check_arguments
+from sparktorch_assets.tasks.features.group import FeatureGroup
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.validation import freeze, names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CustomFeature:
+class CustomFeature(FeatureGroup):
     """Tensors that a user's encoder makes of some columns.
 
     `encoder` names a callable that, given `arguments` as keywords, returns the encoder: a callable from a
@@ -58,17 +59,3 @@ class CustomFeature:
         """The names under which `forward` gets the group's tensors, in their order; `None` for one that it gets by
         position."""
         return (self.argument, self.mask_argument) if self.sequences else (self.argument,)
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files under the models root that the group reads. They are part of the model's digest."""
-        return ()
-
-    @property
-    def left_out(self) -> str | None:
-        """What only a Hugging Face folder can say and the group does not; `None` if it is complete."""
-        return None
-
-    def wrong_type(self, found: str) -> str | None:  # noqa: ARG002  (of all features)
-        """What is wrong with a column of the type `found`, as `str(pyarrow.DataType)` gives it; `None` if it fits."""
-        return None  # which types the encoder takes is its own affair

@@ -8,12 +8,13 @@ from typing import Literal
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.features.checks import ADDED, check_arguments, check_folder
 from sparktorch_assets.tasks.features.column_types import wrong_type_of_files
+from sparktorch_assets.tasks.features.group import SingleColumn
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.validation import names, positive, share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ImageFeature:
+class ImageFeature(SingleColumn):
     """Encoded images (PNG, JPEG, WebP, TIFF ...) as `x_BCHW` float32, `(pixel / 255 - mean) / std`."""
 
     column: str
@@ -87,32 +88,11 @@ class ImageFeature:
             raise TaskError(f"ImageFeature.std={tuple(self.std)}; every value must be above 0")
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """The single column, as a tuple like every other group's."""
-        return (self.column,)
-
-    @property
     def size(self) -> tuple[int, int]:
         """Height and width; for a feature that names them, or has been completed by the model's folder."""
         assert self.height is not None, "checked by MlTask, or completed"
         assert self.width is not None, "as the height"
         return self.height, self.width
-
-    @property
-    def has_lengths(self) -> bool:
-        """Whether rows differ in length."""
-        return False
-
-    @property
-    def arguments_of_forward(self) -> tuple[str | None, ...]:
-        """The names under which `forward` gets the group's tensors, in their order; `None` for one that it gets by
-        position."""
-        return (self.argument,)
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files under the models root that the group reads. They are part of the model's digest."""
-        return ()
 
     @property
     def left_out(self) -> str | None:

@@ -6,12 +6,13 @@ from typing import Literal
 
 from sparktorch_assets.tasks.features.checks import ADDED, check_arguments
 from sparktorch_assets.tasks.features.column_types import is_list_of_numbers, is_number
+from sparktorch_assets.tasks.features.group import FeatureGroup
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.validation import names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NumericFeature:
+class NumericFeature(FeatureGroup):
     """Numbers, booleans and dates' parts as one float tensor: `x_BF` float32."""
 
     columns: Sequence[str]
@@ -27,27 +28,6 @@ class NumericFeature:
         check_fields(self)
         check_arguments(self)
         names(self.columns, "NumericFeature.columns")
-
-    @property
-    def has_lengths(self) -> bool:
-        """Whether rows differ in length."""
-        return False
-
-    @property
-    def arguments_of_forward(self) -> tuple[str | None, ...]:
-        """The names under which `forward` gets the group's tensors, in their order; `None` for one that it gets by
-        position."""
-        return (self.argument,)
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files under the models root that the group reads. They are part of the model's digest."""
-        return ()
-
-    @property
-    def left_out(self) -> str | None:
-        """What only a Hugging Face folder can say and the group does not; `None` if it is complete."""
-        return None
 
     def wrong_type(self, found: str) -> str | None:
         """What is wrong with a column of the type `found`, as `str(pyarrow.DataType)` gives it; `None` if it fits."""

@@ -5,12 +5,13 @@ from typing import Literal
 
 from sparktorch_assets.tasks.features.checks import ADDED, check_arguments, check_fill
 from sparktorch_assets.tasks.features.column_types import is_list_of_numbers
+from sparktorch_assets.tasks.features.group import SingleColumn
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.validation import names, positive
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SequenceFeature:
+class SequenceFeature(SingleColumn):
     """One list of numbers per row (a series, a history, token ids) as padded values: `values_BT`, 0 where padded, and
     `mask_BT` bool (True = a real value)."""
 
@@ -37,11 +38,6 @@ class SequenceFeature:
         check_fill(self)
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """The single column, as a tuple like every other group's."""
-        return (self.column,)
-
-    @property
     def has_lengths(self) -> bool:
         """Whether rows differ in length."""
         return True
@@ -51,16 +47,6 @@ class SequenceFeature:
         """The names under which `forward` gets the group's tensors, in their order; `None` for one that it gets by
         position."""
         return self.argument, self.mask_argument
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files under the models root that the group reads. They are part of the model's digest."""
-        return ()
-
-    @property
-    def left_out(self) -> str | None:
-        """What only a Hugging Face folder can say and the group does not; `None` if it is complete."""
-        return None
 
     def wrong_type(self, found: str) -> str | None:
         """What is wrong with a column of the type `found`, as `str(pyarrow.DataType)` gives it; `None` if it fits."""

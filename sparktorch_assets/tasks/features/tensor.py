@@ -7,12 +7,13 @@ from typing import Literal
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.features.checks import check_arguments, check_fill
 from sparktorch_assets.tasks.features.column_types import is_list_or_vector
+from sparktorch_assets.tasks.features.group import SingleColumn
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.validation import names, positive
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TensorFeature:
+class TensorFeature(SingleColumn):
     """One list of numbers per row, all of the same length, or one Spark ML vector, as a tensor of one shape:
     `x_B...`."""
 
@@ -39,32 +40,6 @@ class TensorFeature:
         for size in self.shape:
             positive(size, "TensorFeature.shape")
         check_fill(self)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The single column, as a tuple like every other group's."""
-        return (self.column,)
-
-    @property
-    def has_lengths(self) -> bool:
-        """Whether rows differ in length."""
-        return False
-
-    @property
-    def arguments_of_forward(self) -> tuple[str | None, ...]:
-        """The names under which `forward` gets the group's tensors, in their order; `None` for one that it gets by
-        position."""
-        return (self.argument,)
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files under the models root that the group reads. They are part of the model's digest."""
-        return ()
-
-    @property
-    def left_out(self) -> str | None:
-        """What only a Hugging Face folder can say and the group does not; `None` if it is complete."""
-        return None
 
     def wrong_type(self, found: str) -> str | None:
         """What is wrong with a column of the type `found`, as `str(pyarrow.DataType)` gives it; `None` if it fits."""

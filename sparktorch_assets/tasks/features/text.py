@@ -7,6 +7,7 @@ from typing import Literal
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.features.checks import ADDED, check_arguments
 from sparktorch_assets.tasks.features.column_types import TEXT
+from sparktorch_assets.tasks.features.group import FeatureGroup
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.validation import names, positive
 
@@ -17,7 +18,7 @@ TEXT_PLACE = "{text}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TextFeature:
+class TextFeature(FeatureGroup):
     """Text as padded tokens: `token_ids_BT` int64 and `mask_BT` bool (True = a real token), and `type_ids_BT` int64 if
     `type_ids` asks for them."""
 
