@@ -34,13 +34,14 @@ def test_the_product_is_that_of_a_plain_layer(shape: list[int], inputs: int, out
     torch.manual_seed(seed)
     plain = nn.Linear(inputs, outputs, bias=bias)
     x = torch.randn(*shape, inputs)
-    torch.testing.assert_close(PackedLinear(plain)(x), plain(x), rtol=1e-5, atol=1e-5)
+    layer = PackedLinear(plain, 0.0)
+    torch.testing.assert_close(layer(x), plain(x), rtol=1e-5, atol=1e-5)
 
 
 @torch.inference_mode()
 def test_inputs_that_are_laid_out_otherwise_are_multiplied_as_well():
     plain = nn.Linear(5, 3)
-    layer, x = PackedLinear(plain), torch.randn(5, 4, 2).permute(2, 1, 0)
+    layer, x = PackedLinear(plain, 0.0), torch.randn(5, 4, 2).permute(2, 1, 0)
     assert not x.is_contiguous()
     torch.testing.assert_close(layer(x), plain(x), rtol=1e-5, atol=1e-5)
 
@@ -49,7 +50,41 @@ def test_inputs_that_are_laid_out_otherwise_are_multiplied_as_well():
 def test_a_nan_stays_in_its_row():
     x = torch.randn(4, 8)
     x[1, 3] = torch.nan
-    assert PackedLinear(nn.Linear(8, 5))(x).isnan().any(dim=1).tolist() == [False, True, False, False]
+    layer = PackedLinear(nn.Linear(8, 5), 0.0)
+    assert layer(x).isnan().any(dim=1).tolist() == [False, True, False, False]
+
+
+@torch.inference_mode()
+def test_code_is_generated_for_batch_sizes_that_come_often_enough(monkeypatch: pytest.MonkeyPatch):
+    """A batch that is divided to find a failing row has many sizes, each of them a few times."""
+    called, linear = [], packed_linear.functional.linear
+
+    def plain(x: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
+        called.append(len(x))
+        return linear(x, *parameters)
+
+    monkeypatch.setattr(packed_linear.functional, "linear", plain)
+    layer = PackedLinear(nn.Linear(8, 5), 9.0)
+    for rows in (3, 4, 3, 3, 4, 3, 4, 10):
+        layer(torch.randn(rows, 8))
+    assert called == [3, 4, 3, 4]
+
+
+def test_large_networks_pay_at_once_and_small_ones_late():
+    """12 layers of 384 x 1536 share one piece of code for a batch of 2,048 rows."""
+    large = packed(nn.Sequential(*[layer for _ in range(6) for layer in (nn.Linear(384, 1536), nn.Linear(1536, 384))]))
+    small = packed(nn.Sequential(nn.Linear(16, 64), nn.Linear(64, 1)))
+    assert large[0]._break_even < 2_048
+    assert small[0]._break_even > 100_000
+
+
+@torch.inference_mode()
+def test_only_so_many_batch_sizes_are_remembered(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(packed_linear, "_KNOWN_ROWS", 2)
+    layer = PackedLinear(nn.Linear(2, 2), 100.0)
+    for rows in range(1, 10):
+        layer(torch.randn(rows, 2))
+        assert len(layer._seen) <= 2
 
 
 class Tied(nn.Module):

@@ -19,24 +19,44 @@ _MEMORY_SHARE = 0.1
 """The share of a host's memory that the layouts of all its slots may take. They are not shared between processes."""
 _EXPECTED_ROWS = 2_048
 """The number of rows for which oneDNN chooses the layout; others are computed as well."""
+_CODE_COST = 1_500_000_000
+"""oneDNN generates code for each new number of rows and each shape of weights, which takes up to 3 ms: what it saves in
+this many multiplications."""
+_KNOWN_ROWS = 1_024
+"""How many numbers of rows are remembered, as many as oneDNN keeps code for."""
 
 
 class PackedLinear(nn.Linear):
-    """A linear layer with the parameters of another one, and a second copy of its weights in oneDNN's layout."""
+    """A linear layer with the parameters of another one, and a second copy of its weights in oneDNN's layout.
 
-    def __init__(self, linear: nn.Linear) -> None:
+    Args:
+        linear: the other layer.
+        break_even: after how many rows, in batches of one size, generating code for this size pays. Batches that are
+            divided to find a failing row have many sizes, each of them a few times.
+    """
+
+    def __init__(self, linear: nn.Linear, break_even: float) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias = linear.weight, linear.bias
         self.train(linear.training)
+        self._break_even = break_even
+        self._seen: dict[int, int] = {}
         self._packed: Any = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), _EXPECTED_ROWS)  # noqa: SLF001
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The product, of shape (B..., O), for `x` of shape (B..., I)."""
-        if x.dtype != torch.float32 or x.ndim < 2 or not x.numel() or not x.is_contiguous():
+        usual = x.dtype == torch.float32 and x.ndim > 1 and x.numel() > 0 and x.is_contiguous()
+        if not usual or not self._pays(x.numel() // self.in_features):
             return functional.linear(x, self.weight, self.bias)
         found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")  # noqa: SLF001
         return found
+
+    def _pays(self, rows: int) -> bool:
+        if rows not in self._seen and len(self._seen) >= _KNOWN_ROWS:
+            self._seen.clear()
+        self._seen[rows] = self._seen.get(rows, 0) + rows
+        return self._seen[rows] >= self._break_even
 
 
 def pack_linear_layers(module: nn.Module, execution: Execution, device: torch.device) -> None:
@@ -54,11 +74,13 @@ def pack_linear_layers(module: nn.Module, execution: Execution, device: torch.de
     needed = sum(layer.weight.numel() * 4 for layer in {layer for _, _, layer in layers})
     if not needed or needed > _allowed_bytes() or not _has_onednn():
         return
+    shapes = {layer.weight.shape for _, _, layer in layers}
+    break_even = _CODE_COST * len(shapes) / sum(layer.weight.numel() for _, _, layer in layers)
     packed: dict[nn.Module, PackedLinear] = {}
     with torch.no_grad():
         for parent, name, layer in layers:
             if layer not in packed:
-                packed[layer] = PackedLinear(layer)
+                packed[layer] = PackedLinear(layer, break_even)
             setattr(parent, name, packed[layer])
 
 
