@@ -129,9 +129,11 @@ def test_a_table_of_each_kind_follows_its_input(tmp_path, name):
         JobsHere(), str(source), task, output_table=str(fresh), model_loader=ModelLoader(tmp_path, device="cpu")
     )
     assert left.tally.classes == again.tally.classes
-    assert {name: found.buckets for name, found in left.tally.numbers.items()} == {
-        name: found.buckets for name, found in again.tally.numbers.items()
+    assert left.tally.marks == again.tally.marks
+    assert {name: (found.buckets, found.minimum, found.maximum) for name, found in left.tally.numbers.items()} == {
+        name: (found.buckets, found.minimum, found.maximum) for name, found in again.tally.numbers.items()
     }
+    assert task.output.page(left.tally) == task.output.page(again.tally)
 
 
 @pytest.mark.parametrize("name", sorted(OUTPUTS))

@@ -26,12 +26,15 @@ def summary(values: npt.NDArray[np.floating]) -> NumberSummary:
     with np.errstate(over="ignore"):
         total = bounded(float(finite.sum()))
         spread = bounded(float(np.square(finite - total / len(finite)).sum()))
+    minimum, maximum = float(finite.min()), float(finite.max())
     return NumberSummary(
         count=len(finite),
         total=total,
         spread=spread,
-        minimum=float(finite.min()),
-        maximum=float(finite.max()),
+        minimum=minimum,
+        maximum=maximum,
+        minimum_count=int((finite == minimum).sum()),
+        maximum_count=int((finite == maximum).sum()),
         buckets=buckets,
     )
 
