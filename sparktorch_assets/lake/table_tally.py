@@ -89,7 +89,8 @@ def _minus(whole: Tally, part: Tally) -> Tally:
     for name in SUMS:
         mine, theirs = getattr(rest, name), getattr(part, name)
         if name == "numbers":
-            mine = {key: summary.without(theirs.get(key, NumberSummary())) for key, summary in mine.items()}
+            found = {key: summary.without(theirs.get(key, NumberSummary())) for key, summary in mine.items()}
+            mine = {key: summary for key, summary in found.items() if summary.count}
         elif isinstance(mine, dict):
             left = {key: number - theirs.get(key, 0) for key, number in mine.items()}
             mine = left if name == "seconds" else {key: number for key, number in left.items() if number}

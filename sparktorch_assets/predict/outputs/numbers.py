@@ -40,8 +40,10 @@ def summary(values: npt.NDArray[np.floating]) -> NumberSummary:
 
 
 def count_numbers(name: str, values: npt.NDArray[np.floating], tally: Tally) -> None:
-    """Add the statistics of these numbers to the tally, under that name."""
-    tally.numbers.setdefault(name, NumberSummary()).add(summary(values))
+    """Add the statistics of these numbers to the tally, under that name. Without finite numbers, there is no such name."""
+    found = summary(values)
+    if found.count:
+        tally.numbers.setdefault(name, NumberSummary()).add(found)
 
 
 def mark(name: str, rows: int, tally: Tally) -> None:
