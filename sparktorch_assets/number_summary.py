@@ -7,7 +7,7 @@ sketches, subtracted again when a part leaves a table.
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
@@ -36,6 +36,10 @@ class NumberSummary:
     from zero and close together, such as times."""
     minimum: float | None = None
     maximum: float | None = None
+    minimum_count: int = 0
+    """How many of the numbers are the smallest one, so that it is known whether one is left after a subtraction."""
+    maximum_count: int = 0
+    """The same for the largest one."""
     buckets: dict[str, int] = field(default_factory=dict)
     """Numbers per bucket: bucket `i` holds those in (gamma^(i-1), gamma^i], `-i` in front of a minus sign those of the
     opposite sign, and `0` those that count as zero. Keys are `p12`, `n-3` and `z`."""
@@ -45,42 +49,48 @@ class NumberSummary:
         self.spread = bounded(self.spread + other.spread + _between(self, other))
         self.total = bounded(self.total + other.total)
         self.count += other.count
-        self.minimum = _least(self.minimum, other.minimum)
-        self.maximum = _greatest(self.maximum, other.maximum)
+        self.minimum, self.minimum_count = _outermost(
+            min, (self.minimum, self.minimum_count), (other.minimum, other.minimum_count)
+        )
+        self.maximum, self.maximum_count = _outermost(
+            max, (self.maximum, self.maximum_count), (other.maximum, other.maximum_count)
+        )
         for key, count in other.buckets.items():
             self.buckets[key] = self.buckets.get(key, 0) + count
 
     def without(self, gone: "NumberSummary") -> "NumberSummary":
-        """These numbers without those of `gone`, all of which must be among them. An extreme that goes is replaced by the
-        bound of the outermost bucket that is left. `keeps_digits_without` says whether the sums are usable."""
+        """These numbers without those of `gone`, all of which must be among them. `can_lose` says whether the sums and the
+        extremes are usable."""
         buckets = {key: count - gone.buckets.get(key, 0) for key, count in self.buckets.items()}
         rest = NumberSummary(
             count=self.count - gone.count,
             total=self.total - gone.total,
             minimum=self.minimum,
             maximum=self.maximum,
+            minimum_count=self.minimum_count - (gone.minimum_count if gone.minimum == self.minimum else 0),
+            maximum_count=self.maximum_count - (gone.maximum_count if gone.maximum == self.maximum else 0),
             buckets={key: count for key, count in buckets.items() if count > 0},
         )
         if not rest.count:
             return NumberSummary()
         rest.spread = max(0.0, self.spread - gone.spread - _between(rest, gone))
-        values = sorted(_value(key) for key in rest.buckets)
-        if gone.minimum is not None and gone.minimum == self.minimum:
-            rest.minimum = values[0]
-        if gone.maximum is not None and gone.maximum == self.maximum:
-            rest.maximum = values[-1]
         return rest
 
-    def keeps_digits_without(self, gone: "NumberSummary") -> bool:
-        """Whether `without(gone)` has a usable mean and deviation: after a very large number has gone, what is left of
-        the sums is the rounding error that it left in them."""
+    def can_lose(self, gone: "NumberSummary") -> bool:
+        """Whether `without(gone)` has a usable mean and deviation, and the right extremes: after a very large number has
+        gone, what is left of the sums is the rounding error that it left in them; and if an extreme goes, the next one is
+        not known."""
+        if self.count == gone.count:
+            return True
+        if gone.minimum == self.minimum and gone.minimum_count >= self.minimum_count:
+            return False
+        if gone.maximum == self.maximum and gone.maximum_count >= self.maximum_count:
+            return False
         kept = [(abs(_value(key)), count - gone.buckets.get(key, 0)) for key, count in self.buckets.items()]
         sizes = bounded(sum(size * count for size, count in kept))
         squares = bounded(sum(size * size * count for size, count in kept))
         largest = max(abs(self.minimum or 0.0), abs(self.maximum or 0.0))
-        return self.count == gone.count or (
-            _EPSILON * self.count * largest <= _ROUNDING * sizes and _EPSILON * self.spread <= _ROUNDING * squares
-        )
+        return _EPSILON * self.count * largest <= _ROUNDING * sizes and _EPSILON * self.spread <= _ROUNDING * squares
 
     @property
     def mean(self) -> float | None:
@@ -140,11 +150,12 @@ def _between(one: NumberSummary, other: NumberSummary) -> float:
     return bounded(apart * apart * (one.count * (other.count / (one.count + other.count))))
 
 
-def _least(one: float | None, other: float | None) -> float | None:
-    found = [value for value in (one, other) if value is not None]
-    return min(found) if found else None
-
-
-def _greatest(one: float | None, other: float | None) -> float | None:
-    found = [value for value in (one, other) if value is not None]
-    return max(found) if found else None
+def _outermost(
+    choose: Callable[[Iterable[float]], float], *extremes: tuple[float | None, int]
+) -> tuple[float | None, int]:
+    """The extreme of several sets of numbers, and how often it occurs in all of them, from those of each set."""
+    values = [value for value, _ in extremes if value is not None]
+    if not values:
+        return None, 0
+    chosen = choose(values)
+    return chosen, sum(count for value, count in extremes if value == chosen)

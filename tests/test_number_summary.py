@@ -48,11 +48,20 @@ def test_what_was_added_can_be_taken_away(kept, gone):
     whole.add(of(gone))
     rest, wanted = whole.without(of(gone)), of(kept)
     assert (rest.count, rest.buckets) == (wanted.count, wanted.buckets)
-    if kept:
-        assert rest.minimum == pytest.approx(min(kept), rel=2 * RELATIVE_ERROR + 0.001)
-        assert rest.maximum == pytest.approx(max(kept), rel=2 * RELATIVE_ERROR + 0.001)
-    else:
+    if not kept:
         assert rest == NumberSummary()
+    elif whole.can_lose(of(gone)):
+        assert (rest.minimum, rest.minimum_count) == (min(kept), kept.count(min(kept)))
+        assert (rest.maximum, rest.maximum_count) == (max(kept), kept.count(max(kept)))
+
+
+def test_an_extreme_can_be_lost_while_others_like_it_are_left():
+    whole = of([1.0, 1.0, 2.0, 3.0])
+    assert whole.can_lose(of([1.0, 2.0]))
+    assert not whole.can_lose(of([1.0, 1.0]))
+    assert not whole.can_lose(of([3.0]))
+    uncounted = NumberSummary(count=2, minimum=1.0, maximum=2.0)  # of a version that did not count extremes
+    assert not uncounted.can_lose(of([1.0]))
 
 
 def test_numbers_that_are_not_finite_do_not_count():

@@ -44,14 +44,15 @@ def table_tally(table: Table) -> Tally:
 def tally_after(table: Table, removed: Collection[str], added: Iterable[Tally]) -> Tally:
     """The tally of the table without the parts `removed`, and with parts whose tallies are `added`.
 
-    Reads as few receipts as possible: those of the removed parts, or those of the kept parts if these are fewer.
+    Reads as few receipts as possible: those of the removed parts, or those of the kept parts if these are fewer, or if
+    an extreme of the table's numbers goes with a removed part.
     """
     kept = table.snapshot.parts.keys() - set(removed)
     stored = _stored(table) if len(removed) < len(kept) else None
     gone = {} if stored is None else _receipts(table, removed)
     left = Tally.total(gone.values())
     # The file of a removed part may be missing.
-    if stored is None or len(gone) < len(removed) or not _keeps_digits(stored, left):
+    if stored is None or len(gone) < len(removed) or not _can_lose(stored, left):
         total = parts_tally(table, kept)
     else:
         total = _minus(stored, left)
@@ -78,11 +79,9 @@ def _receipts(table: Table, paths: Collection[str]) -> dict[str, Tally]:
     return {path: receipt.tally for path, (_, receipt) in verify_parts(table.folder, entries).items()}
 
 
-def _keeps_digits(whole: Tally, part: Tally) -> bool:
-    """Whether the statistics of numbers can be subtracted without losing what is left of them."""
-    return all(
-        found.keeps_digits_without(part.numbers.get(name, NumberSummary())) for name, found in whole.numbers.items()
-    )
+def _can_lose(whole: Tally, part: Tally) -> bool:
+    """Whether what is left of the statistics of numbers is known after a subtraction."""
+    return all(found.can_lose(part.numbers.get(name, NumberSummary())) for name, found in whole.numbers.items())
 
 
 def _minus(whole: Tally, part: Tally) -> Tally:
@@ -90,7 +89,8 @@ def _minus(whole: Tally, part: Tally) -> Tally:
     for name in SUMS:
         mine, theirs = getattr(rest, name), getattr(part, name)
         if name == "numbers":
-            mine = {key: summary.without(theirs.get(key, NumberSummary())) for key, summary in mine.items()}
+            found = {key: summary.without(theirs.get(key, NumberSummary())) for key, summary in mine.items()}
+            mine = {key: summary for key, summary in found.items() if summary.count}
         elif isinstance(mine, dict):
             left = {key: number - theirs.get(key, 0) for key, number in mine.items()}
             mine = left if name == "seconds" else {key: number for key, number in left.items() if number}

@@ -139,7 +139,11 @@ def test_class_names_and_phases_are_inert(counts: dict[str, int]):
         ([1.0, None, "a|b"], "[1, , a|b]"),
         (list(range(9)), "[0, 1, 2, 3, 4, …]"),
         (b"abc", "(3 bytes)"),
-        ({"a": "<b>"}, "{'a': '<b>'}"),
+        ({"a": "<b>"}, "{a: <b>}"),
+        (
+            [{"label": "cat", "score": 0.123456, "crop": b"abc"}, None],
+            "[{label: cat, score: 0.1235, crop: (3 bytes)}, ]",
+        ),
         ("x" * 200, "x" * 120 + "…"),
     ],
 )

@@ -87,7 +87,7 @@ def write(folder: Path, name: str, ids):
     x = np.array(ids, dtype=float)
     x = [None if number == 3 else number for number in x.tolist()]
     texts = [None if number is None else f"{number:g}" for number in x]
-    rows = pa.table({"id": ids, "x": pa.array(x), "text": texts})
+    rows = pa.table({"id": ids, "x": pa.array(x, pa.float64()), "text": pa.array(texts, pa.string())})
     pq.write_table(rows, folder / f"{name}.parquet")
 
 
@@ -129,9 +129,32 @@ def test_a_table_of_each_kind_follows_its_input(tmp_path, name):
         JobsHere(), str(source), task, output_table=str(fresh), model_loader=ModelLoader(tmp_path, device="cpu")
     )
     assert left.tally.classes == again.tally.classes
-    assert {name: found.buckets for name, found in left.tally.numbers.items()} == {
-        name: found.buckets for name, found in again.tally.numbers.items()
+    assert left.tally.marks == again.tally.marks
+    assert {name: (found.buckets, found.minimum, found.maximum) for name, found in left.tally.numbers.items()} == {
+        name: (found.buckets, found.minimum, found.maximum) for name, found in again.tally.numbers.items()
     }
+    assert task.output.page(left.tally) == task.output.page(again.tally)
+
+
+@pytest.mark.promise("M107")
+@pytest.mark.parametrize("name", sorted(OUTPUTS))
+def test_statistics_go_with_the_last_predicted_row(tmp_path, name):
+    """What is left are parts whose rows all failed: the page is that of a table that never had others."""
+    source, task, loader = tmp_path / "in", task_of(name), ModelLoader(tmp_path, device="cpu")
+
+    def refresh(table):
+        return score_table(JobsHere(), str(source), task, output_table=str(tmp_path / table), model_loader=loader).tally
+
+    write(source, "good", list(range(4, 8)))
+    write(source, "failed", [3])
+    write(source, "failed_too", [3, 3])
+    refresh("out")
+    (source / "good.parquet").unlink()
+    left, fresh = refresh("out"), refresh("fresh")
+    assert (left.predicted, left.failed) == (0, 3)
+    assert (left.numbers, left.classes, left.marks) == (fresh.numbers, fresh.classes, fresh.marks)
+    assert task.output.page(left) == task.output.page(fresh)
+    assert task.output.figures(left) == task.output.figures(fresh)
 
 
 @pytest.mark.parametrize("name", sorted(OUTPUTS))

@@ -73,4 +73,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         head = ", ".join(_plain(item) for item in value[:5])
         return f"[{head}{', …' if len(value) > 5 else ''}]"
+    if isinstance(value, Mapping):  # a struct, as in lists of spans and boxes
+        return "{" + ", ".join(f"{name}: {_plain(item)}" for name, item in value.items()) + "}"
     return str(value)

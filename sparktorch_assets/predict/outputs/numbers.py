@@ -26,19 +26,24 @@ def summary(values: npt.NDArray[np.floating]) -> NumberSummary:
     with np.errstate(over="ignore"):
         total = bounded(float(finite.sum()))
         spread = bounded(float(np.square(finite - total / len(finite)).sum()))
+    minimum, maximum = float(finite.min()), float(finite.max())
     return NumberSummary(
         count=len(finite),
         total=total,
         spread=spread,
-        minimum=float(finite.min()),
-        maximum=float(finite.max()),
+        minimum=minimum,
+        maximum=maximum,
+        minimum_count=int((finite == minimum).sum()),
+        maximum_count=int((finite == maximum).sum()),
         buckets=buckets,
     )
 
 
 def count_numbers(name: str, values: npt.NDArray[np.floating], tally: Tally) -> None:
-    """Add the statistics of these numbers to the tally, under that name."""
-    tally.numbers.setdefault(name, NumberSummary()).add(summary(values))
+    """Add the statistics of these numbers to the tally, under that name. Without finite numbers, there is no such name."""
+    found = summary(values)
+    if found.count:
+        tally.numbers.setdefault(name, NumberSummary()).add(found)
 
 
 def mark(name: str, rows: int, tally: Tally) -> None:
