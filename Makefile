@@ -1,7 +1,7 @@
 # make run   build .venv, materialize every sample asset, print what came of it
-# make test  the tests, in two processes (five minutes)
+# make test  the tests, in two processes (eight minutes)
 # make test-fast   those that start no JVM: what to run while working
-# make test-slow   those that start whole processes and kill them (ten minutes)
+# make test-slow   those that start whole processes and kill them (fifteen minutes)
 # make dev   Dagster's UI on this machine: http://127.0.0.1:3000
 # make lint  ruff, mypy, import-linter
 # make docs  write the tables of docs/reference.md from the declarations
