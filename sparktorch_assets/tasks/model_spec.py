@@ -159,13 +159,19 @@ class ModelSpec:
             )
         return _BY_SUFFIX[suffix]
 
-    def _check_huggingface(self) -> None:
+    def _refuse_network(self, weights: str, way_out: str = "") -> None:
+        """Raise TaskError if the network is named although the weights, which are what the text says, know it."""
         for field in ("architecture", "arguments"):
             if getattr(self, field):
                 raise TaskError(
-                    f"ModelSpec.{field} is given, but weights={self.weights!r} is a Hugging Face folder, whose config.json "
-                    f"says which network it holds; drop {field}, or set ModelSpec.factory to code that takes the folder"
+                    f"ModelSpec.{field} is given, but weights={str(self.weights)!r} is {weights}; drop {field}{way_out}"
                 )
+
+    def _check_huggingface(self) -> None:
+        self._refuse_network(
+            "a Hugging Face folder, whose config.json says which network it holds",
+            ", or set ModelSpec.factory to code that takes the folder",
+        )
         if importlib.util.find_spec("transformers") is None:
             raise TaskError(
                 f"ModelSpec.weights={self.weights!r} {_NEEDS_TRANSFORMERS}. If it is a file, set ModelSpec.format to one "
@@ -185,21 +191,12 @@ class ModelSpec:
                 f"models:/name/latest, models:/m-<model id> or runs:/<run id>/<path>. Stages, such as Production, are no longer "
                 f"part of MLflow: give the version an alias"
             )
-        for field in ("architecture", "arguments"):
-            if getattr(self, field):
-                raise TaskError(
-                    f"ModelSpec.{field} is given, but weights={address!r} is an MLflow model, which says itself how it is "
-                    f"loaded; drop {field}"
-                )
+        self._refuse_network("an MLflow model, which says itself how it is loaded")
         if importlib.util.find_spec("mlflow") is None:
             raise TaskError(f"ModelSpec.weights={address!r} {_NEEDS_MLFLOW}")
 
     def _check_complete(self) -> None:
-        for field in ("architecture", "arguments"):
-            if getattr(self, field):
-                raise TaskError(
-                    f"ModelSpec.{field} is given, but weights={self.weights!r} is {_COMPLETE[str(self.format)]}; drop {field}"
-                )
+        self._refuse_network(_COMPLETE[str(self.format)])
         if self.format == "onnx" and importlib.util.find_spec("onnxruntime") is None:
             raise TaskError(f"ModelSpec.weights={self.weights!r} {_NEEDS_ONNXRUNTIME}")
 

@@ -8,9 +8,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sparktorch_assets.predict.outputs.label_counts import count_labels, is_outside
 from sparktorch_assets.predict.outputs.numbers import count_numbers, mark
 from sparktorch_assets.tally import Tally
-from sparktorch_assets.tasks.outputs.labelled_entries import NO_LABEL, OUTSIDE, LabelledEntries
+from sparktorch_assets.tasks.outputs.label_checks import OUTSIDE
+from sparktorch_assets.tasks.outputs.labelled_entries import LabelledEntries
 
 
 def entry_lists(counts: npt.NDArray[np.int64], fields: Mapping[str, pa.Array], kind: pa.DataType) -> pa.Array:
@@ -31,7 +33,7 @@ def odd_entries(column: pa.Array, misplaced: Callable[[pa.Array], npt.NDArray[np
     """Which rows have no list, or one with an entry that is null, lacks a field, has a score outside [0, 1], or is
     misplaced."""
     entries = column.flatten()
-    odd = _null_anywhere(entries) | _outside(entries) | misplaced(entries)
+    odd = _null_anywhere(entries) | is_outside(numbers_of(entries, "score")) | misplaced(entries)
     lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
     rows = np.repeat(np.arange(len(column)), lengths)[odd]
     found: npt.NDArray[np.bool_] = column.is_null().to_numpy(zero_copy_only=False) | np.isin(
@@ -46,16 +48,12 @@ def count_entries(
     """Entries per label and per row, their scores, and what the checks look at."""
     lists = column.drop_null()
     entries = lists.flatten()
-    labels = pc.struct_field(entries, "label")
-    mark(NO_LABEL, labels.null_count, tally)  # a hook may add nulls
-    for item in pc.value_counts(labels.drop_null()):
-        name = item["values"].as_py()
-        tally.classes[name] = tally.classes.get(name, 0) + item["counts"].as_py()
+    count_labels(pc.struct_field(entries, "label"), tally)
     lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
     mark(output.without, int((lengths == 0).sum()), tally)
     count_numbers(f"{output.entries} per row", lengths.astype(np.float64), tally)
     count_numbers("score", numbers_of(entries, "score"), tally)
-    mark(OUTSIDE, int(_outside(entries).sum()), tally)
+    mark(OUTSIDE, int(is_outside(numbers_of(entries, "score")).sum()), tally)
     mark(output.misplaced, int(misplaced(entries).sum()), tally)
 
 
@@ -63,11 +61,6 @@ def numbers_of(entries: pa.Array, name: str) -> npt.NDArray[np.float64]:
     """A field of the entries, NaN where it is null."""
     found: npt.NDArray[Any] = pc.struct_field(entries, name).cast(pa.float64()).to_numpy(zero_copy_only=False)
     return found.astype(np.float64)
-
-
-def _outside(entries: pa.Array) -> npt.NDArray[np.bool_]:
-    scores = numbers_of(entries, "score")
-    return ~((scores >= 0) & (scores <= 1))
 
 
 def _null_anywhere(entries: pa.Array) -> npt.NDArray[np.bool_]:

@@ -14,11 +14,13 @@ from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.arrow_lists import float_lists, odd_lists, scatter
 from sparktorch_assets.predict.failures import RowFailure
 from sparktorch_assets.predict.outputs.decoder import Decoded, Forward, Outputs, not_finite
+from sparktorch_assets.predict.outputs.label_counts import count_labels, is_outside
 from sparktorch_assets.predict.outputs.numbers import count_numbers, mark
 from sparktorch_assets.predict.outputs.result import find, tensor_of
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.outputs import MultilabelOutput
-from sparktorch_assets.tasks.outputs.multilabel import NO_LABEL, OUTSIDE, WITHOUT_LABEL
+from sparktorch_assets.tasks.outputs.label_checks import OUTSIDE
+from sparktorch_assets.tasks.outputs.multilabel import WITHOUT_LABEL
 
 if TYPE_CHECKING:
     import torch
@@ -85,16 +87,12 @@ class MultilabelDecoder:
     def count(self, column: Callable[[str], pa.Array], tally: Tally) -> None:
         """Rows per label, labels per row, rows without a label, and scores outside [0, 1]."""
         labels = column("predicted_labels").drop_null()
-        found = labels.flatten()
-        mark(NO_LABEL, found.null_count, tally)  # a hook may add nulls
-        for item in pc.value_counts(found.drop_null()):
-            name = item["values"].as_py()
-            tally.classes[name] = tally.classes.get(name, 0) + item["counts"].as_py()
+        count_labels(labels.flatten(), tally)
         lengths = pc.list_value_length(labels).to_numpy(zero_copy_only=False)
         mark(WITHOUT_LABEL, int((lengths == 0).sum()), tally)
         count_numbers("labels per row", lengths.astype(np.float64), tally)
         scores = column("scores").drop_null().flatten().to_numpy(zero_copy_only=False)
-        mark(OUTSIDE, int((~((scores >= 0) & (scores <= 1))).sum()), tally)
+        mark(OUTSIDE, int(is_outside(scores).sum()), tally)
 
     def _logits(self, forward: Forward) -> "torch.Tensor":
         shape = (forward.computed, len(self._labels))

@@ -39,29 +39,24 @@ def completed_task(task: MlTask, models_root: Path) -> MlTask:
         return with_inputs(task, models_root)
     if task.model.format != "huggingface":
         return task
-    labels_are_open = task.output.labelled and not task.labels
-    output_is_open = labels_are_open or _options_are_open(task.output)
-    if not output_is_open and not any(map(_is_open, task.features)):
+    if not _output_is_open(task) and not any(map(_is_open, task.features)):
         return task
     assert task.model.weights is not None  # ModelSpec requires them for every format but a factory's
     path = models_root / task.model.weights
     try:
         with using_settings(path):
-            return _completed(task, ModelFolder(path), labels_are_open=labels_are_open, output_is_open=output_is_open)
+            return _completed(task, ModelFolder(path))
     except ModelError as error:
         raise ModelError(f"task {task.name!r}: {error}") from None
     except TaskError as error:
         raise TaskError(f"{error} (the task as {path} completes it)") from None
 
 
-def _completed(task: MlTask, folder: ModelFolder, *, labels_are_open: bool, output_is_open: bool) -> MlTask:
-    output = _completed_output(task, folder) if output_is_open else task.output
+def _completed(task: MlTask, folder: ModelFolder) -> MlTask:
+    output = _completed_output(task, folder) if _output_is_open(task) else task.output
     features = tuple(_completed_feature(feature, task, folder, output) for feature in task.features)
-    if not output_is_open:
-        return replace(task, features=features)
-    if not labels_are_open:
-        return replace(task, features=features, output=output)
-    return replace(task, features=features, output=output, labels=_labels(task, folder) if output.labelled else ())
+    labels = _labels(task, folder) if output.labelled and not task.labels else task.labels
+    return replace(task, features=features, output=output, labels=labels)
 
 
 def _labels(task: MlTask, folder: ModelFolder) -> tuple[str, ...]:
@@ -92,11 +87,14 @@ def _types_are_open(feature: TextFeature) -> bool:
     return feature.pair is not None and not feature.type_ids
 
 
-def _options_are_open(output: Output) -> bool:
-    """Whether the output leaves an option to the folder."""
+def _output_is_open(task: MlTask) -> bool:
+    """Whether the task leaves its labels, or an option of its output, to the folder."""
+    output = task.output
     if isinstance(output, GenerationOutput):
         return None in (output.max_new_tokens, output.clean_up_tokenization_spaces)
-    return isinstance(output, DetectionOutput) and output.scoring is None
+    if isinstance(output, DetectionOutput) and output.scoring is None:
+        return True
+    return output.labelled and not task.labels
 
 
 def _completed_feature(feature: Feature, task: MlTask, folder: ModelFolder, output: Output) -> Feature:

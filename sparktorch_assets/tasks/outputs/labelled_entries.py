@@ -7,12 +7,8 @@ from typing import ClassVar
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.outputs.classification import most_frequent
 from sparktorch_assets.tasks.outputs.column import OutputColumn
+from sparktorch_assets.tasks.outputs.label_checks import label_check_specs, label_checks
 from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, ShownTable, number_table
-
-LABELS_WITHIN_DECLARED = "labels_within_declared"
-SCORES_IN_RANGE = "scores_in_range"
-NO_LABEL = "labels that are null"
-OUTSIDE = "scores outside [0, 1]"
 
 
 class LabelledEntries:
@@ -50,25 +46,14 @@ class LabelledEntries:
     @property
     def check_specs(self) -> tuple[CheckSpec, ...]:
         """The checks of a table."""
-        return (
-            CheckSpec(name=SCORES_IN_RANGE, description="Every score lies in [0, 1]"),
-            CheckSpec(name=LABELS_WITHIN_DECLARED, description="Every label is one that the task's labels give"),
-            CheckSpec(name=self.place_check, description=self.place_rule),
-        )
+        place = CheckSpec(name=self.place_check, description=self.place_rule)
+        return (*label_check_specs("Every label is one that the task's labels give"), place)
 
     def checks(self, tally: Tally, labels: Sequence[str]) -> tuple[CheckOutcome, ...]:
         """The checks' outcomes for a table with this tally."""
-        outside, misplaced, missing = (tally.marks.get(mark, 0) for mark in (OUTSIDE, self.misplaced, NO_LABEL))
-        unknown = sorted(tally.classes.keys() - set(self.entry_labels(labels)))
-        return (
-            CheckOutcome(name=SCORES_IN_RANGE, passed=outside == 0, details={OUTSIDE: outside}),
-            CheckOutcome(
-                name=LABELS_WITHIN_DECLARED,
-                passed=not unknown and not missing,
-                details={"unknown labels": ", ".join(unknown[:20]) or "none", NO_LABEL: missing},
-            ),
-            CheckOutcome(name=self.place_check, passed=misplaced == 0, details={self.misplaced: misplaced}),
-        )
+        misplaced = tally.marks.get(self.misplaced, 0)
+        place = CheckOutcome(name=self.place_check, passed=misplaced == 0, details={self.misplaced: misplaced})
+        return (*label_checks(tally, self.entry_labels(labels)), place)
 
     def page(self, tally: Tally) -> dict[str, Shown]:
         """What people look at first."""

@@ -10,14 +10,11 @@ from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.outputs.classification import class_table, most_frequent
 from sparktorch_assets.tasks.outputs.column import OutputColumn
+from sparktorch_assets.tasks.outputs.label_checks import label_check_specs, label_checks
 from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, number_table
 from sparktorch_assets.tasks.validation import freeze, share
 
-LABELS_WITHIN_DECLARED = "labels_within_declared"
-SCORES_IN_RANGE = "scores_in_range"
-NO_LABEL = "labels that are null"
 WITHOUT_LABEL = "rows without a label"
-OUTSIDE = "scores outside [0, 1]"
 _THRESHOLD = 0.5
 
 
@@ -93,26 +90,11 @@ class MultilabelOutput:
     @property
     def check_specs(self) -> tuple[CheckSpec, ...]:
         """The checks of a table."""
-        return (
-            CheckSpec(name=SCORES_IN_RANGE, description="Every score lies in [0, 1]"),
-            CheckSpec(name=LABELS_WITHIN_DECLARED, description="Every label is one of the task's labels"),
-        )
+        return label_check_specs("Every label is one of the task's labels")
 
     def checks(self, tally: Tally, labels: Sequence[str]) -> tuple[CheckOutcome, ...]:
         """The checks' outcomes for a table with this tally."""
-        outside = tally.marks.get(OUTSIDE, 0)
-        unknown = {name: rows for name, rows in tally.classes.items() if name not in set(labels)}
-        return (
-            CheckOutcome(name=SCORES_IN_RANGE, passed=outside == 0, details={OUTSIDE: outside}),
-            CheckOutcome(
-                name=LABELS_WITHIN_DECLARED,
-                passed=not unknown and not tally.marks.get(NO_LABEL, 0),
-                details={
-                    "unknown labels": ", ".join(sorted(unknown)[:20]) or "none",
-                    NO_LABEL: tally.marks.get(NO_LABEL, 0),
-                },
-            ),
-        )
+        return label_checks(tally, labels)
 
     def page(self, tally: Tally) -> dict[str, Shown]:
         """What people look at first."""
