@@ -5,10 +5,11 @@ prediction table.
 """
 
 from sparktorch_assets.tasks.partitions.dynamic_partitions import DynamicPartitions
+from sparktorch_assets.tasks.partitions.one_dimension import refuse_several
 from sparktorch_assets.tasks.partitions.static_partitions import StaticPartitions
 from sparktorch_assets.tasks.partitions.table_partition import TablePartition
 from sparktorch_assets.tasks.partitions.time_partitions import TimePartitions
 
 Partitions = TimePartitions | StaticPartitions | DynamicPartitions
 
-__all__ = ["DynamicPartitions", "Partitions", "StaticPartitions", "TablePartition", "TimePartitions"]
+__all__ = ["DynamicPartitions", "Partitions", "StaticPartitions", "TablePartition", "TimePartitions", "refuse_several"]
