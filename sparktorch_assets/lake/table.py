@@ -117,7 +117,7 @@ class Table:
         """The first `rows` rows, in the order of the files' paths."""
         found: list[dict[str, Any]] = []
         for file in self.files if rows > 0 else []:
-            for batch in _read(file, self.schema, rows):
+            for batch in read_file(file, self.schema, rows):
                 found += batch.slice(0, rows - len(found)).to_pylist()
                 if len(found) == rows:
                     return found
@@ -134,7 +134,14 @@ def data_version(table: str) -> str:
     return Table(table).data_version
 
 
-def _read(file: DataFile, schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
+def read_file(file: DataFile, schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """The rows of one of the table's files, without those that the table deleted.
+
+    Args:
+        file: the file.
+        schema: the columns to read, in the table's types.
+        batch_rows: the most rows of a batch.
+    """
     with (
         Folder(file.uri).open_input() as source,
         pq.ParquetFile(source, coerce_int96_timestamp_unit="us", page_checksum_verification=True) as parquet,

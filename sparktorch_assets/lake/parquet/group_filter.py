@@ -51,6 +51,26 @@ class GroupFilter:
         return all(_may_match(found, test, index, bounds) for test, index, bounds in self._tests)
 
 
+def file_bounds(footer: pq.FileMetaData, test: RowTest) -> Bounds:
+    """A value that no row of the file is below, and one that none is above, in the representation of the test's values;
+    `None` if the footer does not tell, or if a row may be null."""
+    found = GroupFilter(footer, [test])._tests  # noqa: SLF001  (of this module)
+    if not found:
+        return None
+    ((_, index, bounds_of),) = found
+    lows, highs = [], []
+    for group in range(footer.num_row_groups):
+        statistics = footer.row_group(group).column(index).statistics
+        if statistics is None or not statistics.has_min_max or not statistics.has_null_count or statistics.null_count:
+            return None
+        bounds = bounds_of(statistics)
+        if bounds is None or not bounds[0] <= bounds[1]:
+            return None
+        lows.append(bounds[0])
+        highs.append(bounds[1])
+    return (min(lows), max(highs)) if lows else None
+
+
 def _may_match(group: pq.RowGroupMetaData, test: RowTest, index: int, bounds_of: Callable[[Any], Bounds]) -> bool:
     statistics = group.column(index).statistics
     if statistics is None:
