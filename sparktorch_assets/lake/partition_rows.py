@@ -135,10 +135,9 @@ class _Windows:
         for batch in read_file(file, self._column, _BATCH_ROWS):
             values = batch.column(0).drop_null()
             if self.test.kind == "text":
-                found = _places(self.lows, pc.value_counts(values))
+                yield from _places(self.lows, pc.value_counts(values))
             else:
-                found = self._of_numbers(_as_numbers(values))
-            yield from found
+                yield from self._of_numbers(_as_numbers(values))
 
     def _of_numbers(self, values: np.ndarray) -> Iterable[tuple[int, int]]:
         lows, highs = np.array(self.lows, np.int64), np.array(self.highs, np.int64)
@@ -164,7 +163,8 @@ def _as_numbers(values: pa.Array) -> np.ndarray:
         values = values.cast(pa.timestamp("us", kind.tz), safe=False)
     if pa.types.is_date(kind):
         values = values.cast(pa.int32())
-    return values.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    numbers: np.ndarray = values.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return numbers
 
 
 def _places(keys: Sequence[str], counted: pa.StructArray) -> Iterator[tuple[int, int]]:

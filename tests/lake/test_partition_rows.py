@@ -19,7 +19,8 @@ from sparktorch_assets.tasks import StaticPartitions, TimePartitions
 ZONE = ZoneInfo("America/New_York")
 MONTHS = TimePartitions(by="month", column="at", start="2013-01-01", end="2013-07-01", timezone=ZONE.key)
 KEYS = [f"2013-0{month}-01" for month in range(1, 7)]
-TIMES = st.none() | st.datetimes(dt.datetime(2012, 12, 30), dt.datetime(2013, 8, 2), timezones=st.just(dt.UTC))
+FIRST, LAST = dt.datetime.fromisoformat("2012-12-30"), dt.datetime.fromisoformat("2013-08-02")
+TIMES = st.none() | st.datetimes(FIRST, LAST, timezones=st.just(dt.UTC))
 
 
 def written(folder, *files):
