@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from sparktorch_assets.lake.files.data_file import DataFile
 from sparktorch_assets.lake.log.snapshot import data_version_of
 from sparktorch_assets.lake.parquet.footers import Footer, read_footers
-from sparktorch_assets.lake.parquet.group_filter import Bounds, file_bounds
+from sparktorch_assets.lake.parquet.group_filter import Bounds, FileBounds
 from sparktorch_assets.lake.table import Table, read_file
 from sparktorch_assets.tasks.partitions import TablePartition
 from sparktorch_assets.tasks.row_test import RowTest, row_tests
@@ -65,7 +65,7 @@ def divide_rows(table: Table, partitions: Sequence[TablePartition]) -> DividedRo
     for file, footer in zip(table.files, read_footers(table.files), strict=True):
         if not footer.rows:
             continue
-        bounds = file_bounds(footer.metadata(), windows.test)
+        bounds = FileBounds(footer.metadata()).of_file(windows.test)
         held = windows.between(bounds)
         for index in held:
             parts[windows.order[index]].add(file.path)
