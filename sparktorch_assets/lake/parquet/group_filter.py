@@ -50,6 +50,19 @@ class FileBounds:
         return self._found[key]
 
 
+    def of_file(self, test: RowTest) -> Bounds:
+        """A value that no row of the file is below, and one that none is above, in the representation of the test's
+        values; `None` if the footer does not tell, or if a row may be null."""
+        index = self.leaves.get(test.column)
+        if index is None:
+            return None
+        found = [self.values(group, index, test) for group in range(self._footer.num_row_groups)]
+        bounds = [values.bounds for values in found if values.bounds is not None and values.no_nulls]
+        if not found or len(bounds) < len(found):
+            return None
+        return min(low for low, _ in bounds), max(high for _, high in bounds)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Values:
     """What is known about the values of one column in one row group."""
