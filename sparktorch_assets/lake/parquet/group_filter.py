@@ -49,7 +49,6 @@ class FileBounds:
             self._found[key] = _values(found, found.column(index).statistics, bounds_of)
         return self._found[key]
 
-
     def of_file(self, test: RowTest) -> Bounds:
         """A value that no row of the file is below, and one that none is above, in the representation of the test's
         values; `None` if the footer does not tell, or if a row may be null."""

@@ -136,10 +136,7 @@ def _upstream_partitions(
         return dict.fromkeys(partition_keys, version if events else None)
     if _is_one_to_one(mapping) and there == asset_graph.get(key).partitions_def:
         events = _events(instance, parent, [partition for partition in partition_keys if partition is not None])
-        return {
-            partition: events[partition].version if partition in events else None
-            for partition in partition_keys
-        }
+        return {partition: events[partition].version if partition in events else None for partition in partition_keys}
     mapped: dict[str | None, Sequence[str] | None] = {}
     for partition in partition_keys:
         upstream = asset_graph.get_parent_partition_keys_for_child(partition, parent, key)
