@@ -19,7 +19,9 @@ def main() -> None:
     """Write data/models/digit/canaries.parquet."""
     rows = pq.read_table(DATA / "digits" / "digits.parquet").slice(0, ROWS)
     path = DATA / "models" / "digit" / "canaries.parquet"
-    pq.write_table(pa.table({name: rows[name] for name in rows.column_names} | {"predicted_class": rows["label"]}), path)
+    pq.write_table(
+        pa.table({name: rows[name] for name in rows.column_names} | {"predicted_class": rows["label"]}), path
+    )
     print(f"{path.stat().st_size:>9,} bytes  {path.relative_to(DATA).as_posix()}")
 
 

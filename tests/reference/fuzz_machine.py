@@ -489,9 +489,10 @@ class FuzzMachine(RuleBasedStateMachine):
         assert report.shards_new == len(plan.new)
         assert report.tally.failed == len(due.outcome.failed)
         assert report.rows_table == len(due.outcome.rows)
-        if partition is None:
-            assert report.tally.dropped == len(due.outcome.dropped)
-            assert report.tally.filtered == len(due.outcome.filtered)
+        assert report.tally.dropped == len(due.outcome.dropped)
+        assert report.tally.filtered == len(due.outcome.filtered)
+        out = due.outcome
+        assert report.rows_in == len(out.rows) + len(out.filtered) + len(out.dropped)
         key = _key(partition)
         if unchanged and key in self.shown:
             assert not report.changed
