@@ -23,6 +23,7 @@ from sparktorch_assets.orchestration.keys import (
     PREDICTIONS_GROUP,
     PREDICTIONS_POOL,
     model_key,
+    op_name,
     prediction_key,
     source_key,
 )
@@ -67,7 +68,7 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
     # No retry policy: Spark retries its own tasks, most other failures would only happen again, and a second run reuses
     # the finished shards of the first.
     @dg.multi_asset(
-        name=f"predict_{task.name}",
+        name=op_name(task),
         specs=[spec],
         check_specs=prediction_check_specs(task),
         backfill_policy=task.partitions and backfill_policy(task.partitions),
