@@ -47,7 +47,7 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
     # load pyspark.
     from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource, SparkSource
 
-    key = prediction_key(task)
+    key, divided = prediction_key(task), task.partitions
     spec = dg.AssetSpec(
         key,
         deps=[source_key(task), model_key(task)],
@@ -55,7 +55,7 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
         group_name=PREDICTIONS_GROUP,
         kinds={"pytorch", "pyspark", "delta"},
         code_version=code_version(task),
-        partitions_def=task.partitions and partitions_definition(task.partitions, task.input),
+        partitions_def=None if divided is None else partitions_definition(divided, task.input),
         automation_condition=staleness_condition(),
         tags=refresh_tags(task),
         metadata={
@@ -71,7 +71,7 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
         name=op_name(task),
         specs=[spec],
         check_specs=prediction_check_specs(task),
-        backfill_policy=task.partitions and backfill_policy(task.partitions),
+        backfill_policy=None if divided is None else backfill_policy(divided),
         pool=PREDICTIONS_POOL,
     )
     def predict(
