@@ -7,6 +7,7 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "AuditFailedError": "errors",
     "CommitConflictError": "errors",
     "DeviceError": "errors",
     "DiskFullError": "errors",
@@ -24,6 +25,7 @@ _HOME = {
     "TooManyFailedRowsError": "errors",
     "UnknownTaskError": "errors",
     "AudioFeature": "tasks",
+    "AuditPolicy": "tasks",
     "BatchPolicy": "tasks",
     "CategoricalFeature": "tasks",
     "ClassificationOutput": "tasks",
@@ -50,6 +52,7 @@ _HOME = {
     "TimePartitions": "tasks",
     "TokenClassificationOutput": "tasks",
     "InputTable": "tasks.input_table",
+    "Statistics": "audit.statistics",
     "TablePartition": "tasks.partitions",
     "describe_model": "stores.model_description",
     "write_if_changed": "lake.derived",

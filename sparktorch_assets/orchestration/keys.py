@@ -52,3 +52,8 @@ def model_key(task: MlTask) -> dg.AssetKey:
 def prediction_key(task: MlTask) -> dg.AssetKey:
     """The asset key of the task's prediction table."""
     return dg.AssetKey([PREDICTIONS_PREFIX, task.name])
+
+
+def op_name(task: MlTask) -> str:
+    """The name of the op behind that asset, under which a run's config has its settings."""
+    return f"predict_{task.name}"

@@ -1,5 +1,6 @@
 """Declarations: frozen, validated dataclasses over the standard library alone."""
 
+from sparktorch_assets.tasks.audit_policy import AuditPolicy
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
 from sparktorch_assets.tasks.execution import Execution
 from sparktorch_assets.tasks.features import (
@@ -35,6 +36,7 @@ from sparktorch_assets.tasks.slot_policy import SlotPolicy
 
 __all__ = [
     "AudioFeature",
+    "AuditPolicy",
     "BatchPolicy",
     "CategoricalFeature",
     "ClassificationOutput",

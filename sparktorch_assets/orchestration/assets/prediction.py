@@ -6,22 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from sparktorch_assets.errors import TableError, TooManyFailedRowsError, nearest
+from sparktorch_assets.errors import AuditFailedError, TableError, TooManyFailedRowsError, nearest
 from sparktorch_assets.orchestration.assets.checks import (
     prediction_check_specs,
     prediction_checks,
-    refused_prediction_check,
+    refused_prediction_checks,
 )
 from sparktorch_assets.orchestration.assets.declared import remember
 from sparktorch_assets.orchestration.assets.failure import PlainFailure
 from sparktorch_assets.orchestration.assets.metadata import prediction_metadata
 from sparktorch_assets.orchestration.assets.partitioned.prediction import predict_partitions
+from sparktorch_assets.orchestration.assets.run_settings import RunSettings
 from sparktorch_assets.orchestration.assets.score_settings import code_version, score_settings
 from sparktorch_assets.orchestration.automation.schedules import refresh_tags, staleness_condition
 from sparktorch_assets.orchestration.keys import (
     PREDICTIONS_GROUP,
     PREDICTIONS_POOL,
     model_key,
+    op_name,
     prediction_key,
     source_key,
 )
@@ -66,7 +68,7 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
     # No retry policy: Spark retries its own tasks, most other failures would only happen again, and a second run reuses
     # the finished shards of the first.
     @dg.multi_asset(
-        name=f"predict_{task.name}",
+        name=op_name(task),
         specs=[spec],
         check_specs=prediction_check_specs(task),
         backfill_policy=None if divided is None else backfill_policy(divided),
@@ -74,15 +76,16 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
     )
     def predict(
         context: dg.AssetExecutionContext,
+        config: RunSettings,
         spark: dg.ResourceParam[SparkSource],
         model_loader: dg.ResourceParam[ModelLoaderResource],
         lake: dg.ResourceParam[LakeResource],
     ) -> Iterator[Any]:
         with PlainFailure(key):
             if task.partitions is None:
-                yield from _predict(context, task, spark, model_loader, lake)
+                yield from _predict(context, config, task, spark, model_loader, lake)
             else:
-                settings = score_settings(context, task, model_loader, lake)
+                settings = score_settings(context, config, task, model_loader, lake)
                 yield from predict_partitions(context, task, spark, lake, settings, _report_to(context))
 
     return remember(predict, task)
@@ -90,6 +93,7 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
 
 def _predict(
     context: dg.AssetExecutionContext,
+    config: RunSettings,
     task: MlTask,
     spark: "SparkSource",
     model_loader: "ModelLoaderResource",
@@ -98,9 +102,9 @@ def _predict(
     from sparktorch_assets.lake.table import Table
 
     try:
-        report = _score(context, task, spark, model_loader, lake)
-    except TooManyFailedRowsError as error:
-        yield refused_prediction_check(task, error)
+        report = _score(context, config, task, spark, model_loader, lake)
+    except (TooManyFailedRowsError, AuditFailedError) as error:
+        yield from refused_prediction_checks(task, error)
         raise
     table = Table(report.table)
     rows = table.row_count()
@@ -126,6 +130,7 @@ def _predict(
 
 def _score(
     context: dg.AssetExecutionContext,
+    config: RunSettings,
     task: MlTask,
     spark: "SparkSource",
     model_loader: "ModelLoaderResource",
@@ -137,7 +142,7 @@ def _score(
     from sparktorch_assets.spark.score.table import score_table
 
     source = lake.table_uri(source_key(task))
-    settings = score_settings(context, task, model_loader, lake)
+    settings = score_settings(context, config, task, model_loader, lake)
     if Folder(source).exists():
         return score_table(lambda: spark.spark_session, source, task, on_progress=_report_to(context), **settings)
     session, view = spark.spark_session, ".".join(source_key(task).path)

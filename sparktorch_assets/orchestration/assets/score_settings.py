@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from sparktorch_assets.orchestration.assets.run_settings import RunSettings
 from sparktorch_assets.orchestration.keys import prediction_key
 from sparktorch_assets.tasks import MlTask
 from sparktorch_assets.tasks.digest import task_digest
@@ -15,7 +16,11 @@ _SHORT_DIGEST = 12
 
 
 def score_settings(
-    context: dg.AssetExecutionContext, task: MlTask, model_loader: "ModelLoaderResource", lake: "LakeResource"
+    context: dg.AssetExecutionContext,
+    config: RunSettings,
+    task: MlTask,
+    model_loader: "ModelLoaderResource",
+    lake: "LakeResource",
 ) -> dict[str, Any]:
     """The keyword arguments that `score_table`, `score_partitions` and `score_dataframe` have in common."""
     return {
@@ -24,6 +29,7 @@ def score_settings(
         "slots": model_loader.slot_policy(),
         "batch_size": None if task.batch.pinned else model_loader.batch_size,
         "run_id": context.run.run_id,
+        "publish_despite": tuple(config.publish_despite),
     }
 
 

@@ -1,7 +1,7 @@
 """`score_partitions`: brings partitions of a prediction table up to date, all in one Spark job and one commit."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -40,6 +40,7 @@ def score_partitions(
     run_id: str = "",
     on_progress: Callable[[Progress], None] | None = None,
     audit: Audit | None = None,
+    publish_despite: Collection[str] = (),
 ) -> tuple[ScoreReport, ...]:
     """Bring partitions of a prediction table up to date with the input, the model and the task; everything else in the
     table stays as it is.
@@ -61,13 +62,14 @@ def score_partitions(
         run_id: see `score_table`.
         on_progress: see `score_table`; it reports the rows of all partitions together.
         audit: called before the commit, once for each partition that changes; see `score_table`.
+        publish_despite: see `score_table`.
 
     Returns:
         One report per partition, in the same order.
 
     Raises:
-        PartitionsRefusedError: some partitions were refused: `TooManyFailedRowsError`, `TooManyDroppedRowsError`, what
-            `audit` raised, or `CommitConflictError`. The others are published.
+        PartitionsRefusedError: some partitions were refused: `TooManyFailedRowsError`, `TooManyDroppedRowsError`,
+            `AuditFailedError`, what `audit` raised, or `CommitConflictError`. The others are published.
         SparktorchError: as for `score_table`; nothing was published.
     """
     if not partitions:
@@ -79,6 +81,7 @@ def score_partitions(
         run_id=run_id,
         on_progress=on_progress,
         audit=audit,
+        publish_despite=publish_despite,
     )
     planned = plan_refresh(
         input_table,

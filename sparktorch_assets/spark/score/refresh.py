@@ -2,17 +2,21 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, cast
 
+from sparktorch_assets.audit.task_audit import TaskAudit, recorded_outcomes
 from sparktorch_assets.errors import SparktorchError
 from sparktorch_assets.lake.commit_plan import Commits, commit_plans, keep_resumed
-from sparktorch_assets.lake.files.partition_values import Partition
+from sparktorch_assets.lake.files.partition_values import Partition, partition_folder
 from sparktorch_assets.lake.log.snapshot import data_version_of
 from sparktorch_assets.lake.plan import Plan
 from sparktorch_assets.lake.publication import Audit, partition_tallies
 from sparktorch_assets.lake.table_tally import table_tally
+from sparktorch_assets.spark.score.canaries import ask_canaries, find_canaries
 from sparktorch_assets.spark.score.commit import check_publication, commit_metadata
 from sparktorch_assets.spark.score.planned import Planned
 from sparktorch_assets.spark.score.progress import ProgressWatch
@@ -38,6 +42,7 @@ class RunOptions:
     run_id: str
     on_progress: Callable[[Progress], None] | None
     audit: Audit | None
+    publish_despite: Collection[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,47 +83,70 @@ def refresh(
     """
     decided = time.perf_counter()
     run = _Run(started=started, seconds={"plan": decided - started, "session": 0.0, "score": 0.0, "commit": 0.0})
+    audit = TaskAudit(planned.task, options.publish_despite)
     changing = [plan for plan in planned.plans if plan.changes]
     if not changing:
         run.seconds["total"] = time.perf_counter() - started
         run.scoring = last_scoring(planned.table)
         several = f"all {len(planned.plans):,} partitions of {planned.table.uri} are up to date"
         _LOG.info("%s", planned.plans[0] if len(planned.plans) == 1 else several)
-        return Refreshed(reports=_reports(planned, run, Commits(committed={}, refused={})), refused={})
+        return Refreshed(reports=_reports(planned, run, Commits(committed={}, refused={}), audit), refused={})
+    audit.begin(planned.model_digest)
+    canaries = find_canaries(planned.task, planned.model_loader, planned.model_digest)
     for plan in changing:
         keep_resumed(plan)
     _warn_of_another_task(planned, changing)
+    session = cache(lambda: _checked(spark_session))
+    asked = time.perf_counter()
+    ask_canaries(
+        canaries,
+        audit,
+        planned.table.metadata,
+        session,
+        model_loader=planned.model_loader,
+        slots=options.slots,
+        batch_size=options.batch_size,
+    )
+    run.seconds["session"] = time.perf_counter() - asked
     if any(plan.new for plan in changing):
-        _score(spark_session, planned, changing, options, run)
+        _score(session, planned, changing, options, run)
     scored = time.perf_counter()
     run.scoring = run.scoring or last_scoring(planned.table)
     commits = commit_plans(
         changing,
         {path: part for plan in changing for path, part in plan.resumed.items()} | run.result.parts,
-        lambda publication: check_publication(planned.task, publication, options.audit, kept=True),
-        commit_metadata(planned.task, planned.model_digest, options.run_id, run.scoring),
+        lambda publication: check_publication(planned.task, publication, audit, options.audit, kept=True),
+        # A view: what the checks find is known when they have looked at what would be committed.
+        ChainMap(audit.recorded, commit_metadata(planned.task, planned.model_digest, options.run_id, run.scoring)),
         description=planned.task.description,
     )
     done = time.perf_counter()
     run.seconds |= {"commit": done - scored, "total": done - started}
-    return Refreshed(reports=_reports(planned, run, commits), refused=commits.refused)
+    return Refreshed(reports=_reports(planned, run, commits, audit), refused=commits.refused)
+
+
+def _checked(spark_session: "Callable[[], SparkSession] | SparkSession") -> "SparkSession":
+    """The session, whose workers run a Python that fits."""
+    from sparktorch_assets.spark.session.worker_python import check_session_python
+
+    session = spark_session() if callable(spark_session) else spark_session
+    check_session_python(session)
+    return session
 
 
 def _score(
-    spark_session: "Callable[[], SparkSession] | SparkSession",
+    session: "Callable[[], SparkSession]",
     planned: Planned,
     plans: list[Plan],
     options: RunOptions,
     run: _Run,
 ) -> None:
     from sparktorch_assets.spark.session.slot_count import find_slots
-    from sparktorch_assets.spark.session.worker_python import check_session_python
 
     asked = time.perf_counter()
-    session = spark_session() if callable(spark_session) else spark_session
+    spark = session()
     ready = time.perf_counter()
-    check_session_python(session)
-    found_slots = find_slots(session, options.slots)
+    found_slots = find_slots(spark, options.slots)
     _LOG.info("task %r: %s", planned.task.name, found_slots)
     planned.table.folder.create()
     shards = [shard for plan in plans for shard in plan.new]
@@ -137,8 +165,9 @@ def _score(
         rows_of={plan.partition: planned.rows_of[plan.partition] for plan in plans if plan.partition},
     )
     with ProgressWatch(plans, options.on_progress):
-        run.result = run_shards(session, job, shards, found_slots.to_deal_for)
-    run.seconds |= {"session": ready - asked, "score": time.perf_counter() - ready}
+        run.result = run_shards(spark, job, shards, found_slots.to_deal_for)
+    run.seconds["session"] += ready - asked
+    run.seconds["score"] = time.perf_counter() - ready
     run.slots, run.balance = found_slots.slots, run.result.balance(found_slots.all_at_work)
     tally = Tally.total(receipt.tally for _, receipt in run.result.parts.values())
     run.scoring = Scoring(
@@ -166,7 +195,7 @@ def _warn_of_another_task(planned: Planned, plans: list[Plan]) -> None:
         )
 
 
-def _reports(planned: Planned, run: _Run, commits: Commits) -> dict[Partition, ScoreReport]:
+def _reports(planned: Planned, run: _Run, commits: Commits, audit: TaskAudit) -> dict[Partition, ScoreReport]:
     plans = [plan for plan in planned.plans if plan.partition not in commits.refused]
     unchanged = [plan.partition for plan in plans if plan.partition not in commits.committed]
     if unchanged == [()]:
@@ -180,6 +209,7 @@ def _reports(planned: Planned, run: _Run, commits: Commits) -> dict[Partition, S
         own = sum(shard.rows for shard in plan.new)
         committed = commits.committed.get(plan.partition)
         tally = tallies[plan.partition] if committed is None else committed.tally
+        folder = partition_folder(plan.partition)
         run_tally = Tally.total(run.result.parts[shard.part_path][1].tally for shard in plan.new)
         share = own / scored if scored else 1 / len(planned.plans)
         reports[plan.partition] = ScoreReport(
@@ -203,5 +233,6 @@ def _reports(planned: Planned, run: _Run, commits: Commits) -> dict[Partition, S
             model_digest=planned.model_digest,
             data_version=data_version_of(plan.target, plan.schema),
             partition=plan.partition,
+            audits=audit.found.get(folder) or recorded_outcomes(planned.table.metadata, folder),
         )
     return reports

@@ -5,7 +5,7 @@ already in the table, or finished in its folder, are not computed again. With no
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ def score_table(
     on_progress: Callable[[Progress], None] | None = None,
     partition: Mapping[str, str] | None = None,
     audit: Audit | None = None,
+    publish_despite: Collection[str] = (),
 ) -> ScoreReport:
     """Bring a prediction table, or one partition of it, up to date with its input, its model and its task.
 
@@ -57,6 +58,8 @@ def score_table(
             partitioned by `ds`; everything else in the table stays as it is. The report then covers only the partition.
         audit: called before the commit with what it would publish, if that is within the task's limits; an error that
             it raises refuses the commit, and the finished parts stay in the table's folder.
+        publish_despite: names of checks of the task's `audit`, or of its output, that may fail this time. The commit
+            records which did.
 
     Raises:
         TaskError: a hook is a function object; the class or state of `model_loader` cannot be compared between runs; or
@@ -65,6 +68,8 @@ def score_table(
         InputSchemaError, ModelError, HookError, DeviceError: the task cannot run on this input, or not on the workers.
         TooManyFailedRowsError, TooManyDroppedRowsError: more rows failed, or hooks dropped more, than the task allows.
             The finished parts stay in the table's folder: with a higher limit, the next run commits them unchanged.
+        AuditFailedError: a check of the task's `audit`, or of its output, failed. Unless it is one of the model, which is
+            looked at before anything is scored, the finished parts stay in the table's folder.
         CommitConflictError: another run has refreshed the table to something else.
         DiskFullError: a part could not be written.
     """
@@ -75,6 +80,7 @@ def score_table(
         run_id=run_id,
         on_progress=on_progress,
         audit=audit,
+        publish_despite=publish_despite,
     )
     planned = plan_refresh(
         input_table,

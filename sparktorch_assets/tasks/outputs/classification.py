@@ -50,6 +50,12 @@ class ClassificationOutput:
     """Whether the task has to name `labels`."""
     refers_to: ClassVar[str | None] = None
     """The kind of the feature that places in the predictions refer to: there are none."""
+    drifts: ClassVar[tuple[str, ...]] = ("class_share", "confidence")
+    """The statistics whose drift can be limited."""
+
+    def rows_without_value(self, tally: Tally) -> int:
+        """Predicted rows without a class, as a hook may have left them."""
+        return tally.predicted - sum(tally.classes.values())
 
     def check_labels(self, labels: Sequence[str]) -> None:
         """Raise TaskError if the options do not fit the labels."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from sparktorch_assets.errors import PartitionsRefusedError, TableError, TooManyFailedRowsError
-from sparktorch_assets.orchestration.assets.checks import prediction_checks, refused_prediction_check
+from sparktorch_assets.errors import AuditFailedError, PartitionsRefusedError, TableError
+from sparktorch_assets.orchestration.assets.checks import prediction_checks, refused_prediction_checks
 from sparktorch_assets.orchestration.assets.metadata import prediction_metadata
 from sparktorch_assets.orchestration.assets.partitioned.checks import of_partitions
 from sparktorch_assets.orchestration.assets.partitioned.versions import made_from_now, version_of_several
@@ -85,6 +85,9 @@ def predict_partitions(
     except PartitionsRefusedError as error:
         yield from _refused(context, task, partitions, made_from, error)
         raise
+    except AuditFailedError as error:  # the model was refused, before anything was scored
+        yield from refused_prediction_checks(task, error)
+        raise
     table = Table(reports[0].table)
     _log(context, reports)
     pages = _pages(task, table, partitions, reports, made_from)
@@ -118,9 +121,9 @@ def _refused(
     done = [found for found in partitions if _scope(found) in published]
     reports = [published[_scope(found)] for found in done]
     results: dict[str, list[dg.AssetCheckResult]] = {
-        partition: [refused_prediction_check(task, reason)]
+        partition: found
         for partition, reason in error.refused.items()
-        if isinstance(reason, TooManyFailedRowsError)
+        if (found := list(refused_prediction_checks(task, reason)))
     }
     if reports:
         table = Table(reports[0].table)
