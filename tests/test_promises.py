@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = {
     "T": {"tables.md": ()},
     "M": {"models.md": (), "features.md": (), "outputs.md": (), "predicting.md": ()},
-    "O": {"operations.md": ("What refreshes when", "What is found before a run", "What a run shows")},
+    "O": {"refresh.md": (), "operations.md": ("What is found before a run", "What a run shows")},
 }
 """Letter -> pages, each with the sections that promise where not all of it does."""
 NUMBER = re.compile(r"<sup>([A-Z]\d+)</sup>")
@@ -59,6 +59,11 @@ PROMISES_NOTHING = (
     "Row hooks cost a conversion of every row to a dict",
     "| `kind` | from | `forward` gets |",
     "| --- |",
+    "| schedule or sensor |",
+    "| `refresh_what_is_stale` |",
+    "| `watch_files` |",
+    "With the last two on, predictions follow",
+    "A look at 100,000 source files",
     "Pass the merged definitions of your code location through `check_definitions`",
     "Code is read but not run, so what only running it would show is not noticed",
 )
