@@ -4,7 +4,7 @@
 # make test-slow   those that start whole processes and kill them (fifteen minutes)
 # make dev   Dagster's UI on this machine: http://127.0.0.1:3000
 # make lint  ruff, mypy, import-linter
-# make docs  write the tables of docs/reference.md from the declarations
+# make docs  write the tables of docs/reference.md from the declarations, and build the documentation site
 # make fuzz  drawn tables, tasks and histories against a reference: MINUTES=30, or SEED=7 for one round again
 # make bench-score, bench-predict (and other bench-*)   figures, side by side with their ceilings (minutes; BENCH=options)
 
@@ -41,6 +41,8 @@ dev: $(READY)
 
 docs: $(READY)
 	@$(BIN)/python docs/write_reference.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "The documentation is in site/: open site/index.html"
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -1,0 +1,56 @@
+"""Pages of the site that are not in docs/, and links between them and those that are: a hook of MkDocs.
+
+README.md and its neighbours stay in the repository's root, where readers of the repository look for them, and links are
+written for these readers: `../SECURITY.md` in docs/operations.md, `docs/models.md` in README.md. On the site, they lead
+to the page that the same file has there.
+"""
+
+import posixpath
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+    "benchmarks/LOG.md": "measurements.md",
+}
+"""Path in the repository -> path on the site."""
+_IN_REPOSITORY = {on_site: path for path, on_site in PAGES.items()}
+_LINK = re.compile(r"(\]\()([^)#\s:]+)((?:#[^)\s]*)?\))")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages of the repository's root."""
+    for path, on_site in PAGES.items():
+        files.append(File.generated(config, on_site, abs_src_path=str(ROOT / path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001  (MkDocs names them)
+    """Links as the site needs them."""
+    return linked(markdown, page.file.src_uri)
+
+
+def linked(markdown: str, page: str) -> str:
+    """The text of a page of the site with its links to files of the repository replaced by those to their pages.
+
+    >>> linked("[Models](docs/models.md#programs)", "index.md")
+    '[Models](models.md#programs)'
+    >>> linked("[Security](../SECURITY.md)", "operations.md")
+    '[Security](security.md)'
+    """
+    folder = posixpath.dirname(_IN_REPOSITORY.get(page, f"docs/{page}"))
+
+    def replaced(link: re.Match[str]) -> str:
+        path = posixpath.normpath(posixpath.join(folder, link[2]))
+        on_site = PAGES.get(path, path.removeprefix("docs/"))
+        return link[1] + posixpath.relpath(on_site, posixpath.dirname(page) or ".") + link[3]
+
+    return _LINK.sub(replaced, markdown)
