@@ -4,6 +4,8 @@ import ast
 import re
 import runpy
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from dagster.components.testing import create_defs_folder_sandbox
 from deltalake import write_deltalake
+from page_blocks import blocks_run_by
 from safetensors.torch import save_file
 
 from sparktorch_assets import (
@@ -41,11 +45,9 @@ ENTRIES = dict(
     )
 )
 """Class -> the text of its entry."""
-QUOTES = [
-    (name, " ".join(block.split()).removeprefix(f"{name}: "))
-    for name, entry in ENTRIES.items()
-    for block in re.findall(r"^```text\n(.*?)^```", entry, re.DOTALL | re.MULTILINE)
-]
+BLOCKS = [" ".join(block.text.split()) for block in blocks_run_by(__file__)]
+QUOTES = [(name, text) for name, _, text in (block.partition(": ") for block in BLOCKS) if name in ENTRIES]
+OF_DAGSTER = {block for block in BLOCKS if block.partition(": ")[0] not in ENTRIES}
 FakeSession = runpy.run_path(str(ROOT / "tests" / "reference" / "fake_session.py"))["FakeSession"]
 FRAME = pd.DataFrame({"id": [1, 2, 3], "x": [0.5, -1.0, 2.0]})
 
@@ -179,13 +181,12 @@ def raised(tmp_path_factory):
 def quotes_of(error):
     """The quotes of the page that are this error's message: an ellipsis stands for what was left out, and a port is
     whatever was free."""
-    message = _PORT.sub("PORT", " ".join(str(error).split()))
-    return {
-        (name, quote)
-        for name, quote in QUOTES
-        if name == type(error).__name__
-        and re.fullmatch(re.escape(_PORT.sub("PORT", quote)).replace(r"\.\.\.", ".+?"), message)
-    }
+    return {(name, quote) for name, quote in QUOTES if name == type(error).__name__ and is_quote(quote, str(error))}
+
+
+def is_quote(quote, message):
+    pattern = re.escape(_PORT.sub("PORT", quote)).replace(r"\.\.\.", ".+?")
+    return re.fullmatch(pattern, _PORT.sub("PORT", " ".join(message.split())))
 
 
 _PORT = re.compile(r"(?<=port )\d+|(?<=PORT=)\d+")
@@ -240,3 +241,31 @@ def test_what_the_page_quotes_is_raised(raised):
 def test_reasons_of_failed_rows_are_on_the_page(frame, fields):
     reason, *_ = predict(frame, **fields)["prediction_error"].dropna()
     assert f"| `{reason}` |" in PAGE
+
+
+def test_a_misspelt_key_is_refused_as_the_page_says():
+    text = "type: sparktorch_assets.MlTaskComponent\n\nattributes:\n  input: trips\n  max_faild_share: 0.02\n"
+    text += "  model: {weights: risk.pt2}\n  features: [{kind: numeric, columns: [x]}]\n  labels: [low, high]\n"
+    with create_defs_folder_sandbox() as sandbox:
+        (sandbox.defs_folder_path / "risk").mkdir()
+        (sandbox.defs_folder_path / "risk" / "defs.yaml").write_text(text)
+        with sandbox.build_component_tree() as tree, pytest.raises(Exception) as caught:
+            tree.load_component(sandbox.defs_folder_path / "risk")
+    refused = caught.value
+    while refused.__cause__ is not None:
+        refused = refused.__cause__
+    assert [quote for quote in OF_DAGSTER if is_quote(quote, str(refused))], refused
+
+
+def test_dg_outside_of_a_project_says_what_the_page_says(tmp_path):
+    command = "import sys; from dagster_dg_cli.cli.entrypoint import main; sys.argv = ['dg', 'check', 'defs']; main()"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert [quote for quote in OF_DAGSTER if is_quote(quote, done.stdout + done.stderr)], done.stderr
