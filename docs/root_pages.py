@@ -2,7 +2,7 @@
 
 README.md and its neighbours stay in the repository's root, where readers of the repository look for them, and links are
 written for these readers: `../SECURITY.md` in docs/operations.md, `docs/models.md` in README.md. On the site, they lead
-to the page that the same file has there.
+to the page that the same file has there, and a link that reads as a file's name reads as the page's title.
 """
 
 import posixpath
@@ -23,7 +23,7 @@ PAGES = {
 }
 """Path in the repository -> path on the site."""
 _IN_REPOSITORY = {on_site: path for path, on_site in PAGES.items()}
-_LINK = re.compile(r"(\]\()([^)#\s:]+)((?:#[^)\s]*)?\))")
+_LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<path>[^)#\s:]+)(?P<anchor>(?:#[^)\s]*)?)\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -41,16 +41,21 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def linked(markdown: str, page: str) -> str:
     """The text of a page of the site with its links to files of the repository replaced by those to their pages.
 
-    >>> linked("[Models](docs/models.md#programs)", "index.md")
-    '[Models](models.md#programs)'
-    >>> linked("[Security](../SECURITY.md)", "operations.md")
+    >>> linked("[programs](docs/models.md#programs)", "index.md")
+    '[programs](models.md#programs)'
+    >>> linked("[SECURITY.md](../SECURITY.md)", "operations.md")
     '[Security](security.md)'
     """
     folder = posixpath.dirname(_IN_REPOSITORY.get(page, f"docs/{page}"))
 
     def replaced(link: re.Match[str]) -> str:
-        path = posixpath.normpath(posixpath.join(folder, link[2]))
+        path = posixpath.normpath(posixpath.join(folder, link["path"]))
         on_site = PAGES.get(path, path.removeprefix("docs/"))
-        return link[1] + posixpath.relpath(on_site, posixpath.dirname(page) or ".") + link[3]
+        text = _title(ROOT / path) if link["text"].endswith(".md") else link["text"]
+        return f"[{text}]({posixpath.relpath(on_site, posixpath.dirname(page) or '.')}{link['anchor']})"
 
     return _LINK.sub(replaced, markdown)
+
+
+def _title(page: Path) -> str:
+    return page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")

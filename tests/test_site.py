@@ -65,6 +65,13 @@ def test_links_of_the_repository_lead_to_pages_of_the_site(page, link, on_site):
     assert ROOT_PAGES["linked"](f"[it]({link})", page) == f"[it]({on_site})"
 
 
+def test_a_link_reads_as_the_title_of_its_page():
+    text = "See [docs/models.md](docs/models.md#programs) and ![a graph](docs/images/asset_graph.png)."
+    assert ROOT_PAGES["linked"](text, "index.md") == (
+        "See [Models](models.md#programs) and ![a graph](images/asset_graph.png)."
+    )
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_the_site_has_the_lists_and_tables_that_the_plain_page_has(page):
     """Python-Markdown wants a blank line before a list, and four spaces before a nested one; other readers do not."""
