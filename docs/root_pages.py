@@ -2,7 +2,8 @@
 
 README.md and its neighbours stay in the repository's root, where readers of the repository look for them, and links are
 written for these readers: `../SECURITY.md` in docs/operations.md, `docs/models.md` in README.md. On the site, they lead
-to the page that the same file has there, and a link that reads as a file's name reads as the page's title.
+to the page that the same file has there, and a link that reads as a file's name reads as the page's title. Of a link to
+source files, only the text is left.
 """
 
 import posixpath
@@ -51,6 +52,8 @@ def linked(markdown: str, page: str) -> str:
     def replaced(link: re.Match[str]) -> str:
         path = posixpath.normpath(posixpath.join(folder, link["path"]))
         on_site = PAGES.get(path, path.removeprefix("docs/"))
+        if on_site == path and (ROOT / path).exists():
+            return link["text"]
         text = _title(ROOT / path) if link["text"].endswith(".md") else link["text"]
         return f"[{text}]({posixpath.relpath(on_site, posixpath.dirname(page) or '.')}{link['anchor']})"
 

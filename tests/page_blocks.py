@@ -5,6 +5,7 @@ A test asks for its blocks with `blocks_run_by(__file__)`, so that what is said 
 """
 
 import re
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,11 +36,12 @@ class Block:
     @property
     def first_line(self) -> str:
         """What tells the block apart."""
-        return self.text.partition("\n")[0]
+        return self.text.partition("\n")[0].strip()
 
 
 _PARTS = re.compile(
-    r"^## (?P<section>[^\n]*)$|^(?:<!-- file: (?P<file>\S+) -->\n)?(?P<fence>```+)(?P<language>\w*)\n(?P<text>.*?)^(?P=fence)$",
+    r"^## (?P<section>[^\n]*)$"
+    r"|^(?:<!-- file: (?P<file>\S+) -->\n)?(?P<fence> *```+)(?P<language>\w*)\n(?P<text>.*?)^(?P=fence)$",
     re.DOTALL | re.MULTILINE,
 )
 _MODELS = ("docs/models.md", "docs/features.md", "docs/outputs.md")
@@ -80,7 +82,7 @@ NOT_RUN: Mapping[tuple[str, str], str] = {
     ),
     (
         "docs/architecture.md",
-        " source files ──Spark──▶ input table ──plan──▶ shards ──Spark tasks──▶ parts ──commit──▶ prediction table",
+        "source files ──Spark──▶ input table ──plan──▶ shards ──Spark tasks──▶ parts ──commit──▶ prediction table",
     ): ("a drawing"),
     (
         "docs/troubleshooting.md",
@@ -103,7 +105,7 @@ def blocks_of(page: Path) -> list[Block]:
                 section=section,
                 language=part["language"],
                 file=part["file"] or "",
-                text=part["text"],
+                text=textwrap.dedent(part["text"]),
             )
         )
     return found

@@ -72,6 +72,11 @@ def test_a_link_reads_as_the_title_of_its_page():
     )
 
 
+def test_a_link_to_source_files_is_text_on_the_site():
+    assert ROOT_PAGES["linked"]("See [`benchmarks/`](../benchmarks).", "scale.md") == "See `benchmarks/`."
+    assert ROOT_PAGES["linked"]("See [nothing](../nothing).", "scale.md") == "See [nothing](nothing)."
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_the_site_has_the_lists_and_tables_that_the_plain_page_has(page):
     """Python-Markdown wants a blank line before a list, and four spaces before a nested one; other readers do not."""
