@@ -1,9 +1,9 @@
-"""Pages of the site that are not in docs/, and links between them and those that are: a hook of MkDocs.
+"""Pages of the site that are not in docs/, links between them and those that are, and titles of files: a hook of MkDocs.
 
 README.md and its neighbours stay in the repository's root, where readers of the repository look for them, and links are
 written for these readers: `../SECURITY.md` in docs/operations.md, `docs/models.md` in README.md. On the site, they lead
 to the page that the same file has there, and a link that reads as a file's name reads as the page's title. Of a link to
-source files, only the text is left.
+source files, only the text is left. A block of code that is a whole file (`<!-- file: name -->`) has its name above it.
 """
 
 import posixpath
@@ -24,6 +24,7 @@ PAGES = {
 }
 """Path in the repository -> path on the site."""
 _IN_REPOSITORY = {on_site: path for path, on_site in PAGES.items()}
+_FILE = re.compile(r"^<!-- file: (\S+) -->\n(```\w+)\n", re.MULTILINE)
 _LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<path>[^)#\s:]+)(?P<anchor>(?:#[^)\s]*)?)\)")
 
 
@@ -35,8 +36,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001  (MkDocs names them)
-    """Links as the site needs them."""
-    return linked(markdown, page.file.src_uri)
+    """Links and blocks of code as the site needs them."""
+    return linked(_FILE.sub(r'\2 title="\1"\n', markdown), page.file.src_uri)
 
 
 def linked(markdown: str, page: str) -> str:

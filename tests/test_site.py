@@ -12,6 +12,7 @@ import markdown
 import pytest
 import yaml
 from markdown_it import MarkdownIt
+from page_blocks import blocks_of
 
 import sparktorch_assets
 
@@ -112,5 +113,7 @@ def test_the_site_builds_strictly_and_asks_no_other_server(tmp_path):
             r"<(?:link|script|img|iframe)\b[^>]*(?:src|href)=\"?(?:https?:)?//[^ >]*", page.read_text()
         )
         assert not fetched, page.name
+    titles = re.findall(r'<span class="filename">(.*?)</span>', (tmp_path / "site" / "index.html").read_text())
+    assert titles == [block.file for block in blocks_of(ROOT / "README.md") if block.file]
     described = (tmp_path / "site" / "api.html").read_text()
     assert "Bring a prediction table, or one partition of it, up to date" in described
