@@ -53,6 +53,7 @@ from sparktorch_assets.stores.model_description import describe_model as describ
 from sparktorch_assets.tasks import AudioFeature as AudioFeature
 from sparktorch_assets.tasks import BatchPolicy as BatchPolicy
 from sparktorch_assets.tasks import CategoricalFeature as CategoricalFeature
+from sparktorch_assets.tasks import ChallengerOf as ChallengerOf
 from sparktorch_assets.tasks import ClassificationOutput as ClassificationOutput
 from sparktorch_assets.tasks import ColumnsOutput as ColumnsOutput
 from sparktorch_assets.tasks import CustomFeature as CustomFeature
@@ -73,4 +74,5 @@ from sparktorch_assets.tasks import SlotPolicy as SlotPolicy
 from sparktorch_assets.tasks import TensorFeature as TensorFeature
 from sparktorch_assets.tasks import TextFeature as TextFeature
 from sparktorch_assets.tasks import TokenClassificationOutput as TokenClassificationOutput
+from sparktorch_assets.tasks import promote as promote
 from sparktorch_assets.tasks.input_table import InputTable as InputTable

@@ -1,6 +1,6 @@
 """Table: what lies at a table's address, read once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -112,6 +112,20 @@ class Table:
         untold = [file for file in self.files if file.rows is None]
         total = sum(footer.rows for footer in read_footers(untold)) + sum(file.rows or 0 for file in self.files)
         return total - sum(int.from_bytes(file.deleted, "little").bit_count() for file in self.files)
+
+    def batches(self, columns: Sequence[str], batch_rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """All rows, with only these columns: pairs of a file's index in `files` and some of its rows, in their order.
+
+        Raises:
+            TableError: a file is damaged, or has none of the columns.
+        """
+        for index, _ in enumerate(self.files):
+            for batch in self.file_batches(index, columns, batch_rows):
+                yield index, batch
+
+    def file_batches(self, index: int, columns: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """The rows of the file with that index in `files`, as `batches` gives them."""
+        return _read(self.files[index], pa.schema([self.schema.field(name) for name in columns]), batch_rows)
 
     def preview(self, rows: int) -> list[dict[str, Any]]:
         """The first `rows` rows, in the order of the files' paths."""

@@ -1,6 +1,7 @@
 """Declarations: frozen, validated dataclasses over the standard library alone."""
 
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
+from sparktorch_assets.tasks.challenger_of import ChallengerOf
 from sparktorch_assets.tasks.execution import Execution
 from sparktorch_assets.tasks.features import (
     AudioFeature,
@@ -29,6 +30,7 @@ from sparktorch_assets.tasks.outputs import (
     RegressionOutput,
     TokenClassificationOutput,
 )
+from sparktorch_assets.tasks.rivals import promote
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.slot_policy import SlotPolicy
 
@@ -36,6 +38,7 @@ __all__ = [
     "AudioFeature",
     "BatchPolicy",
     "CategoricalFeature",
+    "ChallengerOf",
     "ClassificationOutput",
     "ColumnsOutput",
     "CustomFeature",
@@ -59,5 +62,6 @@ __all__ = [
     "SlotPolicy",
     "TensorFeature",
     "TextFeature",
+    "promote",
     "TokenClassificationOutput",
 ]

@@ -7,13 +7,14 @@ already in the table, or finished in its folder, are not computed again. With no
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
 
 from sparktorch_assets.errors import TaskError
+from sparktorch_assets.lake.adoption import adopt_parts
 from sparktorch_assets.lake.commit_plan import Committed, commit_plan, keep_resumed, tally_now
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.files.partition_values import parse_partition
@@ -56,6 +57,7 @@ def score_table(
     run_id: str = "",
     on_progress: Callable[[Progress], None] | None = None,
     partition: Mapping[str, str] | None = None,
+    adopt_from: Sequence[str] = (),
 ) -> ScoreReport:
     """Bring a prediction table, or one partition of it, up to date with its input, its model and its task.
 
@@ -74,6 +76,8 @@ def score_table(
             terminal.
         partition: `{"ds": "2013-01-01"}` scores the input's rows with that value, as that partition of a table
             partitioned by `ds`; everything else in the table stays as it is. The report then covers only the partition.
+        adopt_from: paths or URIs of other prediction tables, such as a challenger's. A part that is finished there, and
+            that this table would hold under the same name, is copied instead of scored.
 
     Raises:
         TaskError: a hook is a function object; the class or state of `model_loader` cannot be compared between runs; or
@@ -89,6 +93,8 @@ def score_table(
     policy = settle_device(slots, model_loader.device)
     model_loader, task = model_loader.settled(ml_task)
     planned = _plan(task, input_table, output_table, model_loader, partition)
+    if adopt_parts(planned.plan, adopt_from):
+        planned = _plan(task, input_table, output_table, model_loader, partition)
     plan, task, digest = planned.plan, planned.task, planned.model_digest
     decided = ready = time.perf_counter()
     seconds = {"plan": decided - started, "session": 0.0, "score": 0.0, "commit": 0.0}

@@ -81,6 +81,9 @@ class GenerationOutput(UnlabelledOutput):
     kind: Literal["generation"] = "generation"
     """Tells the outputs apart. YAML has to give it; in Python, the class implies it."""
 
+    incomparable = "texts that differ may say the same, so that equal texts are no measure of agreement"
+    """Why `challenger_of` cannot compare predictions."""
+
     def __post_init__(self) -> None:
         check_fields(self)
         for name in ("max_new_tokens", "min_new_tokens", "num_beams", "repetition_penalty", "temperature"):
