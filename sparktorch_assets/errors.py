@@ -6,8 +6,8 @@ Python users would expect, so that `except ValueError` keeps working.
 """
 
 import difflib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 
 class SparktorchError(Exception):
@@ -88,6 +88,34 @@ class TooManyFailedRowsError(SparktorchError, RuntimeError):
 
 class TooManyDroppedRowsError(SparktorchError, RuntimeError):
     """Hooks dropped more rows than the task allows; the table stays as it was."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditOutcome:
+    """What one check found before a publication."""
+
+    check: str
+    """The check's name."""
+    problem: str = ""
+    """What is wrong; empty if the check passed."""
+    details: Mapping[str, int | float | str] = field(default_factory=dict)
+    """The numbers that were compared."""
+    overruled: bool = False
+    """Whether the check failed and the predictions were published all the same, as somebody asked for."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problem
+
+
+class AuditFailedError(SparktorchError, RuntimeError):
+    """A check before the publication failed; the table stays as it was."""
+
+    def __init__(self, message: str, *, outcomes: Iterable[AuditOutcome] = ()) -> None:
+        super().__init__(message)
+        self.outcomes = tuple(outcomes)
+        """What all checks found that were made, if it is known."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

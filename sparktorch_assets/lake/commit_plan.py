@@ -1,7 +1,7 @@
 """Commits a plan once its parts are in place, and resolves conflicts with commits that other writers made meanwhile."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sparktorch_assets.errors import CommitConflictError, TableError
@@ -11,6 +11,7 @@ from sparktorch_assets.lake.log.snapshot import Snapshot, data_version_of, same_
 from sparktorch_assets.lake.parts.file import PartFile
 from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.lake.plan import Plan, check_partitioning
+from sparktorch_assets.lake.publication import Audit, Publication, published_metadata
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.lake.table_tally import DATA_VERSION_KEY, TALLY_KEY, parts_tally, table_tally, tally_after
 from sparktorch_assets.tally import Tally
@@ -41,7 +42,7 @@ def keep_resumed(plan: Plan) -> None:
 def commit_plan(
     plan: Plan,
     parts: Mapping[str, tuple[PartFile, Receipt]],
-    check: Callable[[Tally], None],
+    check: Audit,
     metadata: Mapping[str, str],
     *,
     description: str = "",
@@ -55,8 +56,7 @@ def commit_plan(
     Args:
         plan: the plan to commit.
         parts: path -> part and receipt, for all new and resumable parts.
-        check: called before the commit with the tally that the table, or its partition, would have; what it raises
-            prevents the commit.
+        check: called before the commit with what it would publish; what it raises prevents the commit.
         metadata: kept with the commit, together with the table's tally and data version.
         description: the table's description, used if the table is created.
 
@@ -91,7 +91,16 @@ def commit_plan(
                 f"predicted, {tally.failed:,} failed, {tally.dropped:,} dropped, {tally.filtered:,} left out), the input "
                 f"has {plan.rows:,}. Nothing was committed; was a part's file deleted by hand?"
             )
-        check(tally)
+        check(
+            Publication(
+                table=table,
+                partition=plan.partition,
+                schema=plan.schema,
+                tally=tally,
+                rows_in=plan.rows,
+                parts={path: parts[path][1].tally for path in missing},
+            )
+        )
         try:
             version = commit_parts(
                 table.uri,
@@ -101,6 +110,7 @@ def commit_plan(
                 metadata={
                     **metadata,
                     **scope,
+                    **published_metadata({partition_folder(plan.partition): tally}),
                     TALLY_KEY: json.dumps(whole.to_plain()),
                     DATA_VERSION_KEY: data_version_of((current.parts.keys() - set(remove)) | target, plan.schema),
                 },

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sparktorch_assets.errors import InputSchemaError, TaskError, nearest
+from sparktorch_assets.tasks.audit_policy import AuditPolicy
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
 from sparktorch_assets.tasks.challenger_of import ChallengerOf
 from sparktorch_assets.tasks.column_names import clash, describe
@@ -74,6 +75,8 @@ class MlTask:
     """The same limit as a number of rows."""
     max_dropped_share: float = 0.5
     """If hooks drop more than this share of the rows, the run fails and the table stays as it was; 1 sets no limit."""
+    audit: AuditPolicy = field(default_factory=AuditPolicy)
+    """What else has to hold before predictions are published: drift, canaries, allowed models, your own checks."""
     preview_rows: int = 10
     """Number of rows shown in the asset's metadata; 0 keeps row contents out of Dagster."""
     code_version: str = ""
@@ -128,6 +131,7 @@ class MlTask:
             if pair:
                 raise TaskError(f"{where}: {what} {describe(pair)}; a table cannot tell them apart. Rename or drop one")
         self._check_limits(where)
+        self._check_audit(where)
         if self.cron is not None and len(self.cron.split()) != 5:
             raise TaskError(f"{where}: cron={self.cron!r} does not have cron's five fields, such as '0 3 * * *'")
         self._check_timezone(where)
@@ -154,6 +158,23 @@ class MlTask:
         if self.output.kind == "classification" and len(self.labels) == 1 and self.model.factory is None:
             raise TaskError(f"{where}: labels={list(self.labels)!r} {ONE_LABEL}")
         self.output.check_labels(self.labels)
+
+    def _check_audit(self, where: str) -> None:
+        """Check that drift is measured of something that the output has."""
+        if self.output.labelled and not self.labels and self.model.format in ("huggingface", "mlflow"):
+            return  # the folder says which output it is
+        for check in self.audit.drift_checks:
+            if not check.startswith(self.output.drifts):
+                raise TaskError(
+                    f"{where}: audit.max_{check} is set, but output {self.output.kind!r} has no such statistics; drift can be "
+                    f"measured of {', '.join(f'{drift}s' for drift in self.output.drifts)}"
+                )
+        clashing = {check.name for check in self.output.check_specs} & set(self.audit.names)
+        if clashing:
+            raise TaskError(
+                f"{where}: audit.checks names a function {min(clashing)!r}, as a check of output {self.output.kind!r} is "
+                f"called; rename it"
+            )
 
     def _check_execution(self, where: str) -> None:
         default = Execution()

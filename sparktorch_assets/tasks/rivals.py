@@ -8,6 +8,7 @@ from sparktorch_assets.tasks.ml_task import MlTask
 
 OWN = frozenset(
     [
+        "audit",
         "challenger_of",
         "cron",
         "description",

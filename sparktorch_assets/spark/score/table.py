@@ -21,10 +21,11 @@ from sparktorch_assets.lake.files.partition_values import parse_partition
 from sparktorch_assets.lake.log.snapshot import data_version_of
 from sparktorch_assets.lake.parquet.types import readable_schema, storage_schema
 from sparktorch_assets.lake.plan import Plan, make_plan
+from sparktorch_assets.lake.publication import Audit
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.schema import output_schema
-from sparktorch_assets.spark.score.commit import check_limits, commit_metadata
+from sparktorch_assets.spark.score.commit import check_publication, commit_metadata
 from sparktorch_assets.spark.score.progress import ProgressWatch
 from sparktorch_assets.spark.score.report import Progress, ScoreReport
 from sparktorch_assets.spark.score.run import RunResult, run_shards
@@ -58,6 +59,7 @@ def score_table(
     on_progress: Callable[[Progress], None] | None = None,
     partition: Mapping[str, str] | None = None,
     adopt_from: Sequence[str] = (),
+    audit: Audit | None = None,
 ) -> ScoreReport:
     """Bring a prediction table, or one partition of it, up to date with its input, its model and its task.
 
@@ -78,6 +80,8 @@ def score_table(
             partitioned by `ds`; everything else in the table stays as it is. The report then covers only the partition.
         adopt_from: paths or URIs of other prediction tables, such as a challenger's. A part that is finished there, and
             that this table would hold under the same name, is copied instead of scored.
+        audit: called before the commit with what it would publish, if that is within the task's limits; an error that
+            it raises refuses the commit, and the finished parts stay in the table's folder.
 
     Raises:
         TaskError: a hook is a function object; the class or state of `model_loader` cannot be compared between runs; or
@@ -151,9 +155,7 @@ def score_table(
     committed = commit_plan(
         plan,
         parts,
-        lambda tally: check_limits(
-            task, tally, plan.table.folder, {path: receipt.tally for path, (_, receipt) in parts.items()}, kept=True
-        ),
+        lambda publication: check_publication(task, publication, audit, kept=True),
         commit_metadata(task, digest, run_id, scoring),
         description=task.description,
     )

@@ -41,6 +41,11 @@ class ColumnsOutput(UnlabelledOutput):
                 )
 
     @property
+    def number_names(self) -> tuple[str, ...]:
+        """The statistics of numbers of which each predicted row has one."""
+        return tuple(name for name, kind in dict(self.columns).items() if kind in ("int", "long", "float", "double"))
+
+    @property
     def main_columns(self) -> tuple[OutputColumn, ...]:
         """The columns, by their names without a prefix."""
         return tuple(OutputColumn(name=name, type=kind) for name, kind in dict(self.columns).items())

@@ -55,6 +55,11 @@ class EmbeddingOutput(UnlabelledOutput):
         return self.dimensions or self.length
 
     @property
+    def number_names(self) -> tuple[str, ...]:
+        """The statistics of numbers of which each predicted row has one."""
+        return ("norm",)
+
+    @property
     def main_columns(self) -> tuple[OutputColumn, ...]:
         """The columns, by their names without a prefix."""
         return (OutputColumn(name="embedding", type="list<float>"),)

@@ -134,6 +134,11 @@ class RegressionOutput(UnlabelledOutput):
         high = "∞" if self.maximum is None else f"{self.maximum:g}"
         return (CheckSpec(name=VALUES_IN_RANGE, description=f"Every number lies in [{low}, {high}]"),)
 
+    @property
+    def number_names(self) -> tuple[str, ...]:
+        """The statistics of numbers of which each predicted row has one; none for lists."""
+        return self.value_names if self.length is None else ()
+
     def checks(self, tally: Tally, labels: Sequence[str]) -> tuple[CheckOutcome, ...]:  # noqa: ARG002  (of all outputs)
         """The checks' outcomes for a table with this tally."""
         outside = tally.marks.get(OUTSIDE, 0)

@@ -1,0 +1,44 @@
+"""Partitions that are found in the data: the values of a column."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sparktorch_assets.tasks.field_types import check_fields
+from sparktorch_assets.tasks.partitions.column_value import value_partition
+from sparktorch_assets.tasks.partitions.table_partition import TablePartition
+from sparktorch_assets.tasks.validation import names, positive
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DynamicPartitions:
+    """One partition per value that a column of text, whole numbers or dates holds. The input's asset registers new
+    values each time it is materialized."""
+
+    column: str
+    """The column whose values are the partitions."""
+    max_partitions_per_run: int | None = None
+    """The most partitions that one run of a backfill refreshes. `None`: one run refreshes all of them, in one Spark
+    job."""
+    by: Literal["dynamic"] = "dynamic"
+    """Tells the kinds of partitions apart. YAML has to give it; in Python, the class implies it."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        names((self.column,), "DynamicPartitions.column")
+        positive(self.max_partitions_per_run, "DynamicPartitions.max_partitions_per_run")
+
+    def table_partitions(
+        self, keys: Iterable[str], column_types: Mapping[str, str], place: str
+    ) -> tuple[TablePartition, ...]:
+        """The partitions with these keys, in their order.
+
+        Args:
+            keys: keys of Dagster's.
+            column_types: the input's columns; types as `str(pyarrow.DataType)` gives them.
+            place: the beginning of error messages: the task and its input.
+
+        Raises:
+            InputSchemaError: the column is missing, or its type does not fit a key.
+        """
+        return tuple(value_partition(key, self.column, column_types, place) for key in keys)
