@@ -43,16 +43,18 @@ def adopt_parts(plan: Plan, tables: Sequence[str]) -> int:
         if not wanted or source.absolute == plan.table.folder.absolute:
             continue
         found = [
-            entry
-            for entry in source.files(partition_folder(plan.partition), recursive=False)
-            if entry.path in wanted
+            entry for entry in source.files(partition_folder(plan.partition), recursive=False) if entry.path in wanted
         ]
         paths = sorted(verify_parts(source, found))
         if not paths:
             continue
         plan.table.folder.create(partition_folder(plan.partition))
         with ThreadPoolExecutor(READ_THREADS) as pool:
-            copied = [path for path, done in zip(paths, pool.map(_Copy(source, plan.table.folder), paths)) if done]
+            copied = [
+                path
+                for path, done in zip(paths, pool.map(_Copy(source, plan.table.folder), paths), strict=True)
+                if done
+            ]
         wanted -= set(copied)
         adopted += len(copied)
         if copied:

@@ -62,6 +62,6 @@ __all__ = [
     "SlotPolicy",
     "TensorFeature",
     "TextFeature",
-    "promote",
     "TokenClassificationOutput",
+    "promote",
 ]

@@ -237,7 +237,9 @@ class MlTask:
             )
         for column in challenge.join_on:
             if self.keep_columns is not None and column not in self.keep_columns:
-                raise TaskError(f"{where}: challenger_of joins on {column!r}, which keep_columns leaves out; add it there")
+                raise TaskError(
+                    f"{where}: challenger_of joins on {column!r}, which keep_columns leaves out; add it there"
+                )
 
     def _check_limits(self, where: str) -> None:
         for limit in ("max_failed_share", "max_dropped_share"):

@@ -88,7 +88,9 @@ def check_rivals(champion: MlTask, challenger: MlTask) -> None:
         )
     mine, theirs = ([column.name for column in task.output.main_columns] for task in (challenger, champion))
     if mine != theirs:
-        raise TaskError(f"{pair} predict different columns: {', '.join(mine)} and {', '.join(theirs)}; give them one name")
+        raise TaskError(
+            f"{pair} predict different columns: {', '.join(mine)} and {', '.join(theirs)}; give them one name"
+        )
     if challenger.challenger_of is not None and champion.keep_columns is not None:
         for column in challenger.challenger_of.join_on:
             if column not in champion.keep_columns:
@@ -103,5 +105,3 @@ def _named(name: str, tasks: Iterable[MlTask], field: str) -> MlTask:
     if name not in known:
         raise TaskError(f"{field} names {name!r}, and there is no such task; {nearest(name, known)}")
     return known[name]
-
-

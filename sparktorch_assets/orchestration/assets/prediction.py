@@ -1,7 +1,7 @@
 """The prediction asset of one task, which runs `score_table` and reports the result."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -20,6 +20,7 @@ from sparktorch_assets.orchestration.keys import (
     PREDICTIONS_GROUP,
     PREDICTIONS_POOL,
     model_key,
+    named_prediction_key,
     prediction_key,
     source_key,
 )
@@ -34,8 +35,15 @@ _SECONDS_BETWEEN_MESSAGES = 3.0
 _SHORT_DIGEST = 12
 
 
-def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
+def build_prediction_asset(
+    task: MlTask, *, promoted: str | None = None, rivals: Sequence[str] = ()
+) -> dg.AssetsDefinition:
     """Build the asset `predictions/<task>`, with its checks.
+
+    Args:
+        task: the task that runs under this name.
+        promoted: the task that it was promoted from, whose predictions are then refreshed first.
+        rivals: the tasks in whose tables finished parts may be found.
 
     Raises:
         TaskError: a hook's module cannot be found.
@@ -47,7 +55,7 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
     key = prediction_key(task)
     spec = dg.AssetSpec(
         key,
-        deps=[source_key(task), model_key(task)],
+        deps=[source_key(task), model_key(task), *([named_prediction_key(promoted)] if promoted else [])],
         description=task.description or f"Predictions of {task.name} over {task.input}.",
         group_name=PREDICTIONS_GROUP,
         kinds={"pytorch", "pyspark", "delta"},
@@ -76,7 +84,8 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
         lake: dg.ResourceParam[LakeResource],
     ) -> Iterator[Any]:
         with PlainFailure(key):
-            yield from _predict(context, task, spark, model_loader, lake)
+            adopt_from = [lake.table_uri(named_prediction_key(rival)) for rival in rivals]
+            yield from _predict(context, task, spark, model_loader, lake, adopt_from)
 
     return remember(predict, task)
 
@@ -87,11 +96,12 @@ def _predict(
     spark: "SparkSource",
     model_loader: "ModelLoaderResource",
     lake: "LakeResource",
+    adopt_from: Sequence[str],
 ) -> Iterator[Any]:
     from sparktorch_assets.lake.table import Table
 
     try:
-        report = _score(context, task, spark, model_loader, lake)
+        report = _score(context, task, spark, model_loader, lake, adopt_from)
     except TooManyFailedRowsError as error:
         yield refused_prediction_check(task, error)
         raise
@@ -123,6 +133,7 @@ def _score(
     spark: "SparkSource",
     model_loader: "ModelLoaderResource",
     lake: "LakeResource",
+    adopt_from: Sequence[str],
 ) -> "ScoreReport":
     """Score the input's files or, if it never had any, the view or table of that name in the Spark session."""
     from sparktorch_assets.lake.files.folder import Folder
@@ -138,7 +149,14 @@ def _score(
         "run_id": context.run.run_id,
     }
     if Folder(source).exists():
-        return score_table(lambda: spark.spark_session, source, task, on_progress=_report_to(context), **settings)
+        return score_table(
+            lambda: spark.spark_session,
+            source,
+            task,
+            on_progress=_report_to(context),
+            adopt_from=adopt_from,
+            **settings,
+        )
     session, view = spark.spark_session, ".".join(source_key(task).path)
     if not session.catalog.tableExists(view):
         raise TableError(

@@ -39,7 +39,9 @@ class EmbeddingOutput(UnlabelledOutput):
     kind: Literal["embedding"] = "embedding"
     """Tells the outputs apart. YAML has to give it; in Python, the class implies it."""
 
-    incomparable = "vectors of two models lie in spaces of their own, so that their coordinates cannot be set against each other"
+    incomparable = (
+        "vectors of two models lie in spaces of their own, so that their coordinates cannot be set against each other"
+    )
     """Why `challenger_of` cannot compare predictions."""
 
     def __post_init__(self) -> None:

@@ -25,7 +25,9 @@ class LabelledEntries:
 
     labelled = True
     """Whether the task has to name `labels`."""
-    incomparable = "which entries of two lists belong together is a choice of its own, such as how much boxes must overlap"
+    incomparable = (
+        "which entries of two lists belong together is a choice of its own, such as how much boxes must overlap"
+    )
     """Why `challenger_of` cannot compare predictions."""
     has_truth = False
     """Whether a column of the input can hold the right answer, for comparisons."""

@@ -72,9 +72,11 @@ class RegressionOutput(UnlabelledOutput):
             raise TaskError(f"RegressionOutput: minimum={self.minimum!r} is above maximum={self.maximum!r}")
 
     @property
-    def incomparable(self) -> str:  # type: ignore[override]  (a constant of the other outputs)
+    def incomparable(self) -> str:  # type: ignore[override]
         """Why `challenger_of` cannot compare predictions; empty if it can."""
-        return "" if self.length is None else "its numbers are one list per row; name them instead of giving their length"
+        return (
+            "" if self.length is None else "its numbers are one list per row; name them instead of giving their length"
+        )
 
     @property
     def has_truth(self) -> bool:  # type: ignore[override]
