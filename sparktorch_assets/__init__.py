@@ -7,6 +7,7 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "AuditFailedError": "errors",
     "CommitConflictError": "errors",
     "DeviceError": "errors",
     "DiskFullError": "errors",
@@ -23,6 +24,7 @@ _HOME = {
     "TooManyFailedRowsError": "errors",
     "UnknownTaskError": "errors",
     "AudioFeature": "tasks",
+    "AuditPolicy": "tasks",
     "BatchPolicy": "tasks",
     "CategoricalFeature": "tasks",
     "ChallengerOf": "tasks",
@@ -48,6 +50,7 @@ _HOME = {
     "TokenClassificationOutput": "tasks",
     "promote": "tasks",
     "InputTable": "tasks.input_table",
+    "Statistics": "audit.statistics",
     "describe_model": "stores.model_description",
     "write_if_changed": "lake.derived",
     "data_version": "lake.table",

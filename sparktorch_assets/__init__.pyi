@@ -1,5 +1,7 @@
 # The public names, for type checkers and editors: `__init__.py` imports each when it is first used.
 
+from sparktorch_assets.audit.statistics import Statistics as Statistics
+from sparktorch_assets.errors import AuditFailedError as AuditFailedError
 from sparktorch_assets.errors import CommitConflictError as CommitConflictError
 from sparktorch_assets.errors import DeviceError as DeviceError
 from sparktorch_assets.errors import DiskFullError as DiskFullError
@@ -51,6 +53,7 @@ from sparktorch_assets.spark.session.start import start_session as start_session
 from sparktorch_assets.spark.task_transformer import TaskTransformer as TaskTransformer
 from sparktorch_assets.stores.model_description import describe_model as describe_model
 from sparktorch_assets.tasks import AudioFeature as AudioFeature
+from sparktorch_assets.tasks import AuditPolicy as AuditPolicy
 from sparktorch_assets.tasks import BatchPolicy as BatchPolicy
 from sparktorch_assets.tasks import CategoricalFeature as CategoricalFeature
 from sparktorch_assets.tasks import ChallengerOf as ChallengerOf

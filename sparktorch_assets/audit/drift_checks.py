@@ -29,12 +29,16 @@ def drift_outcomes(policy: AuditPolicy, now: Statistics, before: Sequence[Statis
         yield _outcome(check, measure, limit, _COUNTS[drift](now, before), before)
 
 
-def _outcome(check: str, measure: str, limit: float, compared: list[Counts], before: Sequence[Statistics]) -> AuditOutcome:
+def _outcome(
+    check: str, measure: str, limit: float, compared: list[Counts], before: Sequence[Statistics]
+) -> AuditOutcome:
     counted = [counts for counts in compared if sum(counts[1]) and sum(counts[2])]
     if not before or not counted:
         nothing = NO_EARLIER if not before else "nothing to compare"
         return AuditOutcome(check=check, details={"compared with": nothing, "limit": float(limit)})
-    found, counts = max(((_MEASURES[measure](counts[1], counts[2]), counts) for counts in counted), key=lambda pair: pair[0])
+    found, counts = max(
+        ((_MEASURES[measure](counts[1], counts[2]), counts) for counts in counted), key=lambda pair: pair[0]
+    )
     against = _named(before)
     details: dict[str, int | float | str] = {
         check: float(found),
@@ -60,12 +64,15 @@ def _class_counts(now: Statistics, before: Sequence[Statistics]) -> list[Counts]
 
 def _confidence_counts(now: Statistics, before: Sequence[Statistics]) -> list[Counts]:
     earlier = [sum(bins) for bins in zip(*(found.confidence_histogram for found in before), strict=True)]
-    names = [f"confidence {place / CONFIDENCE_BINS:.2f}-{(place + 1) / CONFIDENCE_BINS:.2f}" for place in range(CONFIDENCE_BINS)]
+    names = [
+        f"confidence {place / CONFIDENCE_BINS:.2f}-{(place + 1) / CONFIDENCE_BINS:.2f}"
+        for place in range(CONFIDENCE_BINS)
+    ]
     return [(names, now.confidence_histogram, earlier or [0] * CONFIDENCE_BINS)]
 
 
 def _number_counts(now: Statistics, before: Sequence[Statistics]) -> list[Counts]:
-    found = []
+    found: list[Counts] = []
     for name in sorted(now.numbers.keys() & {name for publication in before for name in publication.numbers}):
         earlier = NumberSummary()
         for publication in before:
@@ -91,9 +98,7 @@ def _differences(counts: Counts) -> str:
 
 
 def _named(before: Sequence[Statistics]) -> str:
-    """The publications that were compared with, as a reader would look them up."""
-    listed = []
-    for found in before:
-        version = "this run" if found.version is None else f"version {found.version}"
-        listed.append(f"{found.partition} ({version})" if found.partition else version)
-    return ", ".join(listed)
+    """The publications that were compared with."""
+    if before[0].partition:
+        return ", ".join(dict.fromkeys(found.partition for found in before))
+    return "the publication before" if len(before) == 1 else f"the last {len(before)} publications"

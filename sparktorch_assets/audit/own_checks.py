@@ -22,7 +22,9 @@ def load_own_checks(task: MlTask) -> dict[str, OwnCheck]:
     for path in task.audit.checks:
         function = load_import_path(path, f"MlTask {task.name!r}: audit.checks")
         if not callable(function):
-            raise TaskError(f"MlTask {task.name!r}: audit.checks={path!r} is a {type(function).__name__}, not a function")
+            raise TaskError(
+                f"MlTask {task.name!r}: audit.checks={path!r} is a {type(function).__name__}, not a function"
+            )
         found[check_name(path)] = function
     return found
 

@@ -35,8 +35,6 @@ class Statistics:
     """Count, mean, deviation, extremes and quantiles of the predicted numbers, by column."""
     partition: str = ""
     """The partition's folder, such as `ds=2013-01-01`; empty for the whole table."""
-    version: int | None = None
-    """The Delta version that published it; `None` for what is not published yet."""
 
     @property
     def failed_share(self) -> float:
@@ -55,7 +53,7 @@ class Statistics:
         return {name: count / whole for name, count in self.classes.items()} if whole else {}
 
     @classmethod
-    def of(cls, task: MlTask, tally: Tally, *, partition: str = "", version: int | None = None) -> Self:
+    def of(cls, task: MlTask, tally: Tally, partition: str = "") -> Self:
         """The statistics of rows with this tally."""
         return cls(
             rows=tally.predicted + tally.failed,
@@ -69,5 +67,4 @@ class Statistics:
             confidence_mean=tally.confidence_mean,
             numbers=dict(tally.numbers),
             partition=partition,
-            version=version,
         )

@@ -1,5 +1,6 @@
 """Declarations: frozen, validated dataclasses over the standard library alone."""
 
+from sparktorch_assets.tasks.audit_policy import AuditPolicy
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
 from sparktorch_assets.tasks.challenger_of import ChallengerOf
 from sparktorch_assets.tasks.execution import Execution
@@ -36,6 +37,7 @@ from sparktorch_assets.tasks.slot_policy import SlotPolicy
 
 __all__ = [
     "AudioFeature",
+    "AuditPolicy",
     "BatchPolicy",
     "CategoricalFeature",
     "ChallengerOf",

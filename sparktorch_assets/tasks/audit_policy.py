@@ -102,7 +102,9 @@ class AuditPolicy:
         names(functions, "AuditPolicy.checks", empty=True)
         for name in functions:
             if name in BUILT_IN:
-                raise TaskError(f"AuditPolicy.checks names a function {name!r}, as a check of this library is called; rename it")
+                raise TaskError(
+                    f"AuditPolicy.checks names a function {name!r}, as a check of this library is called; rename it"
+                )
 
     def limit(self, check: str) -> float | None:
         """The limit of a drift check, by the check's name (`class_share_psi`)."""

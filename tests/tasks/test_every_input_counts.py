@@ -22,6 +22,7 @@ from sparktorch_assets.spark.inputs.sources import find_sources
 from sparktorch_assets.spark.score.table import plan_table
 from sparktorch_assets.tasks import (
     AudioFeature,
+    AuditPolicy,
     BatchPolicy,
     CategoricalFeature,
     ChallengerOf,
@@ -113,6 +114,10 @@ def task(**changes):
     return replace(TASK, **changes)
 
 
+def audited(**changes):
+    return replace(TASK, audit=AuditPolicy(**changes))
+
+
 def model(**changes):
     return replace(TASK, model=replace(TASK.model, **changes))
 
@@ -137,6 +142,25 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (MlTask, "max_failed_share"): [cannot(task(max_failed_share=0.9))],
     (MlTask, "max_failed_rows"): [cannot(task(max_failed_rows=5))],
     (MlTask, "max_dropped_share"): [cannot(task(max_dropped_share=1.0))],
+    (MlTask, "audit"): [NESTED],
+    # They decide whether predictions are published, and change none.
+    (AuditPolicy, "history"): [cannot(audited(history=1))],
+    (AuditPolicy, "max_class_share_psi"): [cannot(audited(max_class_share_psi=0.2))],
+    (AuditPolicy, "max_class_share_distance"): [cannot(audited(max_class_share_distance=0.2))],
+    (AuditPolicy, "max_confidence_psi"): [cannot(audited(max_confidence_psi=0.2))],
+    (AuditPolicy, "max_confidence_distance"): [cannot(audited(max_confidence_distance=0.2))],
+    (AuditPolicy, "max_number_psi"): [
+        cannot(replace(NUMBERS, audit=AuditPolicy(max_number_psi=0.2)), NUMBERS, shown=False)
+    ],
+    (AuditPolicy, "max_number_distance"): [
+        cannot(replace(NUMBERS, audit=AuditPolicy(max_number_distance=0.2)), NUMBERS, shown=False)
+    ],
+    (AuditPolicy, "max_null_share"): [cannot(audited(max_null_share=0.2))],
+    (AuditPolicy, "min_rows"): [cannot(audited(min_rows=1))],
+    (AuditPolicy, "canaries"): [cannot(audited(canaries="canaries.parquet"), shown=False)],
+    (AuditPolicy, "canary_tolerance"): [cannot(audited(canary_tolerance=0.1))],
+    (AuditPolicy, "allowed_models"): [cannot(audited(allowed_models=["0" * 64]), shown=False)],
+    (AuditPolicy, "checks"): [cannot(audited(checks=["json:loads"]), shown=False)],
     (MlTask, "preview_rows"): [cannot(task(preview_rows=0))],
     (MlTask, "code_version"): [may(task(code_version="2"), shown=False)],  # the user says so
     (MlTask, "cron"): [cannot(task(cron="0 3 * * *"))],

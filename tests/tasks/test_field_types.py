@@ -13,6 +13,7 @@ from sparktorch_assets import tasks
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks import (
     AudioFeature,
+    AuditPolicy,
     BatchPolicy,
     CategoricalFeature,
     ChallengerOf,
@@ -45,6 +46,7 @@ MODEL = ModelSpec(weights="m.pt2")
 
 NEEDED = {
     AudioFeature: {"column": "a"},
+    AuditPolicy: {},
     BatchPolicy: {},
     CategoricalFeature: {"columns": ["c"], "vocabulary": {"c": ["a"]}},
     ChallengerOf: {"task": "champion", "join_on": ["a"]},

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 
+from sparktorch_assets.audit.task_audit import TaskAudit
 from sparktorch_assets.errors import TooManyDroppedRowsError
 from sparktorch_assets.lake.publication import Audit, Publication
 from sparktorch_assets.spark.score.failure_reasons import too_many_failed_rows
@@ -9,13 +10,16 @@ from sparktorch_assets.spark.score.scoring import SCORING_KEY, Scoring
 from sparktorch_assets.tasks import MlTask
 
 
-def check_publication(task: MlTask, publication: Publication, audit: Audit | None, *, kept: bool) -> None:
+def check_publication(
+    task: MlTask, publication: Publication, task_audit: TaskAudit, audit: Audit | None, *, kept: bool
+) -> None:
     """Raise `TooManyFailedRowsError` or `TooManyDroppedRowsError` if more rows failed or were dropped than the task
-    allows; then let `audit` look at the publication.
+    allows, and `AuditFailedError` if a check of the task fails; then let `audit` look at the publication.
 
     Args:
         task: the task that was run.
         publication: what would be committed. The error quotes failed rows from its parts.
+        task_audit: the checks of the task.
         audit: raises an error to refuse the publication; `None` refuses none.
         kept: whether the parts stay in the table's folder after an error.
     """
@@ -26,6 +30,7 @@ def check_publication(task: MlTask, publication: Publication, audit: Audit | Non
     too_many = task.check_drops(tally.dropped, tally.rows)
     if too_many:
         raise TooManyDroppedRowsError(too_many)
+    task_audit(publication)
     if audit is not None:
         audit(publication)
 

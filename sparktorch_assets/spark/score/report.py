@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sparktorch_assets.errors import AuditOutcome
 from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.spark.score.scoring import Scoring
 from sparktorch_assets.tally import Tally
@@ -65,6 +66,9 @@ class ScoreReport:
     partition: Partition = ()
     """The partition that was refreshed, which all numbers of rows and shards and all tallies refer to; empty for the
     whole table."""
+    audits: tuple[AuditOutcome, ...] = ()
+    """What the checks before the publication found: in this run or, if it had nothing to publish, in the last one that
+    had."""
 
     @property
     def rows_per_s(self) -> float:

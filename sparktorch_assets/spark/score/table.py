@@ -7,17 +7,20 @@ already in the table, or finished in its folder, are not computed again. With no
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
 
-from sparktorch_assets.errors import TaskError
+from sparktorch_assets.audit.task_audit import TaskAudit, recorded_outcomes
+from sparktorch_assets.errors import AuditOutcome, TaskError
 from sparktorch_assets.lake.adoption import adopt_parts
 from sparktorch_assets.lake.commit_plan import Committed, commit_plan, keep_resumed, tally_now
 from sparktorch_assets.lake.files.folder import Folder
-from sparktorch_assets.lake.files.partition_values import parse_partition
+from sparktorch_assets.lake.files.partition_values import parse_partition, partition_folder
 from sparktorch_assets.lake.log.snapshot import data_version_of
 from sparktorch_assets.lake.parquet.types import readable_schema, storage_schema
 from sparktorch_assets.lake.plan import Plan, make_plan
@@ -25,6 +28,7 @@ from sparktorch_assets.lake.publication import Audit
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.schema import output_schema
+from sparktorch_assets.spark.score.canaries import ask_canaries, find_canaries
 from sparktorch_assets.spark.score.commit import check_publication, commit_metadata
 from sparktorch_assets.spark.score.progress import ProgressWatch
 from sparktorch_assets.spark.score.report import Progress, ScoreReport
@@ -60,6 +64,7 @@ def score_table(
     partition: Mapping[str, str] | None = None,
     adopt_from: Sequence[str] = (),
     audit: Audit | None = None,
+    publish_despite: Collection[str] = (),
 ) -> ScoreReport:
     """Bring a prediction table, or one partition of it, up to date with its input, its model and its task.
 
@@ -82,6 +87,8 @@ def score_table(
             that this table would hold under the same name, is copied instead of scored.
         audit: called before the commit with what it would publish, if that is within the task's limits; an error that
             it raises refuses the commit, and the finished parts stay in the table's folder.
+        publish_despite: names of checks of the task's `audit`, or of its output, that may fail this time. The commit
+            records which did.
 
     Raises:
         TaskError: a hook is a function object; the class or state of `model_loader` cannot be compared between runs; or
@@ -90,12 +97,15 @@ def score_table(
         InputSchemaError, ModelError, HookError, DeviceError: the task cannot run on this input, or not on the workers.
         TooManyFailedRowsError, TooManyDroppedRowsError: more rows failed, or hooks dropped more, than the task allows.
             The finished parts stay in the table's folder: with a higher limit, the next run commits them unchanged.
+        AuditFailedError: a check of the task's `audit`, or of its output, failed. Unless it is one of the model, which is
+            looked at before anything is scored, the finished parts stay in the table's folder.
         CommitConflictError: another run has refreshed the table to something else.
         DiskFullError: a part could not be written.
     """
     started = time.perf_counter()
     policy = settle_device(slots, model_loader.device)
     model_loader, task = model_loader.settled(ml_task)
+    task_audit = TaskAudit(task, publish_despite)
     planned = _plan(task, input_table, output_table, model_loader, partition)
     if adopt_parts(planned.plan, adopt_from):
         planned = _plan(task, input_table, output_table, model_loader, partition)
@@ -105,18 +115,36 @@ def score_table(
     if not plan.changes:
         seconds["total"] = time.perf_counter() - started
         _LOG.info("%s", plan)
-        return _report(task, plan, digest, seconds, tally=tally_now(plan, plan.table), scoring=last_scoring(plan.table))
+        return _report(
+            task,
+            plan,
+            digest,
+            seconds,
+            tally=tally_now(plan, plan.table),
+            scoring=last_scoring(plan.table),
+            audits=recorded_outcomes(plan.table.metadata, partition_folder(plan.partition)),
+        )
+    task_audit.begin(digest)
+    canaries = find_canaries(task, model_loader, digest)
     keep_resumed(plan)
     _warn_of_another_task(task, plan)
     run, used_slots, balance = RunResult(), 0, None
+    session = cache(lambda: _checked(spark_session))
+    ask_canaries(
+        canaries,
+        task_audit,
+        plan.table.metadata,
+        session,
+        model_loader=model_loader,
+        slots=policy,
+        batch_size=batch_size,
+    )
     if plan.new:
         from sparktorch_assets.spark.session.slot_count import find_slots
-        from sparktorch_assets.spark.session.worker_python import check_session_python
 
-        session = spark_session() if callable(spark_session) else spark_session
+        spark = session()
         ready = time.perf_counter()
-        check_session_python(session)
-        found_slots = find_slots(session, policy)
+        found_slots = find_slots(spark, policy)
         _LOG.info("task %r: %s", task.name, found_slots)
         plan.table.folder.create()
         job = ScoreJob(
@@ -134,7 +162,7 @@ def score_table(
             partition=plan.partition,
         )
         with ProgressWatch(plan, on_progress):
-            run = run_shards(session, job, plan.new, found_slots.to_deal_for)
+            run = run_shards(spark, job, plan.new, found_slots.to_deal_for)
         used_slots, balance = found_slots.slots, run.balance(found_slots.all_at_work)
     scored = time.perf_counter()
     parts = {**plan.resumed, **run.parts}
@@ -155,8 +183,9 @@ def score_table(
     committed = commit_plan(
         plan,
         parts,
-        lambda publication: check_publication(task, publication, audit, kept=True),
-        commit_metadata(task, digest, run_id, scoring),
+        lambda publication: check_publication(task, publication, task_audit, audit, kept=True),
+        # A view: what the checks find is known when they have looked at what would be committed.
+        ChainMap(task_audit.recorded, commit_metadata(task, digest, run_id, scoring)),
         description=task.description,
     )
     done = time.perf_counter()
@@ -172,7 +201,17 @@ def score_table(
         slots=used_slots,
         balance=balance,
         scoring=scoring,
+        audits=task_audit.found.get(partition_folder(plan.partition), ()),
     )
+
+
+def _checked(spark_session: "Callable[[], SparkSession] | SparkSession") -> "SparkSession":
+    """The session, whose workers run a Python that fits."""
+    from sparktorch_assets.spark.session.worker_python import check_session_python
+
+    session = spark_session() if callable(spark_session) else spark_session
+    check_session_python(session)
+    return session
 
 
 def plan_table(
@@ -289,6 +328,7 @@ def _report(
     slots: int = 0,
     balance: float | None = None,
     scoring: Scoring | None = None,
+    audits: tuple[AuditOutcome, ...] = (),
 ) -> ScoreReport:
     version = plan.snapshot.version if committed is None else committed.version
     return ScoreReport(
@@ -312,4 +352,5 @@ def _report(
         model_digest=digest,
         data_version=data_version_of(plan.target, plan.schema),
         partition=plan.partition,
+        audits=audits,
     )
