@@ -9,6 +9,7 @@ from sparktorch_assets.errors import HookError as HookError
 from sparktorch_assets.errors import HostError as HostError
 from sparktorch_assets.errors import InputSchemaError as InputSchemaError
 from sparktorch_assets.errors import ModelError as ModelError
+from sparktorch_assets.errors import PartitionsRefusedError as PartitionsRefusedError
 from sparktorch_assets.errors import RowsRejectedError as RowsRejectedError
 from sparktorch_assets.errors import RowsVanishedError as RowsVanishedError
 from sparktorch_assets.errors import SparktorchError as SparktorchError
@@ -46,6 +47,8 @@ from sparktorch_assets.spark.inputs.materialize import materialize_input as mate
 from sparktorch_assets.spark.ml_predict import spark_ml_predict as spark_ml_predict
 from sparktorch_assets.spark.score.dataframe import score_dataframe as score_dataframe
 from sparktorch_assets.spark.score.failed_rows import failed_rows as failed_rows
+from sparktorch_assets.spark.score.partitions import plan_partitions as plan_partitions
+from sparktorch_assets.spark.score.partitions import score_partitions as score_partitions
 from sparktorch_assets.spark.score.report import ScoreReport as ScoreReport
 from sparktorch_assets.spark.score.table import plan_table as plan_table
 from sparktorch_assets.spark.score.table import score_table as score_table
@@ -61,6 +64,7 @@ from sparktorch_assets.tasks import ClassificationOutput as ClassificationOutput
 from sparktorch_assets.tasks import ColumnsOutput as ColumnsOutput
 from sparktorch_assets.tasks import CustomFeature as CustomFeature
 from sparktorch_assets.tasks import DetectionOutput as DetectionOutput
+from sparktorch_assets.tasks import DynamicPartitions as DynamicPartitions
 from sparktorch_assets.tasks import EmbeddingOutput as EmbeddingOutput
 from sparktorch_assets.tasks import Execution as Execution
 from sparktorch_assets.tasks import GenerationOutput as GenerationOutput
@@ -74,8 +78,11 @@ from sparktorch_assets.tasks import RegressionOutput as RegressionOutput
 from sparktorch_assets.tasks import RowFilter as RowFilter
 from sparktorch_assets.tasks import SequenceFeature as SequenceFeature
 from sparktorch_assets.tasks import SlotPolicy as SlotPolicy
+from sparktorch_assets.tasks import StaticPartitions as StaticPartitions
 from sparktorch_assets.tasks import TensorFeature as TensorFeature
 from sparktorch_assets.tasks import TextFeature as TextFeature
+from sparktorch_assets.tasks import TimePartitions as TimePartitions
 from sparktorch_assets.tasks import TokenClassificationOutput as TokenClassificationOutput
 from sparktorch_assets.tasks import promote as promote
 from sparktorch_assets.tasks.input_table import InputTable as InputTable
+from sparktorch_assets.tasks.partitions import TablePartition as TablePartition

@@ -8,6 +8,10 @@ Python users would expect, so that `except ValueError` keeps working.
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sparktorch_assets.spark.score.report import ScoreReport
 
 
 class SparktorchError(Exception):
@@ -116,6 +120,19 @@ class AuditFailedError(SparktorchError, RuntimeError):
         super().__init__(message)
         self.outcomes = tuple(outcomes)
         """What all checks found that were made, if it is known."""
+
+
+class PartitionsRefusedError(SparktorchError, RuntimeError):
+    """Some partitions of a prediction table were refused and stay as they were; the others are published."""
+
+    def __init__(
+        self, message: str, *, refused: Mapping[str, SparktorchError], published: "Iterable[ScoreReport]" = ()
+    ) -> None:
+        super().__init__(message)
+        self.refused = dict(refused)
+        """Partition key -> the error for which the partition was refused."""
+        self.published = tuple(published)
+        """The reports of the other partitions."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -34,24 +34,43 @@ def _outcome(
 ) -> AuditOutcome:
     counted = [counts for counts in compared if sum(counts[1]) and sum(counts[2])]
     if not before or not counted:
-        nothing = NO_EARLIER if not before else "nothing to compare"
-        return AuditOutcome(check=check, details={"compared with": nothing, "limit": float(limit)})
+        nothing = "nothing to compare" if before else NO_EARLIER
+        return AuditOutcome(check=check, details=_details(check, measure, limit, compared_with=nothing))
     found, counts = max(
         ((_MEASURES[measure](counts[1], counts[2]), counts) for counts in counted), key=lambda pair: pair[0]
     )
-    against = _named(before)
-    details: dict[str, int | float | str] = {
+    against, differs = _named(before), _differences(counts)
+    details = _details(
+        check,
+        measure,
+        limit,
+        found=found,
+        compared_with=against,
+        differs=differs,
+        chance=by_chance(counts[1], counts[2]),
+    )
+    problem = f"{check} is {found:.3g}, over max_{check}={limit:g}, compared with {against}: {differs}"
+    return AuditOutcome(check=check, problem=problem if found > limit else "", details=details)
+
+
+def _details(
+    check: str,
+    measure: str,
+    limit: float,
+    *,
+    compared_with: str,
+    found: float = 0.0,
+    differs: str = "",
+    chance: float = 0.0,
+) -> dict[str, int | float | str]:
+    """The numbers of a check, under the same names whatever was found."""
+    return {
         check: float(found),
         "limit": float(limit),
-        "compared with": against,
-        "differs most": _differences(counts),
+        "compared with": compared_with,
+        "differs most": differs,
+        **({"expected by chance": float(chance)} if measure == "psi" else {}),
     }
-    if measure == "psi":
-        details["expected by chance"] = float(by_chance(counts[1], counts[2]))
-    if found <= limit:
-        return AuditOutcome(check=check, details=details)
-    problem = f"{check} is {found:.3g}, over max_{check}={limit:g}, compared with {against}: {_differences(counts)}"
-    return AuditOutcome(check=check, problem=problem, details=details)
 
 
 def _class_counts(now: Statistics, before: Sequence[Statistics]) -> list[Counts]:

@@ -6,9 +6,8 @@ from functools import cached_property
 from itertools import islice
 
 from sparktorch_assets.lake.files.partition_values import Partition, partition_folder
-from sparktorch_assets.lake.publication import publications
+from sparktorch_assets.lake.publication import partition_tallies, publications
 from sparktorch_assets.lake.table import Table
-from sparktorch_assets.lake.table_tally import parts_tally
 from sparktorch_assets.tally import Tally
 
 _MOST_COMMITS = 50
@@ -24,6 +23,7 @@ class History:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        self._present: dict[Partition, Tally] = {}
 
     @property
     def version(self) -> int | None:
@@ -45,21 +45,18 @@ class History:
         own = [(folder, tally) for tally in self._published[folder][:most]]
         if not partition:
             return own
-        if not own and (parts := self._table.snapshot.within(partition)):
-            own = [(folder, parts_tally(self._table, parts))]
-        present = {
-            partition_folder(found): found for part in self._table.snapshot.parts.values() if (found := part.partition)
-        }
+        present = {partition_folder(found): found for found in self._table.snapshot.by_partition()}
+        if not own and folder in present:
+            own = [(folder, self._now(partition))]
         folders = sorted({*present, *this_run}, key=_place, reverse=True)
         earlier = [name for name in folders if _place(name) < _place(folder)][: most - len(own)]
-        return own + [
-            (name, this_run[name] if name in this_run else self._now(name, present[name])) for name in earlier
-        ]
+        return own + [(name, this_run.get(name) or self._now(present[name])) for name in earlier]
 
-    def _now(self, folder: str, partition: Partition) -> Tally:
-        """The tally of a partition's present rows, from the log or, if that says nothing, from its parts' receipts."""
-        published = self._published[folder]
-        return published[0] if published else parts_tally(self._table, self._table.snapshot.within(partition))
+    def _now(self, partition: Partition) -> Tally:
+        """The tally of a partition's present rows."""
+        if partition not in self._present:
+            self._present |= partition_tallies(self._table, [partition])
+        return self._present[partition]
 
     @cached_property
     def _published(self) -> Mapping[str, list[Tally]]:

@@ -83,6 +83,11 @@ class TaskAudit:
         Raises:
             AuditFailedError: a check failed that may not.
         """
+        if self._history is None or self._history.version != publication.table.version:
+            # The first publication, or the first one after a lost race, when all are looked at again.
+            self._history = History(publication.table)
+            self.found.clear()
+            self._passed.clear()
         folder = partition_folder(publication.partition)
         now = Statistics.of(self.task, publication.tally, folder)
         before = self._before(publication)
@@ -100,10 +105,9 @@ class TaskAudit:
     def _before(self, publication: Publication) -> list[Statistics]:
         if not (self.task.audit.drift_checks or self._own):
             return []
-        if self._history is None or self._history.version != publication.table.version:
-            self._history = History(publication.table)
         folder = partition_folder(publication.partition)
         this_run = {name: tally for name, tally in self._passed.items() if name != folder}
+        assert self._history is not None  # set by the caller
         earlier = self._history.before(publication.partition, self.task.audit.history, this_run)
         return [Statistics.of(self.task, tally, name) for name, tally in earlier]
 

@@ -31,6 +31,7 @@ from sparktorch_assets.tasks.outputs import (
     RegressionOutput,
     TokenClassificationOutput,
 )
+from sparktorch_assets.tasks.partitions import DynamicPartitions, Partitions, StaticPartitions, TimePartitions
 from sparktorch_assets.tasks.rivals import promote
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.slot_policy import SlotPolicy
@@ -45,6 +46,7 @@ __all__ = [
     "ColumnsOutput",
     "CustomFeature",
     "DetectionOutput",
+    "DynamicPartitions",
     "EmbeddingOutput",
     "Execution",
     "Feature",
@@ -58,12 +60,15 @@ __all__ = [
     "NumericFeature",
     "Output",
     "OutputColumn",
+    "Partitions",
     "RegressionOutput",
     "RowFilter",
     "SequenceFeature",
     "SlotPolicy",
+    "StaticPartitions",
     "TensorFeature",
     "TextFeature",
+    "TimePartitions",
     "TokenClassificationOutput",
     "promote",
 ]

@@ -40,6 +40,11 @@ def promote(champion: MlTask, challenger: MlTask) -> MlTask:
             f"MlTask {champion.name!r}: promoted={challenger.name!r}, which has promoted={challenger.promoted!r} itself; "
             f"name {challenger.promoted!r} here"
         )
+    if champion.partitions != challenger.partitions:
+        raise TaskError(
+            f"MlTask {champion.name!r}: promoted={challenger.name!r}, whose partitions are declared differently, so that its "
+            f"parts do not fit into this table; give both tasks the same partitions"
+        )
     return replace(challenger, **{name: getattr(champion, name) for name in OWN}, promoted=None)
 
 

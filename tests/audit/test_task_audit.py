@@ -11,10 +11,10 @@ import pytest
 from sparktorch_assets.audit.statistics import Statistics
 from sparktorch_assets.audit.task_audit import AUDIT_KEY, TaskAudit, recorded_outcomes
 from sparktorch_assets.errors import AuditFailedError, TaskError
-from sparktorch_assets.lake.files.partition_values import partition_folder
 from sparktorch_assets.lake.log.commit import commit_parts
+from sparktorch_assets.lake.log.snapshot import data_version_of
 from sparktorch_assets.lake.parts.writer import PartWriter
-from sparktorch_assets.lake.publication import Publication, published_metadata
+from sparktorch_assets.lake.publication import Publication, Published, published_metadata
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.predict.outputs.numbers import summary
 from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
@@ -66,14 +66,15 @@ class World:
         with PartWriter(table.folder, f"{self._commits:032x}", SCHEMA, partition=partition) as writer:
             writer.write(rows)
             part, _ = writer.finish(published)
+        version = data_version_of([part.path], schema)
         commit_parts(
             self.uri,
             schema,
             add=[part],
-            remove=list(table.snapshot.within(partition)),
-            metadata=published_metadata({partition_folder(partition): published}),
+            remove=list(table.snapshot.by_partition().get(partition, {})),
+            metadata=published_metadata([Published(partition=partition, tally=published, data_version=version)]),
             read_version=table.version,
-            partition=partition,
+            partitions=[partition],
         )
 
     def about_to_publish(self, found, ds=None):
@@ -209,11 +210,21 @@ def test_partitions_of_one_commit_are_compared_with_each_other_in_their_order(wo
     assert json.loads(audit.recorded[AUDIT_KEY]).keys() == audit.found.keys()
 
 
-def test_partitions_that_no_commit_records_are_counted_from_their_receipts(world, monkeypatch):
+def test_partitions_that_were_published_long_ago_are_compared_with_as_well(world, monkeypatch):
+    """Beyond the commits that are looked at for publications."""
     world.publish(tally(no=90, yes=10), "1")
     monkeypatch.setattr("sparktorch_assets.audit.history._MOST_COMMITS", 0)
     with pytest.raises(AuditFailedError, match="compared with ds=1"):
         audit_of(a_task(max_class_share_distance=0.1))(world.about_to_publish(tally(), "2"))
+
+
+def test_after_a_lost_race_nothing_of_the_first_attempt_counts(world):
+    """Another writer's commit may have made a conflict of a partition that had passed."""
+    audit = audit_of(a_task())
+    audit(world.about_to_publish(tally(), "1"))
+    world.publish(tally(), "7")
+    audit(world.about_to_publish(tally(), "2"))
+    assert set(audit.found) == set(json.loads(audit.recorded[AUDIT_KEY])) == {"ds=2"}
 
 
 def test_what_is_published_despite_a_failed_check_is_recorded(world):

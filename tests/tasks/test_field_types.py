@@ -21,6 +21,7 @@ from sparktorch_assets.tasks import (
     ColumnsOutput,
     CustomFeature,
     DetectionOutput,
+    DynamicPartitions,
     EmbeddingOutput,
     Execution,
     GenerationOutput,
@@ -36,8 +37,10 @@ from sparktorch_assets.tasks import (
     RowFilter,
     SequenceFeature,
     SlotPolicy,
+    StaticPartitions,
     TensorFeature,
     TextFeature,
+    TimePartitions,
     TokenClassificationOutput,
 )
 
@@ -54,6 +57,7 @@ NEEDED = {
     ColumnsOutput: {"columns": {"a": "int"}},
     CustomFeature: {"columns": ["x"], "encoder": "json:loads"},
     DetectionOutput: {},
+    DynamicPartitions: {"column": "c"},
     EmbeddingOutput: {"length": 2},
     GenerationOutput: {"do_sample": True},
     Execution: {},
@@ -69,9 +73,11 @@ NEEDED = {
     RowFilter: {"column": "a", "value": 1},
     SequenceFeature: {"column": "s"},
     SlotPolicy: {},
+    StaticPartitions: {"column": "c", "values": ["a", "b"]},
     TensorFeature: {"column": "v", "shape": [2]},
     TokenClassificationOutput: {},
     TextFeature: {"column": "t"},
+    TimePartitions: {"by": "month", "column": "at", "start": "2013-01-01"},
 }
 """Each declaration with what it cannot do without."""
 

@@ -15,6 +15,7 @@ from sparktorch_assets.tasks import (
     MultilabelOutput,
     NumericFeature,
     RegressionOutput,
+    StaticPartitions,
     promote,
 )
 from sparktorch_assets.tasks.digest import model_digest, task_digest
@@ -82,6 +83,8 @@ def test_a_task_finds_what_it_names_among_the_others():
         (lambda: champion_of(CHALLENGER, [replace(CHAMPION, name="digits")]),
          "'rival': challenger_of names 'digit', and there is no such task; did you mean 'digits'"),
         (lambda: promote(CHAMPION, replace(CHALLENGER, promoted="third")), "has promoted='third' itself; name 'third' here"),
+        (lambda: promote(CHAMPION, replace(CHALLENGER, partitions=StaticPartitions(column="id", values=["a"]))),
+         "'digit': promoted='rival', whose partitions are declared differently"),
         (lambda: promote(CHAMPION, replace(CHALLENGER, input="other")), "read different tables, 'other' and 'digits'"),
         (lambda: promote(CHAMPION, replace(CHALLENGER, output=MultilabelOutput(), challenger_of=None)),
          "outputs of different kinds, 'multilabel' and 'classification'"),

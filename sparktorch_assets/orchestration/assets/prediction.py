@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from sparktorch_assets.errors import TableError, TooManyFailedRowsError, nearest
+from sparktorch_assets.errors import AuditFailedError, TableError, TooManyFailedRowsError, nearest
 from sparktorch_assets.orchestration.assets.checks import (
     prediction_check_specs,
     prediction_checks,
-    refused_prediction_check,
+    refused_prediction_checks,
 )
 from sparktorch_assets.orchestration.assets.declared import remember
 from sparktorch_assets.orchestration.assets.failure import PlainFailure
 from sparktorch_assets.orchestration.assets.metadata import prediction_metadata
+from sparktorch_assets.orchestration.assets.partitioned.prediction import predict_partitions
+from sparktorch_assets.orchestration.assets.run_settings import RunSettings
+from sparktorch_assets.orchestration.assets.score_settings import code_version, score_settings
 from sparktorch_assets.orchestration.automation.schedules import refresh_tags, staleness_condition
 from sparktorch_assets.orchestration.keys import (
     PREDICTIONS_GROUP,
@@ -24,15 +27,14 @@ from sparktorch_assets.orchestration.keys import (
     prediction_key,
     source_key,
 )
+from sparktorch_assets.orchestration.partitions.definition import backfill_policy, partitions_definition
 from sparktorch_assets.tasks import MlTask
-from sparktorch_assets.tasks.digest import task_digest
 
 if TYPE_CHECKING:
     from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource, SparkSource
     from sparktorch_assets.spark.score.report import Progress, ScoreReport
 
 _SECONDS_BETWEEN_MESSAGES = 3.0
-_SHORT_DIGEST = 12
 
 
 def build_prediction_asset(
@@ -59,7 +61,8 @@ def build_prediction_asset(
         description=task.description or f"Predictions of {task.name} over {task.input}.",
         group_name=PREDICTIONS_GROUP,
         kinds={"pytorch", "pyspark", "delta"},
-        code_version=task_digest(task)[:_SHORT_DIGEST],
+        code_version=code_version(task),
+        partitions_def=task.partitions and partitions_definition(task.partitions, task.input),
         automation_condition=staleness_condition(),
         tags=refresh_tags(task),
         metadata={
@@ -75,23 +78,30 @@ def build_prediction_asset(
         name=f"predict_{task.name}",
         specs=[spec],
         check_specs=prediction_check_specs(task),
+        backfill_policy=task.partitions and backfill_policy(task.partitions),
         pool=PREDICTIONS_POOL,
     )
     def predict(
         context: dg.AssetExecutionContext,
+        config: RunSettings,
         spark: dg.ResourceParam[SparkSource],
         model_loader: dg.ResourceParam[ModelLoaderResource],
         lake: dg.ResourceParam[LakeResource],
     ) -> Iterator[Any]:
         with PlainFailure(key):
             adopt_from = [lake.table_uri(named_prediction_key(rival)) for rival in rivals]
-            yield from _predict(context, task, spark, model_loader, lake, adopt_from)
+            if task.partitions is None:
+                yield from _predict(context, config, task, spark, model_loader, lake, adopt_from)
+            else:
+                settings = {**score_settings(context, config, task, model_loader, lake), "adopt_from": adopt_from}
+                yield from predict_partitions(context, task, spark, lake, settings, _report_to(context))
 
     return remember(predict, task)
 
 
 def _predict(
     context: dg.AssetExecutionContext,
+    config: RunSettings,
     task: MlTask,
     spark: "SparkSource",
     model_loader: "ModelLoaderResource",
@@ -101,9 +111,9 @@ def _predict(
     from sparktorch_assets.lake.table import Table
 
     try:
-        report = _score(context, task, spark, model_loader, lake, adopt_from)
-    except TooManyFailedRowsError as error:
-        yield refused_prediction_check(task, error)
+        report = _score(context, config, task, spark, model_loader, lake, adopt_from)
+    except (TooManyFailedRowsError, AuditFailedError) as error:
+        yield from refused_prediction_checks(task, error)
         raise
     table = Table(report.table)
     rows = table.row_count()
@@ -129,6 +139,7 @@ def _predict(
 
 def _score(
     context: dg.AssetExecutionContext,
+    config: RunSettings,
     task: MlTask,
     spark: "SparkSource",
     model_loader: "ModelLoaderResource",
@@ -141,13 +152,7 @@ def _score(
     from sparktorch_assets.spark.score.table import score_table
 
     source = lake.table_uri(source_key(task))
-    settings: dict[str, Any] = {
-        "output_table": lake.table_uri(prediction_key(task)),
-        "model_loader": model_loader.build([task]),
-        "slots": model_loader.slot_policy(),
-        "batch_size": None if task.batch.pinned else model_loader.batch_size,
-        "run_id": context.run.run_id,
-    }
+    settings = score_settings(context, config, task, model_loader, lake)
     if Folder(source).exists():
         return score_table(
             lambda: spark.spark_session,

@@ -21,7 +21,7 @@ from sparktorch_assets.lake.log.snapshot import data_version_of, same_columns
 from sparktorch_assets.lake.parquet.types import storage_schema
 from sparktorch_assets.lake.parts.staging import staging_folder
 from sparktorch_assets.lake.plan import check_ours, check_partitioning
-from sparktorch_assets.lake.publication import Audit, Publication, published_metadata
+from sparktorch_assets.lake.publication import Audit, Publication, Published, published_metadata
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.lake.table_tally import DATA_VERSION_KEY, TALLY_KEY
 from sparktorch_assets.predict.loader import ModelLoader
@@ -207,13 +207,14 @@ def _commit(
     gone = sorted(snapshot.parts.keys() - target)
     if snapshot.version is not None and not new and not gone and same_columns(snapshot.schema, schema):
         return snapshot.version, False
+    version = data_version_of(target, schema)
     recorded = {
         **metadata,
-        **published_metadata({"": tally}),
+        **published_metadata([Published(partition=(), tally=tally, data_version=version)]),
         TALLY_KEY: json.dumps(tally.to_plain()),
-        DATA_VERSION_KEY: data_version_of(target, schema),
+        DATA_VERSION_KEY: version,
     }
-    version = commit_parts(
+    committed = commit_parts(
         table.uri,
         schema,
         add=new,
@@ -222,7 +223,7 @@ def _commit(
         read_version=snapshot.version,
         description=task.description,
     )
-    return version, True
+    return committed, True
 
 
 def _delta_schema(predicted: "DataFrame") -> pa.Schema:

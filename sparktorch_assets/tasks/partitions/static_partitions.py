@@ -30,7 +30,6 @@ class StaticPartitions:
     def __post_init__(self) -> None:
         check_fields(self)
         names((self.column,), "StaticPartitions.column")
-        object.__setattr__(self, "values", tuple(map(str, self.values)))
         names(self.keys, "StaticPartitions.values")
         for key in self.keys:
             problem = unusable_as_key(key)
