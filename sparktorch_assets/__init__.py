@@ -87,6 +87,8 @@ _HOME = {
     "own_schedules": "orchestration.automation.schedules",
     "staleness_condition": "orchestration.automation.schedules",
     "check_definitions": "orchestration.check_definitions",
+    "partitions_definition": "orchestration.partitions.definition",
+    "record_made_from": "orchestration.automation.partition_versions",
     "InputTableComponent": "orchestration.components.declared",
     "MlTaskComponent": "orchestration.components.declared",
     "LakeResource": "orchestration.resources",

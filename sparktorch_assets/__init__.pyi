@@ -27,11 +27,13 @@ from sparktorch_assets.orchestration.assets.factory import build_prediction_asse
 from sparktorch_assets.orchestration.assets.factory import build_prediction_definitions as build_prediction_definitions
 from sparktorch_assets.orchestration.assets.markdown import preview_table as preview_table
 from sparktorch_assets.orchestration.assets.metadata import table_metadata as table_metadata
+from sparktorch_assets.orchestration.automation.partition_versions import record_made_from as record_made_from
 from sparktorch_assets.orchestration.automation.schedules import own_schedules as own_schedules
 from sparktorch_assets.orchestration.automation.schedules import staleness_condition as staleness_condition
 from sparktorch_assets.orchestration.check_definitions import check_definitions as check_definitions
 from sparktorch_assets.orchestration.components.declared import InputTableComponent as InputTableComponent
 from sparktorch_assets.orchestration.components.declared import MlTaskComponent as MlTaskComponent
+from sparktorch_assets.orchestration.partitions.definition import partitions_definition as partitions_definition
 from sparktorch_assets.orchestration.resources import LakeResource as LakeResource
 from sparktorch_assets.orchestration.resources import ModelLoaderResource as ModelLoaderResource
 from sparktorch_assets.orchestration.resources import SparkSessionResource as SparkSessionResource

@@ -112,7 +112,7 @@ def _differences(counts: Counts) -> str:
     """
     names, now, before = counts
     shares = [(name, a / sum(now), b / sum(before)) for name, a, b in zip(names, now, before, strict=True)]
-    most = sorted(shares, key=lambda item: -abs(item[1] - item[2]))[:_SHOWN]
+    most = sorted(shares, key=lambda item: -round(abs(item[1] - item[2]), 9))[:_SHOWN]  # equal ones in their order
     return ", ".join(f"{name} {earlier:.1%} -> {present:.1%}" for name, present, earlier in most)
 
 

@@ -130,10 +130,10 @@ class TaskAudit:
         if publication is None:
             what, stays = "nothing was scored", "The table stays as it was."
         else:
-            scope = partition_folder(publication.partition) or "the table"
-            version = publication.table.version
-            what = f"{scope} was not published"
+            folder, version = partition_folder(publication.partition), publication.table.version
+            what = f"{folder or 'the table'} was not published"
             stays = "There is still no table" if version is None else f"Readers still see version {version}"
+            stays = "Readers see of it what they saw before" if folder else stays
             stays += ", and the finished parts are kept." if self._kept else "; the predictions are lost."
         problems = "; ".join(outcome.problem for outcome in failed)
         again = " Nothing is scored again then." if publication is not None and self._kept else ""

@@ -1,6 +1,6 @@
 """Table: what lies at a table's address, read once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -150,9 +150,16 @@ def table_version(table: str) -> int | None:
     return Table(table).version
 
 
-def data_version(table: str) -> str:
-    """A hash of the Delta table's part names and schema: the same content-addressed parts give the same version."""
-    return Table(table).data_version
+def data_version(table: str, partition: Mapping[str, str] | None = None) -> str:
+    """A hash of the names of a Delta table's parts and of its schema: the same content-addressed parts give the same
+    version.
+
+    Args:
+        table: path or URI of the table.
+        partition: `{"ds": "2013-01-01"}` takes only the parts of that partition.
+    """
+    snapshot = Table(table).snapshot
+    return data_version_of(snapshot.within(tuple((partition or {}).items())), snapshot.schema)
 
 
 def read_file(file: DataFile, schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:

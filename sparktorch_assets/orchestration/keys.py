@@ -63,3 +63,8 @@ def named_prediction_key(task: str) -> dg.AssetKey:
 def comparison_key(challenger: MlTask) -> dg.AssetKey:
     """The asset key of the comparison of a challenger with its champion."""
     return dg.AssetKey([COMPARISONS_GROUP, challenger.name])
+
+
+def op_name(task: MlTask) -> str:
+    """The name of the op behind that asset, under which a run's config has its settings."""
+    return f"predict_{task.name}"

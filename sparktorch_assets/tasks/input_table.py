@@ -70,6 +70,11 @@ class InputTable:
                     f"{where}: columns gives {column!r} the type {kind!r}, which CSV files cannot hold; write the files as JSON "
                     f"or Parquet, or read the column as a string and split it in a hook"
                 )
+        if self.partitions is not None and self.partitions.column not in dict(self.typed_columns):
+            raise TaskError(
+                f"{where}: partitions are by column {self.partitions.column!r}, which is not among its columns; "
+                f"{nearest(self.partitions.column, dict(self.typed_columns))}"
+            )
         object.__setattr__(self, "options", freeze(self.options, f"{where}: options"))
         for limit in ("max_rejected_share", "max_vanished_share"):
             share(getattr(self, limit), f"{where}: {limit}")

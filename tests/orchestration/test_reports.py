@@ -8,6 +8,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from sparktorch_assets.defs import flight_risk, similar_messages
+from sparktorch_assets.orchestration.partitions.runs import range_tags
 from sparktorch_assets.orchestration.resources import LakeResource
 
 
@@ -59,20 +60,25 @@ def test_flights_in_both_tables_are_joined_with_the_probability_of_the_bad_outco
 @pytest.mark.promise("O19")
 def test_the_report_assets_write_tables_and_show_what_they_found(tmp_path: Any):
     lake = LakeResource(root=str(tmp_path))
-    tables = {
-        flight_risk.LATE: LATE,
-        flight_risk.CANCELLATION: CANCELLED,
-    }
-    for key, table in tables.items():
-        write_deltalake(lake.table_uri(key), table)
-    result = dg.materialize([flight_risk.flight_risk], resources={"lake": lake})
-    (risk,) = result.asset_materializations_for_node("flight_risk")
-    assert (risk.metadata["raised_risk"].value, risk.metadata["high_risk"].value) == (2, 1)
-    assert "| late | cancelled | 1 |" in str(risk.metadata["combinations"].value)
-    again = dg.materialize([flight_risk.flight_risk], resources={"lake": lake})
-    (second,) = again.asset_materializations_for_node("flight_risk")
-    assert (risk.metadata["changed"].value, second.metadata["changed"].value) == (True, False)
-    assert DeltaTable(lake.table_uri(dg.AssetKey("flight_risk"))).version() == 0
+    months, column = ["2013-01-01", "2013-02-01"], flight_risk.MONTHS.derived_column
+    for key, rows in {flight_risk.LATE: LATE, flight_risk.CANCELLATION: CANCELLED}.items():
+        for month in months:
+            monthly = rows.append_column(column, pa.array([month] * rows.num_rows))
+            write_deltalake(lake.table_uri(key), monthly, mode="append", partition_by=[column])
+    result = dg.materialize([flight_risk.flight_risk], resources={"lake": lake}, tags=range_tags(months))
+    risks = result.asset_materializations_for_node("flight_risk")
+    assert [risk.partition for risk in risks] == months
+    for risk in risks:
+        assert (risk.metadata["raised_risk"].value, risk.metadata["high_risk"].value) == (2, 1)
+        assert (risk.metadata["dagster/partition_row_count"].value, risk.metadata["dagster/row_count"].value) == (3, 6)
+        assert "| late | cancelled | 1 |" in str(risk.metadata["combinations"].value)
+    again = dg.materialize([flight_risk.flight_risk], resources={"lake": lake}, tags=range_tags(months))
+    changed = [
+        {event.metadata["changed"].value for event in run.asset_materializations_for_node("flight_risk")}
+        for run in (result, again)
+    ]
+    assert changed == [{True}, {False}]
+    assert DeltaTable(lake.table_uri(dg.AssetKey("flight_risk"))).version() == len(months) - 1
 
 
 def embedded(rows: list[tuple[int, str, str, list[float] | None]]) -> pa.Table:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from sparktorch_assets.errors import AuditFailedError, AuditOutcome
-from sparktorch_assets.orchestration.keys import prediction_key
+from sparktorch_assets.orchestration.keys import op_name, prediction_key
 from sparktorch_assets.tasks import MlTask
 
 if TYPE_CHECKING:
@@ -48,27 +48,32 @@ def audit_checks(task: MlTask, outcomes: Sequence[AuditOutcome]) -> Iterator[dg.
     publish."""
     found = {outcome.check: outcome for outcome in outcomes}
     for name in task.audit.names:
-        yield check_result(found.get(name, AuditOutcome(check=name, details={"compared with": _NOT_YET})))
+        yield published_check(found.get(name, AuditOutcome(check=name, details={"compared with": _NOT_YET})))
 
 
 def refused_audit_checks(task: MlTask, error: AuditFailedError) -> Iterator[dg.AssetCheckResult]:
     """The results of all checks that were made before a publication was refused, those that passed included."""
+    failed = ", ".join(outcome.check for outcome in error.outcomes if not outcome.passed)
+    config = f"{{ops: {{{op_name(task)}: {{config: {{publish_despite: [{failed}]}}}}}}}}"
     for outcome in error.outcomes:
-        yield check_result(outcome)._replace(asset_key=prediction_key(task))
+        text = f"{outcome.problem}. Nothing was published. If it is right, run once with this config: {config}"
+        yield dg.AssetCheckResult(
+            check_name=outcome.check,
+            asset_key=prediction_key(task),
+            passed=outcome.passed,
+            description=None if outcome.passed else text,
+            metadata=dict(outcome.details),
+        )
 
 
-def check_result(outcome: AuditOutcome) -> dg.AssetCheckResult:
-    """A check's result. One that failed and was overruled is a warning, which blocks nothing."""
-    advice = (
-        f"Published all the same, since the run had publish_despite: [{outcome.check}]"
-        if outcome.overruled
-        else f"Nothing was published; to publish it as it is, run once with publish_despite: [{outcome.check}]"
-    )
+def published_check(outcome: AuditOutcome) -> dg.AssetCheckResult:
+    """The result of a check after the publication. One that failed and was overruled is a warning, which blocks nothing."""
+    text = f"{outcome.problem}. Published all the same: the run's config had publish_despite: [{outcome.check}]"
     return dg.AssetCheckResult(
         check_name=outcome.check,
         passed=outcome.passed,
         severity=dg.AssetCheckSeverity.WARN if outcome.overruled else dg.AssetCheckSeverity.ERROR,
-        description=None if outcome.passed else f"{outcome.problem}. {advice}",
+        description=None if outcome.passed else text,
         metadata=dict(outcome.details),
     )
 

@@ -12,7 +12,7 @@ from sparktorch_assets.errors import AuditFailedError, SparktorchError, TooManyF
 from sparktorch_assets.orchestration.assets.audit_checks import (
     audit_check_specs,
     audit_checks,
-    check_result,
+    published_check,
     refused_audit_checks,
 )
 from sparktorch_assets.orchestration.assets.markdown import markdown_table
@@ -71,7 +71,7 @@ def prediction_checks(task: MlTask, report: "ScoreReport", table_rows: int) -> I
     overruled = {outcome.check: outcome for outcome in report.audits if outcome.overruled}
     for outcome in task.output.checks(tally, task.labels):
         if outcome.name in overruled and not outcome.passed:
-            yield check_result(overruled[outcome.name])
+            yield published_check(overruled[outcome.name])
         else:
             yield dg.AssetCheckResult(check_name=outcome.name, passed=outcome.passed, metadata=dict(outcome.details))
     problem = task.check_failures(tally.failed, tally.rows, tally.reasons)

@@ -51,11 +51,11 @@ def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
                 kinds={"pyspark", "delta", table.format},
                 code_version=digest_of([table.columns, table.options, table.format, table.source])[:_SHORT_DIGEST],
                 tags={WATCH_TAG: "yes"},
-                partitions_def=divided and partitions_definition(divided),
+                partitions_def=None if divided is None else partitions_definition(divided),
             )
         ],
         check_specs=input_check_specs(key),
-        backfill_policy=divided and backfill_policy(divided),
+        backfill_policy=None if divided is None else backfill_policy(divided),
         pool=input_pool(table.name),
     )
     def read(

@@ -1,7 +1,7 @@
 """The prediction asset of one task, which runs `score_table` and reports the result."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -18,12 +18,14 @@ from sparktorch_assets.orchestration.assets.metadata import prediction_metadata
 from sparktorch_assets.orchestration.assets.partitioned.prediction import predict_partitions
 from sparktorch_assets.orchestration.assets.run_settings import RunSettings
 from sparktorch_assets.orchestration.assets.score_settings import code_version, score_settings
+from sparktorch_assets.orchestration.assets.trial import try_run
 from sparktorch_assets.orchestration.automation.schedules import refresh_tags, staleness_condition
 from sparktorch_assets.orchestration.keys import (
     PREDICTIONS_GROUP,
     PREDICTIONS_POOL,
     model_key,
     named_prediction_key,
+    op_name,
     prediction_key,
     source_key,
 )
@@ -31,7 +33,7 @@ from sparktorch_assets.orchestration.partitions.definition import backfill_polic
 from sparktorch_assets.tasks import MlTask
 
 if TYPE_CHECKING:
-    from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource, SparkSource
+    from sparktorch_assets.orchestration.resources import LakeResource, SparkSource
     from sparktorch_assets.spark.score.report import Progress, ScoreReport
 
 _SECONDS_BETWEEN_MESSAGES = 3.0
@@ -54,7 +56,7 @@ def build_prediction_asset(
     # load pyspark.
     from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource, SparkSource
 
-    key = prediction_key(task)
+    key, divided = prediction_key(task), task.partitions
     spec = dg.AssetSpec(
         key,
         deps=[source_key(task), model_key(task), *([named_prediction_key(promoted)] if promoted else [])],
@@ -62,7 +64,8 @@ def build_prediction_asset(
         group_name=PREDICTIONS_GROUP,
         kinds={"pytorch", "pyspark", "delta"},
         code_version=code_version(task),
-        partitions_def=task.partitions and partitions_definition(task.partitions, task.input),
+        skippable=True,  # a trial publishes nothing
+        partitions_def=None if divided is None else partitions_definition(divided, task.input),
         automation_condition=staleness_condition(),
         tags=refresh_tags(task),
         metadata={
@@ -75,10 +78,10 @@ def build_prediction_asset(
     # No retry policy: Spark retries its own tasks, most other failures would only happen again, and a second run reuses
     # the finished shards of the first.
     @dg.multi_asset(
-        name=f"predict_{task.name}",
+        name=op_name(task),
         specs=[spec],
         check_specs=prediction_check_specs(task),
-        backfill_policy=task.partitions and backfill_policy(task.partitions),
+        backfill_policy=None if divided is None else backfill_policy(divided),
         pool=PREDICTIONS_POOL,
     )
     def predict(
@@ -89,29 +92,32 @@ def build_prediction_asset(
         lake: dg.ResourceParam[LakeResource],
     ) -> Iterator[Any]:
         with PlainFailure(key):
+            this = config.applied_to(task)
+            settings = score_settings(context, config, this, model_loader, lake)
             adopt_from = [lake.table_uri(named_prediction_key(rival)) for rival in rivals]
-            if task.partitions is None:
-                yield from _predict(context, config, task, spark, model_loader, lake, adopt_from)
+            if config.is_trial:
+                yield from try_run(context, config, this, spark, lake, settings)
+            elif task.partitions is None:
+                yield from _predict(context, this, spark, lake, settings, adopt_from)
             else:
-                settings = {**score_settings(context, config, task, model_loader, lake), "adopt_from": adopt_from}
-                yield from predict_partitions(context, task, spark, lake, settings, _report_to(context))
+                settings["adopt_from"] = adopt_from
+                yield from predict_partitions(context, this, spark, lake, settings, _report_to(context))
 
     return remember(predict, task)
 
 
 def _predict(
     context: dg.AssetExecutionContext,
-    config: RunSettings,
     task: MlTask,
     spark: "SparkSource",
-    model_loader: "ModelLoaderResource",
     lake: "LakeResource",
+    settings: Mapping[str, Any],
     adopt_from: Sequence[str],
 ) -> Iterator[Any]:
     from sparktorch_assets.lake.table import Table
 
     try:
-        report = _score(context, config, task, spark, model_loader, lake, adopt_from)
+        report = _score(context, task, spark, lake, settings, adopt_from)
     except (TooManyFailedRowsError, AuditFailedError) as error:
         yield from refused_prediction_checks(task, error)
         raise
@@ -139,11 +145,10 @@ def _predict(
 
 def _score(
     context: dg.AssetExecutionContext,
-    config: RunSettings,
     task: MlTask,
     spark: "SparkSource",
-    model_loader: "ModelLoaderResource",
     lake: "LakeResource",
+    settings: Mapping[str, Any],
     adopt_from: Sequence[str],
 ) -> "ScoreReport":
     """Score the input's files or, if it never had any, the view or table of that name in the Spark session."""
@@ -152,7 +157,6 @@ def _score(
     from sparktorch_assets.spark.score.table import score_table
 
     source = lake.table_uri(source_key(task))
-    settings = score_settings(context, config, task, model_loader, lake)
     if Folder(source).exists():
         return score_table(
             lambda: spark.spark_session,

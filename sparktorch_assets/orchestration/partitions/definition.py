@@ -1,5 +1,7 @@
 """From declared partitions to Dagster's, and how many of them one run of a backfill takes."""
 
+from typing import Any
+
 import dagster as dg
 
 from sparktorch_assets.errors import TaskError
@@ -22,16 +24,17 @@ def partitions_definition(partitions: Partitions, input: str | None = None) -> d
         return dg.StaticPartitionsDefinition(partitions.keys)
     if isinstance(partitions, DynamicPartitions):
         return dg.DynamicPartitionsDefinition(name=dynamic_name(partitions, input))
-    kind = {
+    kind: Any = {
         "month": dg.MonthlyPartitionsDefinition,
         "day": dg.DailyPartitionsDefinition,
         "hour": dg.HourlyPartitionsDefinition,
     }[partitions.by]
-    return kind(
+    divided: dg.PartitionsDefinition[str] = kind(
         start_date=str(partitions.start),
         end_date=None if partitions.end is None else str(partitions.end),
         timezone=partitions.timezone,
     )
+    return divided
 
 
 def dynamic_name(partitions: DynamicPartitions, input: str | None) -> str:  # noqa: A002

@@ -193,6 +193,6 @@ def _message(planned: Planned, refused: Mapping[str, SparktorchError]) -> str:
 def _line(key: str, plan: Plan) -> str:
     rows = sum(shard.rows for shard in plan.new)
     return (
-        f"  {key}: {len(plan.new):,} new shards of {rows:,} rows to read, {len(plan.resumable):,} resumable, "
+        f"  {key}: {len(plan.new):,} new shards in {rows:,} rows, {len(plan.resumable):,} resumable, "
         f"{len(plan.unchanged):,} unchanged, {len(plan.obsolete):,} obsolete parts"
     )

@@ -7,7 +7,7 @@ from typing import Literal
 
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.field_types import check_fields
-from sparktorch_assets.tasks.partitions.column_value import value_partition
+from sparktorch_assets.tasks.partitions.column_value import value_partition, value_reader
 from sparktorch_assets.tasks.partitions.table_partition import TablePartition
 from sparktorch_assets.tasks.validation import ASSET_NAME, names, positive
 
@@ -34,6 +34,15 @@ class DynamicPartitions:
         if self.registered_by is not None and not re.fullmatch(ASSET_NAME, self.registered_by):
             raise TaskError(f"DynamicPartitions.registered_by={self.registered_by!r} is no name of an input table")
         positive(self.max_partitions_per_run, "DynamicPartitions.max_partitions_per_run")
+
+    def table_column(self, column_types: Mapping[str, str], place: str) -> str:
+        """The column by which the prediction table is partitioned.
+
+        Raises:
+            InputSchemaError: the column is missing, or its type cannot be used for partitions.
+        """
+        value_reader(self.column, column_types, place)
+        return self.column
 
     def table_partitions(
         self, keys: Iterable[str], column_types: Mapping[str, str], place: str

@@ -42,6 +42,15 @@ class StaticPartitions:
         """The keys of all partitions."""
         return tuple(map(str, self.values))
 
+    def table_column(self, column_types: Mapping[str, str], place: str) -> str:
+        """The column by which the prediction table is partitioned.
+
+        Raises:
+            InputSchemaError: as `table_partitions`, for any of the partitions.
+        """
+        self.table_partitions(self.keys, column_types, place)
+        return self.column
+
     def table_partitions(
         self, keys: Iterable[str], column_types: Mapping[str, str], place: str
     ) -> tuple[TablePartition, ...]:

@@ -25,25 +25,28 @@ def of_partitions(results: Mapping[str, Iterable[dg.AssetCheckResult]]) -> list[
         for result in found:
             assert result.check_name is not None
             by_check.setdefault(result.check_name, {})[partition] = result
-    return [_of_check(name, found) for name, found in by_check.items()]
+    return [_of_check(found) for found in by_check.values()]
 
 
-def _of_check(name: str, results: Mapping[str, dg.AssetCheckResult]) -> dg.AssetCheckResult:
+def _of_check(results: Mapping[str, dg.AssetCheckResult]) -> dg.AssetCheckResult:
     failed = {partition: result for partition, result in results.items() if not result.passed}
     first = next(iter(failed.values()), None) or next(iter(results.values()))
     if len(results) == 1:
         (partition,) = results
-        return first._replace(metadata={"partition": partition, **first.metadata})
+        return first._replace(metadata={"partition": dg.MetadataValue.text(partition), **first.metadata})
     shown = {**failed, **results}
     rows = [
         (partition, "passed" if result.passed else "FAILED", *(_value(entry) for entry in result.metadata.values()))
         for partition, result in list(shown.items())[:_SHOWN_PARTITIONS]
     ]
     header = ("partition", "", *first.metadata)
-    metadata = {"partitions": len(results), "failed_partitions": len(failed)}
+    counts = {"partitions": len(results), "failed_partitions": len(failed)}
     return first._replace(
         description=_named(failed, first.description) if failed else first.description,
-        metadata={**metadata, "by_partition": dg.MetadataValue.md(markdown_table(header, rows))},
+        metadata={
+            **{what: dg.MetadataValue.int(count) for what, count in counts.items()},
+            "by_partition": dg.MetadataValue.md(markdown_table(header, rows)),
+        },
     )
 
 

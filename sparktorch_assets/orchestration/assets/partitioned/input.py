@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from sparktorch_assets.orchestration.assets.partitioned.versions import DATA_VERSION, version_of_several
+from sparktorch_assets.orchestration.assets.partitioned.versions import version_of_several
+from sparktorch_assets.orchestration.automation.partition_events import DATA_VERSION
 from sparktorch_assets.orchestration.keys import input_key
 from sparktorch_assets.orchestration.partitions.definition import dynamic_name, partitions_definition
 from sparktorch_assets.tasks import DynamicPartitions, InputTable
@@ -92,4 +93,4 @@ def _register(
 
 def _tell_outside(context: dg.AssetExecutionContext, rows: int) -> None:
     if rows:
-        context.log.warning(f"{rows:,} rows are in no partition, and tasks with partitions do not predict them")
+        context.log.warning("%s rows are in no partition, and tasks with partitions do not predict them", f"{rows:,}")

@@ -13,8 +13,9 @@ from sparktorch_assets.errors import AuditFailedError, PartitionsRefusedError, T
 from sparktorch_assets.orchestration.assets.checks import prediction_checks, refused_prediction_checks
 from sparktorch_assets.orchestration.assets.metadata import prediction_metadata
 from sparktorch_assets.orchestration.assets.partitioned.checks import of_partitions
-from sparktorch_assets.orchestration.assets.partitioned.versions import DATA_VERSION, version_of_several, versions_now
+from sparktorch_assets.orchestration.assets.partitioned.versions import made_from_now, version_of_several
 from sparktorch_assets.orchestration.assets.score_settings import code_version
+from sparktorch_assets.orchestration.automation.partition_events import DATA_VERSION
 from sparktorch_assets.orchestration.keys import prediction_key, source_key
 from sparktorch_assets.orchestration.partitions.of_run import partitions_of, retry_command
 from sparktorch_assets.tasks import MlTask
@@ -76,7 +77,7 @@ def predict_partitions(
             f"the Spark session cannot be scored by partitions: leave `partitions` out, or write it to that folder"
         )
     partitions = table_partitions(task, keys, source)
-    made_from = versions_now(context, key, keys)
+    made_from = made_from_now(context, key, keys)
     try:
         reports = score_partitions(
             lambda: spark.spark_session, source, task, partitions=partitions, on_progress=on_progress, **settings
@@ -132,7 +133,7 @@ def _refused(
         results |= _checks(task, table, done, reports)
     _log(context, reports)
     for partition, reason in error.refused.items():
-        context.log.error(f"{partition} was refused: {reason}\nTo try again: {retry_command(key, partition)}")
+        context.log.error("%s was refused: %s\nTo try again: %s", partition, reason, retry_command(key, partition))
     for result in of_partitions(results):
         yield result._replace(asset_key=key)
 
@@ -184,11 +185,14 @@ def _checks(
 def _log(context: dg.AssetExecutionContext, reports: Sequence["ScoreReport"]) -> None:
     changed = [report for report in reports if report.changed]
     if not changed:
-        context.log.info(f"nothing changed: {len(reports):,} partitions stay as they are")
+        context.log.info("nothing changed: %d partitions stay as they are", len(reports))
         return
-    scored, failed = (sum(rows) for rows in zip(*((r.run_tally.rows, r.tally.failed) for r in changed), strict=True))
     context.log.info(
-        f"{len(changed):,} of {len(reports):,} partitions changed: {scored:,} rows scored now, {failed:,} failed"
+        "%d of %d partitions changed: %s rows scored now, %s failed",
+        len(changed),
+        len(reports),
+        f"{sum(report.run_tally.rows for report in changed):,}",
+        f"{sum(report.tally.failed for report in changed):,}",
     )
 
 
