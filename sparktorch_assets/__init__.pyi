@@ -1,5 +1,7 @@
 # The public names, for type checkers and editors: `__init__.py` imports each when it is first used.
 
+from sparktorch_assets.audit.statistics import Statistics as Statistics
+from sparktorch_assets.errors import AuditFailedError as AuditFailedError
 from sparktorch_assets.errors import CommitConflictError as CommitConflictError
 from sparktorch_assets.errors import DeviceError as DeviceError
 from sparktorch_assets.errors import DiskFullError as DiskFullError
@@ -7,6 +9,7 @@ from sparktorch_assets.errors import HookError as HookError
 from sparktorch_assets.errors import HostError as HostError
 from sparktorch_assets.errors import InputSchemaError as InputSchemaError
 from sparktorch_assets.errors import ModelError as ModelError
+from sparktorch_assets.errors import PartitionsRefusedError as PartitionsRefusedError
 from sparktorch_assets.errors import RowsRejectedError as RowsRejectedError
 from sparktorch_assets.errors import RowsVanishedError as RowsVanishedError
 from sparktorch_assets.errors import SparktorchError as SparktorchError
@@ -24,11 +27,13 @@ from sparktorch_assets.orchestration.assets.factory import build_prediction_asse
 from sparktorch_assets.orchestration.assets.factory import build_prediction_definitions as build_prediction_definitions
 from sparktorch_assets.orchestration.assets.markdown import preview_table as preview_table
 from sparktorch_assets.orchestration.assets.metadata import table_metadata as table_metadata
+from sparktorch_assets.orchestration.automation.partition_versions import record_made_from as record_made_from
 from sparktorch_assets.orchestration.automation.schedules import own_schedules as own_schedules
 from sparktorch_assets.orchestration.automation.schedules import staleness_condition as staleness_condition
 from sparktorch_assets.orchestration.check_definitions import check_definitions as check_definitions
 from sparktorch_assets.orchestration.components.declared import InputTableComponent as InputTableComponent
 from sparktorch_assets.orchestration.components.declared import MlTaskComponent as MlTaskComponent
+from sparktorch_assets.orchestration.partitions.definition import partitions_definition as partitions_definition
 from sparktorch_assets.orchestration.resources import LakeResource as LakeResource
 from sparktorch_assets.orchestration.resources import ModelLoaderResource as ModelLoaderResource
 from sparktorch_assets.orchestration.resources import SparkSessionResource as SparkSessionResource
@@ -44,6 +49,8 @@ from sparktorch_assets.spark.inputs.materialize import materialize_input as mate
 from sparktorch_assets.spark.ml_predict import spark_ml_predict as spark_ml_predict
 from sparktorch_assets.spark.score.dataframe import score_dataframe as score_dataframe
 from sparktorch_assets.spark.score.failed_rows import failed_rows as failed_rows
+from sparktorch_assets.spark.score.partitions import plan_partitions as plan_partitions
+from sparktorch_assets.spark.score.partitions import score_partitions as score_partitions
 from sparktorch_assets.spark.score.report import ScoreReport as ScoreReport
 from sparktorch_assets.spark.score.table import plan_table as plan_table
 from sparktorch_assets.spark.score.table import score_table as score_table
@@ -51,12 +58,15 @@ from sparktorch_assets.spark.session.start import start_session as start_session
 from sparktorch_assets.spark.task_transformer import TaskTransformer as TaskTransformer
 from sparktorch_assets.stores.model_description import describe_model as describe_model
 from sparktorch_assets.tasks import AudioFeature as AudioFeature
+from sparktorch_assets.tasks import AuditPolicy as AuditPolicy
 from sparktorch_assets.tasks import BatchPolicy as BatchPolicy
 from sparktorch_assets.tasks import CategoricalFeature as CategoricalFeature
+from sparktorch_assets.tasks import ChallengerOf as ChallengerOf
 from sparktorch_assets.tasks import ClassificationOutput as ClassificationOutput
 from sparktorch_assets.tasks import ColumnsOutput as ColumnsOutput
 from sparktorch_assets.tasks import CustomFeature as CustomFeature
 from sparktorch_assets.tasks import DetectionOutput as DetectionOutput
+from sparktorch_assets.tasks import DynamicPartitions as DynamicPartitions
 from sparktorch_assets.tasks import EmbeddingOutput as EmbeddingOutput
 from sparktorch_assets.tasks import Execution as Execution
 from sparktorch_assets.tasks import GenerationOutput as GenerationOutput
@@ -70,7 +80,11 @@ from sparktorch_assets.tasks import RegressionOutput as RegressionOutput
 from sparktorch_assets.tasks import RowFilter as RowFilter
 from sparktorch_assets.tasks import SequenceFeature as SequenceFeature
 from sparktorch_assets.tasks import SlotPolicy as SlotPolicy
+from sparktorch_assets.tasks import StaticPartitions as StaticPartitions
 from sparktorch_assets.tasks import TensorFeature as TensorFeature
 from sparktorch_assets.tasks import TextFeature as TextFeature
+from sparktorch_assets.tasks import TimePartitions as TimePartitions
 from sparktorch_assets.tasks import TokenClassificationOutput as TokenClassificationOutput
+from sparktorch_assets.tasks import promote as promote
 from sparktorch_assets.tasks.input_table import InputTable as InputTable
+from sparktorch_assets.tasks.partitions import TablePartition as TablePartition

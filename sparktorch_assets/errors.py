@@ -6,8 +6,12 @@ Python users would expect, so that `except ValueError` keeps working.
 """
 
 import difflib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sparktorch_assets.spark.score.report import ScoreReport
 
 
 class SparktorchError(Exception):
@@ -88,6 +92,47 @@ class TooManyFailedRowsError(SparktorchError, RuntimeError):
 
 class TooManyDroppedRowsError(SparktorchError, RuntimeError):
     """Hooks dropped more rows than the task allows; the table stays as it was."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditOutcome:
+    """What one check found before a publication."""
+
+    check: str
+    """The check's name."""
+    problem: str = ""
+    """What is wrong; empty if the check passed."""
+    details: Mapping[str, int | float | str] = field(default_factory=dict)
+    """The numbers that were compared."""
+    overruled: bool = False
+    """Whether the check failed and the predictions were published all the same, as somebody asked for."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problem
+
+
+class AuditFailedError(SparktorchError, RuntimeError):
+    """A check before the publication failed; the table stays as it was."""
+
+    def __init__(self, message: str, *, outcomes: Iterable[AuditOutcome] = ()) -> None:
+        super().__init__(message)
+        self.outcomes = tuple(outcomes)
+        """What all checks found that were made, if it is known."""
+
+
+class PartitionsRefusedError(SparktorchError, RuntimeError):
+    """Some partitions of a prediction table were refused and stay as they were; the others are published."""
+
+    def __init__(
+        self, message: str, *, refused: Mapping[str, SparktorchError], published: "Iterable[ScoreReport]" = ()
+    ) -> None:
+        super().__init__(message)
+        self.refused = dict(refused)
+        """Partition key -> the error for which the partition was refused."""
+        self.published = tuple(published)
+        """The reports of the other partitions."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -108,11 +108,16 @@ class NumberSummary:
         if not self.count or self.minimum is None or self.maximum is None:
             return None
         rank, seen = share * (self.count - 1), 0
-        for value, count in sorted((_value(key), count) for key, count in self.buckets.items()):
+        for value, count in self.in_order():
             seen += count
             if seen > rank:
                 return min(max(value, self.minimum), self.maximum)
         return self.maximum
+
+    def in_order(self) -> list[tuple[float, int]]:
+        """The buckets from the smallest to the largest: the number that stands for each, and how many lie in it. The bounds
+        of buckets are the same in every summary."""
+        return sorted((_value(key), count) for key, count in self.buckets.items())
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:

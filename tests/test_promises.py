@@ -24,7 +24,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = {
     "T": {"tables.md": ()},
     "M": {"models.md": (), "features.md": (), "outputs.md": (), "predicting.md": ()},
-    "O": {"operations.md": ("What refreshes when", "What is found before a run", "What a run shows")},
+    "O": {
+        "operations.md": ("What refreshes when", "What is found before a run", "What a run shows"),
+        "checks.md": (),
+    },
 }
 """Letter -> pages, each with the sections that promise where not all of it does."""
 NUMBER = re.compile(r"<sup>([A-Z]\d+)</sup>")
@@ -61,6 +64,24 @@ PROMISES_NOTHING = (
     "| --- |",
     "Pass the merged definitions of your code location through `check_definitions`",
     "Code is read but not run, so what only running it would show is not noticed",
+    "This page says what is checked before predictions are published",
+    "A run writes its predictions as parts into the table's folder",
+    "`audit:` of a task sets the limits",
+    "| check | what it compares |",
+    "| each row |",
+    "| columns |",
+    "| `failed_share` |",
+    "| dropped rows |",
+    "| `min_rows` |",
+    "| `canaries` |",
+    "| the name of your function |",
+    "There are two measures.",
+    "Canaries are rows whose answers you know.",
+    "The task `digit` of the sample project has 20 of them",
+    "A check of your own is a function of the statistics now",
+    "A check may be right to ask",
+    "Departures were very late in March",
+    "Look at the rows of the month in the input",
 )
 """Beginnings of rows and paragraphs that promise nothing."""
 

@@ -80,6 +80,19 @@ class ModelStore:
         """Look again whether the copies on this host are those of the store's present objects."""
         replace(self, settled=False).folder(task)
 
+    def fetch_file(self, name: str) -> Path:
+        """The local path of a file under the models root that is no part of the model: of rows to check it with, for
+        instance. At a URI, it is copied to this host, as it is there now. It need not exist.
+
+        Raises:
+            ModelError: a store does not answer.
+        """
+        if not is_uri(self.root):
+            return Path(self.root) / name
+        remote = RemoteRoot(self.root, cache_folder(self.cache))
+        remote.fetch([name], again=True)
+        return remote.path / name
+
     def fetch_beside(self, task: MlTask, name: str) -> None:
         """Copy the file of this name next to the task's weights to this host, if it is at the URI of the models root. It is
         no part of the model, so `folder` leaves it where it is."""

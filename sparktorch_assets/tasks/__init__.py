@@ -1,6 +1,8 @@
 """Declarations: frozen, validated dataclasses over the standard library alone."""
 
+from sparktorch_assets.tasks.audit_policy import AuditPolicy
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
+from sparktorch_assets.tasks.challenger_of import ChallengerOf
 from sparktorch_assets.tasks.execution import Execution
 from sparktorch_assets.tasks.features import (
     AudioFeature,
@@ -29,17 +31,22 @@ from sparktorch_assets.tasks.outputs import (
     RegressionOutput,
     TokenClassificationOutput,
 )
+from sparktorch_assets.tasks.partitions import DynamicPartitions, Partitions, StaticPartitions, TimePartitions
+from sparktorch_assets.tasks.rivals import promote
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.slot_policy import SlotPolicy
 
 __all__ = [
     "AudioFeature",
+    "AuditPolicy",
     "BatchPolicy",
     "CategoricalFeature",
+    "ChallengerOf",
     "ClassificationOutput",
     "ColumnsOutput",
     "CustomFeature",
     "DetectionOutput",
+    "DynamicPartitions",
     "EmbeddingOutput",
     "Execution",
     "Feature",
@@ -53,11 +60,15 @@ __all__ = [
     "NumericFeature",
     "Output",
     "OutputColumn",
+    "Partitions",
     "RegressionOutput",
     "RowFilter",
     "SequenceFeature",
     "SlotPolicy",
+    "StaticPartitions",
     "TensorFeature",
     "TextFeature",
+    "TimePartitions",
     "TokenClassificationOutput",
+    "promote",
 ]

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sparktorch_assets.errors import InputSchemaError, TaskError, nearest
+from sparktorch_assets.tasks.audit_policy import AuditPolicy
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
+from sparktorch_assets.tasks.challenger_of import ChallengerOf
 from sparktorch_assets.tasks.column_names import clash, describe
 from sparktorch_assets.tasks.execution import Execution
 from sparktorch_assets.tasks.features import Feature
@@ -20,6 +22,7 @@ from sparktorch_assets.tasks.hooks import Hooks
 from sparktorch_assets.tasks.model_spec import ModelSpec
 from sparktorch_assets.tasks.origin import check_origin
 from sparktorch_assets.tasks.outputs import COLUMN_TYPES, ClassificationOutput, GenerationOutput, Output, OutputColumn
+from sparktorch_assets.tasks.partitions import Partitions, refuse_several
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.row_test import row_tests
 from sparktorch_assets.tasks.validation import ASSET_KEY, ASSET_NAME, freeze, names, share, texts
@@ -73,6 +76,8 @@ class MlTask:
     """The same limit as a number of rows."""
     max_dropped_share: float = 0.5
     """If hooks drop more than this share of the rows, the run fails and the table stays as it was; 1 sets no limit."""
+    audit: AuditPolicy = field(default_factory=AuditPolicy)
+    """What else has to hold before predictions are published: drift, canaries, allowed models, your own checks."""
     preview_rows: int = 10
     """Number of rows shown in the asset's metadata; 0 keeps row contents out of Dagster."""
     code_version: str = ""
@@ -83,8 +88,17 @@ class MlTask:
     """The time zone of `cron`, such as `Europe/Vienna`."""
     description: str = ""
     """What is predicted, and for whom: shown at the asset. Nothing is scored again when it changes."""
+    challenger_of: ChallengerOf | None = None
+    """The task that this one challenges. The asset `comparisons/<name>` then compares the predictions of both."""
+    promoted: str | None = None
+    """The name of a challenger that takes this task's place: its model, features, labels, output, filters, hooks and kept
+    columns are used instead of those declared here. Its finished parts are taken over, so that nothing is scored."""
+    partitions: Partitions | None = None
+    """How the asset and its table are divided, so that parts of them are refreshed on their own. `None`: the asset is
+    refreshed as a whole."""
 
     def __post_init__(self) -> None:
+        refuse_several(self.partitions, "MlTask.partitions")
         check_fields(self)
         if not re.fullmatch(ASSET_NAME, self.name):
             raise TaskError(
@@ -122,9 +136,11 @@ class MlTask:
             if pair:
                 raise TaskError(f"{where}: {what} {describe(pair)}; a table cannot tell them apart. Rename or drop one")
         self._check_limits(where)
+        self._check_audit(where)
         if self.cron is not None and len(self.cron.split()) != 5:
             raise TaskError(f"{where}: cron={self.cron!r} does not have cron's five fields, such as '0 3 * * *'")
         self._check_timezone(where)
+        self._check_rivals(where)
 
     def _check_features(self, where: str) -> None:
         """Check that features leave out only what the model's folder says: see `tasks/files/completed_task.py`."""
@@ -147,6 +163,23 @@ class MlTask:
         if self.output.kind == "classification" and len(self.labels) == 1 and self.model.factory is None:
             raise TaskError(f"{where}: labels={list(self.labels)!r} {ONE_LABEL}")
         self.output.check_labels(self.labels)
+
+    def _check_audit(self, where: str) -> None:
+        """Check that drift is measured of something that the output has."""
+        if self.output.labelled and not self.labels and self.model.format in ("huggingface", "mlflow"):
+            return  # the folder says which output it is
+        for check in self.audit.drift_checks:
+            if not check.startswith(self.output.drifts):
+                raise TaskError(
+                    f"{where}: audit.max_{check} is set, but output {self.output.kind!r} has no such statistics; drift can be "
+                    f"measured of {', '.join(f'{drift}s' for drift in self.output.drifts)}"
+                )
+        clashing = {check.name for check in self.output.check_specs} & set(self.audit.names)
+        if clashing:
+            raise TaskError(
+                f"{where}: audit.checks names a function {min(clashing)!r}, as a check of output {self.output.kind!r} is "
+                f"called; rename it"
+            )
 
     def _check_execution(self, where: str) -> None:
         default = Execution()
@@ -188,6 +221,30 @@ class MlTask:
                 f"{where}: timezone={self.timezone!r} is the time zone of `cron`, which is not set. The time zone of "
                 f"the daily schedule is set by runtime_definitions(timezone=...)"
             )
+
+    def _check_rivals(self, where: str) -> None:
+        if self.promoted is not None and (self.promoted == self.name or not re.fullmatch(ASSET_NAME, self.promoted)):
+            raise TaskError(f"{where}: promoted={self.promoted!r} is not the name of another task")
+        challenge = self.challenger_of
+        if challenge is None:
+            return
+        if challenge.task == self.name:
+            raise TaskError(f"{where}: challenger_of names the task itself; name the champion that it is compared with")
+        if self.output.incomparable:
+            raise TaskError(
+                f"{where}: predictions of output {self.output.kind!r} cannot be compared by challenger_of: "
+                f"{self.output.incomparable}. Leave it out, and write an asset of your own over both tables"
+            )
+        if challenge.truth is not None and not self.output.has_truth:
+            raise TaskError(
+                f"{where}: challenger_of.truth={challenge.truth!r}: a column can hold the truth of a classification, or of a "
+                f"regression of a single number; leave it out"
+            )
+        for column in challenge.join_on:
+            if self.keep_columns is not None and column not in self.keep_columns:
+                raise TaskError(
+                    f"{where}: challenger_of joins on {column!r}, which keep_columns leaves out; add it there"
+                )
 
     def _check_limits(self, where: str) -> None:
         for limit in ("max_failed_share", "max_dropped_share"):

@@ -24,6 +24,37 @@ def wrong_shape(weights, device):
     return torch.nn.Linear(2, 7)
 
 
+def same_numbers(weights, device):
+    """Vectors that consist of one number over and over."""
+    import torch
+
+    class Same(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 3)
+
+        def forward(self, x_BF):
+            return self.layer(x_BF) * 0 + x_BF[:, :1]
+
+    return Same()
+
+
+def sign(weights, device):
+    """Two classes: the second one for numbers above zero."""
+    import torch
+
+    class Sign(torch.nn.Module):
+        def forward(self, x_BF):
+            return torch.cat([-x_BF[:, :1], x_BF[:, :1]], dim=1)
+
+    return Sign()
+
+
+def drop_first(row):
+    """A hook that drops the row with id 0."""
+    return None if row["id"] == 0 else row
+
+
 def forgets_return(row):
     """A row hook without its last line."""
     row["confidence"] = 1.0

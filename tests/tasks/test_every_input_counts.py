@@ -22,8 +22,10 @@ from sparktorch_assets.spark.inputs.sources import find_sources
 from sparktorch_assets.spark.score.table import plan_table
 from sparktorch_assets.tasks import (
     AudioFeature,
+    AuditPolicy,
     BatchPolicy,
     CategoricalFeature,
+    ChallengerOf,
     ClassificationOutput,
     ColumnsOutput,
     CustomFeature,
@@ -42,12 +44,15 @@ from sparktorch_assets.tasks import (
     RowFilter,
     SequenceFeature,
     SlotPolicy,
+    StaticPartitions,
     TensorFeature,
     TextFeature,
     TokenClassificationOutput,
+    promote,
 )
 from sparktorch_assets.tasks.ml_task import OutputColumn
 from sparktorch_assets.tasks.outputs import Output
+from sparktorch_assets.tasks.partitions import Partitions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +116,16 @@ def task(**changes):
     return replace(TASK, **changes)
 
 
+def audited(**changes):
+    return replace(TASK, audit=AuditPolicy(**changes))
+
+
 def model(**changes):
     return replace(TASK, model=replace(TASK.model, **changes))
 
+
+CHALLENGE = ChallengerOf(task="champion", join_on=["id"])
+CHALLENGER = task(challenger_of=CHALLENGE)
 
 ENTRIES: dict[tuple[type, str], list[Any]] = {
     (MlTask, "name"): [cannot(task(name="another"))],
@@ -132,11 +144,37 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (MlTask, "max_failed_share"): [cannot(task(max_failed_share=0.9))],
     (MlTask, "max_failed_rows"): [cannot(task(max_failed_rows=5))],
     (MlTask, "max_dropped_share"): [cannot(task(max_dropped_share=1.0))],
+    (MlTask, "audit"): [NESTED],
+    # They decide whether predictions are published, and change none.
+    (AuditPolicy, "history"): [cannot(audited(history=1))],
+    (AuditPolicy, "max_class_share_psi"): [cannot(audited(max_class_share_psi=0.2))],
+    (AuditPolicy, "max_class_share_distance"): [cannot(audited(max_class_share_distance=0.2))],
+    (AuditPolicy, "max_confidence_psi"): [cannot(audited(max_confidence_psi=0.2))],
+    (AuditPolicy, "max_confidence_distance"): [cannot(audited(max_confidence_distance=0.2))],
+    (AuditPolicy, "max_number_psi"): [
+        cannot(replace(NUMBERS, audit=AuditPolicy(max_number_psi=0.2)), NUMBERS, shown=False)
+    ],
+    (AuditPolicy, "max_number_distance"): [
+        cannot(replace(NUMBERS, audit=AuditPolicy(max_number_distance=0.2)), NUMBERS, shown=False)
+    ],
+    (AuditPolicy, "max_null_share"): [cannot(audited(max_null_share=0.2))],
+    (AuditPolicy, "min_rows"): [cannot(audited(min_rows=1))],
+    (AuditPolicy, "canaries"): [cannot(audited(canaries="canaries.parquet"), shown=False)],
+    (AuditPolicy, "canary_tolerance"): [cannot(audited(canary_tolerance=0.1))],
+    (AuditPolicy, "allowed_models"): [cannot(audited(allowed_models=["0" * 64]), shown=False)],
+    (AuditPolicy, "checks"): [cannot(audited(checks=["json:loads"]), shown=False)],
     (MlTask, "preview_rows"): [cannot(task(preview_rows=0))],
     (MlTask, "code_version"): [may(task(code_version="2"), shown=False)],  # the user says so
     (MlTask, "cron"): [cannot(task(cron="0 3 * * *"))],
     (MlTask, "timezone"): [cannot(task(cron="0 3 * * *", timezone="Asia/Tokyo"), task(cron="0 3 * * *"))],
     (MlTask, "description"): [cannot(task(description="Something else."))],
+    (MlTask, "challenger_of"): [NESTED, cannot(CHALLENGER, TASK)],
+    (MlTask, "promoted"): [may(promote(task(promoted="other"), replace(model(weights="other.txt"), name="other")))],
+    (ChallengerOf, "task"): [cannot(task(challenger_of=replace(CHALLENGE, task="another")), CHALLENGER)],
+    (ChallengerOf, "join_on"): [cannot(task(challenger_of=replace(CHALLENGE, join_on=["x"])), CHALLENGER)],
+    (ChallengerOf, "truth"): [cannot(task(challenger_of=replace(CHALLENGE, truth="c")), CHALLENGER)],
+    # A partition is part of its own fingerprints, which the plan adds: the declaration alone changes no answer.
+    (MlTask, "partitions"): [NESTED, cannot(task(partitions=StaticPartitions(column="c", values=["a"])))],
     (ModelSpec, "weights"): [may(model(weights="other.txt"))],
     (ModelSpec, "format"): [
         may(task(model=replace(STATES, format="pickle", trust_code=True)), task(model=STATES), shown=False)
@@ -314,6 +352,7 @@ SOURCE_ENTRIES = {
     "max_rejected_share": cannot(replace(SOURCE, max_rejected_share=0.5), SOURCE),
     "max_vanished_share": cannot(replace(SOURCE, max_vanished_share=1.0), SOURCE),
     "description": cannot(replace(SOURCE, description="Something else."), SOURCE),
+    "partitions": cannot(replace(SOURCE, partitions=StaticPartitions(column="b", values=["x"])), SOURCE),
 }
 
 SLOT_ENTRIES = {
@@ -326,6 +365,8 @@ SLOT_ENTRIES = {
 """Where a model runs cannot change an answer."""
 
 OUTPUT_KINDS = typing.get_args(Output)
+PARTITION_KINDS = typing.get_args(Partitions)
+"""What a partition takes is part of the fingerprints of its parts: the plan adds it, as it does for `score_table`."""
 KINDS = tuple(kind for kind, field in ENTRIES if field in ("columns", "column") and kind.__name__.endswith("Feature"))
 
 
@@ -346,6 +387,7 @@ def declared_fields():
 def test_every_field_has_an_entry():
     """A new field decides about answers, or it does not; whoever adds it says which."""
     entries = set(ENTRIES) | {(kind, "kind") for kind in (*KINDS, *OUTPUT_KINDS)}
+    entries |= {(kind, field.name) for kind in PARTITION_KINDS for field in dataclasses.fields(kind)}
     entries |= {(InputTable, field) for field in SOURCE_ENTRIES} | {(SlotPolicy, field) for field in SLOT_ENTRIES}
     name = lambda item: f"{item[0].__name__}.{item[1]}"  # noqa: E731
     missing, gone = sorted(map(name, declared_fields() - entries)), sorted(map(name, entries - declared_fields()))

@@ -13,12 +13,15 @@ from sparktorch_assets import tasks
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks import (
     AudioFeature,
+    AuditPolicy,
     BatchPolicy,
     CategoricalFeature,
+    ChallengerOf,
     ClassificationOutput,
     ColumnsOutput,
     CustomFeature,
     DetectionOutput,
+    DynamicPartitions,
     EmbeddingOutput,
     Execution,
     GenerationOutput,
@@ -34,8 +37,10 @@ from sparktorch_assets.tasks import (
     RowFilter,
     SequenceFeature,
     SlotPolicy,
+    StaticPartitions,
     TensorFeature,
     TextFeature,
+    TimePartitions,
     TokenClassificationOutput,
 )
 
@@ -44,12 +49,15 @@ MODEL = ModelSpec(weights="m.pt2")
 
 NEEDED = {
     AudioFeature: {"column": "a"},
+    AuditPolicy: {},
     BatchPolicy: {},
     CategoricalFeature: {"columns": ["c"], "vocabulary": {"c": ["a"]}},
+    ChallengerOf: {"task": "champion", "join_on": ["a"]},
     ClassificationOutput: {},
     ColumnsOutput: {"columns": {"a": "int"}},
     CustomFeature: {"columns": ["x"], "encoder": "json:loads"},
     DetectionOutput: {},
+    DynamicPartitions: {"column": "c"},
     EmbeddingOutput: {"length": 2},
     GenerationOutput: {"do_sample": True},
     Execution: {},
@@ -65,9 +73,11 @@ NEEDED = {
     RowFilter: {"column": "a", "value": 1},
     SequenceFeature: {"column": "s"},
     SlotPolicy: {},
+    StaticPartitions: {"column": "c", "values": ["a", "b"]},
     TensorFeature: {"column": "v", "shape": [2]},
     TokenClassificationOutput: {},
     TextFeature: {"column": "t"},
+    TimePartitions: {"by": "month", "column": "at", "start": "2013-01-01"},
 }
 """Each declaration with what it cannot do without."""
 

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from sparktorch_assets.errors import TooManyFailedRowsError
+from sparktorch_assets.errors import AuditFailedError, SparktorchError, TooManyFailedRowsError
+from sparktorch_assets.orchestration.assets.audit_checks import (
+    audit_check_specs,
+    audit_checks,
+    published_check,
+    refused_audit_checks,
+)
 from sparktorch_assets.orchestration.assets.markdown import markdown_table
 from sparktorch_assets.orchestration.keys import prediction_key
 from sparktorch_assets.tasks import InputTable, MlTask
@@ -24,8 +30,8 @@ ROWS_VANISHED = "rows_vanished"
 
 
 def prediction_check_specs(task: MlTask) -> list[dg.AssetCheckSpec]:
-    """The checks of a prediction asset: those of every table, and those of the task's output. Only `failed_share` blocks
-    downstream assets."""
+    """The checks of a prediction asset: those of every table, those of the task's output, and those that its `audit`
+    declares. `failed_share` and the last ones block downstream assets."""
     asset = prediction_key(task)
     return [
         dg.AssetCheckSpec(NO_ROW_LOST, asset=asset, description="in = filtered out + predicted + dropped + failed"),
@@ -36,6 +42,7 @@ def prediction_check_specs(task: MlTask) -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             FAILED_SHARE, asset=asset, blocking=True, description="No more failed rows than the task allows"
         ),
+        *audit_check_specs(task),
     ]
 
 
@@ -61,8 +68,12 @@ def prediction_checks(task: MlTask, report: "ScoreReport", table_rows: int) -> I
             "rows in the table": table_rows,
         },
     )
+    overruled = {outcome.check: outcome for outcome in report.audits if outcome.overruled}
     for outcome in task.output.checks(tally, task.labels):
-        yield dg.AssetCheckResult(check_name=outcome.name, passed=outcome.passed, metadata=dict(outcome.details))
+        if outcome.name in overruled and not outcome.passed:
+            yield published_check(overruled[outcome.name])
+        else:
+            yield dg.AssetCheckResult(check_name=outcome.name, passed=outcome.passed, metadata=dict(outcome.details))
     problem = task.check_failures(tally.failed, tally.rows, tally.reasons)
     yield dg.AssetCheckResult(
         check_name=FAILED_SHARE,
@@ -70,6 +81,15 @@ def prediction_checks(task: MlTask, report: "ScoreReport", table_rows: int) -> I
         description=problem and f"{problem}. sparktorch_assets.failed_rows({report.table!r}) returns these rows",
         metadata={"failed rows": tally.failed, "limit (share)": float(task.max_failed_share)},
     )
+    yield from audit_checks(task, report.audits)
+
+
+def refused_prediction_checks(task: MlTask, error: SparktorchError) -> Iterator[dg.AssetCheckResult]:
+    """What the checks found of predictions that were refused before their commit; nothing for other errors."""
+    if isinstance(error, TooManyFailedRowsError):
+        yield refused_prediction_check(task, error)
+    elif isinstance(error, AuditFailedError):
+        yield from refused_audit_checks(task, error)
 
 
 def refused_prediction_check(task: MlTask, error: TooManyFailedRowsError) -> dg.AssetCheckResult:

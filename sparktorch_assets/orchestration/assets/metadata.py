@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from sparktorch_assets.orchestration.assets.audit_checks import audit_metadata
 from sparktorch_assets.orchestration.assets.markdown import markdown_table, preview_table
 from sparktorch_assets.orchestration.keys import source_key
 from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
@@ -41,6 +42,7 @@ def prediction_metadata(
         "dagster/row_count": int(table_rows),
         **row_metadata(report.tally),
         **{name: _rendered(shown) for name, shown in task.output.page(report.tally).items()},
+        **audit_metadata(report),
         **({"preview": dg.MetadataValue.md(preview_table(preview))} if preview else {}),
         **scoring_metadata(report),
         **batch_metadata(report.tally),

@@ -1,41 +1,53 @@
 """The prediction asset of one task, which runs `score_table` and reports the result."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from sparktorch_assets.errors import TableError, TooManyFailedRowsError, nearest
+from sparktorch_assets.errors import AuditFailedError, TableError, TooManyFailedRowsError, nearest
 from sparktorch_assets.orchestration.assets.checks import (
     prediction_check_specs,
     prediction_checks,
-    refused_prediction_check,
+    refused_prediction_checks,
 )
 from sparktorch_assets.orchestration.assets.declared import remember
 from sparktorch_assets.orchestration.assets.failure import PlainFailure
 from sparktorch_assets.orchestration.assets.metadata import prediction_metadata
+from sparktorch_assets.orchestration.assets.partitioned.prediction import predict_partitions
+from sparktorch_assets.orchestration.assets.run_settings import RunSettings
+from sparktorch_assets.orchestration.assets.score_settings import code_version, score_settings
+from sparktorch_assets.orchestration.assets.trial import try_run
 from sparktorch_assets.orchestration.automation.schedules import refresh_tags, staleness_condition
 from sparktorch_assets.orchestration.keys import (
     PREDICTIONS_GROUP,
     PREDICTIONS_POOL,
     model_key,
+    named_prediction_key,
+    op_name,
     prediction_key,
     source_key,
 )
+from sparktorch_assets.orchestration.partitions.definition import backfill_policy, partitions_definition
 from sparktorch_assets.tasks import MlTask
-from sparktorch_assets.tasks.digest import task_digest
 
 if TYPE_CHECKING:
-    from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource, SparkSource
+    from sparktorch_assets.orchestration.resources import LakeResource, SparkSource
     from sparktorch_assets.spark.score.report import Progress, ScoreReport
 
 _SECONDS_BETWEEN_MESSAGES = 3.0
-_SHORT_DIGEST = 12
 
 
-def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
+def build_prediction_asset(
+    task: MlTask, *, promoted: str | None = None, rivals: Sequence[str] = ()
+) -> dg.AssetsDefinition:
     """Build the asset `predictions/<task>`, with its checks.
+
+    Args:
+        task: the task that runs under this name.
+        promoted: the task that it was promoted from, whose predictions are then refreshed first.
+        rivals: the tasks in whose tables finished parts may be found.
 
     Raises:
         TaskError: a hook's module cannot be found.
@@ -44,14 +56,16 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
     # load pyspark.
     from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource, SparkSource
 
-    key = prediction_key(task)
+    key, divided = prediction_key(task), task.partitions
     spec = dg.AssetSpec(
         key,
-        deps=[source_key(task), model_key(task)],
+        deps=[source_key(task), model_key(task), *([named_prediction_key(promoted)] if promoted else [])],
         description=task.description or f"Predictions of {task.name} over {task.input}.",
         group_name=PREDICTIONS_GROUP,
         kinds={"pytorch", "pyspark", "delta"},
-        code_version=task_digest(task)[:_SHORT_DIGEST],
+        code_version=code_version(task),
+        skippable=True,  # a trial publishes nothing
+        partitions_def=None if divided is None else partitions_definition(divided, task.input),
         automation_condition=staleness_condition(),
         tags=refresh_tags(task),
         metadata={
@@ -64,19 +78,30 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
     # No retry policy: Spark retries its own tasks, most other failures would only happen again, and a second run reuses
     # the finished shards of the first.
     @dg.multi_asset(
-        name=f"predict_{task.name}",
+        name=op_name(task),
         specs=[spec],
         check_specs=prediction_check_specs(task),
+        backfill_policy=None if divided is None else backfill_policy(divided),
         pool=PREDICTIONS_POOL,
     )
     def predict(
         context: dg.AssetExecutionContext,
+        config: RunSettings,
         spark: dg.ResourceParam[SparkSource],
         model_loader: dg.ResourceParam[ModelLoaderResource],
         lake: dg.ResourceParam[LakeResource],
     ) -> Iterator[Any]:
         with PlainFailure(key):
-            yield from _predict(context, task, spark, model_loader, lake)
+            this = config.applied_to(task)
+            settings = score_settings(context, config, this, model_loader, lake)
+            adopt_from = [lake.table_uri(named_prediction_key(rival)) for rival in rivals]
+            if config.is_trial:
+                yield from try_run(context, config, this, spark, lake, settings)
+            elif task.partitions is None:
+                yield from _predict(context, this, spark, lake, settings, adopt_from)
+            else:
+                settings["adopt_from"] = adopt_from
+                yield from predict_partitions(context, this, spark, lake, settings, _report_to(context))
 
     return remember(predict, task)
 
@@ -85,15 +110,16 @@ def _predict(
     context: dg.AssetExecutionContext,
     task: MlTask,
     spark: "SparkSource",
-    model_loader: "ModelLoaderResource",
     lake: "LakeResource",
+    settings: Mapping[str, Any],
+    adopt_from: Sequence[str],
 ) -> Iterator[Any]:
     from sparktorch_assets.lake.table import Table
 
     try:
-        report = _score(context, task, spark, model_loader, lake)
-    except TooManyFailedRowsError as error:
-        yield refused_prediction_check(task, error)
+        report = _score(context, task, spark, lake, settings, adopt_from)
+    except (TooManyFailedRowsError, AuditFailedError) as error:
+        yield from refused_prediction_checks(task, error)
         raise
     table = Table(report.table)
     rows = table.row_count()
@@ -121,8 +147,9 @@ def _score(
     context: dg.AssetExecutionContext,
     task: MlTask,
     spark: "SparkSource",
-    model_loader: "ModelLoaderResource",
     lake: "LakeResource",
+    settings: Mapping[str, Any],
+    adopt_from: Sequence[str],
 ) -> "ScoreReport":
     """Score the input's files or, if it never had any, the view or table of that name in the Spark session."""
     from sparktorch_assets.lake.files.folder import Folder
@@ -130,15 +157,15 @@ def _score(
     from sparktorch_assets.spark.score.table import score_table
 
     source = lake.table_uri(source_key(task))
-    settings: dict[str, Any] = {
-        "output_table": lake.table_uri(prediction_key(task)),
-        "model_loader": model_loader.build([task]),
-        "slots": model_loader.slot_policy(),
-        "batch_size": None if task.batch.pinned else model_loader.batch_size,
-        "run_id": context.run.run_id,
-    }
     if Folder(source).exists():
-        return score_table(lambda: spark.spark_session, source, task, on_progress=_report_to(context), **settings)
+        return score_table(
+            lambda: spark.spark_session,
+            source,
+            task,
+            on_progress=_report_to(context),
+            adopt_from=adopt_from,
+            **settings,
+        )
     session, view = spark.spark_session, ".".join(source_key(task).path)
     if not session.catalog.tableExists(view):
         raise TableError(

@@ -8,22 +8,26 @@ Parts are named by their own content: a run that produces the same rows in the s
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from sparktorch_assets.audit.task_audit import TaskAudit
 from sparktorch_assets.errors import SparktorchError, TaskError
 from sparktorch_assets.lake.log.commit import commit_parts
 from sparktorch_assets.lake.log.snapshot import data_version_of, same_columns
 from sparktorch_assets.lake.parquet.types import storage_schema
+from sparktorch_assets.lake.partitioning import check_partitioning
 from sparktorch_assets.lake.parts.staging import staging_folder
-from sparktorch_assets.lake.plan import check_ours, check_partitioning
+from sparktorch_assets.lake.plan import check_ours
+from sparktorch_assets.lake.publication import Audit, Publication, Published, published_metadata
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.lake.table_tally import DATA_VERSION_KEY, TALLY_KEY
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.score.commit import check_limits, commit_metadata
+from sparktorch_assets.spark.score.canaries import ask_canaries, find_canaries
+from sparktorch_assets.spark.score.commit import check_publication, commit_metadata
 from sparktorch_assets.spark.score.input_count import InputCount
 from sparktorch_assets.spark.score.report import ScoreReport
 from sparktorch_assets.spark.score.scoring import Scoring
@@ -64,6 +68,8 @@ def score_dataframe(
     slots: SlotPolicy | None = None,
     batch_size: int | None = None,
     run_id: str = "",
+    audit: Audit | None = None,
+    publish_despite: Collection[str] = (),
 ) -> ScoreReport:
     """Replace a prediction table by the predictions of a DataFrame. The model sees each row once.
 
@@ -78,6 +84,10 @@ def score_dataframe(
             else on the cores.
         batch_size: rows per forward pass, instead of the task's; `None` takes the task's.
         run_id: recorded in the commit.
+        audit: called before the commit with what it would publish, if that is within the task's limits; an error that
+            it raises refuses the commit.
+        publish_despite: names of checks of the task's `audit`, or of its output, that may fail this time. The commit
+            records which did.
 
     Returns:
         The report, with `path="spark_ml_predict"`. Its counts are read from the written parts, and its input rows are
@@ -89,6 +99,7 @@ def score_dataframe(
         TooManyFailedRowsError, TooManyDroppedRowsError: more rows failed, or hooks dropped more, than the task allows.
             The table stays as it was, and the predictions are lost, because the same DataFrame may have other rows
             another time.
+        AuditFailedError: a check of the task's `audit`, or of its output, failed. The same applies.
         CommitConflictError: another run has changed the table.
     """
     from sparktorch_assets.spark.ml_predict import spark_ml_predict
@@ -99,11 +110,22 @@ def score_dataframe(
     model_loader, task = model_loader.settled(ml_task)
     if dataframe.isStreaming:
         raise TaskError(f"task {task.name!r}: a streaming DataFrame never ends; predict it with spark_ml_predict")
+    task_audit = TaskAudit(task, publish_despite, kept=False)
     table = Table(output_table)
     check_ours(table)
     check_partitioning(table, ())
     files = FilesInUse(task, model_loader.models_root)
     digest = model_digest(task, model_loader.models_root)
+    task_audit.begin(digest)
+    ask_canaries(
+        find_canaries(task, model_loader, digest),
+        task_audit,
+        table.metadata,
+        lambda: spark_session,
+        model_loader=model_loader,
+        slots=policy,
+        batch_size=batch_size,
+    )
     found_slots = find_slots(spark_session, policy)
     _LOG.info("task %r: %s", task.name, found_slots)
     counted = InputCount(task, dataframe)
@@ -119,7 +141,15 @@ def score_dataframe(
             run_stoppable(spark_session, lambda: write.parquet(spark_path(folder, f"{staging}/rows")))
         written = read_written(folder, f"{staging}/rows", task)
         tally = counted.account(Tally.total(part.tally for part in written))
-        check_limits(task, tally, folder, {part.staged.path: part.tally for part in written}, kept=False)
+        publication = Publication(
+            table=table,
+            partition=(),
+            schema=schema,
+            tally=tally,
+            rows_in=tally.filtered + tally.rows,
+            parts={part.staged.path: part.tally for part in written},
+        )
+        check_publication(task, publication, task_audit, audit, kept=False)
         files.check()
         scored = time.perf_counter()
         scoring = Scoring(
@@ -128,7 +158,8 @@ def score_dataframe(
             slots=found_slots.slots,
             run_id=run_id,
         )
-        version, changed = _commit(task, table, schema, written, tally, digest, run_id, scoring)
+        metadata = commit_metadata(task, digest, run_id, scoring) | task_audit.recorded
+        version, changed = _commit(task, table, schema, written, tally, metadata)
     done = time.perf_counter()
     target = {part.path for part in written}
     return ScoreReport(
@@ -157,6 +188,7 @@ def score_dataframe(
         model_digest=digest,
         data_version=data_version_of(target, schema),
         path="spark_ml_predict",
+        audits=task_audit.found.get("", ()),
     )
 
 
@@ -166,9 +198,7 @@ def _commit(
     schema: pa.Schema,
     written: list[WrittenPart],
     tally: Tally,
-    digest: str,
-    run_id: str,
-    scoring: Scoring,
+    metadata: Mapping[str, str],
 ) -> tuple[int, bool]:
     target, snapshot = {part.path for part in written}, table.snapshot
     there = snapshot.parts.keys() - table.lost_parts()
@@ -178,20 +208,23 @@ def _commit(
     gone = sorted(snapshot.parts.keys() - target)
     if snapshot.version is not None and not new and not gone and same_columns(snapshot.schema, schema):
         return snapshot.version, False
-    metadata = commit_metadata(task, digest, run_id, scoring) | {
+    version = data_version_of(target, schema)
+    recorded = {
+        **metadata,
+        **published_metadata([Published(partition=(), tally=tally, data_version=version)]),
         TALLY_KEY: json.dumps(tally.to_plain()),
-        DATA_VERSION_KEY: data_version_of(target, schema),
+        DATA_VERSION_KEY: version,
     }
-    version = commit_parts(
+    committed = commit_parts(
         table.uri,
         schema,
         add=new,
         remove=gone,
-        metadata=metadata,
+        metadata=recorded,
         read_version=snapshot.version,
         description=task.description,
     )
-    return version, True
+    return committed, True
 
 
 def _delta_schema(predicted: "DataFrame") -> pa.Schema:

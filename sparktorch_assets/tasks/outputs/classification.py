@@ -50,6 +50,16 @@ class ClassificationOutput:
     """Whether the task has to name `labels`."""
     refers_to: ClassVar[str | None] = None
     """The kind of the feature that places in the predictions refer to: there are none."""
+    incomparable = ""
+    """Why `challenger_of` cannot compare predictions; empty if it can."""
+    has_truth = True
+    """Whether a column of the input can hold the right answer, for comparisons."""
+    drifts: ClassVar[tuple[str, ...]] = ("class_share", "confidence")
+    """The statistics whose drift can be limited."""
+
+    def rows_without_value(self, tally: Tally) -> int:
+        """Predicted rows without a class, as a hook may have left them."""
+        return tally.predicted - sum(tally.classes.values())
 
     def check_labels(self, labels: Sequence[str]) -> None:
         """Raise TaskError if the options do not fit the labels."""

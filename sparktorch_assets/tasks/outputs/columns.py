@@ -24,6 +24,9 @@ class ColumnsOutput(UnlabelledOutput):
     kind: Literal["columns"] = "columns"
     """Tells the outputs apart. YAML has to give it; in Python, the class implies it."""
 
+    incomparable = "what the columns mean is known to your own code alone"
+    """Why `challenger_of` cannot compare predictions."""
+
     def __post_init__(self) -> None:
         check_fields(self)
         object.__setattr__(self, "columns", freeze(self.columns, "ColumnsOutput.columns"))
@@ -36,6 +39,11 @@ class ColumnsOutput(UnlabelledOutput):
                     f"long, float or double, or list<...> of these, once for each further dimension; or string, for a "
                     f"model object"
                 )
+
+    @property
+    def number_names(self) -> tuple[str, ...]:
+        """The statistics of numbers of which each predicted row has one."""
+        return tuple(name for name, kind in dict(self.columns).items() if kind in ("int", "long", "float", "double"))
 
     @property
     def main_columns(self) -> tuple[OutputColumn, ...]:

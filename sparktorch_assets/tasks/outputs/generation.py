@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tally import Tally
@@ -80,6 +80,11 @@ class GenerationOutput(UnlabelledOutput):
     """If more than this share of the texts ends because of `max_new_tokens`, a check fails."""
     kind: Literal["generation"] = "generation"
     """Tells the outputs apart. YAML has to give it; in Python, the class implies it."""
+    drifts: ClassVar[tuple[str, ...]] = ("class_share", "number")
+    """The statistics whose drift can be limited: the reasons for the texts' end, and the numbers of their tokens."""
+
+    incomparable = "texts that differ may say the same, so that equal texts are no measure of agreement"
+    """Why `challenger_of` cannot compare predictions."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -114,6 +119,11 @@ class GenerationOutput(UnlabelledOutput):
         given = {name: getattr(self, name) for name in _OF_GENERATE}
         unset = {"do_sample": False, "seed": 0}
         return {name: value for name, value in given.items() if value is not None and value != unset.get(name)}
+
+    @property
+    def number_names(self) -> tuple[str, ...]:
+        """The statistics of numbers of which each predicted row has one."""
+        return ("generated_tokens",)
 
     @property
     def main_columns(self) -> tuple[OutputColumn, ...]:

@@ -8,7 +8,14 @@ from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.outputs.classification import most_frequent
 from sparktorch_assets.tasks.outputs.column import OutputColumn
 from sparktorch_assets.tasks.outputs.label_checks import label_check_specs, label_checks
-from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, ShownTable, number_table
+from sparktorch_assets.tasks.outputs.report import (
+    CheckOutcome,
+    CheckSpec,
+    Shown,
+    ShownTable,
+    number_table,
+    rows_without_number,
+)
 
 
 class LabelledEntries:
@@ -18,6 +25,12 @@ class LabelledEntries:
 
     labelled = True
     """Whether the task has to name `labels`."""
+    incomparable = (
+        "which entries of two lists belong together is a choice of its own, such as how much boxes must overlap"
+    )
+    """Why `challenger_of` cannot compare predictions."""
+    has_truth = False
+    """Whether a column of the input can hold the right answer, for comparisons."""
     entry: ClassVar[str]
     """What an entry is called in statistics: `span` or `box`."""
     entries: ClassVar[str]
@@ -28,6 +41,12 @@ class LabelledEntries:
     """The name of the check that there are no such entries."""
     place_rule: ClassVar[str]
     """What that check demands of a place."""
+    drifts: ClassVar[tuple[str, ...]] = ("class_share", "number")
+    """The statistics whose drift can be limited."""
+
+    def rows_without_value(self, tally: Tally) -> int:
+        """Predicted rows whose list is null, as a hook may have left it."""
+        return rows_without_number(tally, [f"{self.entries} per row"])
 
     def entry_labels(self, labels: Sequence[str]) -> tuple[str, ...]:
         """The labels that entries may have, given those of the task."""

@@ -11,7 +11,7 @@ from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.outputs.classification import class_table, most_frequent
 from sparktorch_assets.tasks.outputs.column import OutputColumn
 from sparktorch_assets.tasks.outputs.label_checks import label_check_specs, label_checks
-from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, number_table
+from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, number_table, rows_without_number
 from sparktorch_assets.tasks.validation import freeze, share
 
 WITHOUT_LABEL = "rows without a label"
@@ -41,6 +41,16 @@ class MultilabelOutput:
     """Whether the task has to name `labels`."""
     refers_to: ClassVar[str | None] = None
     """The kind of the feature that places in the predictions refer to: there are none."""
+    incomparable = ""
+    """Why `challenger_of` cannot compare predictions; empty if it can."""
+    has_truth = False
+    """Whether a column of the input can hold the right answer, for comparisons."""
+    drifts: ClassVar[tuple[str, ...]] = ("class_share", "number")
+    """The statistics whose drift can be limited."""
+
+    def rows_without_value(self, tally: Tally) -> int:
+        """Predicted rows whose list of labels is null, as a hook may have left it."""
+        return rows_without_number(tally, ["labels per row"])
 
     def check_labels(self, labels: Sequence[str]) -> None:
         """Raise TaskError if the options do not fit the labels."""

@@ -72,6 +72,18 @@ class RegressionOutput(UnlabelledOutput):
             raise TaskError(f"RegressionOutput: minimum={self.minimum!r} is above maximum={self.maximum!r}")
 
     @property
+    def incomparable(self) -> str:  # type: ignore[override]
+        """Why `challenger_of` cannot compare predictions; empty if it can."""
+        return (
+            "" if self.length is None else "its numbers are one list per row; name them instead of giving their length"
+        )
+
+    @property
+    def has_truth(self) -> bool:  # type: ignore[override]
+        """Whether a column of the input can hold the right answer, for comparisons."""
+        return self.width == 1 and self.length is None
+
+    @property
     def value_names(self) -> tuple[str, ...]:
         """The names of the columns of numbers; one for a list."""
         if self.length is not None:
@@ -123,6 +135,11 @@ class RegressionOutput(UnlabelledOutput):
         low = "-∞" if self.minimum is None else f"{self.minimum:g}"
         high = "∞" if self.maximum is None else f"{self.maximum:g}"
         return (CheckSpec(name=VALUES_IN_RANGE, description=f"Every number lies in [{low}, {high}]"),)
+
+    @property
+    def number_names(self) -> tuple[str, ...]:
+        """The statistics of numbers of which each predicted row has one; none for lists."""
+        return self.value_names if self.length is None else ()
 
     def checks(self, tally: Tally, labels: Sequence[str]) -> tuple[CheckOutcome, ...]:  # noqa: ARG002  (of all outputs)
         """The checks' outcomes for a table with this tally."""

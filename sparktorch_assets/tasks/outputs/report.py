@@ -1,10 +1,11 @@
 """What an output tells about a table: entries of the asset's page, and checks; without a second pass over the rows."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sparktorch_assets.number_summary import NumberSummary
+from sparktorch_assets.tally import Tally
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +59,12 @@ def number_table(numbers: Mapping[str, NumberSummary]) -> ShownTable:
         )
         rows.append([name, f"{found.count:,}", *("" if figure is None else f"{figure:,.4g}" for figure in figures)])
     return ShownTable(columns=heads, rows=rows)
+
+
+def rows_without_number(tally: Tally, names: Iterable[str]) -> int:
+    """The predicted rows that miss one of these numbers, of which each row has one: null, NaN or infinite."""
+    counts = (found.count if (found := tally.numbers.get(name)) else 0 for name in names)
+    return max((tally.predicted - count for count in counts), default=0)
 
 
 def means_of(numbers: Mapping[str, NumberSummary]) -> str:

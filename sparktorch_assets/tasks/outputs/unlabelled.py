@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.outputs.column import OutputColumn
+from sparktorch_assets.tasks.outputs.report import rows_without_number
 
 
 class UnlabelledOutput:
@@ -15,6 +17,21 @@ class UnlabelledOutput:
     """Whether the task has to name `labels`."""
     refers_to: ClassVar[str | None] = None
     """The kind of the feature that places in the predictions refer to: there are none."""
+    incomparable = ""
+    """Why `challenger_of` cannot compare predictions; empty if it can."""
+    has_truth = False
+    """Whether a column of the input can hold the right answer, for comparisons."""
+    drifts: ClassVar[tuple[str, ...]] = ("number",)
+    """The statistics whose drift can be limited."""
+
+    @property
+    def number_names(self) -> tuple[str, ...]:
+        """The statistics of numbers of which each predicted row has one."""
+        return ()
+
+    def rows_without_value(self, tally: Tally) -> int:
+        """Predicted rows without a value: null, or NaN."""
+        return rows_without_number(tally, self.number_names)
 
     def check_labels(self, labels: Sequence[str]) -> None:
         """Raise TaskError if the options do not fit the labels: there are none."""
