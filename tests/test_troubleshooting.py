@@ -2,7 +2,6 @@
 
 import ast
 import re
-import runpy
 import socket
 import subprocess
 import sys
@@ -15,10 +14,12 @@ import pytest
 import torch
 from dagster.components.testing import create_defs_folder_sandbox
 from deltalake import write_deltalake
+from fake_session import FakeSession
 from page_blocks import blocks_run_by
 from safetensors.torch import save_file
 
 from sparktorch_assets import (
+    AuditPolicy,
     Hooks,
     ImageFeature,
     InputTable,
@@ -27,10 +28,12 @@ from sparktorch_assets import (
     ModelSpec,
     NumericFeature,
     SparkSessionResource,
+    StaticPartitions,
     errors,
     materialize_input,
     predict_frame,
     predict_map,
+    score_partitions,
     score_table,
 )
 from sparktorch_assets.orchestration.commands.dev import require_free_port
@@ -48,7 +51,6 @@ ENTRIES = dict(
 BLOCKS = [" ".join(block.text.split()) for block in blocks_run_by(__file__)]
 QUOTES = [(name, text) for name, _, text in (block.partition(": ") for block in BLOCKS) if name in ENTRIES]
 OF_DAGSTER = {block for block in BLOCKS if block.partition(": ")[0] not in ENTRIES}
-FakeSession = runpy.run_path(str(ROOT / "tests" / "reference" / "fake_session.py"))["FakeSession"]
 FRAME = pd.DataFrame({"id": [1, 2, 3], "x": [0.5, -1.0, 2.0]})
 
 
@@ -116,6 +118,19 @@ def a_source_without_files():
     materialize_input(no_session, table, project_root=".", table_uri="lake/trips")
 
 
+def a_failing_partition():
+    pq.write_table(pa.Table.from_pandas(FRAME.assign(ds=["one", "one", "two"])), "days.parquet")
+    days = StaticPartitions(column="ds", values=["one", "two"])
+    score_partitions(
+        FakeSession(),
+        "days.parquet",
+        task(model=network("FailsOnValue", value=2.0)),
+        output_table="lake/days",
+        model_loader=ModelLoader("models"),
+        partitions=days.table_partitions(days.keys, {"ds": "string"}, "days"),
+    )
+
+
 def a_taken_port():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -153,6 +168,10 @@ CAUSES = {
     "no source files": a_source_without_files,
     "a foreign table": a_foreign_table,
     "another run": lambda: score(session=Overtaken()),
+    "too few rows": lambda: score(
+        task(audit=AuditPolicy(min_rows=10)), session=FakeSession(), table="lake/audited"
+    ),
+    "a failing partition": a_failing_partition,
     "a failing row": lambda: score(task(model=network("FailsOnValue", value=2.0)), session=FakeSession()),
     "a forgotten return": a_forgotten_return,
 }
