@@ -178,7 +178,7 @@ def test_what_the_kind_of_output_forbids_is_never_published(world, more, check, 
     assert (report.version, report.run_tally.rows) == (0, 0)
 
 
-@pytest.mark.promise("O85", "O86")
+@pytest.mark.promise("O85")
 def test_a_swapped_model_fails_the_canaries_before_any_shard_is_scored(world):
     task = world.task(CANARIES)
     world.canaries(task)
@@ -230,6 +230,7 @@ def test_what_was_refused_is_not_published_by_a_model_that_no_canary_has_seen(wo
     assert Table(world.uri).version is None
 
 
+@pytest.mark.promise("O149")
 @pytest.mark.parametrize(("off", "ok"), [(5e-4, True), (5e-3, False)])
 def test_numbers_of_canaries_may_differ_by_the_tolerance(world, off, ok):
     found = predict_frame(
@@ -244,6 +245,7 @@ def test_numbers_of_canaries_may_differ_by_the_tolerance(world, off, ok):
             world.score(task)
 
 
+@pytest.mark.promise("O86")
 def test_canaries_are_predicted_whatever_where_says_and_keep_what_they_have(world):
     task = world.task(CANARIES, where=[RowFilter(column="id", op=">", value=50)], keep_columns=["id"])
     world.canaries(world.task())
@@ -253,6 +255,7 @@ def test_canaries_are_predicted_whatever_where_says_and_keep_what_they_have(worl
     assert next(outcome for outcome in report.audits if outcome.check == "canaries").details["wrong"] == 0
 
 
+@pytest.mark.promise("O149")
 def test_contents_of_canaries_are_not_shown_where_the_task_shows_none(world):
     task = world.task(CANARIES, preview_rows=0)
     world.canaries(task, predicted_class=["secret"] * 4)
