@@ -159,7 +159,10 @@ def data_version(table: str, partition: Mapping[str, str] | None = None) -> str:
         partition: `{"ds": "2013-01-01"}` takes only the parts of that partition.
     """
     snapshot = Table(table).snapshot
-    return data_version_of(snapshot.within(tuple((partition or {}).items())), snapshot.schema)
+    wanted = set((partition or {}).items())
+    return data_version_of(
+        (path for path, part in snapshot.parts.items() if wanted <= set(part.partition)), snapshot.schema
+    )
 
 
 def read_file(file: DataFile, schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:

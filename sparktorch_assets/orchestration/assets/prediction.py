@@ -17,6 +17,7 @@ from sparktorch_assets.orchestration.assets.failure import PlainFailure
 from sparktorch_assets.orchestration.assets.metadata import prediction_metadata
 from sparktorch_assets.orchestration.assets.partitioned.prediction import predict_partitions
 from sparktorch_assets.orchestration.assets.run_settings import RunSettings
+from sparktorch_assets.orchestration.assets.run_tags import tag_run
 from sparktorch_assets.orchestration.assets.score_settings import code_version, score_settings
 from sparktorch_assets.orchestration.assets.trial import try_run
 from sparktorch_assets.orchestration.automation.schedules import refresh_tags, staleness_condition
@@ -91,7 +92,7 @@ def build_prediction_asset(
         model_loader: dg.ResourceParam[ModelLoaderResource],
         lake: dg.ResourceParam[LakeResource],
     ) -> Iterator[Any]:
-        with PlainFailure(key):
+        with PlainFailure(key, context):
             this = config.applied_to(task)
             settings = score_settings(context, config, this, model_loader, lake)
             adopt_from = [lake.table_uri(named_prediction_key(rival)) for rival in rivals]
@@ -121,6 +122,7 @@ def _predict(
     except (TooManyFailedRowsError, AuditFailedError) as error:
         yield from refused_prediction_checks(task, error)
         raise
+    tag_run(context, task, [report])
     table = Table(report.table)
     rows = table.row_count()
     scored = f"{rows:,} rows in the table: {report.run_tally.rows:,} scored now, {report.tally.failed:,} failed"
