@@ -57,6 +57,7 @@ RUNNERS: Mapping[str, Callable[[Block], bool]] = {
     "tests/orchestration/test_check_definitions.py": lambda block: (
         block.page == "docs/operations.md" and block.section == "What is found before a run"
     ),
+    "tests/spark/test_audited_assets.py": lambda block: block.page == "docs/checks.md",
     "tests/spark/test_docs.py": lambda block: block.page == "docs/tables.md",
     "tests/spark/test_task_transformer.py": lambda block: block.page == "docs/predicting.md",
     "tests/test_page_declarations.py": lambda block: block.page in _MODELS,

@@ -168,9 +168,7 @@ CAUSES = {
     "no source files": a_source_without_files,
     "a foreign table": a_foreign_table,
     "another run": lambda: score(session=Overtaken()),
-    "too few rows": lambda: score(
-        task(audit=AuditPolicy(min_rows=10)), session=FakeSession(), table="lake/audited"
-    ),
+    "too few rows": lambda: score(task(audit=AuditPolicy(min_rows=10)), session=FakeSession(), table="lake/audited"),
     "a failing partition": a_failing_partition,
     "a failing row": lambda: score(task(model=network("FailsOnValue", value=2.0)), session=FakeSession()),
     "a forgotten return": a_forgotten_return,
