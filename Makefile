@@ -41,7 +41,7 @@ dev: $(READY)
 
 docs: $(READY)
 	@$(BIN)/python docs/write_reference.py
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "The documentation is in site/: open site/index.html, or run $(BIN)/mkdocs serve, which has a search"
 
 lint: $(READY)
