@@ -1,5 +1,6 @@
 """Champions and challengers as assets: the graph that declarations give, the comparison's page, and a promotion in YAML."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,24 @@ attributes:
 """
 ONE = TASK.format(name="one", width=1, columns="a")
 TWO = TASK.format(name="two", width=2, columns="a, b") + "  challenger_of: {task: one, join_on: [event_id]}\n"
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.filterwarnings("ignore::dagster.BetaWarning", "ignore::dagster.PreviewWarning")
+def test_the_declarations_of_the_page_load():
+    """The challenger with a champion that is like it, and that champion with the page's line."""
+    challenger, line = re.findall(r"```yaml\n(.*?)^```", (DOCS / "comparing.md").read_text(), re.DOTALL | re.MULTILINE)
+    challenger = challenger.replace("my_project.nets:DigitNet", "sparktorch_assets.samples.digits:DigitNet")
+    champion = challenger.partition("  challenger_of:")[0] + line.partition("attributes:\n")[2]
+    with create_defs_folder_sandbox() as sandbox:
+        for name, text in (("digit", champion), ("digit_challenger", challenger)):
+            (sandbox.defs_folder_path / name).mkdir()
+            (sandbox.defs_folder_path / name / "defs.yaml").write_text(text)
+        with sandbox.build_all_defs() as definitions:
+            keys = {spec.key.to_user_string() for asset in definitions.assets for spec in asset.specs}
+    assert {"comparisons/digit_challenger", "predictions/digit"} <= keys
 
 
 @pytest.mark.promise("O104")

@@ -191,3 +191,21 @@ def test_a_failed_run_says_what_failed_and_how_to_try_again(
     assert len(said) == 1
     assert said[0].startswith("FAILED predictions/sample: ")
     assert said[0].endswith(f"""To try again: dg launch --assets 'key:"predictions/sample"'{options}""")
+
+
+@pytest.mark.promise("O111")
+@pytest.mark.parametrize("shown", [10, 0])
+def test_a_limited_run_shows_rows_and_publishes_none(
+    shown: int, real: dict[str, Any], instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    """`preview_rows: 0` of the task shows counts alone."""
+
+    def tried(_session: Any, _source: str, task: MlTask, rows: int, **_given: Any) -> list[dict[str, Any]]:
+        return [{"event_id": number, "predicted_class": "no", task.error_column: None} for number in range(rows)]
+
+    monkeypatch.setattr("sparktorch_assets.spark.score.preview.preview_rows", tried)
+    result = run(real, instance, a_task(model=ECHO, preview_rows=shown), limit_rows=3)
+    found = observed(result)
+    assert (result.success, found["rows_tried"], found["failed_rows"]) == (True, 3, 0)
+    assert ("predictions" in found) == bool(shown)
+    assert instance.get_latest_materialization_event(KEY) is None
