@@ -2,16 +2,17 @@
 # make test  the tests, in two processes (eight minutes)
 # make test-fast   those that start no JVM: what to run while working
 # make test-slow   those that start whole processes and kill them (fifteen minutes)
+# make spark-server   a Spark Connect server on this machine, for several runs at a time (PORT=15002)
 # make dev   Dagster's UI on this machine: http://127.0.0.1:3000
 # make lint  ruff, mypy, import-linter
-# make docs  write the tables of docs/reference.md from the declarations
+# make docs  write the tables of docs/reference.md from the declarations, and build the documentation site
 # make fuzz  drawn tables, tasks and histories against a reference: MINUTES=30, or SEED=7 for one round again
 # make bench-score, bench-predict (and other bench-*)   figures, side by side with their ceilings (minutes; BENCH=options)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test test-fast test-slow fuzz dev docs lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models
+.PHONY: run test test-fast test-slow fuzz dev spark-server docs lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models
 
 PORT ?= 3000
 MINUTES ?= 30
@@ -36,11 +37,16 @@ test-slow: $(READY)
 fuzz: $(READY)
 	@$(BIN)/python tests/reference/fuzz.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
+spark-server: $(READY)
+	@$(BIN)/python -m sparktorch_assets.spark.session.server $(if $(filter command line,$(origin PORT)),--port $(PORT))
+
 dev: $(READY)
 	@$(BIN)/python -m sparktorch_assets.orchestration.commands.dev --port $(PORT)
 
 docs: $(READY)
 	@$(BIN)/python docs/write_reference.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "The documentation is in site/: open site/index.html, or run $(BIN)/mkdocs serve, which has a search"
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from typing import get_args
 import pandas as pd
 import pytest
 from dagster.components.testing import create_defs_folder_sandbox
+from page_blocks import blocks_run_by
 from page_models import COLUMNS, MODELS, RECORDED, write_photos
 from tiny_folders import write_tokenizer
 
@@ -30,6 +31,7 @@ TEXT = "\n".join((DOCS / page).read_text() for page in ("models.md", "features.m
 FILES = dict(re.findall(r"^<!-- file: (\S+) -->\n```\w+\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE))
 DECLARATIONS = {Path(path).parent.name: text for path, text in FILES.items() if path.endswith("defs.yaml")}
 FEATURES = re.findall(r"^```yaml\n(features: .*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+(RESOURCE,) = [block.text for block in blocks_run_by(__file__) if block.section == "A models root at a URI"]
 LOADED_ONLY = {"arrival_delay": "its address needs a registry; tests/test_mlflow_registry.py has one"}
 SLOW = {"risk_compiled"}
 KINDS = (*get_args(Feature), *get_args(Output))
@@ -80,6 +82,13 @@ def predicted(task, root, columns):
     added = found.drop(columns=[*frame.columns, "prediction_error"])
     assert not added.isna().any(axis=None)
     return list(added.columns)
+
+
+def test_each_block_is_one_of_these():
+    blocks = blocks_run_by(__file__)
+    in_python = [block.text for block in blocks if block.language == "python" and not block.file]
+    assert {block.text for block in blocks} == {*FILES.values(), *FEATURES, *in_python}
+    assert in_python == [RESOURCE]
 
 
 def test_each_declaration_has_a_model():
@@ -133,9 +142,7 @@ def test_each_kind_has_a_declaration():
 
 
 def test_the_resource_of_a_models_root_at_a_uri(tmp_path, monkeypatch):
-    section = (DOCS / "models.md").read_text().split("\n## A models root at a URI\n")[1].split("\n## ")[0]
-    (block,) = re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
     monkeypatch.chdir(tmp_path)
     found = {}
-    exec(compile(block, "models.md", "exec"), found)
+    exec(compile(RESOURCE, "models.md", "exec"), found)
     assert found["runtime"].resources["model_loader"].models_root == "s3://bucket/models"

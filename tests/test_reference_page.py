@@ -3,16 +3,21 @@
 import dataclasses
 import re
 import runpy
+import textwrap
 from pathlib import Path
 
 import pytest
+from dagster.components.testing import create_defs_folder_sandbox
+from page_blocks import blocks_run_by
 
 import sparktorch_assets
+from sparktorch_assets import RegressionOutput
 from sparktorch_assets.orchestration.resources import StrictResource
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "reference.md"
-EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+BLOCKS = blocks_run_by(__file__)
+EXAMPLES = [block.text for block in BLOCKS if block.language == "python"]
 WRITE = runpy.run_path(str(DOCS / "write_reference.py"))
 
 
@@ -65,12 +70,27 @@ def test_types_and_defaults_are_those_of_yaml(name, field, row):
     assert re.match(rf"\| `{field}` \| {row} \| ", found), found
 
 
-@pytest.mark.parametrize("example", EXAMPLES[:-1], ids=lambda text: text.splitlines()[0])
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.splitlines()[0])
 def test_the_examples_run_in_an_empty_folder(example, tmp_path, monkeypatch):
-    """They hold their own assertions. The last one needs a project: tests/orchestration/test_your_project.py runs it."""
-    assert len(EXAMPLES) == 4
+    """They hold their own assertions."""
     monkeypatch.chdir(tmp_path)
     exec(compile(example, str(PAGE), "exec"), {})
+
+
+@pytest.mark.filterwarnings("ignore::dagster.BetaWarning", "ignore::dagster.PreviewWarning")
+def test_the_pieces_of_yaml_make_a_task():
+    pieces = [block.text for block in BLOCKS if block.language == "yaml"]
+    assert len(pieces) + len(EXAMPLES) == len(BLOCKS)
+    model = "input: rows\nmodel: {factory: my_project.models:load}\n"
+    text = "type: sparktorch_assets.MlTaskComponent\n\nattributes:\n"
+    with create_defs_folder_sandbox() as sandbox:
+        folder = sandbox.defs_folder_path / "price"
+        folder.mkdir()
+        (folder / "defs.yaml").write_text(text + textwrap.indent(model + "".join(pieces), "  "))
+        with sandbox.build_component_tree() as tree:
+            component = tree.load_component(folder)
+    assert (len(component.task.features), len(component.task.where)) == (3, 3)
+    assert component.task.output == RegressionOutput(names=["price"], scale=12.5)
 
 
 def test_links_between_the_pages_lead_to_headings():

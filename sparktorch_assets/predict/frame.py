@@ -60,7 +60,8 @@ def predict_frame(
         ml_task: the task, or the name of one that `model_loader` knows.
         batch_size: rows per forward pass; `None` uses the task's policy or, if that sets no size, the size found to be
             fastest.
-        model_loader, slots: as for `LocalPredictor`.
+        model_loader: brings the model up; `None` looks for weights under `data/models`.
+        slots: the device policy, as for `LocalPredictor`.
 
     Returns:
         The columns and rows that a prediction table would hold, in the frame's order. Without hooks, the frame's own

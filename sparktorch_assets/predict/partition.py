@@ -82,10 +82,15 @@ def predict_map(
             is of the same kind, in the same order, without the rows that a hook dropped.
         ml_task: the task, or the name of one that `model_loader` knows.
         batch_size: rows per forward pass; every batch has exactly this many rows, except the last.
-        row_preprocessor, batch_preprocessor: change what the model sees of a row or DataFrame; the output keeps the
-            input's own columns. They may drop rows.
-        row_postprocessor, batch_postprocessor: get rows with predictions, and return what is to be kept of them.
-        model_loader, slots, concurrent_slots, gpu_addresses: as for `LocalPredictor`.
+        row_preprocessor: changes what the model sees of a row, or drops the row; the output keeps the input's own
+            columns.
+        row_postprocessor: gets a row with its predictions, and returns what is to be kept of it.
+        batch_preprocessor: as `row_preprocessor`, for some rows as a DataFrame.
+        batch_postprocessor: as `row_postprocessor`, for some rows as a DataFrame.
+        model_loader: as for `LocalPredictor`.
+        slots: as for `LocalPredictor`.
+        concurrent_slots: as for `LocalPredictor`.
+        gpu_addresses: as for `LocalPredictor`.
         tally: counts and seconds are added to it.
 
     Raises:

@@ -62,11 +62,12 @@ def spark_ml_predict(
         parallel: number of partitions to predict in; the rows are redistributed to it. `None` takes the number of
             slots, and redistributes only a DataFrame that is known to have fewer partitions, because a shuffle costs
             more than it gains if there are enough. The number is not known on Spark Connect, nor for a plan with a
-            shuffle before
-            it runs: such DataFrames are not redistributed.
+            shuffle before it runs: such DataFrames are not redistributed.
         batch_size: rows per forward pass; `None` takes the task's, else 1,024.
-        row_preprocessor, row_postprocessor, batch_preprocessor, batch_postprocessor: used instead of the task's own
-            hooks.
+        row_preprocessor: used instead of the task's own hook of this name.
+        row_postprocessor: used instead of the task's own.
+        batch_preprocessor: used instead of the task's own.
+        batch_postprocessor: used instead of the task's own.
         model_loader: brings the model up on the workers; `None` looks for weights under `data/models`.
         slots: device policy and models per GPU. If its device is `auto`, the model loader's is used.
 

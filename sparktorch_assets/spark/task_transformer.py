@@ -52,7 +52,9 @@ class TaskTransformer(Transformer, MLReadable["TaskTransformer"], MLWritable):
 
     Args:
         task: what to do with each row.
-        parallel, batch_size, slots: see `spark_ml_predict`.
+        parallel: number of partitions to predict in, as for `spark_ml_predict`.
+        batch_size: rows per forward pass, as for `spark_ml_predict`.
+        slots: device policy and models per GPU, as for `spark_ml_predict`.
         models_root: the folder that relative paths in the task refer to; the same path on every worker. A relative one
             is saved as it is, and refers to the working directory when rows are transformed.
         output_prefix: a prefix for the names of the added columns; `None` takes the task's.

@@ -15,8 +15,9 @@ from pathlib import Path
 from unittest import mock
 
 import pyarrow as pa
-from lake_scorer import refresh, refresh_partitions
+from lake_scorer import plan_of, refresh, refresh_partitions
 
+from sparktorch_assets.lake.adoption import adopt_parts
 from sparktorch_assets.lake.derived import write_if_changed
 from sparktorch_assets.lake.files.folder import Folder
 
@@ -63,13 +64,18 @@ def killed_before(step: int):
         yield
 
 
+def adopted(folder: Path) -> None:
+    adopt_parts(plan_of(folder / "source", folder / "table", 2), [str(folder / "challenger")])
+    refresh(folder / "source", folder / "table", 2)
+
+
 def main(kind: str, folder: Path) -> None:
     for step in range(1, 100):
         shutil.copytree(folder / "untouched", folder / str(step))
         child = os.fork()
         if not child:
             with killed_before(step):
-                KINDS[kind](folder / str(step))
+                (KINDS | {"adopted": adopted})[kind](folder / str(step))
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if os.waitstatus_to_exitcode(status) == 0:

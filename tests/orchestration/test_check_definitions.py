@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 from dagster.components.testing import create_defs_folder_sandbox
 from orchestration_fakes import a_task
+from page_blocks import blocks_run_by
 
 from sparktorch_assets import check_definitions
 from sparktorch_assets.errors import InputSchemaError, TaskError
@@ -60,6 +61,17 @@ def test_a_location_that_fits_is_returned_as_it_is(project: Path, warnings: Any)
     definitions = location(project, a_task(), chained)
     assert check_definitions(definitions) is definitions
     assert warnings() == []
+
+
+def test_the_line_of_the_page_returns_the_definitions(project: Path):
+    (block,) = blocks_run_by(__file__)
+    found: dict[str, Any] = {}
+    exec(
+        f"def load(dg, check_definitions, runtime_definitions, my_definitions, project_root):\n    {block.text}", found
+    )
+    task = build_prediction_definitions([a_task()])
+    definitions = found["load"](dg, check_definitions, runtime_definitions, task, project)
+    assert "spark" in definitions.resources
 
 
 @pytest.mark.promise("O45")

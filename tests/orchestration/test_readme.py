@@ -1,7 +1,6 @@
 """The README's worked example, file by file and command by command, on a copy of this checkout."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -11,14 +10,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from deltalake import DeltaTable
-from pages import commands_of, files_of
+from page_blocks import blocks_run_by
 
 from sparktorch_assets.orchestration.commands.dagster_home import use_dagster_home
 
 pytestmark = [pytest.mark.jvm, pytest.mark.timeout(420)]
 
 ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
 
 
 @pytest.fixture
@@ -65,22 +63,22 @@ def run(checkout: Path) -> Callable[[str], str]:
 
 @pytest.mark.slow
 def test_the_example_works_as_written(checkout: Path, run: Callable[[str], str], monkeypatch: pytest.MonkeyPatch):
-    files = files_of(README)
+    blocks = blocks_run_by(__file__)
+    files = {block.file: block.text for block in blocks if block.file}
     assert len(files) == 3
     for name, text in files.items():
         path = checkout / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     run("python train_sentiment.py")
-    (launch,) = [block for block in commands_of(README) if "dg launch" in block]
+    (launch,) = [block.text for block in blocks if not block.language]
     run(launch)
     rows = DeltaTable(checkout / "data/lake/predictions/sentiment").to_pyarrow_table().to_pylist()
     assert len(rows) == 2_000
     assert sum(row["predicted_class"] == row["truth"] for row in rows) > 1_900
     before = DeltaTable(checkout / "data/lake/predictions/sentiment").version()
     assert "nothing changed" in run(launch)
-    notebook = README.read_text(encoding="utf-8").split("\n## In a notebook\n")[1].split("\n## ")[0]
-    cells = re.findall(r"^```python\n(.*?)^```", notebook, re.DOTALL | re.MULTILINE)
+    cells = [block.text for block in blocks if block.language and not block.file]
     shown = run("python - <<'END'\n" + "".join(cells) + "END\n")
     assert len(cells) == shown.count("predicted_class") == 2
     assert shown.count("positive") == shown.count("negative") == 2

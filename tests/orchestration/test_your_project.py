@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 import yaml
 from deltalake import DeltaTable
+from page_blocks import blocks_run_by
 from pages import commands_of, files_of, script_of
 
 pytestmark = [pytest.mark.jvm, pytest.mark.slow, pytest.mark.timeout(500)]
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "your-project.md"
-REFERENCE = ROOT / "docs" / "reference.md"
 INSTALLS_TORCH = re.compile(r"^pip install torch.*$", re.MULTILINE)
 
 
@@ -43,6 +43,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"cp {_dependencies(folder)} .venv/lib/python*/site-packages/", script_of(PAGE)
     )
     assert changed == 1
+    assert len(blocks_run_by(__file__)) == len(files_of(PAGE)) + len(commands_of(PAGE)) + 1  # that of docs/reference.md
     script = script.removesuffix(serve)
     assert "dg dev" not in script
     assert len(commands) > 3
@@ -124,7 +125,7 @@ def test_the_library_comes_from_the_wheel(project: Path):
 
 def test_its_task_can_be_tried_without_spark(project: Path):
     """As the last example of docs/reference.md says."""
-    example = re.findall(r"^```python\n(.*?)^```", REFERENCE.read_text(), re.DOTALL | re.MULTILINE)[-1]
+    (example,) = [block.text for block in blocks_run_by(__file__) if block.page == "docs/reference.md"]
     done = subprocess.run(
         [project / ".venv/bin/python", "-W", "ignore", "-c", f"{example}\nprint(rows)"],
         cwd=project,

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from dagster.components.testing import create_defs_folder_sandbox
 from jobs_here import JobsHere
+from page_blocks import blocks_run_by
 
 from sparktorch_assets.audit.statistics import Statistics
 from sparktorch_assets.audit.task_audit import TaskAudit
@@ -27,7 +28,8 @@ from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import AuditPolicy, MlTask, ModelSpec, NumericFeature, SlotPolicy, StaticPartitions
 
 PAGE = (Path(__file__).parents[2] / "docs" / "checks.md").read_text()
-FILES = dict(re.findall(r"^<!-- file: (\S+) -->\n```\w+\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
+BLOCKS = blocks_run_by(__file__)
+FILES = {block.file: block.text for block in BLOCKS if block.file}
 KEY = dg.AssetKey(["predictions", "late"])
 
 
@@ -68,8 +70,9 @@ class World:
         (self.folder / "data" / "lake" / "flights").mkdir(exist_ok=True)
         pq.write_table(table, self.folder / "data" / "lake" / "flights" / "part.parquet")
 
-    def run(self, task, despite=None, months=None):
-        config = {"ops": {"predict_late": {"config": {"publish_despite": despite}}}} if despite else {}
+    def run(self, task, despite=None, months=None, config=None):
+        if despite:
+            config = {"ops": {"predict_late": {"config": {"publish_despite": despite}}}}
         ends = {"start": months[0], "end": months[-1]} if months else {}
         return dg.materialize(
             [build_prediction_asset(task)],
@@ -262,8 +265,18 @@ def test_the_pages_refused_month_is_the_message_of_such_a_month(world):
     world.run(task, months=["2013-01-01", "2013-03-01"])
     result = world.run(task, months=["2013-03-01", "2013-03-01"])
     (event,) = [event for event in result.all_events if event.is_step_failure]
-    (shown,) = re.findall(r"^```text\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    (shown,) = [block.text for block in BLOCKS if block.language == "text"]
     assert " ".join(shown.split()) in " ".join(str(event.step_failure_data.error.cause).split())
+
+
+def test_the_pages_config_publishes_what_was_refused(world):
+    (config,) = [yaml.safe_load(block.text) for block in BLOCKS if block.language == "yaml" and not block.file]
+    task = late(audit=AuditPolicy(max_class_share_distance=0.15))
+    world.write(a=20)
+    world.run(task)
+    world.write(a=60)
+    assert not world.run(task).success
+    assert world.run(task, config=config).success
 
 
 def test_every_check_of_the_library_is_in_the_pages_table():

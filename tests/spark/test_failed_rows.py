@@ -166,6 +166,14 @@ def test_partitions_and_prefixes_are_followed(tmp_path):
     assert (row["my_prediction_error"], row["ds"]) == ("a: b: mine", "2013-01-01")
 
 
+def test_a_lost_part_is_named(tmp_path):
+    part, _, schema = written(tmp_path, "1", ["a: b: text"], id=[1])
+    commit_parts(str(tmp_path), schema, add=[part], remove=[], metadata={}, read_version=None, description="")
+    (tmp_path / part.path).unlink()
+    with pytest.raises(TableError, match=rf"{part.path}' cannot be opened: .*the next refresh of its table writes it"):
+        failed_rows(str(tmp_path))
+
+
 def test_a_table_without_predictions_is_refused(tmp_path):
     write_deltalake(str(tmp_path), pa.table({"id": [1], "error": ["no prediction"]}))
     with pytest.raises(TableError, match="has no column prediction_error, so it is not a table of predictions"):

@@ -205,3 +205,12 @@ def test_a_session_whose_workers_run_another_python_is_refused(tmp_path):
         check_session_python(session)
     check_session_python(SimpleNamespace(_sc=SimpleNamespace(master="local[2]", pythonExec=sys.executable)))
     check_session_python(SimpleNamespace())  # Spark Connect: the server's affair
+
+
+@pytest.mark.promise("O163")
+def test_what_a_stopped_connect_session_leaves_in_the_environment_is_forgotten(monkeypatch):
+    """pyspark 4.3 leaves the variable, and would refuse a classic session because of it."""
+    monkeypatch.setenv("SPARK_CONNECT_MODE_ENABLED", "1")
+    monkeypatch.delenv("SPARK_LOCAL_REMOTE", raising=False)
+    forget_dead_sessions()
+    assert "SPARK_CONNECT_MODE_ENABLED" not in os.environ

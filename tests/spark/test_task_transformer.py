@@ -1,13 +1,12 @@
 """TaskTransformer: the predictions of spark_ml_predict in a Spark ML pipeline, also after it was saved and loaded."""
 
 import json
-import re
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from page_blocks import blocks_run_by
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.feature import VectorAssembler
 from safetensors.torch import save_file
@@ -89,11 +88,9 @@ def test_a_pipeline_is_saved_and_loaded(spark, data, stage, task, tmp_path):
 @pytest.mark.promise("M213")
 def test_the_example_runs_as_it_stands(spark, tmp_path, monkeypatch):
     """The running session is what `start_session` finds."""
-    document = Path(__file__).parents[2] / "docs" / "predicting.md"
-    section = document.read_text().split("\n## Spark ML pipelines\n")[1].split("\n## ")[0]
-    (block,) = re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    (block,) = blocks_run_by(__file__)
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, str(document), "exec"), {})
+    exec(compile(block.text, block.page, "exec"), {})
 
 
 @pytest.mark.promise("M214")

@@ -57,9 +57,18 @@ def failed_batches(file: DataFile, wanted: pa.Schema, error_column: str) -> Iter
         file: a part of a prediction table, or a file that Spark wrote for one.
         wanted: the columns to return, among them `error_column`.
         error_column: the column that is null for a row that did not fail.
+
+    Raises:
+        TableError: the file cannot be opened, or is damaged.
     """
+    try:
+        opened = Folder(file.uri).open_input()
+    except OSError as error:
+        raise TableError(
+            f"{file.uri!r} cannot be opened: {error}. If it is lost, the next refresh of its table writes it again"
+        ) from error
     with (
-        Folder(file.uri).open_input() as source,
+        opened as source,
         pq.ParquetFile(source, coerce_int96_timestamp_unit="us", page_checksum_verification=True) as parquet,
     ):
         footer = parquet.metadata

@@ -13,6 +13,7 @@ from sparktorch_assets.lake.files.partition_values import parse_partition
 from sparktorch_assets.lake.plan import Plan
 from sparktorch_assets.lake.publication import Audit
 from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.spark.score.adopted import plan_adopted
 from sparktorch_assets.spark.score.planned import Planned, Selection, plan_refresh
 from sparktorch_assets.spark.score.refresh import RunOptions, refresh
 from sparktorch_assets.spark.score.report import Progress, ScoreReport
@@ -41,6 +42,7 @@ def score_partitions(
     on_progress: Callable[[Progress], None] | None = None,
     audit: Audit | None = None,
     publish_despite: Collection[str] = (),
+    adopt_from: Sequence[str] = (),
 ) -> tuple[ScoreReport, ...]:
     """Bring partitions of a prediction table up to date with the input, the model and the task; everything else in the
     table stays as it is.
@@ -63,6 +65,7 @@ def score_partitions(
         on_progress: see `score_table`; it reports the rows of all partitions together.
         audit: called before the commit, once for each partition that changes; see `score_table`.
         publish_despite: see `score_table`.
+        adopt_from: see `score_table`.
 
     Returns:
         One report per partition, in the same order.
@@ -83,13 +86,15 @@ def score_partitions(
         audit=audit,
         publish_despite=publish_despite,
     )
-    planned = plan_refresh(
+    plan = partial(
+        plan_refresh,
         input_table,
         ml_task,
         partial(_selections, partitions),
         output_table=output_table,
         model_loader=model_loader,
     )
+    planned = plan_adopted(plan, adopt_from)
     keys = _keys(partitions, planned)
     refreshed = refresh(spark_session, planned, options, started)
     published = tuple(

@@ -1,0 +1,118 @@
+"""Every code block of every page, and which test runs it.
+
+A test asks for its blocks with `blocks_run_by(__file__)`, so that what is said to be run and what is run are one list.
+`test_page_blocks.py` finds blocks that nothing runs.
+"""
+
+import re
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGES = (
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "data" / "README.md",
+    ROOT / "benchmarks" / "LOG.md",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """A fenced block."""
+
+    page: str
+    """The page's path in the repository."""
+    section: str
+    """The nearest heading of the second level above it."""
+    language: str
+    """Empty if the fence names none: a command, or a drawing."""
+    file: str
+    """The file that the block is the text of; empty if the page does not say so."""
+    text: str
+
+    @property
+    def first_line(self) -> str:
+        """What tells the block apart."""
+        return self.text.partition("\n")[0].strip()
+
+
+_PARTS = re.compile(
+    r"^## (?P<section>[^\n]*)$"
+    r"|^(?:<!-- file: (?P<file>\S+) -->\n)?(?P<fence> *```+)(?P<language>\w*)\n(?P<text>.*?)^(?P=fence)$",
+    re.DOTALL | re.MULTILINE,
+)
+_MODELS = ("docs/models.md", "docs/features.md", "docs/outputs.md")
+
+RUNNERS: Mapping[str, Callable[[Block], bool]] = {
+    "tests/orchestration/test_readme.py": lambda block: (
+        block.page == "README.md"
+        and (bool(block.file) or block.section == "In a notebook" or "dg launch" in block.text)
+    ),
+    "tests/orchestration/test_your_project.py": lambda block: (
+        block.page == "docs/your-project.md" or (block.page == "docs/reference.md" and "ComponentTree" in block.text)
+    ),
+    "tests/orchestration/test_check_definitions.py": lambda block: (
+        block.page == "docs/operations.md" and block.section == "What is found before a run"
+    ),
+    "tests/spark/test_audited_assets.py": lambda block: block.page == "docs/checks.md",
+    "tests/spark/test_docs.py": lambda block: block.page == "docs/tables.md",
+    "tests/spark/test_task_transformer.py": lambda block: block.page == "docs/predicting.md",
+    "tests/test_page_declarations.py": lambda block: block.page in _MODELS,
+    "tests/test_reference_page.py": lambda block: (
+        block.page == "docs/reference.md" and "ComponentTree" not in block.text
+    ),
+    "tests/test_troubleshooting.py": lambda block: (
+        block.page == "docs/troubleshooting.md" and not block.text.startswith("java.net")
+    ),
+}
+"""A test file -> the blocks that it runs. Messages are run by provoking them."""
+
+NOT_RUN: Mapping[tuple[str, str], str] = {
+    ("CONTRIBUTING.md", ".venv/bin/pip freeze --exclude-editable | sed 's/+cpu$//' > requirements.lock"): (
+        "writes the lock file anew"
+    ),
+    (
+        "README.md",
+        "make run    # builds .venv, scores 336,776 flights, 5,000 images and 34,942 texts with ten models, prints a table",
+    ): ("builds an environment and runs everything; .ci/run does the second half"),
+    ("data/README.md", "python data/make_samples.py            # tables, pretrained weights, notices, SHA256SUMS"): (
+        "downloads packages, and trains for minutes"
+    ),
+    (
+        "docs/architecture.md",
+        "source files ──Spark──▶ input table ──plan──▶ shards ──Spark tasks──▶ parts ──commit──▶ prediction table",
+    ): ("a drawing"),
+    (
+        "docs/troubleshooting.md",
+        "java.net.BindException: Address already in use: Service 'SparkUI' failed after 16 retries ...",
+    ): ("a message of Spark, after sixteen ports were found taken"),
+}
+"""Page and first line of a block that no test runs -> why not."""
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """The blocks of a page, in order."""
+    section, found = "", []
+    for part in _PARTS.finditer(page.read_text(encoding="utf-8")):
+        if part["section"] is not None:
+            section = part["section"]
+            continue
+        found.append(
+            Block(
+                page=page.relative_to(ROOT).as_posix(),
+                section=section,
+                language=part["language"],
+                file=part["file"] or "",
+                text=textwrap.dedent(part["text"]),
+            )
+        )
+    return found
+
+
+def blocks_run_by(test_file: str) -> list[Block]:
+    """The blocks that a test file has to run: it passes its own `__file__`."""
+    runs = RUNNERS[Path(test_file).relative_to(ROOT).as_posix()]
+    return [block for page in PAGES for block in blocks_of(page) if runs(block)]
