@@ -4,6 +4,7 @@
 # make test-slow   those that start whole processes and kill them (fifteen minutes)
 # make dev   Dagster's UI on this machine: http://127.0.0.1:3000
 # make lint  ruff, mypy, import-linter
+# make graph  write the sample graph's snapshot, tests/orchestration/sample_graph.json
 # make docs  write the tables of docs/reference.md from the declarations
 # make fuzz  drawn tables, tasks and histories against a reference: MINUTES=30, or SEED=7 for one round again
 # make bench-score, bench-predict (and other bench-*)   figures, side by side with their ceilings (minutes; BENCH=options)
@@ -11,7 +12,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test test-fast test-slow fuzz dev docs lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models
+.PHONY: run test test-fast test-slow fuzz dev docs graph lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models
 
 PORT ?= 3000
 MINUTES ?= 30
@@ -41,6 +42,9 @@ dev: $(READY)
 
 docs: $(READY)
 	@$(BIN)/python docs/write_reference.py
+
+graph: $(READY)
+	@$(BIN)/python tests/orchestration/sample_graph.py
 
 lint: $(READY)
 	@$(BIN)/ruff check .
