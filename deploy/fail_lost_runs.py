@@ -28,7 +28,9 @@ def main(arguments: list[str] | None = None) -> None:
     with dg.DagsterInstance.get() as instance:
         for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS)):
             if json.loads(run.tags.get(LAUNCHED_BY, "{}")).get("port") == port:
-                instance.report_run_failed(run, "The code server stopped, and this run with it. Its finished parts stay.")
+                instance.report_run_failed(
+                    run, "The code server stopped, and this run with it. Its finished parts stay."
+                )
                 print(f"run {run.run_id} was lost")
 
 

@@ -17,6 +17,7 @@ from programs import program
 from servers import Server, eventually, free_ports, graphql
 
 OPERATOR, VIEWER = ("alice", "pa:ss wörd"), ("victor", "only looks")
+ASSETS = "{ assetNodes { assetKey { path } } }"
 HOST_NAME = "dagster.example.org"
 
 
@@ -83,7 +84,9 @@ class Production:
 
     def start_database(self) -> None:
         """A new cluster of PostgreSQL, with what docs/deployment.md has created in it."""
-        initdb, postgres, createdb = (program(name, package="postgresql") for name in ("initdb", "postgres", "createdb"))
+        initdb, postgres, createdb = (
+            program(name, package="postgresql") for name in ("initdb", "postgres", "createdb")
+        )
         data = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))  # pytest's folders are closed to other users
         self.stack.callback(shutil.rmtree, data, ignore_errors=True)
         password = data.with_suffix(".password")
@@ -121,12 +124,10 @@ class Production:
         """nginx with deploy/nginx.conf, in which only paths and ports are others."""
         nginx, openssl = program("nginx", package="nginx"), program("openssl", package="openssl")
         key = self.folder / "dagster.key"
-        subprocess.run(
-            [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key]
-            + ["-out", self.certificate, "-subj", f"/CN={HOST_NAME}", "-addext", f"subjectAltName=DNS:{HOST_NAME}"],
-            check=True,
-            capture_output=True,
-        )
+        subject = ["-subj", f"/CN={HOST_NAME}", "-addext", f"subjectAltName=DNS:{HOST_NAME}"]
+        files = ["-keyout", key, "-out", self.certificate]
+        command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files]
+        subprocess.run(command, check=True, capture_output=True)
         passwords = {"operators": OPERATOR, "viewers": VIEWER}
         for name, (user, password) in passwords.items():
             hashed = subprocess.run(
@@ -149,8 +150,7 @@ class Production:
             text = text.replace(installed, here)
         (self.folder / "site.conf").write_text(text)
         scratch = "".join(
-            f"{name}_temp_path {self.folder}/{name}; "
-            for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+            f"{name}_temp_path {self.folder}/{name}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
         user = "user root; " if os.geteuid() == 0 else ""  # its workers read the passwords in pytest's folder
         (self.folder / "nginx.conf").write_text(
@@ -180,6 +180,7 @@ def production(folder: Path, project: Path) -> Iterator[Production]:
         for unit in ("dagster-code-server", "dagster-daemon", "dagster-webserver", "dagster-viewer"):
             host.start(unit)
         host.start_proxy()
-        host.until(lambda: host.ask("{ version }"))
-        host.until(lambda: host.ask("{ version }", of=f"http://127.0.0.1:{host.variables['VIEWER_PORT']}"))
+        # The web servers may have started before the code server, and find it on their own.
+        host.until(lambda: host.ask(ASSETS)["assetNodes"])
+        host.until(lambda: host.ask(ASSETS, of=f"http://127.0.0.1:{host.variables['VIEWER_PORT']}")["assetNodes"])
         yield host

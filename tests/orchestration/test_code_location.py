@@ -93,6 +93,7 @@ def test_dg_finds_nothing_wrong():
 
 
 @pytest.mark.slow
+@pytest.mark.promise("O127")
 def test_a_change_of_the_graph_is_seen_in_review():
     """What `dg list defs` says of the sample project is what the file beside this one says."""
     now, before = as_text(for_review(dg_list("defs"))), SNAPSHOT.read_text(encoding="utf-8")
