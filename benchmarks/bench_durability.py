@@ -24,7 +24,7 @@ from bench_score import TASK, make_source
 
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.score.table import _plan
+from sparktorch_assets.spark.score.planned import Selection, plan_refresh
 from sparktorch_assets.spark.score.worker import ScoreJob, pack, score_pack
 from sparktorch_assets.tasks import SlotPolicy
 
@@ -47,7 +47,7 @@ def refresh(source: Path, target: Path, way: tuple[bool, bool, bool]) -> tuple[f
     """Score all of the source; wall and CPU seconds."""
     written, verified, on_disk = way
     loader = ModelLoader(source.parent)
-    planned = _plan(TASK, str(source), str(target), loader, None)
+    planned = plan_refresh(str(source), TASK, lambda _: [Selection()], output_table=str(target), model_loader=loader)
     job = ScoreJob(
         task=planned.task,
         model_loader=loader,
@@ -56,10 +56,10 @@ def refresh(source: Path, target: Path, way: tuple[bool, bool, bool]) -> tuple[f
         concurrent_slots=1,
         output_table=str(target),
         read_schema=planned.read_schema,
-        schema=planned.plan.part_schema,
+        schema=planned.plans[0].part_schema,
         files_digest=planned.files_digest,
         code=planned.code,
-        packs=(pack(planned.plan.new),),
+        packs=(pack(planned.plans[0].new),),
     )
     Folder(str(target)).create()
     with contextlib.ExitStack() as patches:

@@ -57,6 +57,7 @@ from sparktorch_assets.tasks import ClassificationOutput as ClassificationOutput
 from sparktorch_assets.tasks import ColumnsOutput as ColumnsOutput
 from sparktorch_assets.tasks import CustomFeature as CustomFeature
 from sparktorch_assets.tasks import DetectionOutput as DetectionOutput
+from sparktorch_assets.tasks import DynamicPartitions as DynamicPartitions
 from sparktorch_assets.tasks import EmbeddingOutput as EmbeddingOutput
 from sparktorch_assets.tasks import Execution as Execution
 from sparktorch_assets.tasks import GenerationOutput as GenerationOutput
@@ -70,7 +71,9 @@ from sparktorch_assets.tasks import RegressionOutput as RegressionOutput
 from sparktorch_assets.tasks import RowFilter as RowFilter
 from sparktorch_assets.tasks import SequenceFeature as SequenceFeature
 from sparktorch_assets.tasks import SlotPolicy as SlotPolicy
+from sparktorch_assets.tasks import StaticPartitions as StaticPartitions
 from sparktorch_assets.tasks import TensorFeature as TensorFeature
 from sparktorch_assets.tasks import TextFeature as TextFeature
+from sparktorch_assets.tasks import TimePartitions as TimePartitions
 from sparktorch_assets.tasks import TokenClassificationOutput as TokenClassificationOutput
 from sparktorch_assets.tasks.input_table import InputTable as InputTable

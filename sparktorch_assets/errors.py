@@ -6,8 +6,12 @@ Python users would expect, so that `except ValueError` keeps working.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sparktorch_assets.spark.score.report import ScoreReport
 
 
 class SparktorchError(Exception):
@@ -88,6 +92,19 @@ class TooManyFailedRowsError(SparktorchError, RuntimeError):
 
 class TooManyDroppedRowsError(SparktorchError, RuntimeError):
     """Hooks dropped more rows than the task allows; the table stays as it was."""
+
+
+class PartitionsRefusedError(SparktorchError, RuntimeError):
+    """Some partitions of a prediction table were refused and stay as they were; the others are published."""
+
+    def __init__(
+        self, message: str, *, refused: Mapping[str, SparktorchError], published: "Iterable[ScoreReport]" = ()
+    ) -> None:
+        super().__init__(message)
+        self.refused = dict(refused)
+        """Partition key -> the error for which the partition was refused."""
+        self.published = tuple(published)
+        """The reports of the other partitions."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

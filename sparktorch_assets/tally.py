@@ -16,12 +16,15 @@ CONFIDENCE_BINS = 20
 
 @dataclass(kw_only=True, slots=True)
 class Tally:
-    """Counts and seconds of one shard, or sums over many. In the end, `rows == predicted + failed + dropped`."""
+    """Counts and seconds of one shard, or sums over many. In the end, `rows == predicted + failed + dropped`, and
+    `rows + filtered + outside` are all rows of the shards."""
 
     rows: int = 0
     """Rows that reached the predictor, after the filter."""
     filtered: int = 0
     """Rows that the task's `where` excluded before that."""
+    outside: int = 0
+    """Rows of the same part of the input that are not in the partition that was scored."""
     predicted: int = 0
     failed: int = 0
     dropped: int = 0
@@ -86,6 +89,11 @@ class Tally:
     def balanced(self) -> bool:
         """Whether every row is accounted for."""
         return self.rows == self.predicted + self.failed + self.dropped
+
+    @property
+    def all_rows(self) -> int:
+        """The input's rows that are accounted for."""
+        return self.rows + self.filtered + self.outside
 
     @property
     def confidence_mean(self) -> float | None:

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sparktorch_assets.errors import InputSchemaError
-from sparktorch_assets.lake.parquet.group_filter import GroupFilter
+from sparktorch_assets.lake.parquet.group_filter import FileBounds, GroupFilter
 from sparktorch_assets.lake.parquet.types import cast_column, storage_schema
 from sparktorch_assets.predict.rows.filter import BatchFilter
 from sparktorch_assets.tasks import RowFilter
@@ -82,12 +82,16 @@ def test_row_groups_left_unread_hold_no_row_that_passes(given_filter, options, n
     expected = [row for row, value in enumerate(shown) if holds(value, op, literal, shown_kind)]
     file, table = written(kind, column, options, nan_bounds=nan_bounds)
     condition = RowFilter(column="c", op=op, value=literal)
-    groups = GroupFilter(file.metadata, row_tests([condition], types(table), "task 't'"))
+    groups = GroupFilter(FileBounds(file.metadata), row_tests([condition], types(table), "task 't'"))
     rows = BatchFilter([condition], "task 't'")
     found = []
     for group in filter(groups.may_match, range(file.num_row_groups)):
+        passing = []
         for batch in file.read_row_group(group).to_batches():
-            found += rows_after(rows, conform(batch, table))
+            passing += rows_after(rows, conform(batch, table))
+        if groups.all_match(group):
+            assert len(passing) == file.metadata.row_group(group).num_rows
+        found += passing
     assert found == expected
 
 
@@ -106,10 +110,12 @@ def test_every_value_meets_every_literal(kind):
     where += [RowFilter(column="c", op=op, value=[literals[0], one]) for op in ("in", "not in") for one in literals]
     for condition in where:
         expected = [row for row, value in enumerate(column) if holds(value, condition.op, condition.value, kind)]
-        may = GroupFilter(file.metadata, row_tests([condition], types(table), "")).may_match
+        bounds = GroupFilter(FileBounds(file.metadata), row_tests([condition], types(table), ""))
         rows = BatchFilter([condition], "")
-        found = [row for group, batch in enumerate(groups) if may(group) for row in rows_after(rows, batch)]
-        assert found == expected, condition
+        passing = {group: rows_after(rows, batch) for group, batch in enumerate(groups) if bounds.may_match(group)}
+        assert [row for found in passing.values() for row in found] == expected, condition
+        for group, batch in enumerate(groups):
+            assert not bounds.all_match(group) or len(passing[group]) == batch.num_rows, condition
 
 
 def written(kind, column, options, *, nan_bounds):
@@ -143,7 +149,7 @@ def test_the_files_that_stand_for_spark_s_have_nan_bounds():
     assert np.isnan(file.metadata.row_group(0).column(1).statistics.max)
     assert file.read()["c"].to_pylist()[::2] == [1.0, 9.0]
     assert GroupFilter(
-        file.metadata, row_tests([RowFilter(column="c", op=">", value=5)], {"c": "double"}, "")
+        FileBounds(file.metadata), row_tests([RowFilter(column="c", op=">", value=5)], {"c": "double"}, "")
     ).may_match(0)
 
 
@@ -166,7 +172,10 @@ def test_bounds_of_a_narrower_file_are_compared_as_the_table_shows_them(file_typ
         for literal in NUMBERS:
             condition = RowFilter(column="c", op=op, value=literal)
             passes = BatchFilter([condition], "").rows(shown).num_rows
-            assert GroupFilter(file.metadata, row_tests([condition], types(shown.schema), "")).may_match(0) >= passes
+            assert (
+                GroupFilter(FileBounds(file.metadata), row_tests([condition], types(shown.schema), "")).may_match(0)
+                >= passes
+            )
 
 
 def test_the_types_of_each_record_batch_count():

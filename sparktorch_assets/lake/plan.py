@@ -8,11 +8,13 @@ import pyarrow as pa
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.files.data_file import DataFile
 from sparktorch_assets.lake.files.folder import FolderEntry
-from sparktorch_assets.lake.files.partition_values import Partition, in_partition, partition_folder
+from sparktorch_assets.lake.files.partition_entries import partition_entries
+from sparktorch_assets.lake.files.partition_values import Partition, partition_folder
 from sparktorch_assets.lake.log.snapshot import Snapshot, check_writable, same_columns
 from sparktorch_assets.lake.parquet.footers import read_footers
 from sparktorch_assets.lake.parts.file import PART_NAME, PartFile, verify_parts
 from sparktorch_assets.lake.parts.receipt import Receipt
+from sparktorch_assets.lake.scope import Scope, ScopeIndex
 from sparktorch_assets.lake.shards import TARGET_BYTES, TARGET_ROWS, Shard, make_shards
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.lake.table_tally import TALLY_KEY
@@ -95,35 +97,48 @@ def make_plan(
     partition: Partition = (),
     tests: Sequence[RowTest] = (),
 ) -> Plan:
-    """Plan a refresh. Reads the input's log or folder and footers and the output's log and folder; writes nothing.
+    """Plan a refresh of the whole output, or of one partition of it; see `make_plans`."""
+    scope = Scope(digest=digest, partition=partition, tests=tuple(tests))
+    (plan,) = make_plans(
+        input_table, output_table, [scope], schema=schema, target_rows=target_rows, target_bytes=target_bytes
+    )
+    return plan
+
+
+def make_plans(
+    input_table: Table,
+    output_table: Table,
+    scopes: Sequence[Scope],
+    *,
+    schema: pa.Schema,
+    target_rows: int = TARGET_ROWS,
+    target_bytes: int = TARGET_BYTES,
+) -> list[Plan]:
+    """Plan a refresh of the whole output, or of some of its partitions. Writes nothing, and reads each thing once: the
+    input's log or folder and footers, the output's log and folder.
 
     Args:
         input_table: a Delta table, a folder of Parquet files, or a single file.
         output_table: the output, which need not exist.
+        scopes: what the refresh covers: different partitions by the same columns, or only the whole table. Files and
+            row groups that cannot hold any of their rows are left out of the plans.
         schema: the output's columns, in Delta's types.
-        digest: a hash of everything that the output depends on, except the rows.
         target_rows: see `shards.TARGET_ROWS`.
         target_bytes: see `shards.TARGET_BYTES`.
-        partition: the partition of the output that the refresh covers; `digest` must depend on it as well.
-        tests: select the rows that belong to it. Files and row groups that cannot hold any are left out of the plan.
+
+    Returns:
+        One plan per scope, in the same order.
 
     Raises:
         TableError: the input cannot be read, or the output is a table that this library did not write, or one with
             other partition columns.
     """
-    files = [file for file in input_table.files if in_partition(file.partition, partition, schema)]
-    shards = make_shards(
-        files,
-        read_footers(files),
-        digest,
-        target_rows=target_rows,
-        target_bytes=target_bytes,
-        partition=partition,
-        tests=tests,
-    )
+    index = ScopeIndex(scopes, schema)
+    files = [file for file in input_table.files if index.scopes_of(file)]
+    shards = make_shards(files, read_footers(files), index, target_rows=target_rows, target_bytes=target_bytes)
     check_ours(output_table)
-    check_partitioning(output_table, partition)
-    return plan_shards(shards, output_table, schema, partition)
+    check_partitioning(output_table, scopes[0].partition)
+    return plan_shards({scope.partition: shards.get(scope.partition, ()) for scope in scopes}, output_table, schema)
 
 
 def check_partitioning(table: Table, partition: Partition) -> None:
@@ -131,36 +146,57 @@ def check_partitioning(table: Table, partition: Partition) -> None:
     wanted, found = [name for name, _ in partition], sorted(table.snapshot.partition_by)
     if table.version is not None and wanted != found:
         has = f"is partitioned by {', '.join(found)}" if found else "has no partitions"
-        asked = f"one partition by {', '.join(wanted)}" if wanted else "the whole table at once"
+        asked = f"partitions by {', '.join(wanted)}" if wanted else "the whole table at once"
         raise TableError(
-            f"{table.uri!r} {has}, but this refresh covers {asked}; mixing both would lose or duplicate rows. "
-            f"Refresh it as before, or give these predictions a table of their own"
+            f"{table.uri!r} {has}, but this refresh covers {asked}; mixing both would lose or duplicate rows. Refresh "
+            f"it as before, or start over: delete the table's folder, or give the task another name or table. Nothing "
+            f"was deleted or changed"
         )
 
 
-def plan_shards(shards: Sequence[Shard], table: Table, schema: pa.Schema, partition: Partition = ()) -> Plan:
+def plan_shards(shards: Mapping[Partition, Sequence[Shard]], table: Table, schema: pa.Schema) -> list[Plan]:
     """Plan the shards whose parts are missing from the table.
 
     A part is present if the snapshot lists it and the folder holds its file with the size that the log records. A part
     whose file was deleted or truncated is planned again, so the next refresh repairs any loss.
+
+    Args:
+        shards: partition -> all of its shards; `()` stands for the whole table.
+        table: the output.
+        schema: the output's columns.
+
+    Returns:
+        One plan per partition, in the same order.
     """
     snapshot = table.snapshot
-    entries = {entry.path: entry for entry in table.folder.files(partition_folder(partition), recursive=False)}
-    missing = [shard for shard in shards if not _is_intact(shard.part_path, snapshot, entries)]
-    resumed = verify_parts(table.folder, [entries[shard.part_path] for shard in missing if shard.part_path in entries])
-    unfinished = {shard.part_path for shard in missing}
-    target = {shard.part_path for shard in shards}
-    unchanged = tuple(shard for shard in shards if shard.part_path not in unfinished)
-    return Plan(
-        table=table,
-        schema=_in_order_of(snapshot.schema, schema),
-        new=tuple(shard for shard in missing if shard.part_path not in resumed),
-        unchanged=unchanged,
-        resumable=tuple(shard for shard in missing if shard.part_path in resumed),
-        resumed=resumed,
-        obsolete=tuple(part for path, part in snapshot.within(partition).items() if path not in target),
-        partition=partition,
-    )
+    listed = snapshot.by_partition()
+    entries = {entry.path: entry for entry in partition_entries(table.folder, shards.keys())}
+    missing = {
+        shard.part_path: shard
+        for planned in shards.values()
+        for shard in planned
+        if not _is_intact(shard.part_path, snapshot, entries)
+    }
+    resumed = verify_parts(table.folder, [entries[path] for path in missing if path in entries])
+    schema = _in_order_of(snapshot.schema, schema)
+    plans = []
+    for partition, planned in shards.items():
+        target = {shard.part_path for shard in planned}
+        lacking = [shard for shard in planned if shard.part_path in missing]
+        resumable = tuple(shard for shard in lacking if shard.part_path in resumed)
+        plans.append(
+            Plan(
+                table=table,
+                schema=schema,
+                new=tuple(shard for shard in lacking if shard.part_path not in resumed),
+                unchanged=tuple(shard for shard in planned if shard.part_path not in missing),
+                resumable=resumable,
+                resumed={shard.part_path: resumed[shard.part_path] for shard in resumable},
+                obsolete=tuple(part for path, part in listed.get(partition, {}).items() if path not in target),
+                partition=partition,
+            )
+        )
+    return plans
 
 
 def _in_order_of(table: pa.Schema | None, schema: pa.Schema) -> pa.Schema:

@@ -17,8 +17,9 @@ from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.log.deletions import KeptRows, unpack_rows
 from sparktorch_assets.lake.parquet.file_columns import FileColumns
 from sparktorch_assets.lake.parquet.footers import footer_bytes, footer_digest
-from sparktorch_assets.lake.parquet.group_filter import GroupFilter
+from sparktorch_assets.lake.parquet.group_filter import FileBounds, GroupFilter
 from sparktorch_assets.lake.parts.damage import damaged_file
+from sparktorch_assets.lake.scope import decided_by_values
 from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.tasks.row_test import RowTest
 
@@ -34,13 +35,18 @@ class ShardReader:
         TableError: the file is missing, is not the one that was planned, or has columns that do not fit the table's.
     """
 
-    def __init__(self, shard: Shard, schema: pa.Schema, tests: Sequence[RowTest] = ()) -> None:
+    def __init__(
+        self, shard: Shard, schema: pa.Schema, where: Sequence[RowTest] = (), partition: Sequence[RowTest] = ()
+    ) -> None:
         """Open the file and check that it is the one that was planned; rows are read later.
 
         Args:
             shard: the shard to read.
             schema: the wanted columns, in the table's types.
-            tests: row groups in which no row can pass are skipped; the others are read with all their rows.
+            where: the tests of a task's `where`.
+            partition: the tests that select the rows of the shard's partition.
+
+        Row groups in which no row can pass are skipped; the others are read with all their rows.
         """
         self._shard = shard
         self._folder = Folder(shard.file.uri)
@@ -63,11 +69,15 @@ class ShardReader:
         if footer_digest(raw) != shard.footer_digest:
             raise self._changed()
         self._columns = FileColumns(shard.file, self.footer, schema)
-        stored = shard.file.stored_tests(tests)
-        self._groups = list(filter(GroupFilter(self.footer, stored).may_match, groups))
-        self._deleted = self._deleted_rows()
-        self.skipped_rows = shard.rows - self._rows(self._groups) + int(self._deleted.sum())
-        """Number of rows in the row groups that are skipped, without rows that the table deleted."""
+        deleted = self._deleted_rows(groups)
+        outside, filtered, self._groups = self._divided(groups, where, partition)
+        self._deleted = np.concatenate([np.empty(0, bool), *(deleted[group] for group in self._groups if deleted)])
+        kept = {group: self._rows([group]) - (int(deleted[group].sum()) if deleted else 0) for group in groups}
+        self.outside_rows = sum(kept[group] for group in outside)
+        """Number of rows in the row groups that are skipped because they hold no row of the partition, without rows
+        that the table deleted."""
+        self.filtered_rows = sum(kept[group] for group in filtered)
+        """Number of the partition's rows in the row groups that are skipped because of `where`, counted likewise."""
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +105,7 @@ class ShardReader:
             found += left.num_rows
             if left.num_rows:
                 yield self._columns.conform(left)
-        if found != shard.rows - self.skipped_rows:
+        if found != shard.rows - self.outside_rows - self.filtered_rows:
             raise self._changed()
         if self._identity() != self._opened:
             raise self._changed()
@@ -111,18 +121,32 @@ class ShardReader:
     def _rows(self, groups: Iterable[int]) -> int:
         return sum(self.footer.row_group(group).num_rows for group in groups)
 
-    def _deleted_rows(self) -> np.ndarray:
-        """The mask of deleted rows in the row groups that are read; empty if the table deleted no row of the shard."""
+    def _divided(
+        self, groups: Iterable[int], where: Sequence[RowTest], partition: Sequence[RowTest]
+    ) -> tuple[list[int], list[int], list[int]]:
+        """The row groups without a row of the partition, those all of whose rows are in it and are excluded by `where`,
+        and those to read."""
+        file, bounds = self._shard.file, FileBounds(self.footer)
+        inside, passing = (GroupFilter(bounds, file.stored_tests(tests)) for tests in (partition, where))
+        by_bounds = decided_by_values(file, partition)
+        outside, filtered, read = [], [], []
+        for group in groups:
+            if not inside.may_match(group):
+                outside.append(group)
+            elif not passing.may_match(group) and by_bounds and inside.all_match(group):
+                filtered.append(group)
+            else:  # also if `where` excludes all rows, but only the rows tell which of them are in the partition
+                read.append(group)
+        return outside, filtered, read
+
+    def _deleted_rows(self, groups: range) -> dict[int, np.ndarray]:
+        """Row group -> mask of its deleted rows; empty if the table deleted no row of the shard."""
         shard = self._shard
         if not shard.deleted:
-            return np.empty(0, bool)
-        groups = range(shard.first_group, shard.end_group)
+            return {}
         mask = unpack_rows(shard.deleted, self._rows(groups))
         ends = np.cumsum([self._rows([group]) for group in groups])[:-1]
-        return np.concatenate(
-            [part for group, part in zip(groups, np.split(mask, ends), strict=True) if group in self._groups]
-            or [mask[:0]]
-        )
+        return dict(zip(groups, np.split(mask, ends), strict=True))
 
     def _identity(self) -> FileIdentity:
         """The file's current identity, if it is the one that was planned.

@@ -9,15 +9,16 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from sparktorch_assets.file_identity import FileIdentity
 from sparktorch_assets.lake.files.data_file import DataFile
 from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.lake.log.deletions import pack_rows, unpack_rows
 from sparktorch_assets.lake.parquet.footers import Footer, RowGroup
-from sparktorch_assets.lake.parquet.group_filter import GroupFilter
+from sparktorch_assets.lake.parquet.group_filter import FileBounds, GroupFilter
 from sparktorch_assets.lake.parts.file import part_path
-from sparktorch_assets.tasks.row_test import RowTest
+from sparktorch_assets.lake.scope import Scope, ScopeIndex
 
 TARGET_ROWS = 500_000
 TARGET_BYTES = 128 << 20
@@ -57,61 +58,82 @@ class Shard:
 def make_shards(
     files: Sequence[DataFile],
     footers: Sequence[Footer],
-    digest: str,
+    scopes: ScopeIndex,
     *,
     target_rows: int = TARGET_ROWS,
     target_bytes: int = TARGET_BYTES,
-    partition: Partition = (),
-    tests: Sequence[RowTest] = (),
-) -> list[Shard]:
-    """All shards of the files, in the files' order. Files without rows give no shards, nor do row groups that cannot
-    match.
+) -> dict[Partition, list[Shard]]:
+    """The shards of each scope (by its partition) in the files' order. Files without rows give no shards, nor do row
+    groups that cannot match.
 
     Args:
         files: the input's files.
         footers: their footers, in the same order.
-        digest: a hash of everything that the output depends on, except the rows: model, task, output schema.
+        scopes: what the refresh covers.
         target_rows: see `TARGET_ROWS`.
         target_bytes: see `TARGET_BYTES`.
-        partition: the partition of the output to which the parts belong; `digest` must depend on it as well.
-        tests: select the requested rows.
     """
-    shards = []
+    shards: dict[Partition, list[Shard]] = {}
     for file, footer in zip(files, footers, strict=True):
-        identity = hashlib.sha256(
-            json.dumps(
-                [_FORMAT, digest, file.path, file.size_bytes, file.modified_ms, file.partition, footer.digest]
-            ).encode()
-        )
-        deleted = unpack_rows(file.deleted, footer.rows if file.deleted else 0)
-        carried = replace(file, deleted=b"", logged_path="")  # a shard carries only the bits of its own rows
-        starts = list(itertools.accumulate((group.rows for group in footer.row_groups), initial=0))
-        stored = file.stored_tests(tests)
-        wanted = GroupFilter(footer.metadata(), stored) if stored else None
-        for first, end in _cut(footer.row_groups, target_rows, target_bytes):
-            groups = footer.row_groups[first:end]
-            gone = deleted[starts[first] : starts[end]]
-            rows = starts[end] - starts[first] - int(gone.sum())
+        cut = _FileShards(file, footer, tuple(_cut(footer.row_groups, target_rows, target_bytes)))
+        for scope in scopes.scopes_of(file):
+            shards.setdefault(scope.partition, []).extend(cut.within(scope))
+    return shards
+
+
+class _FileShards:
+    """The shards of one file. What the shards of all partitions have in common is found once."""
+
+    def __init__(self, file: DataFile, footer: Footer, ranges: Sequence[tuple[int, int]]) -> None:
+        self._file, self._footer, self._ranges = file, footer, ranges
+        self._starts = tuple(itertools.accumulate((group.rows for group in footer.row_groups), initial=0))
+        self._deleted = unpack_rows(file.deleted, footer.rows if file.deleted else 0)
+        self._carried = replace(file, deleted=b"", logged_path="")  # a shard carries only the bits of its own rows
+
+    @cached_property
+    def _bounds(self) -> FileBounds:
+        return FileBounds(self._footer.metadata())
+
+    def within(self, scope: Scope) -> Iterator[Shard]:
+        """The shards that may hold rows of the scope, in the file's order."""
+        file, footer = self._file, self._footer
+        stored = file.stored_tests(scope.tests)
+        wanted = GroupFilter(self._bounds, stored) if stored else None
+        identity = None
+        for first, end in self._ranges:
+            gone = self._deleted[self._starts[first] : self._starts[end]]
+            rows = self._starts[end] - self._starts[first] - int(gone.sum())
             if not rows or (wanted is not None and not any(map(wanted.may_match, range(first, end)))):
                 continue
+            if identity is None:
+                identity = hashlib.sha256(
+                    json.dumps(
+                        [
+                            _FORMAT,
+                            scope.digest,
+                            file.path,
+                            file.size_bytes,
+                            file.modified_ms,
+                            file.partition,
+                            footer.digest,
+                        ]
+                    ).encode()
+                )
             bits = pack_rows(gone)
             fingerprint = identity.copy()
             fingerprint.update(f"{first}:{end}".encode() + bits)
-            shards.append(
-                Shard(
-                    fingerprint=fingerprint.hexdigest()[:32],
-                    file=carried,
-                    first_group=first,
-                    end_group=end,
-                    rows=rows,
-                    bytes=sum(group.bytes for group in groups),
-                    footer_digest=footer.digest,
-                    seen=footer.seen,
-                    partition=partition,
-                    deleted=bits,
-                )
+            yield Shard(
+                fingerprint=fingerprint.hexdigest()[:32],
+                file=self._carried,
+                first_group=first,
+                end_group=end,
+                rows=rows,
+                bytes=sum(group.bytes for group in footer.row_groups[first:end]),
+                footer_digest=footer.digest,
+                seen=footer.seen,
+                partition=scope.partition,
+                deleted=bits,
             )
-    return shards
 
 
 def _cut(groups: Sequence[RowGroup], target_rows: int, target_bytes: int) -> Iterator[tuple[int, int]]:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from sparktorch_assets.lake.files.data_file import DataFile
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.files.folder_files import check_inside, folder_files
+from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.lake.log.commit import last_commit_metadata
 from sparktorch_assets.lake.log.deletions import KeptRows, unpack_rows
 from sparktorch_assets.lake.log.snapshot import Snapshot, check_root, data_version_of, open_delta, snapshot_of
@@ -106,18 +107,24 @@ class Table:
         check_names(schema.names)
         return schema
 
-    def row_count(self) -> int:
-        """The number of rows that readers see, from the log's statistics or, for files without any, from their
-        footers."""
-        untold = [file for file in self.files if file.rows is None]
-        total = sum(footer.rows for footer in read_footers(untold)) + sum(file.rows or 0 for file in self.files)
-        return total - sum(int.from_bytes(file.deleted, "little").bit_count() for file in self.files)
+    def files_in(self, partition: Partition) -> list[DataFile]:
+        """The files of one partition; all files for `()`."""
+        wanted = set(partition)
+        return [file for file in self.files if wanted <= set(file.partition)]
 
-    def preview(self, rows: int) -> list[dict[str, Any]]:
-        """The first `rows` rows, in the order of the files' paths."""
+    def row_count(self, partition: Partition = ()) -> int:
+        """The number of rows that readers see, in the table or in one partition, from the log's statistics or, for files
+        without any, from their footers."""
+        files = self.files_in(partition)
+        untold = [file for file in files if file.rows is None]
+        total = sum(footer.rows for footer in read_footers(untold)) + sum(file.rows or 0 for file in files)
+        return total - sum(int.from_bytes(file.deleted, "little").bit_count() for file in files)
+
+    def preview(self, rows: int, partition: Partition = ()) -> list[dict[str, Any]]:
+        """The first `rows` rows of the table, or of one partition, in the order of the files' paths."""
         found: list[dict[str, Any]] = []
-        for file in self.files if rows > 0 else []:
-            for batch in _read(file, self.schema, rows):
+        for file in self.files_in(partition) if rows > 0 else []:
+            for batch in read_file(file, self.schema, rows):
                 found += batch.slice(0, rows - len(found)).to_pylist()
                 if len(found) == rows:
                     return found
@@ -134,7 +141,14 @@ def data_version(table: str) -> str:
     return Table(table).data_version
 
 
-def _read(file: DataFile, schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
+def read_file(file: DataFile, schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """The rows of one of the table's files, without those that the table deleted.
+
+    Args:
+        file: the file.
+        schema: the columns to read, in the table's types.
+        batch_rows: the most rows of a batch.
+    """
     with (
         Folder(file.uri).open_input() as source,
         pq.ParquetFile(source, coerce_int96_timestamp_unit="us", page_checksum_verification=True) as parquet,

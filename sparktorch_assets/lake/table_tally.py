@@ -3,6 +3,8 @@
 import json
 from collections.abc import Collection, Iterable
 
+from sparktorch_assets.lake.files.partition_entries import partition_entries
+from sparktorch_assets.lake.files.partition_values import path_partition
 from sparktorch_assets.lake.parts.file import verify_parts
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.number_summary import NumberSummary
@@ -14,6 +16,7 @@ SUMS = frozenset(
     [
         "rows",
         "filtered",
+        "outside",
         "predicted",
         "failed",
         "dropped",
@@ -49,7 +52,7 @@ def tally_after(table: Table, removed: Collection[str], added: Iterable[Tally]) 
     """
     kept = table.snapshot.parts.keys() - set(removed)
     stored = _stored(table) if len(removed) < len(kept) else None
-    gone = {} if stored is None else _receipts(table, removed)
+    gone = {} if stored is None else receipts(table, removed)
     left = Tally.total(gone.values())
     # The file of a removed part may be missing.
     if stored is None or len(gone) < len(removed) or not _can_lose(stored, left):
@@ -63,20 +66,22 @@ def tally_after(table: Table, removed: Collection[str], added: Iterable[Tally]) 
 
 def parts_tally(table: Table, paths: Collection[str]) -> Tally:
     """The tally of only these parts, from their receipts."""
-    return Tally.total(_receipts(table, paths).values())
+    return Tally.total(receipts(table, paths).values())
+
+
+def receipts(table: Table, paths: Collection[str]) -> dict[str, Tally]:
+    """Path -> tally, for those of the parts whose files are intact."""
+    if not paths:
+        return {}
+    partitions = {path_partition(path) for path in paths}
+    entries = [entry for entry in partition_entries(table.folder, partitions) if entry.path in paths]
+    return {path: receipt.tally for path, (_, receipt) in verify_parts(table.folder, entries).items()}
 
 
 def _stored(table: Table) -> Tally | None:
     if table.metadata.get(DATA_VERSION_KEY) != table.data_version or TALLY_KEY not in table.metadata:
         return None  # another writer has changed the table since
     return Tally.from_plain(json.loads(table.metadata[TALLY_KEY]))
-
-
-def _receipts(table: Table, paths: Collection[str]) -> dict[str, Tally]:
-    if not paths:
-        return {}
-    entries = [entry for entry in table.folder.files() if entry.path in paths]
-    return {path: receipt.tally for path, (_, receipt) in verify_parts(table.folder, entries).items()}
 
 
 def _can_lose(whole: Tally, part: Tally) -> bool:

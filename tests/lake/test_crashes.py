@@ -189,7 +189,7 @@ def test_metadata_travels_with_the_commit(tmp_path):
     source, table = tmp_path / "source", tmp_path / "table"
     write_file(source, "a", [1])
     refresh(source, table, 1)
-    assert set(Table(str(table)).metadata) == {"data_version", "tally"}
+    assert set(Table(str(table)).metadata) == {"data_version", "published", "published_versions", "tally"}
     assert Table(str(tmp_path / "none")).metadata == {}
 
 

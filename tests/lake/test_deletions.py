@@ -44,9 +44,9 @@ def read(shards, where=()):
     for shard in shards:
         with ShardReader(shard, INPUT, conditions(INPUT, where)) as reader:
             mine = [one for batch in reader.batches() for one in batch["id"].to_pylist()]
-            assert len(mine) + reader.skipped_rows == shard.rows
+            assert len(mine) + reader.filtered_rows == shard.rows
         found += mine
-        skipped += reader.skipped_rows
+        skipped += reader.filtered_rows
     return found, skipped
 
 

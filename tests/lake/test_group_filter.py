@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from lake_scorer import INPUT, conditions, plan_of, write_file
 
-from sparktorch_assets.lake.parquet.group_filter import GroupFilter
+from sparktorch_assets.lake.parquet.group_filter import FileBounds, GroupFilter
 from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.tasks import RowFilter
 
@@ -16,11 +16,13 @@ def test_groups_out_of_bounds_are_skipped_and_counted(tmp_path):
     where = conditions(INPUT, [RowFilter(column="x", op=">", value=10), RowFilter(column="x", op="<=", value=20)])
     with ShardReader(shard, INPUT, where) as reader:
         assert [row for batch in reader.batches() for row in batch["x"].to_pylist()] == [11, 12, 13]
-        assert reader.skipped_rows == 6
+        assert reader.filtered_rows == 6
     with ShardReader(shard, INPUT, conditions(INPUT, [RowFilter(column="x", value=99)])) as reader:
-        assert (list(reader.batches()), reader.skipped_rows) == ([], 9)
+        assert (list(reader.batches()), reader.filtered_rows) == ([], 9)
         (elsewhere,) = conditions(pa.schema([("y", pa.int64())]), [RowFilter(column="y", value=1)])
-        assert GroupFilter(reader.footer, [elsewhere]).may_match(0)  # a column that the file lacks settles nothing
+        assert GroupFilter(FileBounds(reader.footer), [elsewhere]).may_match(
+            0
+        )  # a column that the file lacks settles nothing
 
 
 def test_a_dotted_column_is_told_from_a_struct_s_field():
@@ -31,7 +33,9 @@ def test_a_dotted_column_is_told_from_a_struct_s_field():
     columns = pa.schema([("a.b", pa.int64()), ("b", pa.int64()), ("c.d", pa.int64())])
 
     def may_match(column, value):
-        return GroupFilter(footer, conditions(columns, [RowFilter(column=column, value=value)])).may_match(0)
+        return GroupFilter(FileBounds(footer), conditions(columns, [RowFilter(column=column, value=value)])).may_match(
+            0
+        )
 
     assert (may_match("a.b", 100), may_match("a.b", 1)) == (True, False)
     assert (may_match("b", 200), may_match("b", 1)) == (True, False)  # nor does the field's own name mislead
@@ -44,4 +48,4 @@ def test_a_group_of_nothing_but_nulls_is_left_unread():
     pq.write_table(pa.table({"c": pa.array([None, None], pa.float64())}), sink)
     footer = pq.read_metadata(pa.BufferReader(sink.getvalue()))
     where = [RowFilter(column="c", op="!=", value=1)]
-    assert not GroupFilter(footer, conditions(pa.schema([("c", pa.float64())]), where)).may_match(0)
+    assert not GroupFilter(FileBounds(footer), conditions(pa.schema([("c", pa.float64())]), where)).may_match(0)

@@ -24,9 +24,16 @@ from sparktorch_assets.lake.log.snapshot import data_version_of
 from sparktorch_assets.lake.parquet.footers import Footer, RowGroup, footer_bytes, footer_digest
 from sparktorch_assets.lake.parts.file import describe_part
 from sparktorch_assets.lake.plan import make_plan, plan_shards
+from sparktorch_assets.lake.scope import Scope, ScopeIndex
 from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.lake.shards import make_shards
 from sparktorch_assets.lake.table import Table, data_version, table_version
+
+
+def whole(digest):
+    """The scope of a refresh of the whole table."""
+    return ScopeIndex([Scope(digest=digest)], OUTPUT)
+
 
 SEEN = FileIdentity(host="h", device=1, inode=1, changed_ns=1, size_bytes=1, modified_ns=1)
 
@@ -324,8 +331,8 @@ def test_planning_grows_with_the_shards_and_no_faster(tmp_path):
         )
         none = Table(str(tmp_path / "none"))
         start = time.perf_counter()
-        planned = make_shards(files, [footer] * len(files), "d", target_rows=10)
-        plan = plan_shards(planned, none, OUTPUT)
+        planned = make_shards(files, [footer] * len(files), whole("d"), target_rows=10)
+        (plan,) = plan_shards(planned, none, OUTPUT)
         assert len(plan.new) == len(plan.target) == shards
         return time.perf_counter() - start
 
@@ -338,8 +345,8 @@ def test_a_cut_never_splits_row_groups_and_covers_all_rows():
     groups = tuple(RowGroup(rows=rows, bytes=rows) for rows in (0, 5, 5, 20, 1, 0, 1, 0))
     file = DataFile(uri="u", path="p", size_bytes=1, modified_ms=1)
     shards = make_shards(
-        [file], [Footer(digest="f", seen=SEEN, schema=INPUT, packed=b"", row_groups=groups)], "d", target_rows=10
-    )
+        [file], [Footer(digest="f", seen=SEEN, schema=INPUT, packed=b"", row_groups=groups)], whole("d"), target_rows=10
+    )[()]
     assert [(shard.first_group, shard.end_group, shard.rows) for shard in shards] == [(0, 3, 10), (3, 4, 20), (4, 8, 2)]
 
 
@@ -355,16 +362,18 @@ def test_every_part_of_an_identity_counts():
     ]
     found = {
         make_shards(
-            [DataFile(**file)], [Footer(digest=footer, seen=SEEN, schema=INPUT, packed=b"", row_groups=groups)], digest
-        )[0].fingerprint
+            [DataFile(**file)],
+            [Footer(digest=footer, seen=SEEN, schema=INPUT, packed=b"", row_groups=groups)],
+            whole(digest),
+        )[()][0].fingerprint
         for file, footer, digest in cases
     }
     assert len(found) == len(cases)
     other_root = make_shards(
         [DataFile(**base | {"uri": "v"})],
         [Footer(digest="f", seen=SEEN, schema=INPUT, packed=b"", row_groups=groups)],
-        "d",
-    )
+        whole("d"),
+    )[()]
     assert other_root[0].fingerprint in found
 
 

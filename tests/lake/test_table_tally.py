@@ -72,7 +72,7 @@ def test_removing_a_very_large_number_reads_the_other_receipts(monkeypatch):
         for name, value in zip("xyz", [1e20, 1.0, 2.0], strict=True)
     }
     monkeypatch.setattr(table_tally, "_stored", lambda _: Tally.total(receipts.values()))
-    monkeypatch.setattr(table_tally, "_receipts", lambda _, paths: {path: receipts[path] for path in paths})
+    monkeypatch.setattr(table_tally, "receipts", lambda _, paths: {path: receipts[path] for path in paths})
     table = SimpleNamespace(snapshot=SimpleNamespace(parts=receipts))
     assert table_tally.tally_after(table, ["x"], []).numbers["a"].mean == 1.5
     assert table_tally.tally_after(table, ["y"], []).numbers["a"].count == 2
@@ -88,7 +88,7 @@ def test_an_extreme_that_goes_is_looked_up_in_the_other_receipts(monkeypatch):
     monkeypatch.setattr(table_tally, "_stored", lambda _: Tally.total(receipts.values()))
     monkeypatch.setattr(
         table_tally,
-        "_receipts",
+        "receipts",
         lambda _, paths: read.append(sorted(paths)) or {path: receipts[path] for path in paths},
     )
     table = SimpleNamespace(snapshot=SimpleNamespace(parts=receipts))

@@ -70,7 +70,7 @@ def stop_before_the_commit(step):
 def test_old_parts_of_a_partition_go(tmp_path):
     """Folders of the table's own partitions are its own."""
     write_file(tmp_path / "source", "a", [1, 2, 3])
-    day = {"partition": (("ds", "2013-01-01"),)}
+    day = {"partitions": [(("ds", "2013-01-01"),)]}
     table, folder = tmp_path / "table", tmp_path / "table" / "ds=2013-01-01"
     folder.mkdir(parents=True)
     rows = pa.table({"x": [1]})

@@ -48,11 +48,11 @@ from sparktorch_assets.errors import (
     TooManyFailedRowsError,
 )
 from sparktorch_assets.lake.parts.file import PART_NAME
-from sparktorch_assets.lake.plan import Plan, make_plan
+from sparktorch_assets.lake.plan import Plan, make_plans
 from sparktorch_assets.lake.table import data_version, table_version
 from sparktorch_assets.lake.vacuum import vacuum
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.score import table as score_module
+from sparktorch_assets.spark.score import planned as planned_module
 from sparktorch_assets.spark.score.table import plan_table, score_table
 from sparktorch_assets.tasks import BatchPolicy, MlTask, SlotPolicy
 
@@ -85,8 +85,8 @@ class FuzzMachine(RuleBasedStateMachine):
     def begin(self, data: st.DataObject) -> None:
         type(self).histories += 1
         self.root = Path(tempfile.mkdtemp(prefix="fuzz-"))
-        self.real_make_plan = score_module.make_plan
-        score_module.make_plan = lambda *args, **options: make_plan(*args, target_rows=SHARD_ROWS, **options)
+        self.real_make_plans = planned_module.make_plans
+        planned_module.make_plans = lambda *args, **options: make_plans(*args, target_rows=SHARD_ROWS, **options)
         self.table = self.root / "out" / data.draw(st.sampled_from(["t", "t 1", "ü 50%", "a#b?c"]))
         self.models = self.root / "models"
         (self.root / "code").mkdir()
@@ -134,7 +134,7 @@ class FuzzMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "root"):
-            score_module.make_plan = self.real_make_plan
+            planned_module.make_plans = self.real_make_plans
             sys.path.remove(str(self.root / "code"))
             forget(USER_MODULES)
             shutil.rmtree(self.root)

@@ -14,7 +14,7 @@ from sparktorch_assets.errors import CommitConflictError
 from sparktorch_assets.lake.table import Table, data_version
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.inputs.materialize import materialize_input
-from sparktorch_assets.spark.score import table as score_module
+from sparktorch_assets.spark.score import refresh as refresh_module
 from sparktorch_assets.spark.score.table import score_table
 from sparktorch_assets.tasks import ClassificationOutput, Hooks, InputTable, ModelSpec, RowFilter
 
@@ -152,7 +152,7 @@ def test_one_partition_is_scored_and_the_others_stay(lake, monkeypatch):  # noqa
 
     one, two = score_day(1), score_day(2)
     assert (one.partition, one.rows_table, two.rows_table, two.version) == ((("ds", "2013-01-01"),), 3, 5, 1)
-    assert (one.tally.predicted, one.tally.filtered, one.rows_in) == (3, 3, 6)
+    assert (one.tally.predicted, one.tally.outside, one.tally.filtered, one.rows_in) == (3, 1, 0, 3)
     assert {row["ds"] for row in lake.rows()} == {"2013-01-01", "2013-01-02"}
     assert len(lake.rows()) == 8
     assert Table(str(lake.table)).metadata["partition"] == "ds=2013-01-02"
@@ -167,15 +167,15 @@ def test_one_partition_is_scored_and_the_others_stay(lake, monkeypatch):  # noqa
     assert {(row["ds"], row["scores"] is None) for row in lake.rows()} == {("2013-01-01", True), ("2013-01-02", False)}
 
     # Another run commits to the other partition, then to this one, between our scoring and our commit.
-    real = score_module.commit_plan
+    real = refresh_module.commit_plans
 
     def meanwhile(number, code_version):
         def commit(*given, **named):
-            monkeypatch.setattr(score_module, "commit_plan", real)
+            monkeypatch.setattr(refresh_module, "commit_plans", real)
             score_day(number, dataclasses.replace(more, code_version=code_version))
             return real(*given, **named)
 
-        monkeypatch.setattr(score_module, "commit_plan", commit)
+        monkeypatch.setattr(refresh_module, "commit_plans", commit)
 
     meanwhile(1, "a")
     assert score_day(2, dataclasses.replace(more, code_version="b")).version == 4

@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 PROGRAM = """
 import dataclasses, os, signal, sys
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.score import table as score
+from sparktorch_assets.spark.score import refresh, table as score
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature
 
 task = MlTask(name="t", input="source", model=ModelSpec(factory="score_nets:linear"),
@@ -36,7 +36,7 @@ def session():
         master="local[2]", config=config)
 
 if how == "killed":
-    score.commit_plan = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+    refresh.commit_plans = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 if how == "idle":
     session = None
 if how == "cluster":

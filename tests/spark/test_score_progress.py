@@ -16,11 +16,11 @@ from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.vacuum import vacuum
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.score import rows_hint
+from sparktorch_assets.spark.score.planned import Selection, plan_refresh
 from sparktorch_assets.spark.score.progress import ProgressWatch
 from sparktorch_assets.spark.score.progress_bar import ProgressBar
 from sparktorch_assets.spark.score.report import Progress
 from sparktorch_assets.spark.score.rows_hint import RowsHint, read_hint
-from sparktorch_assets.spark.score.table import _plan
 from sparktorch_assets.spark.score.worker import ScoreJob, pack, score_pack
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature, SlotPolicy
 
@@ -40,8 +40,14 @@ def planned(tmp_path):
     for name in ("one", "two"):
         pq.write_table(pa.table({"x": np.ones(200_000)}), tmp_path / "source" / f"{name}.parquet")
     loader = ModelLoader(tmp_path)
-    planned = _plan(TASK, str(tmp_path / "source"), str(tmp_path / "table"), loader, None)
-    plan = planned.plan
+    planned = plan_refresh(
+        str(tmp_path / "source"),
+        TASK,
+        lambda _: [Selection()],
+        output_table=str(tmp_path / "table"),
+        model_loader=loader,
+    )
+    plan = planned.plans[0]
     (tmp_path / "table").mkdir()
     job = ScoreJob(
         task=planned.task, model_loader=loader, slots=SlotPolicy(device="cpu"), batch_size=None, concurrent_slots=1,
@@ -57,7 +63,7 @@ def test_rows_count_while_their_shard_is_at_work(planned, tmp_path, monkeypatch)
     there."""
     plan, job = planned
     job = dataclasses.replace(job, batch_size=10_000)  # 60,000 rows are encoded at once
-    watch = ProgressWatch(plan, lambda _: None)
+    watch = ProgressWatch([plan], lambda _: None)
     seen, tell = [0], RowsHint.tell
 
     def told(self, rows):
@@ -78,7 +84,7 @@ def test_rows_count_once_while_a_part_waits_for_the_disk(planned, monkeypatch):
     """The rows of the next shard are told by its own hint alone."""
     plan, job = planned
     job = dataclasses.replace(job, batch_size=10_000)
-    watch = ProgressWatch(plan, lambda _: None)
+    watch = ProgressWatch([plan], lambda _: None)
     seen, tell, publish, second = [0], RowsHint.tell, PartWriter.publish, threading.Event()
 
     def told(self, rows):
@@ -105,15 +111,21 @@ def test_rows_beyond_a_small_shard_count_too(tmp_path, monkeypatch):
     for name in range(40):
         pq.write_table(pa.table({"x": np.ones(100)}), tmp_path / "source" / f"{name}.parquet")
     loader = ModelLoader(tmp_path)
-    planned = _plan(TASK, str(tmp_path / "source"), str(tmp_path / "table"), loader, None)
-    plan = planned.plan
+    planned = plan_refresh(
+        str(tmp_path / "source"),
+        TASK,
+        lambda _: [Selection()],
+        output_table=str(tmp_path / "table"),
+        model_loader=loader,
+    )
+    plan = planned.plans[0]
     (tmp_path / "table").mkdir()
     job = ScoreJob(
         task=planned.task, model_loader=loader, slots=SlotPolicy(device="cpu"), batch_size=500, concurrent_slots=1,
         output_table=plan.table.uri, read_schema=planned.read_schema, schema=plan.part_schema,
         files_digest=planned.files_digest, code=planned.code, packs=(pack(plan.new),),
     )  # fmt: skip
-    watch, seen, tell = ProgressWatch(plan, None), [0], RowsHint.tell
+    watch, seen, tell = ProgressWatch([plan], None), [0], RowsHint.tell
 
     def told(self, rows):
         tell(self, rows)
@@ -134,7 +146,7 @@ def test_a_hint_that_was_cleared_tells_no_more(planned):
     hint.tell(5)
     hint.clear()
     hint.tell(7)
-    assert ProgressWatch(plan, None).rows_done() == 0
+    assert ProgressWatch([plan], None).rows_done() == 0
 
 
 def test_hints_of_a_killed_worker_are_vacuumed_and_counted_once(planned, tmp_path):
@@ -143,7 +155,7 @@ def test_hints_of_a_killed_worker_are_vacuumed_and_counted_once(planned, tmp_pat
     for rows in (70, 50):  # two attempts at one shard
         RowsHint(Folder(plan.table.uri), part, interval_s=0.0).tell(rows)
     RowsHint(Folder(plan.table.uri), "part-" + "0" * 32 + ".parquet", interval_s=0.0).tell(5)  # not in this plan
-    assert ProgressWatch(plan, None).rows_done() == 70
+    assert ProgressWatch([plan], None).rows_done() == 70
     parts = {result.part.path: (result.part, result.receipt) for result in score_pack(job, 0)}
     commit_plan(plan, parts, lambda _: None, {})
     assert len(vacuum(plan.table.uri, retention_hours=0).files) == 3
@@ -174,7 +186,7 @@ def test_a_bar_on_a_terminal_and_silence_elsewhere(planned, monkeypatch):
     terminal, pipe = Terminal(), io.StringIO()
     for stream in (terminal, pipe):
         monkeypatch.setattr("sys.stderr", stream)
-        with ProgressWatch(plan, None, interval_s=0.01):
+        with ProgressWatch([plan], None, interval_s=0.01):
             list(score_pack(job, 0))
     lines = terminal.getvalue().split("\r\033[K")
     assert re.fullmatch(r"█{30} 100% of 400,000 rows, [\d,]+ rows/s, 0 s left\n", lines[-1])
@@ -193,7 +205,7 @@ def test_a_callback_takes_the_place_of_the_bar(planned, monkeypatch):
     plan, _ = planned
     terminal, seen = Terminal(), []
     monkeypatch.setattr("sys.stderr", terminal)
-    with ProgressWatch(plan, seen.append):
+    with ProgressWatch([plan], seen.append):
         pass
     assert (len(seen), seen[0].rows_total) == (1, 400_000)
     assert terminal.getvalue() == ""

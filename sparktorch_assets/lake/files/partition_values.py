@@ -101,26 +101,13 @@ def parse_partition(given: Mapping[str, Any] | None, columns: pa.Schema) -> tupl
     return tuple(partition), tuple(rows)
 
 
-def in_partition(values: Partition, partition: Partition, columns: pa.Schema) -> bool:
-    """Whether an input file with these partition values may hold rows of the partition: no value contradicts it.
-
-    Args:
-        values: the file's own partition values.
-        partition: the partition, as returned by `parse_partition`.
-        columns: the table's columns. Values are compared in their types, so `05` equals the number 5.
+@lru_cache(maxsize=4096)
+def canonical_value(name: str, value: str | None, kind: pa.DataType) -> str | None:
+    """The partition value of a file in the canonical form of `parse_partition`.
 
     Raises:
-        InputSchemaError: one of the file's values is not valid for its column's type.
+        InputSchemaError: it is not valid for the column's type.
     """
-    wanted = dict(partition)
-    return all(
-        _typed(name, value, columns.field(name).type) == wanted[name] for name, value in values if name in wanted
-    )
-
-
-@lru_cache(maxsize=4096)
-def _typed(name: str, value: str | None, kind: pa.DataType) -> str | None:
-    """The value in the canonical form of `parse_partition`."""
     if value is None:
         return None
     try:

@@ -51,7 +51,7 @@ def commit_parts(
     metadata: Mapping[str, str],
     read_version: int | None,
     description: str = "",
-    partition: Partition = (),
+    partitions: Sequence[Partition] = ((),),
 ) -> int:
     """Add and remove parts in one transaction; the first one creates the table.
 
@@ -65,7 +65,8 @@ def commit_parts(
         metadata: strings to keep with the commit; `last_commit_metadata` returns them.
         read_version: the version for which `add` and `remove` were planned; `None` if there was no table.
         description: the table's description, used if the table is created.
-        partition: the partition that the commit covers; the table is, or will be, partitioned by its columns.
+        partitions: the partitions that the commit covers, all by the same columns, by which the table is, or will be,
+            partitioned. By default, the whole of a table without partitions.
 
     Returns:
         The new version.
@@ -81,7 +82,7 @@ def commit_parts(
     properties = CommitProperties(
         custom_metadata={METADATA_PREFIX + key: value for key, value in metadata.items()}, max_commit_retries=0
     )
-    partition_by = [name for name, _ in partition]
+    partition_by = [name for name, _ in partitions[0]]
     adds = [
         AddAction(
             part.path,
@@ -104,13 +105,13 @@ def commit_parts(
     changes_schema = not same_columns(current.schema, schema)
     try:
         if changes_schema:
-            _check_new_columns(table, delta, current, schema, remove, partition)
+            _check_new_columns(table, delta, current, schema, remove, partitions)
             delta.create_write_transaction(
                 list(adds),
                 "overwrite",
                 schema,
                 partition_by,
-                partition_filters=[(name, "=", value) for name, value in partition] or None,
+                partition_filters=_filters(partitions),
                 commit_properties=properties,
             )
         else:
@@ -123,6 +124,15 @@ def commit_parts(
     except (DeltaError, OSError) as error:
         raise TableError(f"cannot commit to {table!r}: {error}. Readers still see version {read_version}") from error
     return _finished(folder, add, read_version + 1)
+
+
+def _filters(partitions: Sequence[Partition]) -> list[tuple[str, str, Any]] | None:
+    """The partitions, as an overwrite names what it replaces; `None` for the whole table."""
+    if len(partitions) == 1:
+        return [(name, "=", value) for name, value in partitions[0]] or None
+    columns = {name for partition in partitions for name, _ in partition}
+    assert len(columns) == 1, columns  # several partitions are by one column
+    return [(columns.pop(), "in", [value for ((_, value),) in partitions])]
 
 
 def _removes(table: str, current: Snapshot, remove: Sequence[str]) -> list[RemoveAction]:
@@ -197,18 +207,19 @@ def _check_new_columns(
     current: Snapshot,
     schema: pa.Schema,
     remove: Sequence[str],
-    partition: Partition,
+    partitions: Sequence[Partition],
 ) -> None:
-    """Raise `TableError` unless the commit replaces every part of the table, or of the partition, as new columns
+    """Raise `TableError` unless the commit replaces every part of the table, or of its partitions, as new columns
     require. Other partitions can only gain columns, which are null there until they are refreshed as well."""
     old, new = (json.loads(columns.to_json())["fields"] for columns in (delta.schema(), Schema.from_arrow(schema)))
-    if partition and not all(_bare(column) in map(_bare, new) for column in old):
+    if partitions[0] and not all(_bare(column) in map(_bare, new) for column in old):
         raise TableError(
             f"the columns of {table!r} change from {', '.join(column['name'] for column in old)} to "
             f"{', '.join(schema.names)}, but its other partitions have the old ones: a refresh of one partition can "
             f"only add columns. Give the predictions a new table"
         )
-    kept = current.within(partition).keys() - set(remove)
+    listed = current.by_partition()
+    kept = {path for partition in partitions for path in listed.get(partition, {})} - set(remove)
     if kept:
         raise TableError(
             f"the columns of {table!r} change, but {len(kept):,} of its parts would keep the old ones (first: "

@@ -39,10 +39,12 @@ class Snapshot:
         """Number of rows in the parts."""
         return sum(part.rows or 0 for part in self.parts.values())
 
-    def within(self, partition: Partition) -> dict[str, DataFile]:
-        """Path -> part, for the parts of one partition; all parts for `()`."""
-        wanted = set(partition)
-        return {path: part for path, part in self.parts.items() if wanted <= set(part.partition)}
+    def by_partition(self) -> dict[Partition, dict[str, DataFile]]:
+        """Partition -> path -> part; the parts of a table without partitions are those of `()`."""
+        found: dict[Partition, dict[str, DataFile]] = {}
+        for path, part in self.parts.items():
+            found.setdefault(part.partition, {})[path] = part
+        return found
 
 
 def open_delta(folder: Folder, version: int | None = None) -> DeltaTable | None:

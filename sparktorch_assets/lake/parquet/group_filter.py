@@ -1,4 +1,5 @@
-"""Finds the row groups that a task's `where` can skip: those whose bounds show that none of their rows passes.
+"""Finds the row groups that a task's `where` can skip: those whose bounds show that none of their rows passes. For
+partitions, it also finds those whose bounds show that all of their rows pass.
 
 Bounds mean what Parquet defines: no value is smaller or greater. They need not be values of the column, since writers
 truncate long texts. Bounds that may mean anything else, and types whose values are rounded when they enter the table,
@@ -8,6 +9,8 @@ skip nothing.
 import json
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -17,54 +20,118 @@ from sparktorch_assets.tasks.row_test import RowTest
 Bounds = tuple[Any, Any] | None
 
 
-class GroupFilter:
-    """The tests of a `where`, applied to the row groups of one file."""
+class FileBounds:
+    """What the footer of one file says about the values of its columns in each row group. Each statement is looked up
+    once, however many filters ask for it."""
 
-    def __init__(self, footer: pq.FileMetaData, tests: Sequence[RowTest]) -> None:
-        """Find the tests' columns in the file.
-
-        Args:
-            footer: the file's footer.
-            tests: the tests, in the table's types, which may be wider than the file's.
-        """
+    def __init__(self, footer: pq.FileMetaData) -> None:
         self._footer = footer
-        self._tests: list[tuple[RowTest, int, Callable[[Any], Bounds]]] = []
-        if not tests:
-            return
+        self._found: dict[tuple[int, int, str], _Values] = {}
+
+    @cached_property
+    def leaves(self) -> dict[str, int]:
+        """Top-level column -> its index in the file."""
         leaves = {}
-        for index in range(footer.num_columns):
-            leaf = footer.schema.column(index)
+        for index in range(self._footer.num_columns):
+            leaf = self._footer.schema.column(index)
             # A column's own name may contain a dot, as does the path of a struct's field, but only the latter is longer
             # than the name.
             if leaf.name == leaf.path and leaf.max_repetition_level == 0:
                 leaves[leaf.name] = index
-        for test in tests:
-            if test.column in leaves:
-                index = leaves[test.column]
-                self._tests.append((test, index, _bounds_as(test, footer.schema.column(index))))
+        return leaves
+
+    def values(self, group: int, index: int, test: RowTest) -> "_Values":
+        """What is known about the values that `test` would see in a column of a row group."""
+        key = (group, index, test.kind)
+        if key not in self._found:
+            found = self._footer.row_group(group)
+            bounds_of = _bounds_as(test, self._footer.schema.column(index))
+            self._found[key] = _values(found, found.column(index).statistics, bounds_of)
+        return self._found[key]
+
+    def of_file(self, test: RowTest) -> Bounds:
+        """A value that no row of the file is below, and one that none is above, in the representation of the test's
+        values; `None` if the footer does not tell, or if a row may be null."""
+        index = self.leaves.get(test.column)
+        if index is None:
+            return None
+        found = [self.values(group, index, test) for group in range(self._footer.num_row_groups)]
+        bounds = [values.bounds for values in found if values.bounds is not None and values.no_nulls]
+        if not found or len(bounds) < len(found):
+            return None
+        return min(low for low, _ in bounds), max(high for _, high in bounds)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Values:
+    """What is known about the values of one column in one row group."""
+
+    only_nulls: bool = False
+    no_nulls: bool = False
+    bounds: Bounds = None
+    """No value is smaller or greater; `None` if there are no bounds that can be trusted."""
+
+
+def _values(group: pq.RowGroupMetaData, statistics: Any, bounds_of: Callable[[Any], Bounds]) -> _Values:
+    if statistics is None:
+        return _Values()
+    bounds = bounds_of(statistics) if statistics.has_min_max else None
+    # The comparison is false if a bound is NaN, as some writers leave it; then neither value is a bound.
+    if bounds is not None and not bounds[0] <= bounds[1]:
+        bounds = None
+    counted = statistics.has_null_count
+    return _Values(
+        only_nulls=counted and statistics.null_count == group.num_rows,
+        no_nulls=counted and statistics.null_count == 0,
+        bounds=bounds,
+    )
+
+
+class GroupFilter:
+    """Tests, applied to the row groups of one file."""
+
+    def __init__(self, file: FileBounds, tests: Sequence[RowTest]) -> None:
+        """Find the tests' columns in the file.
+
+        Args:
+            file: the bounds of the file's columns.
+            tests: the tests, in the table's types, which may be wider than the file's.
+        """
+        self._file = file
+        self._tests = [(test, file.leaves[test.column]) for test in tests if test.column in file.leaves]
+        self._sees_all = len(self._tests) == len(tests)
 
     def may_match(self, group: int) -> bool:
         """Whether a row of the group may pass all tests; true if the footer does not rule it out."""
-        if not self._tests:
-            return True  # a fast path, since this is called for every row group of every file
-        found = self._footer.row_group(group)
-        return all(_may_match(found, test, index, bounds) for test, index, bounds in self._tests)
+        return all(_may_match(self._file.values(group, index, test), test) for test, index in self._tests)
+
+    def all_match(self, group: int) -> bool:
+        """Whether the footer shows that every row of the group passes all tests."""
+        return self._sees_all and all(
+            _all_match(self._file.values(group, index, test), test) for test, index in self._tests
+        )
 
 
-def _may_match(group: pq.RowGroupMetaData, test: RowTest, index: int, bounds_of: Callable[[Any], Bounds]) -> bool:
-    statistics = group.column(index).statistics
-    if statistics is None:
-        return True
-    if statistics.has_null_count and statistics.null_count == group.num_rows:
-        return False  # only nulls, for which no test holds
-    if not statistics.has_min_max:
-        return True
-    bounds = bounds_of(statistics)
-    # The comparison is false if a bound is NaN, as some writers leave it; then neither value is a bound.
-    return bounds is None or not bounds[0] <= bounds[1] or _within(*bounds, test)
+def _may_match(values: _Values, test: RowTest) -> bool:
+    if values.only_nulls:
+        return False  # no test holds for a null
+    return values.bounds is None or within_bounds(*values.bounds, test)
 
 
-def _within(low: Any, high: Any, test: RowTest) -> bool:
+def _all_match(values: _Values, test: RowTest) -> bool:
+    if values.bounds is None or not values.no_nulls or test.kind in ("float", "double"):
+        return False  # bounds of floating-point numbers do not reveal NaN
+    low, high = values.bounds
+    if test.op == "in":
+        return bool(low == high) and low in test.values
+    if test.op == "not in":
+        return not any(low <= value <= high for value in test.values)
+    (value,) = test.values
+    return bool({"<": high < value, "<=": high <= value, ">": low > value, ">=": low >= value}[test.op])
+
+
+def within_bounds(low: Any, high: Any, test: RowTest) -> bool:
+    """Whether a value from `low` to `high`, in the representation of the test's values, may pass the test."""
     if test.op == "in":
         first = bisect_left(test.values, low)
         return first < len(test.values) and bool(test.values[first] <= high)

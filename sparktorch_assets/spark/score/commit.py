@@ -1,33 +1,33 @@
 """What every commit of predictions has: limits that are checked before it, and metadata that go with it."""
 
 import importlib.metadata
-from collections.abc import Mapping
 
 from sparktorch_assets.errors import TooManyDroppedRowsError
-from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.lake.publication import Audit, Publication
 from sparktorch_assets.spark.score.failure_reasons import too_many_failed_rows
 from sparktorch_assets.spark.score.scoring import SCORING_KEY, Scoring
-from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask
 
 
-def check_limits(task: MlTask, tally: Tally, folder: Folder, written: Mapping[str, Tally], *, kept: bool) -> None:
+def check_publication(task: MlTask, publication: Publication, audit: Audit | None, *, kept: bool) -> None:
     """Raise `TooManyFailedRowsError` or `TooManyDroppedRowsError` if more rows failed or were dropped than the task
-    allows.
+    allows; then let `audit` look at the publication.
 
     Args:
         task: the task that was run.
-        tally: the tally of the table, or of the partition.
-        folder: the table's folder.
-        written: path -> tally, for the finished files in the folder, from which the error quotes failed rows.
-        kept: whether these files stay in the folder after the error.
+        publication: what would be committed. The error quotes failed rows from its parts.
+        audit: raises an error to refuse the publication; `None` refuses none.
+        kept: whether the parts stay in the table's folder after an error.
     """
+    tally, folder = publication.tally, publication.table.folder
     too_many = task.check_failures(tally.failed, tally.rows, tally.reasons)
     if too_many:
-        raise too_many_failed_rows(task, too_many, tally, folder, written, kept=kept)
+        raise too_many_failed_rows(task, too_many, tally, folder, publication.parts, kept=kept)
     too_many = task.check_drops(tally.dropped, tally.rows)
     if too_many:
         raise TooManyDroppedRowsError(too_many)
+    if audit is not None:
+        audit(publication)
 
 
 def commit_metadata(task: MlTask, digest: str, run_id: str, scoring: Scoring | None) -> dict[str, str]:

@@ -20,10 +20,11 @@ from sparktorch_assets.lake.log.snapshot import data_version_of, same_columns
 from sparktorch_assets.lake.parquet.types import storage_schema
 from sparktorch_assets.lake.parts.staging import staging_folder
 from sparktorch_assets.lake.plan import check_ours, check_partitioning
+from sparktorch_assets.lake.publication import Audit, Publication, Published, published_metadata
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.lake.table_tally import DATA_VERSION_KEY, TALLY_KEY
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.score.commit import check_limits, commit_metadata
+from sparktorch_assets.spark.score.commit import check_publication, commit_metadata
 from sparktorch_assets.spark.score.input_count import InputCount
 from sparktorch_assets.spark.score.report import ScoreReport
 from sparktorch_assets.spark.score.scoring import Scoring
@@ -64,6 +65,7 @@ def score_dataframe(
     slots: SlotPolicy | None = None,
     batch_size: int | None = None,
     run_id: str = "",
+    audit: Audit | None = None,
 ) -> ScoreReport:
     """Replace a prediction table by the predictions of a DataFrame. The model sees each row once.
 
@@ -78,6 +80,8 @@ def score_dataframe(
             else on the cores.
         batch_size: rows per forward pass, instead of the task's; `None` takes the task's.
         run_id: recorded in the commit.
+        audit: called before the commit with what it would publish, if that is within the task's limits; an error that
+            it raises refuses the commit.
 
     Returns:
         The report, with `path="spark_ml_predict"`. Its counts are read from the written parts, and its input rows are
@@ -119,7 +123,15 @@ def score_dataframe(
             run_stoppable(spark_session, lambda: write.parquet(spark_path(folder, f"{staging}/rows")))
         written = read_written(folder, f"{staging}/rows", task)
         tally = counted.account(Tally.total(part.tally for part in written))
-        check_limits(task, tally, folder, {part.staged.path: part.tally for part in written}, kept=False)
+        publication = Publication(
+            table=table,
+            partition=(),
+            schema=schema,
+            tally=tally,
+            rows_in=tally.filtered + tally.rows,
+            parts={part.staged.path: part.tally for part in written},
+        )
+        check_publication(task, publication, audit, kept=False)
         files.check()
         scored = time.perf_counter()
         scoring = Scoring(
@@ -178,11 +190,13 @@ def _commit(
     gone = sorted(snapshot.parts.keys() - target)
     if snapshot.version is not None and not new and not gone and same_columns(snapshot.schema, schema):
         return snapshot.version, False
+    version = data_version_of(target, schema)
     metadata = commit_metadata(task, digest, run_id, scoring) | {
+        **published_metadata([Published(partition=(), tally=tally, data_version=version)]),
         TALLY_KEY: json.dumps(tally.to_plain()),
-        DATA_VERSION_KEY: data_version_of(target, schema),
+        DATA_VERSION_KEY: version,
     }
-    version = commit_parts(
+    committed = commit_parts(
         table.uri,
         schema,
         add=new,
@@ -191,7 +205,7 @@ def _commit(
         read_version=snapshot.version,
         description=task.description,
     )
-    return version, True
+    return committed, True
 
 
 def _delta_schema(predicted: "DataFrame") -> pa.Schema:

@@ -7,11 +7,11 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from sparktorch_assets.lake.files.partition_values import partition_folder
+from sparktorch_assets.lake.files.partition_entries import partition_entries
 from sparktorch_assets.lake.plan import Plan
 from sparktorch_assets.spark.score.pace import Pace
 from sparktorch_assets.spark.score.progress_bar import ProgressBar
@@ -26,20 +26,20 @@ class ProgressWatch:
     """Calls `on_progress` every `interval_s` seconds while the context is open, and once at its end."""
 
     def __init__(
-        self, plan: Plan, on_progress: Callable[[Progress], None] | None, *, interval_s: float = INTERVAL_S
+        self, plans: Sequence[Plan], on_progress: Callable[[Progress], None] | None, *, interval_s: float = INTERVAL_S
     ) -> None:
         """Start nothing yet.
 
         Args:
-            plan: the plan that is being carried out.
+            plans: the plans that are being carried out, all of one table.
             on_progress: called from a separate thread; an exception ends the calls, but not the run. `None` draws a bar
                 if stderr is a terminal.
             interval_s: seconds between two calls.
         """
         self._bar = ProgressBar(sys.stderr) if on_progress is None and sys.stderr.isatty() else None
         self._on_progress = self._bar or on_progress
-        self._folder, self._within = plan.table.folder, partition_folder(plan.partition)
-        self._rows_of = {shard.part_path: shard.rows for shard in plan.new}
+        self._folder, self._within = plans[0].table.folder, {plan.partition for plan in plans if plan.new}
+        self._rows_of = {shard.part_path: shard.rows for plan in plans for shard in plan.new}
         self._total, self._interval_s = sum(self._rows_of.values()), interval_s
         self._start = time.perf_counter()
         self._done, self._pace = 0, Pace(self._total)
@@ -65,7 +65,7 @@ class ProgressWatch:
     def rows_done(self) -> int:
         """The number of rows in finished parts, plus those that packs at work have reported; it never decreases."""
         done: dict[str, int] = {}
-        for entry in self._folder.files(self._within, recursive=False):
+        for entry in partition_entries(self._folder, self._within):
             hint = read_hint(entry.path)
             path, rows = hint or (entry.path, self._rows_of.get(entry.path, 0))
             if path in self._rows_of:  # a hint may count rows of later shards of its pack as well

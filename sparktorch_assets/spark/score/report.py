@@ -41,7 +41,7 @@ class ScoreReport:
     shards_resumed: int
     """Shards that an earlier run finished but did not commit."""
     rows_in: int
-    """Rows of the whole input, before the task's filter."""
+    """Rows of the whole input, or of the partition of it, before the task's filter."""
     rows_table: int
     """Rows in the prediction table now."""
     rows_new: int = 0
@@ -51,7 +51,8 @@ class ScoreReport:
     run_tally: Tally = field(default_factory=Tally)
     """Tally of the rows that this run scored."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Seconds per phase: plan, session (starting Spark), score, commit, total."""
+    """Seconds per phase: plan, session (starting Spark), score, commit, total. If the run refreshed several partitions,
+    this is one's share of them, by the rows that were scored."""
     slots: int = 0
     """Number of slots; 0 if no session was needed."""
     balance: float | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparktorch_assets.errors import HostError, SparktorchError
 from sparktorch_assets.lake.files.folder import Folder
-from sparktorch_assets.lake.files.partition_values import partition_folder
+from sparktorch_assets.lake.files.partition_entries import partition_entries
 from sparktorch_assets.lake.parts.file import PartFile, verify_parts
 from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.lake.shards import Shard
@@ -112,5 +112,5 @@ def _raise_marked(spark: "SparkSession", text: str) -> None:
 def _finished(job: ScoreJob, shards: Sequence[Shard]) -> dict[str, tuple[PartFile, Receipt]]:
     folder = Folder(job.output_table)
     awaited = {shard.part_path for shard in shards}
-    entries = folder.files(partition_folder(job.partition), recursive=False)
+    entries = partition_entries(folder, {shard.partition for shard in shards})
     return verify_parts(folder, [entry for entry in entries if entry.path in awaited])

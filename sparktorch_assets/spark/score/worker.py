@@ -29,12 +29,14 @@ from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.predict.rows.filter import BatchFilter
 from sparktorch_assets.spark.score.rows_hint import RowsHint
 from sparktorch_assets.spark.task_place import task_place
 from sparktorch_assets.spark.worker_errors import marked
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.code.imported_code import check_code
+from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.row_test import row_tests
 
 RESULT_SCHEMA = "result string"
@@ -61,8 +63,8 @@ class ScoreJob:
     """The user's code that this job runs: piece -> digest."""
     packs: tuple[bytes, ...] = field(repr=False)
     """The shards of each pack, serialized by `pack`; a worker deserializes only its own."""
-    partition: Partition = ()
-    """Partition values of the output table."""
+    rows_of: Mapping[Partition, tuple[RowFilter, ...]] = field(default_factory=dict)
+    """Partition of the output -> the conditions that select its rows of the input."""
 
 
 def pack(shards: Sequence[Shard]) -> bytes:
@@ -138,6 +140,15 @@ def score_pack(job: ScoreJob, number: int) -> Iterator[ShardResult]:
         raise marked(error, work.doing) from None
 
 
+class _Selection:
+    """The rows for which conditions hold: for row groups, by their bounds, and for rows."""
+
+    def __init__(self, conditions: Sequence[RowFilter], job: ScoreJob) -> None:
+        place = f"task {job.task.name!r}"
+        self.tests = row_tests(conditions, {column.name: str(column.type) for column in job.read_schema}, place)
+        self.filter = BatchFilter(conditions, place)
+
+
 class _PackWork:
     """One pass over a pack, which reads shards ahead of the one that is being written."""
 
@@ -146,9 +157,8 @@ class _PackWork:
         self._shards: list[Shard] = pickle.loads(zlib.decompress(job.packs[number]))  # noqa: S301  (our own bytes)
         self._tallies = [Tally() for _ in self._shards]
         self._footers: dict[int, pq.FileMetaData] = {}
-        self._tests = row_tests(
-            job.task.where, {column.name: str(column.type) for column in job.read_schema}, f"task {job.task.name!r}"
-        )
+        self._selections: dict[Partition, _Selection] = {}
+        self._where = _Selection(job.task.where, job)
         self._folder = Folder(job.output_table)
         self._added = {column.name for column in job.task.output_columns}
         self._telling = threading.Lock()
@@ -217,16 +227,27 @@ class _PackWork:
     def _read(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         for index, shard in enumerate(self._shards):
             self.doing = f"task {self._job.task.name!r}, {shard.file.uri}, row groups {shard.first_group} to {shard.end_group - 1}"
-            tally = self._tallies[index]
+            tally, inside = self._tallies[index], self._selection(shard.partition)
             start = time.perf_counter()
-            with ShardReader(shard, self._job.read_schema, self._tests) as reader:
+            with ShardReader(shard, self._job.read_schema, self._where.tests, inside.tests) as reader:
                 self._footers[index] = reader.footer
-                tally.filtered += reader.skipped_rows
-                self._tell(reader.skipped_rows)
+                tally.filtered += reader.filtered_rows
+                tally.outside += reader.outside_rows
+                self._tell(reader.filtered_rows + reader.outside_rows)
                 for batch in reader.batches():
+                    rows = inside.filter.rows(batch)
+                    if rows.num_rows < batch.num_rows:
+                        tally.outside += batch.num_rows - rows.num_rows
+                        self._tell(batch.num_rows - rows.num_rows)
                     tally.spend("read", time.perf_counter() - start)
-                    yield index, batch
+                    yield index, rows
                     start = time.perf_counter()
+
+    def _selection(self, partition: Partition) -> "_Selection":
+        """The rows of a partition; all rows for `()`."""
+        if partition not in self._selections:
+            self._selections[partition] = _Selection(self._job.rows_of.get(partition, ()), self._job)
+        return self._selections[partition]
 
     def _writer(self, index: int) -> PartWriter:
         with self._telling:
@@ -240,17 +261,17 @@ class _PackWork:
             self._job.schema,
             source=lambda: self._footers.pop(index, None),  # known once the shard's file has been opened
             added=self._added,
-            partition=self._job.partition,
+            partition=self._shards[index].partition,
         )
 
     def _finish(self, index: int, writer: PartWriter) -> Iterator[ShardResult]:
         """Close the shard's part, let a thread wait for the disk, and yield the result of the previous shard, if there
         is one."""
         shard, tally = self._shards[index], self._tallies[index]
-        if not tally.balanced or tally.rows + tally.filtered != shard.rows:
+        if not tally.balanced or tally.all_rows != shard.rows:
             raise TableError(
-                f"task {self._job.task.name!r}: of {shard.rows:,} rows of {shard.file.uri!r}, {tally.filtered:,} were "
-                f"filtered, {tally.predicted:,} predicted, {tally.failed:,} failed and {tally.dropped:,} dropped, which does "
+                f"task {self._job.task.name!r}: of {shard.rows:,} rows of {shard.file.uri!r}, {tally.outside:,} are of other "
+                f"partitions, {tally.filtered:,} were filtered, {tally.predicted:,} predicted, {tally.failed:,} failed and {tally.dropped:,} dropped, which does "
                 f"not add up. This is a fault of the library: please report it"
             )
         check_code(self._job.code)

@@ -1,0 +1,207 @@
+"""Carries out a planned refresh: one Spark job over all shards to score, one commit, and one report per plan."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+from sparktorch_assets.errors import SparktorchError
+from sparktorch_assets.lake.commit_plan import Commits, commit_plans, keep_resumed
+from sparktorch_assets.lake.files.partition_values import Partition
+from sparktorch_assets.lake.log.snapshot import data_version_of
+from sparktorch_assets.lake.plan import Plan
+from sparktorch_assets.lake.publication import Audit, partition_tallies
+from sparktorch_assets.lake.table_tally import table_tally
+from sparktorch_assets.spark.score.commit import check_publication, commit_metadata
+from sparktorch_assets.spark.score.planned import Planned
+from sparktorch_assets.spark.score.progress import ProgressWatch
+from sparktorch_assets.spark.score.report import Progress, ScoreReport
+from sparktorch_assets.spark.score.run import RunResult, run_shards
+from sparktorch_assets.spark.score.scoring import Scoring, last_scoring
+from sparktorch_assets.spark.score.worker import ScoreJob
+from sparktorch_assets.tally import Tally
+from sparktorch_assets.tasks import SlotPolicy
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """How a refresh is carried out; see `score_table`."""
+
+    slots: SlotPolicy
+    batch_size: int | None
+    run_id: str
+    on_progress: Callable[[Progress], None] | None
+    audit: Audit | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refreshed:
+    """The outcome of a refresh."""
+
+    reports: Mapping[Partition, ScoreReport]
+    """Partition -> its report, without the refused ones; `()` is the whole table."""
+    refused: Mapping[Partition, SparktorchError]
+    """The partitions of which nothing was committed, each with its reason."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Run:
+    """What happened so far."""
+
+    started: float
+    seconds: dict[str, float]
+    result: RunResult = field(default_factory=RunResult)
+    slots: int = 0
+    balance: float | None = None
+    scoring: Scoring | None = None
+
+
+def refresh(
+    spark_session: "Callable[[], SparkSession] | SparkSession", planned: Planned, options: RunOptions, started: float
+) -> Refreshed:
+    """Score what is new, and commit the plans.
+
+    Args:
+        spark_session: see `score_table`; asked for only if there are rows to score.
+        planned: the refresh.
+        options: how it is carried out.
+        started: the time at which planning began, of `time.perf_counter`.
+
+    Raises:
+        SparktorchError: see `score_table`; reasons to refuse a partition are returned instead.
+    """
+    decided = time.perf_counter()
+    run = _Run(started=started, seconds={"plan": decided - started, "session": 0.0, "score": 0.0, "commit": 0.0})
+    changing = [plan for plan in planned.plans if plan.changes]
+    if not changing:
+        run.seconds["total"] = time.perf_counter() - started
+        run.scoring = last_scoring(planned.table)
+        several = f"all {len(planned.plans):,} partitions of {planned.table.uri} are up to date"
+        _LOG.info("%s", planned.plans[0] if len(planned.plans) == 1 else several)
+        return Refreshed(reports=_reports(planned, run, Commits(committed={}, refused={})), refused={})
+    for plan in changing:
+        keep_resumed(plan)
+    _warn_of_another_task(planned, changing)
+    if any(plan.new for plan in changing):
+        _score(spark_session, planned, changing, options, run)
+    scored = time.perf_counter()
+    run.scoring = run.scoring or last_scoring(planned.table)
+    commits = commit_plans(
+        changing,
+        {path: part for plan in changing for path, part in plan.resumed.items()} | run.result.parts,
+        lambda publication: check_publication(planned.task, publication, options.audit, kept=True),
+        commit_metadata(planned.task, planned.model_digest, options.run_id, run.scoring),
+        description=planned.task.description,
+    )
+    done = time.perf_counter()
+    run.seconds |= {"commit": done - scored, "total": done - started}
+    return Refreshed(reports=_reports(planned, run, commits), refused=commits.refused)
+
+
+def _score(
+    spark_session: "Callable[[], SparkSession] | SparkSession",
+    planned: Planned,
+    plans: list[Plan],
+    options: RunOptions,
+    run: _Run,
+) -> None:
+    from sparktorch_assets.spark.session.slot_count import find_slots
+    from sparktorch_assets.spark.session.worker_python import check_session_python
+
+    asked = time.perf_counter()
+    session = spark_session() if callable(spark_session) else spark_session
+    ready = time.perf_counter()
+    check_session_python(session)
+    found_slots = find_slots(session, options.slots)
+    _LOG.info("task %r: %s", planned.task.name, found_slots)
+    planned.table.folder.create()
+    shards = [shard for plan in plans for shard in plan.new]
+    job = ScoreJob(
+        task=planned.task,
+        model_loader=planned.model_loader,
+        slots=options.slots,
+        batch_size=options.batch_size,
+        concurrent_slots=found_slots.on_a_worker,
+        output_table=planned.table.folder.absolute,
+        read_schema=planned.read_schema,
+        schema=plans[0].part_schema,
+        files_digest=planned.files_digest,
+        code=planned.code,
+        packs=(),
+        rows_of={plan.partition: planned.rows_of[plan.partition] for plan in plans if plan.partition},
+    )
+    with ProgressWatch(plans, options.on_progress):
+        run.result = run_shards(session, job, shards, found_slots.to_deal_for)
+    run.seconds |= {"session": ready - asked, "score": time.perf_counter() - ready}
+    run.slots, run.balance = found_slots.slots, run.result.balance(found_slots.all_at_work)
+    tally = Tally.total(receipt.tally for _, receipt in run.result.parts.values())
+    run.scoring = Scoring(
+        rows=sum(shard.rows for shard in shards) - tally.outside,
+        seconds={phase: run.seconds[phase] for phase in ("plan", "session", "score")},
+        worker_seconds=tally.seconds,
+        devices=tuple(sorted(tally.devices)),
+        slots=run.slots,
+        balance=run.balance,
+        run_id=options.run_id,
+    )
+
+
+def _warn_of_another_task(planned: Planned, plans: list[Plan]) -> None:
+    """Warn if another task made the table: two tasks with one output would replace each other's rows in every run."""
+    obsolete = sum(len(plan.obsolete) for plan in plans)
+    made_by = planned.table.metadata.get("task", planned.task.name) if obsolete else planned.task.name
+    if made_by != planned.task.name:
+        _LOG.warning(
+            "%s was last made by task %r, and task %r replaces %d of its parts now; give each task a table of its own",
+            planned.table.uri,
+            made_by,
+            planned.task.name,
+            obsolete,
+        )
+
+
+def _reports(planned: Planned, run: _Run, commits: Commits) -> dict[Partition, ScoreReport]:
+    plans = [plan for plan in planned.plans if plan.partition not in commits.refused]
+    unchanged = [plan.partition for plan in plans if plan.partition not in commits.committed]
+    if unchanged == [()]:
+        tallies: Mapping[Partition, Tally] = {(): table_tally(planned.table)}
+    else:
+        tallies = partition_tallies(planned.table, unchanged)
+    version = max((done.version for done in commits.committed.values()), default=planned.table.version)
+    scored = sum(shard.rows for plan in planned.plans for shard in plan.new)
+    reports = {}
+    for plan in plans:
+        own = sum(shard.rows for shard in plan.new)
+        committed = commits.committed.get(plan.partition)
+        tally = tallies[plan.partition] if committed is None else committed.tally
+        run_tally = Tally.total(run.result.parts[shard.part_path][1].tally for shard in plan.new)
+        share = own / scored if scored else 1 / len(planned.plans)
+        reports[plan.partition] = ScoreReport(
+            task=planned.task.name,
+            table=planned.table.uri,
+            version=cast(int, version),
+            changed=committed is not None and committed.changed,
+            shards_new=len(plan.new),
+            shards_unchanged=len(plan.unchanged),
+            shards_removed=len(plan.obsolete),
+            shards_resumed=len(plan.resumable),
+            rows_in=plan.rows - tally.outside,
+            rows_table=tally.predicted + tally.failed,
+            rows_new=own - run_tally.outside,
+            tally=tally,
+            run_tally=run_tally,
+            seconds={phase: seconds * share for phase, seconds in run.seconds.items()},
+            slots=run.slots,
+            balance=run.balance,
+            scoring=run.scoring,
+            model_digest=planned.model_digest,
+            data_version=data_version_of(plan.target, plan.schema),
+            partition=plan.partition,
+        )
+    return reports
