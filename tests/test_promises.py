@@ -34,6 +34,7 @@ PAGES = {
             "Settings of a single run",
             "Several runs at a time",
         ),
+        "deployment.md": ("What holds then", "Before a change is merged"),
     },
 }
 """Letter -> pages, each with the sections that promise where not all of it does."""

@@ -180,7 +180,10 @@ def test_metadata_holds_everything_a_reader_wants(resources: dict[str, Any], sco
     }
     assert {name: values[name] for name in expected} == expected
     assert sum(values["confidence_bins"]) == 7
-    assert "█" in values["confidence_histogram"]
+    assert values["confidence_histogram"].startswith(
+        "![Histogram of confidence from 0 to 1, mean 0.8](data:image/svg+xml,"
+    )
+    assert values["classes"].startswith("![Rows per class: no 5 · 71.4% first](data:image/svg+xml,")
     assert "encode: null" in values["failure_reasons"]
     assert values["preview"].count("\n") == 2 - 1 + 8
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from sparktorch_assets.orchestration.assets.audit_checks import audit_metadata
+from sparktorch_assets.orchestration.assets.charts import CHARTS
 from sparktorch_assets.orchestration.assets.markdown import markdown_table, preview_table
 from sparktorch_assets.orchestration.keys import source_key
-from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
+from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import InputTable, MlTask
-from sparktorch_assets.tasks.outputs.report import Shown, ShownHistogram, ShownTable
+from sparktorch_assets.tasks.outputs.report import Shown, ShownTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 Metadata = dict[str, Any]
 
 _TOP_CLASSES = 20
-_BAR_CELLS = 40
 
 
 def prediction_metadata(
@@ -176,17 +176,8 @@ def _rendered(shown: Shown) -> Any:
     """An entry of an output's page as Dagster's metadata."""
     if isinstance(shown, ShownTable):
         return dg.MetadataValue.md(markdown_table(shown.columns, shown.rows))
-    return dg.MetadataValue.md(histogram(shown.counts)) if isinstance(shown, ShownHistogram) else shown
-
-
-def histogram(counts: Sequence[int]) -> str:
-    """A bar chart of confidences in text, with one line per bin that ends with its number of rows."""
-    highest = max(counts, default=0) or 1
-    lines = [
-        f"{index / CONFIDENCE_BINS:4.2f} {'█' * round(_BAR_CELLS * count / highest):<{_BAR_CELLS}} {count:,}"
-        for index, count in enumerate(counts)
-    ]
-    return "```\n" + "\n".join(lines) + "\n```"
+    chart = CHARTS.get(type(shown))
+    return shown if chart is None else dg.MetadataValue.md(chart(shown))
 
 
 def seconds_table(run: Mapping[str, float], workers: Mapping[str, float]) -> str:

@@ -9,7 +9,7 @@ from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.outputs.column import OutputColumn
-from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, ShownHistogram, ShownTable
+from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, ShownBars, ShownHistogram
 from sparktorch_assets.tasks.validation import positive, share
 
 CONFIDENCE_IN_RANGE = "confidence_in_range"
@@ -137,10 +137,12 @@ class ClassificationOutput:
 
     def page(self, tally: Tally) -> dict[str, Shown]:
         """What people look at first."""
-        shown: dict[str, Shown] = {"classes": class_table(tally, "class")}
+        shown: dict[str, Shown] = {"classes": class_bars(tally, "class")}
         if tally.confidence_mean is not None:
             shown["confidence_mean"] = float(tally.confidence_mean)
-            shown["confidence_histogram"] = ShownHistogram(counts=tally.confidence_histogram)
+            shown["confidence_histogram"] = ShownHistogram(
+                title="confidence", counts=tally.confidence_histogram, low=0.0, high=1.0, mean=tally.confidence_mean
+            )
         return shown
 
     def figures(self, tally: Tally) -> dict[str, str]:
@@ -152,13 +154,12 @@ class ClassificationOutput:
         return shown
 
 
-def class_table(tally: Tally, heading: str) -> ShownTable:
+def class_bars(tally: Tally, what: str) -> ShownBars:
     """The classes or labels by share of the predicted rows, most frequent first."""
-    rows = [(name, f"{rows:,}", f"{rows / tally.predicted:.2%}") for name, rows in most_frequent(tally.classes)]
-    more = len(tally.classes) - len(rows)
-    if more > 0:
-        rows.append((f"… and {more} more", "", ""))
-    return ShownTable(columns=(heading, "rows", "share"), rows=rows)
+    shown = most_frequent(tally.classes)
+    return ShownBars(
+        title=f"Rows per {what}", counts=shown, whole=tally.predicted, left_out=len(tally.classes) - len(shown)
+    )
 
 
 def most_frequent(counts: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -8,10 +8,17 @@ from typing import Any, ClassVar, Literal
 from sparktorch_assets.errors import TaskError, nearest
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.field_types import check_fields
-from sparktorch_assets.tasks.outputs.classification import class_table, most_frequent
+from sparktorch_assets.tasks.outputs.classification import class_bars, most_frequent
 from sparktorch_assets.tasks.outputs.column import OutputColumn
 from sparktorch_assets.tasks.outputs.label_checks import label_check_specs, label_checks
-from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, number_table, rows_without_number
+from sparktorch_assets.tasks.outputs.report import (
+    CheckOutcome,
+    CheckSpec,
+    Shown,
+    number_histograms,
+    number_table,
+    rows_without_number,
+)
 from sparktorch_assets.tasks.validation import freeze, share
 
 WITHOUT_LABEL = "rows without a label"
@@ -109,9 +116,10 @@ class MultilabelOutput:
     def page(self, tally: Tally) -> dict[str, Shown]:
         """What people look at first."""
         return {
-            "labels_predicted": class_table(tally, "label"),
+            "labels_predicted": class_bars(tally, "label"),
             "rows_without_label": tally.marks.get(WITHOUT_LABEL, 0),
             "labels_per_row": number_table(tally.numbers),
+            **number_histograms(tally.numbers),
         }
 
     def figures(self, tally: Tally) -> dict[str, str]:

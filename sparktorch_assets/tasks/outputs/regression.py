@@ -10,7 +10,14 @@ from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.outputs.column import OutputColumn
-from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, means_of, number_table
+from sparktorch_assets.tasks.outputs.report import (
+    CheckOutcome,
+    CheckSpec,
+    Shown,
+    means_of,
+    number_histograms,
+    number_table,
+)
 from sparktorch_assets.tasks.outputs.unlabelled import UnlabelledOutput
 from sparktorch_assets.tasks.validation import names, positive
 
@@ -153,7 +160,7 @@ class RegressionOutput(UnlabelledOutput):
         for name, found in list(tally.numbers.items())[:1]:
             if found.mean is not None:
                 shown[f"{name}_mean"] = float(found.mean)
-        return shown
+        return shown | number_histograms(tally.numbers)
 
     def figures(self, tally: Tally) -> dict[str, str]:
         """The same for programs, as JSON."""
