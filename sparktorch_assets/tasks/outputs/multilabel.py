@@ -12,6 +12,8 @@ from sparktorch_assets.tasks.outputs.classification import class_bars, most_freq
 from sparktorch_assets.tasks.outputs.column import OutputColumn
 from sparktorch_assets.tasks.outputs.label_checks import label_check_specs, label_checks
 from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, number_histograms, number_table
+from sparktorch_assets.tasks.outputs.truth import label_truth
+from sparktorch_assets.tasks.outputs.truth_types import wrong_labels
 from sparktorch_assets.tasks.validation import freeze, share
 
 WITHOUT_LABEL = "rows without a label"
@@ -41,6 +43,15 @@ class MultilabelOutput:
     """Whether the task has to name `labels`."""
     refers_to: ClassVar[str | None] = None
     """The kind of the feature that places in the predictions refer to: there are none."""
+
+    @property
+    def takes_truth(self) -> bool:
+        """Whether predictions can be compared with a column of true values."""
+        return True
+
+    def wrong_truth(self, found: str) -> str | None:
+        """What is wrong with a column of true values of this type; `None` if nothing is."""
+        return wrong_labels(found)
 
     def check_labels(self, labels: Sequence[str]) -> None:
         """Raise TaskError if the options do not fit the labels."""
@@ -99,6 +110,7 @@ class MultilabelOutput:
     def page(self, tally: Tally) -> dict[str, Shown]:
         """What people look at first."""
         return {
+            **label_truth(tally),
             "labels_predicted": class_bars(tally, "label"),
             "rows_without_label": tally.marks.get(WITHOUT_LABEL, 0),
             "labels_per_row": number_table(tally.numbers),
