@@ -18,6 +18,7 @@ from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.orchestration.assets.factory import build_prediction_assets
 from sparktorch_assets.orchestration.assets.prediction import build_prediction_asset
+from sparktorch_assets.orchestration.commands.summary import time_lines
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import BatchPolicy, SlotPolicy
 
@@ -77,6 +78,19 @@ def test_the_message_counts_rows_that_the_model_was_given(resources: dict[str, A
     assert any(
         "3 scored now" in message and "30,000 rows of the input left out by `where`" in message for message in messages
     )
+
+
+@pytest.mark.promise("O97")
+def test_where_the_time_went_is_shown_and_logged(resources: dict[str, Any], score: FakeScoreTable):
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([build_prediction_asset(a_task())], resources=resources, instance=instance)
+        messages = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    said = shown(result)["where_time_went"].value
+    assert str(said).startswith("2.5 s: 2.0 s scoring")
+    assert said in messages
+    assert time_lines(result) == [f"predictions/sample: {said}"]
+    score.nothing_changed = True
+    assert "where_time_went" not in shown(run(resources))
 
 
 def test_a_chained_task_reads_the_other_tasks_table(resources: dict[str, Any], score: FakeScoreTable):

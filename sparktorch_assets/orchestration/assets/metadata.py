@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Metadata = dict[str, Any]
 
+WHERE_TIME_WENT = "where_time_went"
 _TOP_CLASSES = 20
 
 
@@ -43,6 +44,7 @@ def prediction_metadata(
         **{name: _rendered(shown) for name, shown in task.output.page(report.tally).items()},
         **({"preview": dg.MetadataValue.md(preview_table(preview))} if preview else {}),
         **scoring_metadata(report),
+        **time_metadata(task, report),
         **batch_metadata(report.tally),
         **refresh_metadata(report),
         **{name: dg.MetadataValue.json(json.loads(text)) for name, text in task.output.figures(report.tally).items()},
@@ -86,6 +88,14 @@ def scoring_metadata(report: "ScoreReport") -> Metadata:
     if scoring.run_id:
         shown["last_scored_by"] = dg.MetadataValue.dagster_run(scoring.run_id)
     return shown
+
+
+def time_metadata(task: MlTask, report: "ScoreReport") -> Metadata:
+    """The sentence about where this run's time went; empty if it scored nothing."""
+    from sparktorch_assets.spark.score.time_spent import time_spent
+
+    said = time_spent(task, report)
+    return {} if said is None else {WHERE_TIME_WENT: dg.MetadataValue.text(said)}
 
 
 def batch_metadata(tally: Tally) -> Metadata:

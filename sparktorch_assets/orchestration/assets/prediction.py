@@ -14,7 +14,7 @@ from sparktorch_assets.orchestration.assets.checks import (
 )
 from sparktorch_assets.orchestration.assets.declared import remember
 from sparktorch_assets.orchestration.assets.failure import PlainFailure
-from sparktorch_assets.orchestration.assets.metadata import prediction_metadata
+from sparktorch_assets.orchestration.assets.metadata import WHERE_TIME_WENT, prediction_metadata
 from sparktorch_assets.orchestration.automation.schedules import refresh_tags, staleness_condition
 from sparktorch_assets.orchestration.keys import (
     PREDICTIONS_GROUP,
@@ -103,16 +103,15 @@ def _predict(
     if report.tally.dropped:
         scored += f", {report.tally.dropped:,} dropped by hooks"
     context.log.info(scored if report.changed else f"nothing changed: {rows:,} rows stay as they are")
+    metadata = prediction_metadata(
+        task, report, schema=table.schema, table_rows=rows, preview=table.preview(task.preview_rows)
+    )
+    if WHERE_TIME_WENT in metadata:
+        context.log.info("%s", metadata[WHERE_TIME_WENT].value)
     yield dg.MaterializeResult(
         asset_key=prediction_key(task),
         data_version=dg.DataVersion(report.data_version),
-        metadata=prediction_metadata(
-            task,
-            report,
-            schema=table.schema,
-            table_rows=rows,
-            preview=table.preview(task.preview_rows),
-        ),
+        metadata=metadata,
         check_results=list(prediction_checks(task, report, rows)),
     )
 

@@ -17,7 +17,7 @@ from dagster.components.definitions import LazyDefinitions
 
 from sparktorch_assets.orchestration.assets.progress import progress_logger
 from sparktorch_assets.orchestration.commands.dagster_home import use_dagster_home
-from sparktorch_assets.orchestration.commands.summary import failed_checks, failures, summary_table
+from sparktorch_assets.orchestration.commands.summary import failed_checks, failures, summary_table, time_lines
 
 LOGGER = "progress"
 
@@ -42,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
     failed, refused = failures(result), failed_checks(result)
     _say(f"\n{summary_table(result)}\n")
+    for line in time_lines(result):
+        _say(line)
     took = f"{time.monotonic() - began:.0f} s"
     _say(
         f"Done in {took}: {len(failed)} failed, {len(refused)} checks failed."

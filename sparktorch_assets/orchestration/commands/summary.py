@@ -7,9 +7,11 @@ from typing import Any
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
+from sparktorch_assets.orchestration.assets.metadata import WHERE_TIME_WENT
 from sparktorch_assets.orchestration.assets.plain_text import one_line, plain_lines
 
 _SHOWN_CLASSES = 3
+_LONGEST = 3
 _HEADER = ("asset", "rows", "failed", "predicted", "seconds", "rows/s", "table")
 _AROUND = ("DagsterExecutionStepExecutionError", "RetryRequestedFromPolicy")
 """Dagster's exceptions around that of the asset. Further causes explain it, and may be long."""
@@ -30,6 +32,18 @@ def summary_table(result: dg.ExecuteInProcessResult) -> str:
         if event.asset_key is not None
     ]
     return render([_HEADER, *sorted(lines)])
+
+
+def time_lines(result: dg.ExecuteInProcessResult) -> list[str]:
+    """Where the time of the longest predictions went, the longest first."""
+    found = []
+    for event in result.get_asset_materialization_events():
+        metadata = event.materialization.metadata
+        if event.asset_key is not None and WHERE_TIME_WENT in metadata:
+            seconds = getattr(metadata.get("seconds_total"), "value", 0.0)
+            line = f"{event.asset_key.to_user_string()}: {getattr(metadata[WHERE_TIME_WENT], 'value', '')}"
+            found.append((seconds, one_line(line)))
+    return [line for _, line in sorted(found, reverse=True)[:_LONGEST]]
 
 
 def failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
