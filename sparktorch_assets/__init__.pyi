@@ -22,6 +22,7 @@ from sparktorch_assets.lake.vacuum import vacuum as vacuum
 from sparktorch_assets.orchestration.assets.factory import build_input_asset as build_input_asset
 from sparktorch_assets.orchestration.assets.factory import build_prediction_assets as build_prediction_assets
 from sparktorch_assets.orchestration.assets.factory import build_prediction_definitions as build_prediction_definitions
+from sparktorch_assets.orchestration.assets.lineage import column_lineage as column_lineage
 from sparktorch_assets.orchestration.assets.markdown import preview_table as preview_table
 from sparktorch_assets.orchestration.assets.metadata import table_metadata as table_metadata
 from sparktorch_assets.orchestration.automation.schedules import own_schedules as own_schedules
@@ -74,3 +75,4 @@ from sparktorch_assets.tasks import TensorFeature as TensorFeature
 from sparktorch_assets.tasks import TextFeature as TextFeature
 from sparktorch_assets.tasks import TokenClassificationOutput as TokenClassificationOutput
 from sparktorch_assets.tasks.input_table import InputTable as InputTable
+from sparktorch_assets.tasks.input_table import SourceColumn as SourceColumn

@@ -9,6 +9,7 @@ from deltalake import DeltaTable
 
 from sparktorch_assets import (
     LakeResource,
+    column_lineage,
     data_version,
     preview_table,
     staleness_condition,
@@ -21,6 +22,13 @@ LATE = dg.AssetKey(["predictions", "late_arrival"])
 CANCELLATION = dg.AssetKey(["predictions", "cancellation"])
 CODE_VERSION = "1"
 SHOWN_ROWS = 10
+CLASSES = {"late_class": (LATE, "predicted_class"), "cancellation_class": (CANCELLATION, "predicted_class")}
+SCORES = {"late_probability": (LATE, "confidence"), "cancellation_score": (CANCELLATION, "confidence")}
+DESCRIBED = {
+    "late_probability": "The probability of arriving more than 15 minutes late",
+    "cancellation_score": "The higher, the likelier is a cancellation; no probability",
+    "risk": "high (late and cancelled), raised (one of them) or low",
+}
 
 
 @dg.asset(
@@ -48,12 +56,21 @@ def flight_risk(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mat
         data_version=dg.DataVersion(made_from),
         metadata={
             "changed": changed,
-            **table_metadata(uri, joined.num_rows, joined.schema, table_version(uri), {}),
+            **table_metadata(uri, joined.num_rows, joined.schema, table_version(uri), DESCRIBED),
+            "dagster/column_lineage": column_lineage(sources_of(joined.column_names)),
             "combinations": dg.MetadataValue.md(preview_table(counted)),
             **{f"{level}_risk": count for level, count in Counter(joined["risk"].to_pylist()).items()},
             "preview": dg.MetadataValue.md(preview_table(joined.slice(0, SHOWN_ROWS).to_pylist())),
         },
     )
+
+
+def sources_of(columns: list[str]) -> dict[str, list[tuple[dg.AssetKey, str]]]:
+    """What each column is made from: a score also from the class that it is the score of, and all others are kept."""
+    made = {name: [source] for name, source in CLASSES.items()}
+    made |= {name: [source, (source[0], "predicted_class")] for name, source in SCORES.items()}
+    made["risk"] = list(CLASSES.values())
+    return {column: made.get(column, [(LATE, column)]) for column in columns}
 
 
 def join_risks(late: pa.Table, cancellation: pa.Table) -> pa.Table:

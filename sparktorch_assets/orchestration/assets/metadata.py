@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from sparktorch_assets.orchestration.assets.charts import CHARTS
+from sparktorch_assets.orchestration.assets.lineage import prediction_lineage
 from sparktorch_assets.orchestration.assets.markdown import markdown_table, preview_table
-from sparktorch_assets.orchestration.keys import source_key
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import InputTable, MlTask
 from sparktorch_assets.tasks.outputs.report import Shown, ShownTable
@@ -33,10 +33,26 @@ _TOP_CLASSES = 20
 
 
 def prediction_metadata(
-    task: MlTask, report: "ScoreReport", *, schema: "pa.Schema", table_rows: int, preview: Sequence[Mapping[str, Any]]
+    task: MlTask,
+    report: "ScoreReport",
+    *,
+    schema: "pa.Schema",
+    table_rows: int,
+    preview: Sequence[Mapping[str, Any]],
+    sources: Mapping[str, str | None],
 ) -> Metadata:
-    """The metadata of a prediction asset after a run, including one that found nothing to do."""
-    described = {f"{task.output_prefix}{name}": text for name, text in task.output.described.items()}
+    """The metadata of a prediction asset after a run, including one that found nothing to do.
+
+    Args:
+        task: the task.
+        report: what the run did.
+        schema: the table's columns.
+        table_rows: the table's rows.
+        preview: the first of them.
+        sources: the input's columns, each with its description; see `source_columns`.
+    """
+    described = {name: text for name, text in sources.items() if text}
+    described |= {f"{task.output_prefix}{name}": text for name, text in task.output.described.items()}
     described |= {task.error_column: "Why the row failed; null where it did not"}
     return {
         "dagster/row_count": int(table_rows),
@@ -48,7 +64,7 @@ def prediction_metadata(
         **batch_metadata(report.tally),
         **refresh_metadata(report),
         **{name: dg.MetadataValue.json(json.loads(text)) for name, text in task.output.figures(report.tally).items()},
-        "dagster/column_lineage": column_lineage(task, schema.names),
+        "dagster/column_lineage": prediction_lineage(task, schema.names, list(sources)),
         **table_metadata(report.table, table_rows, schema, report.version, described),
         "model_digest": report.model_digest,
     }
@@ -147,7 +163,7 @@ def input_metadata(
         "changed": bool(report.changed),
         "seconds_total": float(report.seconds),
         "source": ", ".join(table.patterns),
-        **table_metadata(report.uri, report.rows, schema, report.version, {}),
+        **table_metadata(report.uri, report.rows, schema, report.version, table.described_columns),
     }
 
 
@@ -163,21 +179,6 @@ def table_metadata(
         "dagster/table_name": "/".join(uri.rstrip("/").split("/")[-2:]),
     }
     return shown if version is None else {**shown, "delta_version": int(version)}
-
-
-def column_lineage(task: MlTask, columns: Sequence[str]) -> dg.TableColumnLineage:
-    """Column lineage: kept columns come from the input column of the same name, added ones from all feature columns."""
-    source = source_key(task)
-    added = {column.name for column in task.output_columns}
-    return dg.TableColumnLineage(
-        deps_by_column={
-            column: [
-                dg.TableColumnDep(asset_key=source, column_name=name)
-                for name in (task.feature_columns if column in added else (column,))
-            ]
-            for column in columns
-        }
-    )
 
 
 def _rendered(shown: Shown) -> Any:

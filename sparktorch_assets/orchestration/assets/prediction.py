@@ -14,6 +14,7 @@ from sparktorch_assets.orchestration.assets.checks import (
 )
 from sparktorch_assets.orchestration.assets.declared import remember
 from sparktorch_assets.orchestration.assets.failure import PlainFailure
+from sparktorch_assets.orchestration.assets.lineage import source_columns
 from sparktorch_assets.orchestration.assets.metadata import WHERE_TIME_WENT, prediction_metadata
 from sparktorch_assets.orchestration.automation.schedules import refresh_tags, staleness_condition
 from sparktorch_assets.orchestration.keys import (
@@ -104,7 +105,12 @@ def _predict(
         scored += f", {report.tally.dropped:,} dropped by hooks"
     context.log.info(scored if report.changed else f"nothing changed: {rows:,} rows stay as they are")
     metadata = prediction_metadata(
-        task, report, schema=table.schema, table_rows=rows, preview=table.preview(task.preview_rows)
+        task,
+        report,
+        schema=table.schema,
+        table_rows=rows,
+        preview=table.preview(task.preview_rows),
+        sources=source_columns(context.instance, source_key(task)),
     )
     if WHERE_TIME_WENT in metadata:
         context.log.info("%s", metadata[WHERE_TIME_WENT].value)
