@@ -39,7 +39,8 @@ def prediction_metadata(
     schema: "pa.Schema",
     table_rows: int,
     preview: Sequence[Mapping[str, Any]],
-    sources: Mapping[str, str | None],
+    sources: Mapping[str, str | None] | None = None,
+    samples: Mapping[str, Any] | None = None,
 ) -> Metadata:
     """The metadata of a prediction asset after a run, including one that found nothing to do.
 
@@ -49,9 +50,10 @@ def prediction_metadata(
         schema: the table's columns.
         table_rows: the table's rows.
         preview: the first of them.
-        sources: the input's columns, each with its description; see `source_columns`.
+        sources: the input's columns, each with its description, if they are known; see `source_columns`.
+        samples: entries with further rows; see `sampled_rows`.
     """
-    described = {name: text for name, text in sources.items() if text}
+    described = {name: text for name, text in (sources or {}).items() if text}
     described |= {f"{task.output_prefix}{name}": text for name, text in task.output.described.items()}
     described |= {task.error_column: "Why the row failed; null where it did not"}
     return {
@@ -59,12 +61,13 @@ def prediction_metadata(
         **row_metadata(report.tally),
         **{name: _rendered(shown) for name, shown in task.output.page(report.tally).items()},
         **({"preview": dg.MetadataValue.md(preview_table(preview))} if preview else {}),
+        **(samples or {}),
         **scoring_metadata(report),
         **time_metadata(task, report),
         **batch_metadata(report.tally),
         **refresh_metadata(report),
         **{name: dg.MetadataValue.json(json.loads(text)) for name, text in task.output.figures(report.tally).items()},
-        "dagster/column_lineage": prediction_lineage(task, schema.names, list(sources)),
+        "dagster/column_lineage": prediction_lineage(task, schema.names, list(sources or ())),
         **table_metadata(report.table, table_rows, schema, report.version, described),
         "model_digest": report.model_digest,
     }

@@ -16,6 +16,7 @@ from sparktorch_assets.orchestration.assets.declared import remember
 from sparktorch_assets.orchestration.assets.failure import PlainFailure
 from sparktorch_assets.orchestration.assets.lineage import source_columns
 from sparktorch_assets.orchestration.assets.metadata import WHERE_TIME_WENT, prediction_metadata
+from sparktorch_assets.orchestration.assets.sampled_rows import sampled_rows
 from sparktorch_assets.orchestration.automation.schedules import refresh_tags, staleness_condition
 from sparktorch_assets.orchestration.keys import (
     PREDICTIONS_GROUP,
@@ -111,6 +112,7 @@ def _predict(
         table_rows=rows,
         preview=table.preview(task.preview_rows),
         sources=source_columns(context.instance, source_key(task)),
+        samples=sampled_rows(task, table, report),
     )
     if WHERE_TIME_WENT in metadata:
         context.log.info("%s", metadata[WHERE_TIME_WENT].value)
