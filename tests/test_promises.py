@@ -24,7 +24,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = {
     "T": {"tables.md": ()},
     "M": {"models.md": (), "features.md": (), "outputs.md": (), "predicting.md": ()},
-    "O": {"operations.md": ("What refreshes when", "What is found before a run", "What a run shows")},
+    "O": {
+        "operations.md": ("What refreshes when", "What is found before a run", "What a run shows"),
+        "asset-pages.md": (),
+    },
 }
 """Letter -> pages, each with the sections that promise where not all of it does."""
 NUMBER = re.compile(r"<sup>([A-Z]\d+)</sup>")
@@ -60,6 +63,8 @@ PROMISES_NOTHING = (
     "| `kind` | from | `forward` gets |",
     "| --- |",
     "Pass the merged definitions of your code location through `check_definitions`",
+    "If a column of the input says what is true, name it:",
+    "| output | the column holds | entries |",
     "Code is read but not run, so what only running it would show is not noticed",
 )
 """Beginnings of rows and paragraphs that promise nothing."""

@@ -113,7 +113,13 @@ def test_a_model_without_a_card_has_no_quality_to_show(project: Path, resources:
     assert not [name for name in run(resources).metadata if name.startswith("card_")]
 
 
-COMPUTED = {"size": "7 bytes, 42 parameters", "parameters": 42, "file_bytes": 7, "format": "safetensors", "weights_sha256": "w" * 64}
+COMPUTED = {
+    "size": "7 bytes, 42 parameters",
+    "parameters": 42,
+    "file_bytes": 7,
+    "format": "safetensors",
+    "weights_sha256": "w" * 64,
+}
 
 
 def shown(event: dg.AssetMaterialization) -> dict[str, Any]:

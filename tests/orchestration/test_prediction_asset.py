@@ -202,6 +202,21 @@ def test_metadata_holds_everything_a_reader_wants(resources: dict[str, Any], sco
     assert values["preview"].count("\n") == 2 - 1 + 8
 
 
+@pytest.mark.promise("O156")
+def test_what_can_be_plotted_is_a_number(resources: dict[str, Any], score: FakeScoreTable):
+    score.tally.confusion = {'["no","no"]': 5, '["yes","no"]': 1, '["yes","yes"]': 1}
+    score.tally.calibration_rows, score.tally.calibration_right = {"16": 7}, {"16": 6}
+    score.tally.calibration_confidence = {"16": 5.6}
+    metadata = shown(run(resources, a_task(truth="a")))
+    assert metadata["accuracy"].value == 6 / 7
+    assert metadata["expected_calibration_error"].value == pytest.approx(6 / 7 - 0.8)
+    for name in ("accuracy", "expected_calibration_error", "confidence_mean", "rows_per_second"):
+        assert isinstance(metadata[name], dg.FloatMetadataValue)
+    for name in ("reliability", "confusion_matrix", "biggest_confusions", "classes", "confidence_histogram"):
+        assert isinstance(metadata[name], dg.MarkdownMetadataValue)
+    assert metadata["confidence_bins"].value == score.tally.confidence_histogram
+
+
 def test_a_refresh_with_nothing_to_do_keeps_the_figures_of_the_last_one(
     resources: dict[str, Any], score: FakeScoreTable
 ):

@@ -124,7 +124,7 @@ def test_many_classes_take_bounded_space():
     assert ClassificationOutput().page(tally)["accuracy"] == 1 / len(truths)
 
 
-@pytest.mark.promise("O93")
+@pytest.mark.promise("O157", "O159")
 def test_the_page_says_accuracy_calibration_and_confusions():
     truths = ["a"] * 6 + ["b"] * 3 + ["c"]
     predicted = ["a"] * 6 + ["b", "a", "a"] + ["b"]
@@ -175,7 +175,7 @@ def test_a_class_below_the_threshold_is_wrong_but_has_no_confidence_of_its_own()
         max_size=20,
     )
 )
-@pytest.mark.promise("O95")
+@pytest.mark.promise("O158")
 def test_errors_of_numbers_are_those_of_the_rows(rows):
     truths, values = zip(*rows, strict=True)
     task = a_task(RegressionOutput(names=["y"]), labels=())

@@ -40,6 +40,7 @@ TASK = MlTask(
 )
 
 
+@pytest.mark.promise("O155")
 @pytest.mark.parametrize(
     "change",
     [
