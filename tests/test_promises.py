@@ -35,6 +35,7 @@ PAGES = {
             "Several runs at a time",
         ),
         "deployment.md": ("What holds then", "Before a change is merged"),
+        "asset-pages.md": (),
     },
 }
 """Letter -> pages, each with the sections that promise where not all of it does."""
@@ -76,6 +77,8 @@ PROMISES_NOTHING = (
     "With the last two on, predictions follow",
     "A look at 100,000 source files",
     "Pass the merged definitions of your code location through `check_definitions`",
+    "If a column of the input says what is true, name it:",
+    "| output | the column holds | entries |",
     "Code is read but not run, so what only running it would show is not noticed",
     "This page says what is checked before predictions are published",
     "A run writes its predictions as parts into the table's folder",

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import example, given
@@ -30,14 +30,14 @@ def draw(shown: Any) -> str:
     return CHARTS[type(shown)](shown)
 
 
-def image(chart: str) -> ElementTree.Element:
+def image(chart: str) -> ET.Element:
     """The chart as a browser gets it: Markdown becomes HTML, whose only content is an image with an address."""
     reader = MarkdownIt("commonmark", {"html": True})
     reader.validateLink = lambda _: True  # it lets no SVG through; Dagster's reader does
     rendered = reader.render(chart)
     found = re.fullmatch(r'<p><img src="data:image/svg\+xml,([^"]*)" alt="[^"]*" /></p>\n', rendered)
     assert found is not None, rendered
-    return ElementTree.fromstring(unquote(html.unescape(found[1])))  # noqa: S314  (our own)
+    return ET.fromstring(unquote(html.unescape(found[1])))
 
 
 def texts(chart: str) -> list[str]:

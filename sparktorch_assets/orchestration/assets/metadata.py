@@ -15,8 +15,8 @@ import dagster as dg
 
 from sparktorch_assets.orchestration.assets.audit_checks import audit_metadata
 from sparktorch_assets.orchestration.assets.charts import CHARTS
+from sparktorch_assets.orchestration.assets.lineage import prediction_lineage
 from sparktorch_assets.orchestration.assets.markdown import markdown_table, preview_table
-from sparktorch_assets.orchestration.keys import source_key
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import InputTable, MlTask
 from sparktorch_assets.tasks.outputs.report import Shown, ShownTable
@@ -29,14 +29,33 @@ if TYPE_CHECKING:
 
 Metadata = dict[str, Any]
 
+WHERE_TIME_WENT = "where_time_went"
 _TOP_CLASSES = 20
 
 
 def prediction_metadata(
-    task: MlTask, report: "ScoreReport", *, schema: "pa.Schema", table_rows: int, preview: Sequence[Mapping[str, Any]]
+    task: MlTask,
+    report: "ScoreReport",
+    *,
+    schema: "pa.Schema",
+    table_rows: int,
+    preview: Sequence[Mapping[str, Any]],
+    sources: Mapping[str, str | None] | None = None,
+    samples: Mapping[str, Any] | None = None,
 ) -> Metadata:
-    """The metadata of a prediction asset after a run, including one that found nothing to do."""
-    described = {f"{task.output_prefix}{name}": text for name, text in task.output.described.items()}
+    """The metadata of a prediction asset after a run, including one that found nothing to do.
+
+    Args:
+        task: the task.
+        report: what the run did.
+        schema: the table's columns.
+        table_rows: the table's rows.
+        preview: the first of them.
+        sources: the input's columns, each with its description, if they are known; see `source_columns`.
+        samples: entries with further rows; see `sampled_rows`.
+    """
+    described = {name: text for name, text in (sources or {}).items() if text}
+    described |= {f"{task.output_prefix}{name}": text for name, text in task.output.described.items()}
     described |= {task.error_column: "Why the row failed; null where it did not"}
     return {
         "dagster/row_count": int(table_rows),
@@ -44,11 +63,13 @@ def prediction_metadata(
         **{name: _rendered(shown) for name, shown in task.output.page(report.tally).items()},
         **audit_metadata(report),
         **({"preview": dg.MetadataValue.md(preview_table(preview))} if preview else {}),
+        **(samples or {}),
         **scoring_metadata(report),
+        **time_metadata(task, report),
         **batch_metadata(report.tally),
         **refresh_metadata(report),
         **{name: dg.MetadataValue.json(json.loads(text)) for name, text in task.output.figures(report.tally).items()},
-        "dagster/column_lineage": column_lineage(task, schema.names),
+        "dagster/column_lineage": prediction_lineage(task, schema.names, list(sources or ())),
         **table_metadata(report.table, table_rows, schema, report.version, described),
         "model_digest": report.model_digest,
     }
@@ -88,6 +109,14 @@ def scoring_metadata(report: "ScoreReport") -> Metadata:
     if scoring.run_id:
         shown["last_scored_by"] = dg.MetadataValue.dagster_run(scoring.run_id)
     return shown
+
+
+def time_metadata(task: MlTask, report: "ScoreReport") -> Metadata:
+    """The sentence about where this run's time went; empty if it scored nothing."""
+    from sparktorch_assets.spark.score.time_spent import time_spent
+
+    said = time_spent(task, report)
+    return {} if said is None else {WHERE_TIME_WENT: dg.MetadataValue.text(said)}
 
 
 def batch_metadata(tally: Tally) -> Metadata:
@@ -139,7 +168,7 @@ def input_metadata(
         "changed": bool(report.changed),
         "seconds_total": float(report.seconds),
         "source": ", ".join(table.patterns),
-        **table_metadata(report.uri, report.rows, schema, report.version, {}),
+        **table_metadata(report.uri, report.rows, schema, report.version, table.described_columns),
     }
 
 
@@ -155,21 +184,6 @@ def table_metadata(
         "dagster/table_name": "/".join(uri.rstrip("/").split("/")[-2:]),
     }
     return shown if version is None else {**shown, "delta_version": int(version)}
-
-
-def column_lineage(task: MlTask, columns: Sequence[str]) -> dg.TableColumnLineage:
-    """Column lineage: kept columns come from the input column of the same name, added ones from all feature columns."""
-    source = source_key(task)
-    added = {column.name for column in task.output_columns}
-    return dg.TableColumnLineage(
-        deps_by_column={
-            column: [
-                dg.TableColumnDep(asset_key=source, column_name=name)
-                for name in (task.feature_columns if column in added else (column,))
-            ]
-            for column in columns
-        }
-    )
 
 
 def _rendered(shown: Shown) -> Any:

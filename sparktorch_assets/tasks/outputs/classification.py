@@ -10,6 +10,8 @@ from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.outputs.column import OutputColumn
 from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, ShownBars, ShownHistogram
+from sparktorch_assets.tasks.outputs.truth import class_truth
+from sparktorch_assets.tasks.outputs.truth_types import wrong_class
 from sparktorch_assets.tasks.validation import positive, share
 
 CONFIDENCE_IN_RANGE = "confidence_in_range"
@@ -60,6 +62,15 @@ class ClassificationOutput:
     def rows_without_value(self, tally: Tally) -> int:
         """Predicted rows without a class, as a hook may have left them."""
         return tally.predicted - sum(tally.classes.values())
+
+    @property
+    def takes_truth(self) -> bool:
+        """Whether predictions can be compared with a column of true values."""
+        return True
+
+    def wrong_truth(self, found: str) -> str | None:
+        """What is wrong with a column of true values of this type; `None` if nothing is."""
+        return wrong_class(found)
 
     def check_labels(self, labels: Sequence[str]) -> None:
         """Raise TaskError if the options do not fit the labels."""
@@ -143,7 +154,7 @@ class ClassificationOutput:
             shown["confidence_histogram"] = ShownHistogram(
                 title="confidence", counts=tally.confidence_histogram, low=0.0, high=1.0, mean=tally.confidence_mean
             )
-        return shown
+        return class_truth(tally) | shown
 
     def figures(self, tally: Tally) -> dict[str, str]:
         """The same for programs, as JSON."""

@@ -54,6 +54,15 @@ class LabelledEntries:
         return tuple(labels)
 
     @property
+    def takes_truth(self) -> bool:
+        """Whether predictions can be compared with a column of true values."""
+        return False
+
+    def wrong_truth(self, found: str) -> str | None:  # noqa: ARG002  (of all outputs)
+        """What is wrong with a column of true values of this type; `None` if nothing is."""
+        return None
+
+    @property
     def without(self) -> str:
         """The name of the count of rows whose list is empty."""
         return f"rows without a {self.entry}"
