@@ -25,8 +25,9 @@ PAGES = {
     "T": {"tables.md": ()},
     "M": {"models.md": (), "features.md": (), "outputs.md": (), "predicting.md": ()},
     "O": {
-        "operations.md": ("What refreshes when", "What is found before a run", "What a run shows"),
         "checks.md": (),
+        "partitions.md": ("What a run does", "What is refused"),
+        "operations.md": ("What refreshes when", "What is found before a run", "What a run shows"),
     },
 }
 """Letter -> pages, each with the sections that promise where not all of it does."""
