@@ -96,7 +96,7 @@ PROMISES_NOTHING = (
     "| `min_rows` |",
     "| `canaries` |",
     "| the name of your function |",
-    "There are two measures.",
+    "| `confidence_psi`, `confidence_distance` |",
     "Canaries are rows whose answers you know.",
     "The task `digit` of the sample project has 20 of them",
     "A check of your own is a function of the statistics now",
@@ -118,7 +118,7 @@ def promising(letter):
 
 def test_the_architecture_page_names_files_that_exist():
     page = (ROOT / "docs" / "architecture.md").read_text()
-    named = set(re.findall(r"`((?:orchestration|spark|predict|lake|stores|tasks)/[\w/]*\w(?:\.py)?)`", page))
+    named = set(re.findall(r"`((?:orchestration|spark|predict|lake|stores|tasks|audit)/[\w/]*\w(?:\.py)?)`", page))
     assert len(named) > 25
     assert not [name for name in named if not (ROOT / "sparktorch_assets" / name).exists()]
 

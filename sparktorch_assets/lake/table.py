@@ -107,10 +107,16 @@ class Table:
         check_names(schema.names)
         return schema
 
+    @cached_property
+    def _by_partition(self) -> dict[Partition, list[DataFile]]:
+        found: dict[Partition, list[DataFile]] = {}
+        for file in self.files:
+            found.setdefault(file.partition, []).append(file)
+        return found
+
     def files_in(self, partition: Partition) -> list[DataFile]:
         """The files of one partition; all files for `()`."""
-        wanted = set(partition)
-        return [file for file in self.files if wanted <= set(file.partition)]
+        return self._by_partition.get(partition, []) if partition else self.files
 
     def batches(self, columns: Sequence[str], batch_rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
         """All rows, with only these columns: pairs of a file's index in `files` and some of its rows, in their order.
@@ -159,10 +165,8 @@ def data_version(table: str, partition: Mapping[str, str] | None = None) -> str:
         partition: `{"ds": "2013-01-01"}` takes only the parts of that partition.
     """
     snapshot = Table(table).snapshot
-    wanted = set((partition or {}).items())
-    return data_version_of(
-        (path for path, part in snapshot.parts.items() if wanted <= set(part.partition)), snapshot.schema
-    )
+    parts = snapshot.by_partition().get(tuple(partition.items()), {}) if partition else snapshot.parts
+    return data_version_of(parts, snapshot.schema)
 
 
 def read_file(file: DataFile, schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:

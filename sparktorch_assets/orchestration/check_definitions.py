@@ -165,6 +165,7 @@ def _warn_of_missing_files(task: MlTask, models_place: str | Path) -> None:
     if isinstance(models_place, str):
         return  # a URI: loading a code location asks no server
     own = [name for name in task.files if not (task.model.registered and name == str(task.model.weights))]
+    own += [str(task.audit.canaries)] if task.audit.canaries else []
     for name in own:
         try:
             check_file(models_place / name)

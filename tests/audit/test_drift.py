@@ -24,6 +24,7 @@ PAIRS = st.integers(1, 12).flatmap(
 NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)
 
 
+@pytest.mark.promise("O142")
 def test_the_stability_index_is_the_sum_over_smoothed_shares():
     """By hand: 60.5/101 and 40.5/101 against each other, twice."""
     share, other = 60.5 / 101, 40.5 / 101
@@ -38,6 +39,7 @@ def test_a_class_that_was_not_there_counts_as_half_a_row():
     assert population_stability_index([90, 10], [100, 0]) > 0.25
 
 
+@pytest.mark.promise("O142")
 @pytest.mark.parametrize(
     ("now", "before", "expected"),
     [
@@ -80,6 +82,7 @@ def test_without_rows_there_is_nothing_to_measure(measure):
     assert measure([3, 4], [0, 0]) == 0
 
 
+@pytest.mark.promise("O142")
 def test_few_rows_drift_by_chance_as_much_as_is_said():
     """Draws from one distribution: the mean index is what `by_chance` says, within its own error."""
     draws = np.random.default_rng(7)
@@ -88,6 +91,7 @@ def test_few_rows_drift_by_chance_as_much_as_is_said():
     assert np.mean(found) == pytest.approx(by_chance([50] * 8, [50] * 8), rel=0.1)
 
 
+@pytest.mark.promise("O143")
 @given(NUMBERS, NUMBERS)
 def test_bins_lose_no_number_and_treat_both_sides_alike(one, other):
     now, before = summary(np.array(one)), summary(np.array(other))

@@ -121,12 +121,14 @@ def replace_classes(found, classes):
     return Tally.from_plain({**found.to_plain(), "classes": classes})
 
 
+@pytest.mark.promise("O141")
 def test_without_an_earlier_publication_drift_passes_and_says_so(world):
     audit = audit_of(a_task(max_class_share_psi=0.0, max_confidence_distance=0.0))
     audit(world.about_to_publish(tally(no=1, yes=99)))
     assert outcomes(audit)["class_share_psi"].details["compared with"] == "no earlier publication"
 
 
+@pytest.mark.promise("O140", "O148")
 @pytest.mark.parametrize(
     ("limits", "drifted", "text"),
     [
@@ -165,6 +167,7 @@ def test_numbers_drift_by_the_column_that_moved_most(world):
         audit_of(task)(world.about_to_publish(numbers(1)))
 
 
+@pytest.mark.promise("O148")
 def test_rows_whose_number_is_nan_are_rows_without_a_prediction(world):
     """A network that gives only NaN leaves no statistics of numbers at all."""
     task = a_task(RegressionOutput(), max_null_share=0.5)
@@ -172,6 +175,7 @@ def test_rows_whose_number_is_nan_are_rows_without_a_prediction(world):
         audit_of(task)(world.about_to_publish(Tally(rows=10, predicted=10)))
 
 
+@pytest.mark.promise("O141")
 @pytest.mark.parametrize(("history", "refused"), [(1, True), (2, False), (9, False)])
 def test_drift_is_measured_from_the_last_publications_together(world, history, refused):
     for found in (tally(no=90, yes=10), tally(no=10, yes=90)):
@@ -186,6 +190,7 @@ def test_drift_is_measured_from_the_last_publications_together(world, history, r
         assert outcomes(audit)["class_share_distance"].details["compared with"] == "the last 2 publications"
 
 
+@pytest.mark.promise("O141")
 def test_a_partition_is_compared_with_itself_and_with_those_before_it(world):
     """Not with those after it, which a backfill in another order has published already."""
     for ds, found in (("1", tally(no=90, yes=10)), ("9", tally()), ("10", tally()), ("11", tally(no=5, yes=95))):
@@ -199,6 +204,7 @@ def test_a_partition_is_compared_with_itself_and_with_those_before_it(world):
         audit_of(task)(world.about_to_publish(tally(no=80, yes=20), "10"))
 
 
+@pytest.mark.promise("O141")
 def test_partitions_of_one_commit_are_compared_with_each_other_in_their_order(world):
     """The first backfill of a year: a refused month is no yardstick for the next one."""
     audit = audit_of(a_task(max_class_share_distance=0.1))
@@ -245,6 +251,7 @@ def test_only_what_is_named_is_overruled(world):
         audit(world.about_to_publish(tally(no=10, yes=90)))
 
 
+@pytest.mark.promise("O147")
 def test_a_name_that_no_check_has_is_refused():
     with pytest.raises(TaskError, match=r"publish_despite names 'class_share_pis', .*did you mean 'class_share_psi'"):
         TaskAudit(a_task(max_class_share_psi=0.1), ["class_share_pis"])
@@ -296,6 +303,7 @@ def broken(now, before):
     raise KeyError("shares")
 
 
+@pytest.mark.promise("O144")
 @pytest.mark.parametrize(
     ("function", "text"),
     [

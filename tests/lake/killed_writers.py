@@ -15,7 +15,7 @@ from pathlib import Path
 from unittest import mock
 
 import pyarrow as pa
-from lake_scorer import plan_of, refresh
+from lake_scorer import plan_of, refresh, refresh_partitions
 
 from sparktorch_assets.lake.adoption import adopt_parts
 from sparktorch_assets.lake.derived import write_if_changed
@@ -30,6 +30,22 @@ def scored(folder: Path) -> None:
 
 def derived(folder: Path) -> None:
     write_if_changed(str(folder / "table"), pa.table({"a": [1, 2, 3]}), "v2")
+
+
+def partitions(folder: Path) -> None:
+    refresh_partitions(folder / "source", folder / "table", 2, (0, 2, 3))
+
+
+def derived_partition(folder: Path) -> None:
+    write_if_changed(str(folder / "table"), pa.table({"a": [1, 2, 3]}), "v2", partition={"ds": "2"})
+
+
+def adopted(folder: Path) -> None:
+    adopt_parts(plan_of(folder / "source", folder / "table", 2), [str(folder / "challenger")])
+    refresh(folder / "source", folder / "table", 2)
+
+
+KINDS = {writer.__name__: writer for writer in (scored, partitions, derived, derived_partition, adopted)}
 
 
 @contextlib.contextmanager
@@ -53,18 +69,13 @@ def killed_before(step: int):
         yield
 
 
-def adopted(folder: Path) -> None:
-    adopt_parts(plan_of(folder / "source", folder / "table", 2), [str(folder / "challenger")])
-    refresh(folder / "source", folder / "table", 2)
-
-
 def main(kind: str, folder: Path) -> None:
     for step in range(1, 100):
         shutil.copytree(folder / "untouched", folder / str(step))
         child = os.fork()
         if not child:
             with killed_before(step):
-                {"scored": scored, "derived": derived, "adopted": adopted}[kind](folder / str(step))
+                KINDS[kind](folder / str(step))
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if os.waitstatus_to_exitcode(status) == 0:

@@ -17,6 +17,7 @@ from sparktorch_assets.orchestration.components.declared import MlTaskComponent
 from sparktorch_assets.orchestration.resources import ModelLoaderResource
 from sparktorch_assets.orchestration.runtime import runtime_definitions
 from sparktorch_assets.tasks import (
+    AuditPolicy,
     ClassificationOutput,
     ColumnsOutput,
     EmbeddingOutput,
@@ -214,6 +215,20 @@ def test_missing_weights_are_a_warning_that_names_what_is_there(project: Path, w
     (warning,) = warnings()
     assert f"task 'sample': there is no file {weights}; did you mean 'modle.safetensors'?" in warning
     assert "If an upstream asset writes it" in warning
+
+
+def test_missing_canaries_are_a_warning_as_well(project: Path, warnings: Any):
+    check_definitions(location(project, a_task(audit=AuditPolicy(canaries="sample/canaries.parquet"))))
+    (warning,) = warnings()
+    assert "there is no file" in warning
+    assert "sample/canaries.parquet" in warning
+
+
+def test_an_own_check_whose_module_is_nowhere_is_refused_without_importing_anything(project: Path):
+    with pytest.raises(
+        TaskError, match="audit.checks='no_such_module:enough': module 'no_such_module' is not installed"
+    ):
+        location(project, a_task(audit=AuditPolicy(checks=["no_such_module:enough"])))
 
 
 def test_a_models_root_that_the_run_sets_is_not_looked_at(project: Path, warnings: Any):

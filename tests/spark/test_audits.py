@@ -14,6 +14,7 @@ from sparktorch_assets.errors import AuditFailedError, HookError, InputSchemaErr
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.predict.frame import predict_frame
 from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.spark.score.dataframe import score_dataframe
 from sparktorch_assets.spark.score.table import plan_table, score_table
 from sparktorch_assets.tasks import (
     AuditPolicy,
@@ -54,8 +55,8 @@ class World:
     def weights(self, seed):
         (self.folder / "models" / "seed.txt").write_text(str(seed))
 
-    def rows(self, number, low=-1.0):
-        x = [low + 2 * place / 99 for place in range(number)]
+    def rows(self, number):
+        x = [2 * place / 99 - 1 for place in range(number)]
         pq.write_table(
             pa.table({"x": x, "y": x[::-1], "id": range(number)}), self.folder / "in.parquet", row_group_size=25
         )
@@ -178,7 +179,7 @@ def test_what_the_kind_of_output_forbids_is_never_published(world, more, check, 
     assert (report.version, report.run_tally.rows) == (0, 0)
 
 
-@pytest.mark.promise("O85", "O86")
+@pytest.mark.promise("O85")
 def test_a_swapped_model_fails_the_canaries_before_any_shard_is_scored(world):
     task = world.task(CANARIES)
     world.canaries(task)
@@ -230,6 +231,7 @@ def test_what_was_refused_is_not_published_by_a_model_that_no_canary_has_seen(wo
     assert Table(world.uri).version is None
 
 
+@pytest.mark.promise("O149")
 @pytest.mark.parametrize(("off", "ok"), [(5e-4, True), (5e-3, False)])
 def test_numbers_of_canaries_may_differ_by_the_tolerance(world, off, ok):
     found = predict_frame(
@@ -244,6 +246,7 @@ def test_numbers_of_canaries_may_differ_by_the_tolerance(world, off, ok):
             world.score(task)
 
 
+@pytest.mark.promise("O86")
 def test_canaries_are_predicted_whatever_where_says_and_keep_what_they_have(world):
     task = world.task(CANARIES, where=[RowFilter(column="id", op=">", value=50)], keep_columns=["id"])
     world.canaries(world.task())
@@ -253,6 +256,7 @@ def test_canaries_are_predicted_whatever_where_says_and_keep_what_they_have(worl
     assert next(outcome for outcome in report.audits if outcome.check == "canaries").details["wrong"] == 0
 
 
+@pytest.mark.promise("O149")
 def test_contents_of_canaries_are_not_shown_where_the_task_shows_none(world):
     task = world.task(CANARIES, preview_rows=0)
     world.canaries(task, predicted_class=["secret"] * 4)
@@ -342,3 +346,29 @@ def test_what_was_found_is_json_in_the_commit(world):
         "classes_within_labels",
         "min_rows",
     ]
+
+
+@pytest.mark.slow
+def test_a_real_session_is_asked_canaries_and_audited_by_both_verbs(world, spark):
+    """Through the JVM and Spark's workers; `score_dataframe` keeps no parts of what it refuses."""
+    spark.sparkContext.addPyFile(str(Path(__file__).with_name("score_nets.py")))
+    world.spark = spark
+    task = world.task({**CANARIES, "min_rows": 50})
+    world.canaries(world.task(), predicted_class=["none"] * 4)
+    with pytest.raises(AuditFailedError, match="4 of 4 canaries"):
+        world.score(task)
+    world.canaries(world.task())
+    assert {outcome.check for outcome in world.score(task).audits} >= {"canaries", "min_rows"}
+
+    data = spark.read.parquet(str(world.folder / "in.parquet")).limit(10)
+    options = {
+        "output_table": str(world.folder / "other"),
+        "model_loader": world.loader(),
+        "slots": SlotPolicy(device="cpu"),
+    }
+    with pytest.raises(AuditFailedError, match=r"10 rows are fewer than min_rows=50.*the predictions are lost"):
+        score_dataframe(spark, data, task, **options)
+    assert Table(options["output_table"]).version is None
+    report = score_dataframe(spark, data, task, **options, publish_despite=["min_rows"])
+    assert [outcome.check for outcome in report.audits if outcome.overruled] == ["min_rows"]
+    assert recorded_outcomes(Table(options["output_table"]).metadata, "") == report.audits

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -19,7 +20,7 @@ from pyarrow import fs
 from tiny_folders import TEXTS, write_classifier
 from tiny_onnx import write_linear, write_onnx
 
-from sparktorch_assets.errors import HostError, ModelError
+from sparktorch_assets.errors import AuditFailedError, HostError, ModelError
 from sparktorch_assets.orchestration.assets.model import build_model_asset
 from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource
 from sparktorch_assets.predict.loader import ModelLoader
@@ -30,7 +31,15 @@ from sparktorch_assets.spark.ml_predict import PredictPartition
 from sparktorch_assets.spark.score.table import score_table
 from sparktorch_assets.stores.cache import cache_folder, published
 from sparktorch_assets.stores.remote_root import RemoteRoot
-from sparktorch_assets.tasks import ColumnsOutput, MlTask, ModelSpec, NumericFeature, SlotPolicy, TextFeature
+from sparktorch_assets.tasks import (
+    AuditPolicy,
+    ColumnsOutput,
+    MlTask,
+    ModelSpec,
+    NumericFeature,
+    SlotPolicy,
+    TextFeature,
+)
 from sparktorch_assets.tasks.digest import files_digest, model_digest
 
 TASK = MlTask(
@@ -183,6 +192,27 @@ def test_the_card_next_to_weights_at_a_uri_is_shown_until_it_is_deleted(s3, tmp_
 
 
 @pytest.mark.promise("M193")
+def test_canaries_at_a_uri_are_those_that_lie_there_now(s3, tmp_path):
+    """They are no part of the model, whose digest stays."""
+    folder = tmp_path / "models" / "mood"
+    write_classifier(folder / "v1")
+    task = replace(TASK, audit=AuditPolicy(canaries="mood/canaries.parquet"))
+    pq.write_table(pa.table({"text": TEXTS}), tmp_path / "in.parquet")
+
+    def score(answers):
+        pq.write_table(pa.table({"text": TEXTS, "predicted_class": answers}), folder / "canaries.parquet")
+        loader = ModelLoader(s3(tmp_path / "models"))
+        options = {"output_table": str(tmp_path / "out"), "model_loader": loader, "slots": SlotPolicy(device="cpu")}
+        return score_table(JobsHere(), str(tmp_path / "in.parquet"), task, **options)
+
+    with pytest.raises(AuditFailedError, match=f"the model answers {len(TEXTS)} of {len(TEXTS)} canaries otherwise"):
+        score(["none"] * len(TEXTS))
+    right = [row["predicted_class"] for row in rows(ModelLoader(tmp_path / "models"))]
+    report = score(right)
+    assert report.model_digest == digest(ModelLoader(tmp_path / "models"))
+    assert report.tally.predicted + report.tally.failed == len(TEXTS)
+
+
 def test_what_is_not_there_is_the_error_of_a_local_folder(s3, tmp_path):
     write_classifier(tmp_path / "models" / "mood" / "v2")
     with pytest.raises(ModelError, match="there is no folder .*mood/v1"):

@@ -28,6 +28,7 @@ from sparktorch_assets.spark.score.partitions import plan_partitions, score_part
 from sparktorch_assets.spark.score.planned import Selection
 from sparktorch_assets.spark.score.table import plan_table, score_table
 from sparktorch_assets.tasks import ClassificationOutput, MlTask, ModelSpec, NumericFeature, RowFilter
+from sparktorch_assets.tasks.code.imported_code import DECLARED
 from sparktorch_assets.tasks.digest import digest_of, files_digest, model_digest, task_digest
 from sparktorch_assets.tasks.partitions import StaticPartitions, TimePartitions
 
@@ -248,7 +249,7 @@ def test_the_names_of_parts_depend_on_these_things_and_no_others(world):
             "task": task_digest(TASK),
             "loader": loader.digest(TASK),
             "files": files_digest(TASK, world.root),
-            "code": {},
+            "code": {piece: found for piece, found in loader.code(TASK).items() if not piece.endswith(DECLARED)},
             "schema": sorted([column.name, str(column.type)] for column in plan.schema),
             "partition": [["region", "north"]],
         }
@@ -280,7 +281,7 @@ def test_a_plan_is_printed_with_a_line_for_each_partition_that_changes(world):
     first, second, third = str(plan).splitlines()
     assert first.endswith("table: 2 of 3 partitions to be refreshed")
     assert second == "  2013-02-01: 2 new shards in 21 rows, 0 resumable, 0 unchanged, 0 obsolete parts"
-    assert third.startswith("  2013-03-01: 2 new shards of")
+    assert third.startswith("  2013-03-01: 2 new shards in")
     world.score()
     assert not world.plan().changes
     assert Table(str(world.table)).version == 1

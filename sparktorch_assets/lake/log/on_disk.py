@@ -13,9 +13,14 @@ _LOG = "_delta_log"
 
 
 def sync_names(folder: Folder, paths: Iterable[str]) -> None:
-    """Flush the names of finished parts to disk."""
-    for above in {path.rpartition("/")[0] for path in paths}:
-        folder.sync(above)
+    """Flush the names of finished parts to disk, and those of the partitions' folders in which they are: a run that was
+    killed may have created a folder without doing so."""
+    above = {""}
+    for path in paths:
+        while path := path.rpartition("/")[0]:
+            above.add(path)
+    for name in sorted(above):
+        folder.sync(name)
 
 
 def sync_commit(folder: Folder, version: int) -> None:

@@ -11,6 +11,7 @@ import dagster as dg
 from sparktorch_assets.errors import AuditFailedError, AuditOutcome
 from sparktorch_assets.orchestration.keys import op_name, prediction_key
 from sparktorch_assets.tasks import MlTask
+from sparktorch_assets.tasks.code.import_path import import_path_code
 
 if TYPE_CHECKING:
     from sparktorch_assets.spark.score.report import ScoreReport
@@ -31,7 +32,13 @@ _NOT_YET = "nothing was published since this check was declared"
 
 
 def audit_check_specs(task: MlTask) -> list[dg.AssetCheckSpec]:
-    """The checks that the task's `audit` declares. They block downstream assets."""
+    """The checks that the task's `audit` declares. They block downstream assets.
+
+    Raises:
+        TaskError: the module of one of the task's own checks cannot be found. It is not imported.
+    """
+    for path in task.audit.checks:
+        import_path_code(path, f"MlTask {task.name!r}: audit.checks")
     return [
         dg.AssetCheckSpec(
             name,
