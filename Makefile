@@ -2,6 +2,7 @@
 # make test  the tests, in two processes (eight minutes)
 # make test-fast   those that start no JVM: what to run while working
 # make test-slow   those that start whole processes and kill them (fifteen minutes)
+# make spark-server   a Spark Connect server on this machine, for several runs at a time (PORT=15002)
 # make dev   Dagster's UI on this machine: http://127.0.0.1:3000
 # make lint  ruff, mypy, import-linter
 # make docs  write the tables of docs/reference.md from the declarations
@@ -11,7 +12,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test test-fast test-slow fuzz dev docs lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models
+.PHONY: run test test-fast test-slow fuzz dev spark-server docs lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models
 
 PORT ?= 3000
 MINUTES ?= 30
@@ -35,6 +36,9 @@ test-slow: $(READY)
 
 fuzz: $(READY)
 	@$(BIN)/python tests/reference/fuzz.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+spark-server: $(READY)
+	@$(BIN)/python -m sparktorch_assets.spark.session.server $(if $(filter command line,$(origin PORT)),--port $(PORT))
 
 dev: $(READY)
 	@$(BIN)/python -m sparktorch_assets.orchestration.commands.dev --port $(PORT)

@@ -62,6 +62,7 @@ from sparktorch_assets.tasks import AudioFeature as AudioFeature
 from sparktorch_assets.tasks import AuditPolicy as AuditPolicy
 from sparktorch_assets.tasks import BatchPolicy as BatchPolicy
 from sparktorch_assets.tasks import CategoricalFeature as CategoricalFeature
+from sparktorch_assets.tasks import ChallengerOf as ChallengerOf
 from sparktorch_assets.tasks import ClassificationOutput as ClassificationOutput
 from sparktorch_assets.tasks import ColumnsOutput as ColumnsOutput
 from sparktorch_assets.tasks import CustomFeature as CustomFeature
@@ -85,5 +86,6 @@ from sparktorch_assets.tasks import TensorFeature as TensorFeature
 from sparktorch_assets.tasks import TextFeature as TextFeature
 from sparktorch_assets.tasks import TimePartitions as TimePartitions
 from sparktorch_assets.tasks import TokenClassificationOutput as TokenClassificationOutput
+from sparktorch_assets.tasks import promote as promote
 from sparktorch_assets.tasks.input_table import InputTable as InputTable
 from sparktorch_assets.tasks.partitions import TablePartition as TablePartition

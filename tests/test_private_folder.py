@@ -194,4 +194,4 @@ def test_no_tables_are_kept_in_a_planted_folder(plant: Callable[[Path], None]):
     with pytest.raises(
         HostError, match=r"not this user's alone: .*sparktorch_assets-\d+.*set spark\.sql\.warehouse\.dir"
     ):
-        session._prepare_host("local[1]", {})
+        session.prepare_host("local[1]", {})

@@ -1,6 +1,6 @@
 """Table: what lies at a table's address, read once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -117,6 +117,20 @@ class Table:
     def files_in(self, partition: Partition) -> list[DataFile]:
         """The files of one partition; all files for `()`."""
         return self._by_partition.get(partition, []) if partition else self.files
+
+    def batches(self, columns: Sequence[str], batch_rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """All rows, with only these columns: pairs of a file's index in `files` and some of its rows, in their order.
+
+        Raises:
+            TableError: a file is damaged, or has none of the columns.
+        """
+        for index, _ in enumerate(self.files):
+            for batch in self.file_batches(index, columns, batch_rows):
+                yield index, batch
+
+    def file_batches(self, index: int, columns: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """The rows of the file with that index in `files`, as `batches` gives them."""
+        return read_file(self.files[index], pa.schema([self.schema.field(name) for name in columns]), batch_rows)
 
     def row_count(self, partition: Partition = ()) -> int:
         """The number of rows that readers see, in the table or in one partition, from the log's statistics or, for files

@@ -8,6 +8,7 @@ from sparktorch_assets.tasks import MlTask
 INPUTS_GROUP = "inputs"
 MODELS_GROUP = "models"
 PREDICTIONS_GROUP = "predictions"
+COMPARISONS_GROUP = "comparisons"
 PREDICTIONS_PREFIX = "predictions"
 """The first part of every prediction asset's key, whatever group the asset is in."""
 
@@ -51,7 +52,17 @@ def model_key(task: MlTask) -> dg.AssetKey:
 
 def prediction_key(task: MlTask) -> dg.AssetKey:
     """The asset key of the task's prediction table."""
-    return dg.AssetKey([PREDICTIONS_PREFIX, task.name])
+    return named_prediction_key(task.name)
+
+
+def named_prediction_key(task: str) -> dg.AssetKey:
+    """The asset key of the prediction table of the task with that name."""
+    return dg.AssetKey([PREDICTIONS_PREFIX, task])
+
+
+def comparison_key(challenger: MlTask) -> dg.AssetKey:
+    """The asset key of the comparison of a challenger with its champion."""
+    return dg.AssetKey([COMPARISONS_GROUP, challenger.name])
 
 
 def op_name(task: MlTask) -> str:

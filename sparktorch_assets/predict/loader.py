@@ -155,11 +155,15 @@ class ModelLoader:
         return loader, FilesInUse(task, loader.models_root), files_digest(task, loader.models_root)
 
     def _declared(self, ml_task: MlTask | str) -> MlTask:
-        if isinstance(ml_task, MlTask):
-            return ml_task
-        if ml_task not in self.tasks:
+        if not isinstance(ml_task, MlTask) and ml_task not in self.tasks:
             raise UnknownTaskError(f"there is no ml_task {ml_task!r}; {nearest(ml_task, self.tasks)}")
-        return self.tasks[ml_task]
+        task = ml_task if isinstance(ml_task, MlTask) else self.tasks[ml_task]
+        if task.promoted is not None:
+            raise TaskError(
+                f"MlTask {task.name!r} has promoted={task.promoted!r}, a task that is not known here; its asset looks it up. "
+                f"In Python, give sparktorch_assets.promote(champion, challenger) instead"
+            )
+        return task
 
     def bring_up_model(
         self, ml_task: MlTask | str, gpu: bool = True, gpu_device: int = 0, batch_size: int | None = None

@@ -2,6 +2,7 @@
 
 from sparktorch_assets.tasks.audit_policy import AuditPolicy
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
+from sparktorch_assets.tasks.challenger_of import ChallengerOf
 from sparktorch_assets.tasks.execution import Execution
 from sparktorch_assets.tasks.features import (
     AudioFeature,
@@ -31,6 +32,7 @@ from sparktorch_assets.tasks.outputs import (
     TokenClassificationOutput,
 )
 from sparktorch_assets.tasks.partitions import DynamicPartitions, Partitions, StaticPartitions, TimePartitions
+from sparktorch_assets.tasks.rivals import promote
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.slot_policy import SlotPolicy
 
@@ -39,6 +41,7 @@ __all__ = [
     "AuditPolicy",
     "BatchPolicy",
     "CategoricalFeature",
+    "ChallengerOf",
     "ClassificationOutput",
     "ColumnsOutput",
     "CustomFeature",
@@ -67,4 +70,5 @@ __all__ = [
     "TextFeature",
     "TimePartitions",
     "TokenClassificationOutput",
+    "promote",
 ]

@@ -13,6 +13,7 @@ from typing import Any
 from sparktorch_assets.errors import InputSchemaError, TaskError, nearest
 from sparktorch_assets.tasks.audit_policy import AuditPolicy
 from sparktorch_assets.tasks.batch_policy import BatchPolicy
+from sparktorch_assets.tasks.challenger_of import ChallengerOf
 from sparktorch_assets.tasks.column_names import clash, describe
 from sparktorch_assets.tasks.execution import Execution
 from sparktorch_assets.tasks.features import Feature
@@ -87,6 +88,11 @@ class MlTask:
     """The time zone of `cron`, such as `Europe/Vienna`."""
     description: str = ""
     """What is predicted, and for whom: shown at the asset. Nothing is scored again when it changes."""
+    challenger_of: ChallengerOf | None = None
+    """The task that this one challenges. The asset `comparisons/<name>` then compares the predictions of both."""
+    promoted: str | None = None
+    """The name of a challenger that takes this task's place: its model, features, labels, output, filters, hooks and kept
+    columns are used instead of those declared here. Its finished parts are taken over, so that nothing is scored."""
     partitions: Partitions | None = None
     """How the asset and its table are divided, so that parts of them are refreshed on their own. `None`: the asset is
     refreshed as a whole."""
@@ -134,6 +140,7 @@ class MlTask:
         if self.cron is not None and len(self.cron.split()) != 5:
             raise TaskError(f"{where}: cron={self.cron!r} does not have cron's five fields, such as '0 3 * * *'")
         self._check_timezone(where)
+        self._check_rivals(where)
 
     def _check_features(self, where: str) -> None:
         """Check that features leave out only what the model's folder says: see `tasks/files/completed_task.py`."""
@@ -214,6 +221,30 @@ class MlTask:
                 f"{where}: timezone={self.timezone!r} is the time zone of `cron`, which is not set. The time zone of "
                 f"the daily schedule is set by runtime_definitions(timezone=...)"
             )
+
+    def _check_rivals(self, where: str) -> None:
+        if self.promoted is not None and (self.promoted == self.name or not re.fullmatch(ASSET_NAME, self.promoted)):
+            raise TaskError(f"{where}: promoted={self.promoted!r} is not the name of another task")
+        challenge = self.challenger_of
+        if challenge is None:
+            return
+        if challenge.task == self.name:
+            raise TaskError(f"{where}: challenger_of names the task itself; name the champion that it is compared with")
+        if self.output.incomparable:
+            raise TaskError(
+                f"{where}: predictions of output {self.output.kind!r} cannot be compared by challenger_of: "
+                f"{self.output.incomparable}. Leave it out, and write an asset of your own over both tables"
+            )
+        if challenge.truth is not None and not self.output.has_truth:
+            raise TaskError(
+                f"{where}: challenger_of.truth={challenge.truth!r}: a column can hold the truth of a classification, or of a "
+                f"regression of a single number; leave it out"
+            )
+        for column in challenge.join_on:
+            if self.keep_columns is not None and column not in self.keep_columns:
+                raise TaskError(
+                    f"{where}: challenger_of joins on {column!r}, which keep_columns leaves out; add it there"
+                )
 
     def _check_limits(self, where: str) -> None:
         for limit in ("max_failed_share", "max_dropped_share"):

@@ -15,8 +15,9 @@ from pathlib import Path
 from unittest import mock
 
 import pyarrow as pa
-from lake_scorer import refresh, refresh_partitions
+from lake_scorer import plan_of, refresh, refresh_partitions
 
+from sparktorch_assets.lake.adoption import adopt_parts
 from sparktorch_assets.lake.derived import write_if_changed
 from sparktorch_assets.lake.files.folder import Folder
 
@@ -39,7 +40,12 @@ def derived_partition(folder: Path) -> None:
     write_if_changed(str(folder / "table"), pa.table({"a": [1, 2, 3]}), "v2", partition={"ds": "2"})
 
 
-KINDS = {writer.__name__: writer for writer in (scored, partitions, derived, derived_partition)}
+def adopted(folder: Path) -> None:
+    adopt_parts(plan_of(folder / "source", folder / "table", 2), [str(folder / "challenger")])
+    refresh(folder / "source", folder / "table", 2)
+
+
+KINDS = {writer.__name__: writer for writer in (scored, partitions, derived, derived_partition, adopted)}
 
 
 @contextlib.contextmanager

@@ -38,7 +38,7 @@ GRAPH = {
     "predictions/message_embedding": ["messages", "models/message_embedding"],
     "predictions/message_topics": ["messages", "models/message_topics"],
     "flight_risk": ["predictions/cancellation", "predictions/late_arrival"],
-    "digit_comparison": ["predictions/digit", "predictions/digit_challenger"],
+    "comparisons/digit_challenger": ["predictions/digit", "predictions/digit_challenger"],
     "similar_messages": ["predictions/message_embedding"],
 }
 OWN_CHECKS = {

@@ -81,6 +81,7 @@ def test_an_inputs_pool_is_that_inputs(
 
 
 @pytest.mark.slow
+@pytest.mark.promise("O116")
 @pytest.mark.parametrize(("asset", "expected"), [(ONE, True), (TWO, True), (EVENTS, False)])
 def test_the_predictions_pool_is_for_all_of_them(
     asset: dg.AssetsDefinition,

@@ -7,11 +7,9 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from sparktorch_assets.defs import digit_comparison, flight_risk, similar_messages
+from sparktorch_assets.defs import flight_risk, similar_messages
 from sparktorch_assets.orchestration.partitions.runs import range_tags
 from sparktorch_assets.orchestration.resources import LakeResource
-
-PNG = b"\x89PNG\r\n\x1a\nnot really"
 
 
 def predictions(
@@ -59,27 +57,6 @@ def test_flights_in_both_tables_are_joined_with_the_probability_of_the_bad_outco
     ]
 
 
-CHAMPION = predictions(
-    "digit_id", [2, 0, 1], ["3", "0", None], [1.0, 1.0, None], label=["3", "0", "7"], image=[PNG] * 3
-)
-CHALLENGER = predictions("digit_id", [0, 1, 2], ["0", "7", "8"], [1.0, 0.5, 0.75])
-
-
-def test_champion_and_challenger_meet_on_the_same_image():
-    compared = digit_comparison.compare(CHAMPION, CHALLENGER)
-    columns = ["digit_id", "champion", "challenger", "agree"]
-    assert [tuple(row.values()) for row in compared.select(columns).to_pylist()] == [
-        (0, "0", "0", True),
-        (1, None, "7", None),
-        (2, "3", "8", False),
-    ]
-
-
-def test_a_row_that_failed_is_no_agreement():
-    assert digit_comparison.share(pa.chunked_array([[True, None, False, True]])) == 0.5
-    assert digit_comparison.share(pa.chunked_array([], pa.bool_())) == 0.0
-
-
 @pytest.mark.promise("O19")
 def test_the_report_assets_write_tables_and_show_what_they_found(tmp_path: Any):
     lake = LakeResource(root=str(tmp_path))
@@ -88,29 +65,20 @@ def test_the_report_assets_write_tables_and_show_what_they_found(tmp_path: Any):
         for month in months:
             monthly = rows.append_column(column, pa.array([month] * rows.num_rows))
             write_deltalake(lake.table_uri(key), monthly, mode="append", partition_by=[column])
-    for key, rows in {digit_comparison.CHAMPION: CHAMPION, digit_comparison.CHALLENGER: CHALLENGER}.items():
-        write_deltalake(lake.table_uri(key), rows)
-    reports = [flight_risk.flight_risk, digit_comparison.digit_comparison]
-    result = dg.materialize(reports, resources={"lake": lake}, tags=range_tags(months))
+    result = dg.materialize([flight_risk.flight_risk], resources={"lake": lake}, tags=range_tags(months))
     risks = result.asset_materializations_for_node("flight_risk")
     assert [risk.partition for risk in risks] == months
     for risk in risks:
         assert (risk.metadata["raised_risk"].value, risk.metadata["high_risk"].value) == (2, 1)
         assert (risk.metadata["dagster/partition_row_count"].value, risk.metadata["dagster/row_count"].value) == (3, 6)
         assert "| late | cancelled | 1 |" in str(risk.metadata["combinations"].value)
-    (compared,) = result.asset_materializations_for_node("digit_comparison")
-    assert compared.metadata["agreement"].value == 1 / 3
-    assert compared.metadata["champion_accuracy"].value == 2 / 3
-    assert str(compared.metadata["most_confident_disagreements"].value).count("data:image/png") == 1
-    assert DeltaTable(lake.table_uri(dg.AssetKey("digit_comparison"))).to_pyarrow_table().num_rows == 3
-    again = dg.materialize(reports, resources={"lake": lake}, tags=range_tags(months))
-    for name, commits in (("flight_risk", len(months)), ("digit_comparison", 1)):
-        changed = [
-            {event.metadata["changed"].value for event in run.asset_materializations_for_node(name)}
-            for run in (result, again)
-        ]
-        assert changed == [{True}, {False}]
-        assert DeltaTable(lake.table_uri(dg.AssetKey(name))).version() == commits - 1
+    again = dg.materialize([flight_risk.flight_risk], resources={"lake": lake}, tags=range_tags(months))
+    changed = [
+        {event.metadata["changed"].value for event in run.asset_materializations_for_node("flight_risk")}
+        for run in (result, again)
+    ]
+    assert changed == [{True}, {False}]
+    assert DeltaTable(lake.table_uri(dg.AssetKey("flight_risk"))).version() == len(months) - 1
 
 
 def embedded(rows: list[tuple[int, str, str, list[float] | None]]) -> pa.Table:

@@ -91,8 +91,8 @@ def test_known_answers(first: dg.ExecuteInProcessResult, sample_project: Path):
     """Of the pretrained digit models on all 5,000 rows: answers to reproduce, no claims of quality."""
     found = metadata(first)
     assert accuracy(sample_project, "predictions/digit", "predicted_class", "label") == pytest.approx(0.9986, abs=1e-4)
-    assert found["digit_comparison"]["champion_accuracy"] == pytest.approx(0.9986, abs=1e-4)
-    assert found["digit_comparison"]["challenger_accuracy"] == pytest.approx(0.6566, abs=6e-4)
+    assert found["comparisons/digit_challenger"]["champion_accuracy"] == pytest.approx(0.9986, abs=1e-4)
+    assert found["comparisons/digit_challenger"]["challenger_accuracy"] == pytest.approx(0.6566, abs=6e-4)
     assert accuracy(sample_project, "predictions/language", "predicted_class", "language") > 0.75
     assert accuracy(sample_project, "predictions/language_bert", "predicted_class", "language") > 0.7
     assert accuracy(sample_project, "predictions/component", "component_predicted_class", "component") > 0.75
@@ -107,8 +107,9 @@ def test_rows_add_up_along_the_graph(first: dg.ExecuteInProcessResult, sample_pr
     flights = len(MONTHS) * FLIGHTS_A_MONTH
     for asset in ("flights", "predictions/late_arrival", "predictions/arrival_delay", "flight_risk"):
         assert rows[asset] == flights
-    for asset in ("digits", "predictions/digit", "predictions/digit_challenger", "digit_comparison"):
+    for asset in ("digits", "predictions/digit", "predictions/digit_challenger"):
         assert rows[asset] == 5_000
+    assert metadata(first)["comparisons/digit_challenger"]["rows_compared"] == 5_000
     language = DeltaTable(sample_project / "data/lake/predictions/language").to_pyarrow_table()
     assert rows["messages"] == language.num_rows
     languages, components = (language[name].to_pylist() for name in ("language", "component"))

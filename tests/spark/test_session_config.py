@@ -156,7 +156,7 @@ def test_a_taken_connect_port_is_found_before_the_jvm_starts():
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(HostError, match=rf"port {port} is taken. Another Spark Connect server"):
-            session._require_free_port(port)
+            session.require_free_port(port)
 
 
 def test_connect_without_its_packages_is_refused(monkeypatch):

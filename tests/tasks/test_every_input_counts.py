@@ -25,6 +25,7 @@ from sparktorch_assets.tasks import (
     AuditPolicy,
     BatchPolicy,
     CategoricalFeature,
+    ChallengerOf,
     ClassificationOutput,
     ColumnsOutput,
     CustomFeature,
@@ -47,6 +48,7 @@ from sparktorch_assets.tasks import (
     TensorFeature,
     TextFeature,
     TokenClassificationOutput,
+    promote,
 )
 from sparktorch_assets.tasks.ml_task import OutputColumn
 from sparktorch_assets.tasks.outputs import Output
@@ -122,6 +124,9 @@ def model(**changes):
     return replace(TASK, model=replace(TASK.model, **changes))
 
 
+CHALLENGE = ChallengerOf(task="champion", join_on=["id"])
+CHALLENGER = task(challenger_of=CHALLENGE)
+
 ENTRIES: dict[tuple[type, str], list[Any]] = {
     (MlTask, "name"): [cannot(task(name="another"))],
     (MlTask, "input"): [cannot(task(input="another/table"))],
@@ -163,6 +168,11 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (MlTask, "cron"): [cannot(task(cron="0 3 * * *"))],
     (MlTask, "timezone"): [cannot(task(cron="0 3 * * *", timezone="Asia/Tokyo"), task(cron="0 3 * * *"))],
     (MlTask, "description"): [cannot(task(description="Something else."))],
+    (MlTask, "challenger_of"): [NESTED, cannot(CHALLENGER, TASK)],
+    (MlTask, "promoted"): [may(promote(task(promoted="other"), replace(model(weights="other.txt"), name="other")))],
+    (ChallengerOf, "task"): [cannot(task(challenger_of=replace(CHALLENGE, task="another")), CHALLENGER)],
+    (ChallengerOf, "join_on"): [cannot(task(challenger_of=replace(CHALLENGE, join_on=["x"])), CHALLENGER)],
+    (ChallengerOf, "truth"): [cannot(task(challenger_of=replace(CHALLENGE, truth="c")), CHALLENGER)],
     # A partition is part of its own fingerprints, which the plan adds: the declaration alone changes no answer.
     (MlTask, "partitions"): [NESTED, cannot(task(partitions=StaticPartitions(column="c", values=["a"])))],
     (ModelSpec, "weights"): [may(model(weights="other.txt"))],

@@ -15,6 +15,7 @@ import dagster as dg
 
 from sparktorch_assets.errors import SparktorchError
 from sparktorch_assets.orchestration.assets.plain_text import plain_lines
+from sparktorch_assets.orchestration.partitions.of_run import retry_of
 
 _LOG = logging.getLogger(__name__)
 _COMMANDS = {"dg", "dagster"}
@@ -28,8 +29,10 @@ class PlainFailure:
     traceback of a Spark worker stays, since it may lead through the user's code, and so do all frames of other errors.
     """
 
-    def __init__(self, asset: dg.AssetKey) -> None:
-        self._asset = asset.to_user_string()
+    def __init__(self, asset: dg.AssetKey, context: dg.AssetExecutionContext | None = None) -> None:
+        """With the `context` of the run, its log names the command that tries again."""
+        self._asset, self._context = asset.to_user_string(), context
+        self._retry = "" if context is None else retry_of(context, asset)
 
     def __enter__(self) -> Self:
         return self
@@ -42,7 +45,11 @@ class PlainFailure:
         if isinstance(error, SparktorchError):
             _LOG.debug("%s failed", self._asset, exc_info=error)
             _shorten(error)
-        _say_at_exit(f"FAILED {self._asset}: {type(error).__name__}: {error}")
+        retry = f"\nTo try again: {self._retry}" if self._retry else ""
+        said = f"FAILED {self._asset}: {type(error).__name__}: {error}{retry}"
+        if self._context is not None:
+            self._context.log.error(said)
+        _say_at_exit(said)
 
 
 def _shorten(error: BaseException) -> None:

@@ -1,7 +1,7 @@
 """The prediction asset of one task, which runs `score_table` and reports the result."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -17,12 +17,15 @@ from sparktorch_assets.orchestration.assets.failure import PlainFailure
 from sparktorch_assets.orchestration.assets.metadata import prediction_metadata
 from sparktorch_assets.orchestration.assets.partitioned.prediction import predict_partitions
 from sparktorch_assets.orchestration.assets.run_settings import RunSettings
+from sparktorch_assets.orchestration.assets.run_tags import tag_run
 from sparktorch_assets.orchestration.assets.score_settings import code_version, score_settings
+from sparktorch_assets.orchestration.assets.trial import try_run
 from sparktorch_assets.orchestration.automation.schedules import refresh_tags, staleness_condition
 from sparktorch_assets.orchestration.keys import (
     PREDICTIONS_GROUP,
     PREDICTIONS_POOL,
     model_key,
+    named_prediction_key,
     op_name,
     prediction_key,
     source_key,
@@ -31,14 +34,21 @@ from sparktorch_assets.orchestration.partitions.definition import backfill_polic
 from sparktorch_assets.tasks import MlTask
 
 if TYPE_CHECKING:
-    from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource, SparkSource
+    from sparktorch_assets.orchestration.resources import LakeResource, SparkSource
     from sparktorch_assets.spark.score.report import Progress, ScoreReport
 
 _SECONDS_BETWEEN_MESSAGES = 3.0
 
 
-def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
+def build_prediction_asset(
+    task: MlTask, *, promoted: str | None = None, rivals: Sequence[str] = ()
+) -> dg.AssetsDefinition:
     """Build the asset `predictions/<task>`, with its checks.
+
+    Args:
+        task: the task that runs under this name.
+        promoted: the task that it was promoted from, whose predictions are then refreshed first.
+        rivals: the tasks in whose tables finished parts may be found.
 
     Raises:
         TaskError: a hook's module cannot be found.
@@ -50,11 +60,12 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
     key, divided = prediction_key(task), task.partitions
     spec = dg.AssetSpec(
         key,
-        deps=[source_key(task), model_key(task)],
+        deps=[source_key(task), model_key(task), *([named_prediction_key(promoted)] if promoted else [])],
         description=task.description or f"Predictions of {task.name} over {task.input}.",
         group_name=PREDICTIONS_GROUP,
         kinds={"pytorch", "pyspark", "delta"},
         code_version=code_version(task),
+        skippable=True,  # a trial publishes nothing
         partitions_def=None if divided is None else partitions_definition(divided, task.input),
         automation_condition=staleness_condition(),
         tags=refresh_tags(task),
@@ -81,31 +92,40 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
         model_loader: dg.ResourceParam[ModelLoaderResource],
         lake: dg.ResourceParam[LakeResource],
     ) -> Iterator[Any]:
-        with PlainFailure(key):
-            if task.partitions is None:
-                yield from _predict(context, config, task, spark, model_loader, lake)
+        with PlainFailure(key, context):
+            this = config.applied_to(task)
+            settings = score_settings(context, config, this, model_loader, lake)
+            of_files = {
+                "adopt_from": [lake.table_uri(named_prediction_key(rival)) for rival in rivals],
+                "rescore": (context.run.root_run_id or context.run.run_id) if config.full_rescore else "",
+            }
+            if config.is_trial:
+                yield from try_run(context, config, this, spark, lake, {**settings, **of_files})
+            elif task.partitions is None:
+                yield from _predict(context, this, spark, lake, settings, of_files)
             else:
-                settings = score_settings(context, config, task, model_loader, lake)
-                yield from predict_partitions(context, task, spark, lake, settings, _report_to(context))
+                settings |= of_files
+                yield from predict_partitions(context, this, spark, lake, settings, _report_to(context))
 
     return remember(predict, task)
 
 
 def _predict(
     context: dg.AssetExecutionContext,
-    config: RunSettings,
     task: MlTask,
     spark: "SparkSource",
-    model_loader: "ModelLoaderResource",
     lake: "LakeResource",
+    settings: Mapping[str, Any],
+    of_files: Mapping[str, Any],
 ) -> Iterator[Any]:
     from sparktorch_assets.lake.table import Table
 
     try:
-        report = _score(context, config, task, spark, model_loader, lake)
+        report = _score(context, task, spark, lake, settings, of_files)
     except (TooManyFailedRowsError, AuditFailedError) as error:
         yield from refused_prediction_checks(task, error)
         raise
+    tag_run(context, task, [report])
     table = Table(report.table)
     rows = table.row_count()
     scored = f"{rows:,} rows in the table: {report.run_tally.rows:,} scored now, {report.tally.failed:,} failed"
@@ -130,21 +150,36 @@ def _predict(
 
 def _score(
     context: dg.AssetExecutionContext,
-    config: RunSettings,
     task: MlTask,
     spark: "SparkSource",
-    model_loader: "ModelLoaderResource",
     lake: "LakeResource",
+    settings: Mapping[str, Any],
+    of_files: Mapping[str, Any],
 ) -> "ScoreReport":
-    """Score the input's files or, if it never had any, the view or table of that name in the Spark session."""
+    """Score the input's files or, if it never had any, the view or table of that name in the Spark session.
+
+    Args:
+        context: the context of the run.
+        task: the asset's task.
+        spark: the resource that has the session.
+        lake: where the tables are.
+        settings: further arguments, of all ways of scoring.
+        of_files: further arguments for an input that has files.
+    """
     from sparktorch_assets.lake.files.folder import Folder
     from sparktorch_assets.spark.score.dataframe import score_dataframe
     from sparktorch_assets.spark.score.table import score_table
 
     source = lake.table_uri(source_key(task))
-    settings = score_settings(context, config, task, model_loader, lake)
     if Folder(source).exists():
-        return score_table(lambda: spark.spark_session, source, task, on_progress=_report_to(context), **settings)
+        return score_table(
+            lambda: spark.spark_session,
+            source,
+            task,
+            on_progress=_report_to(context),
+            **settings,
+            **of_files,
+        )
     session, view = spark.spark_session, ".".join(source_key(task).path)
     if not session.catalog.tableExists(view):
         raise TableError(

@@ -27,7 +27,7 @@ def score_settings(
         "output_table": lake.table_uri(prediction_key(task)),
         "model_loader": model_loader.build([task]),
         "slots": model_loader.slot_policy(),
-        "batch_size": None if task.batch.pinned else model_loader.batch_size,
+        "batch_size": config.batch_size or (None if task.batch.pinned else model_loader.batch_size),
         "run_id": context.run.run_id,
         "publish_despite": tuple(config.publish_despite),
     }

@@ -45,7 +45,9 @@ class MlTaskComponent(dg.Component):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The task's assets and checks, and its schedule if it names a cron."""
-        return build_prediction_definitions([self.task], _models_root(self.task, context))
+        components = context.component_tree.get_all_components(of_type=MlTaskComponent)
+        others = [component.task for component in components if component.task.name != self.task.name]
+        return build_prediction_definitions([self.task], _models_root(self.task, context), others=others)
 
 
 def _models_root(task: MlTask, context: dg.ComponentLoadContext) -> str | Path | None:

@@ -13,6 +13,7 @@ from sparktorch_assets.lake.files.partition_values import parse_partition
 from sparktorch_assets.lake.plan import Plan
 from sparktorch_assets.lake.publication import Audit
 from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.spark.score.adopted import plan_adopted
 from sparktorch_assets.spark.score.planned import Planned, Selection, plan_refresh
 from sparktorch_assets.spark.score.refresh import RunOptions, refresh
 from sparktorch_assets.spark.score.report import Progress, ScoreReport
@@ -41,6 +42,8 @@ def score_partitions(
     on_progress: Callable[[Progress], None] | None = None,
     audit: Audit | None = None,
     publish_despite: Collection[str] = (),
+    adopt_from: Sequence[str] = (),
+    rescore: str = "",
 ) -> tuple[ScoreReport, ...]:
     """Bring partitions of a prediction table up to date with the input, the model and the task; everything else in the
     table stays as it is.
@@ -63,6 +66,8 @@ def score_partitions(
         on_progress: see `score_table`; it reports the rows of all partitions together.
         audit: called before the commit, once for each partition that changes; see `score_table`.
         publish_despite: see `score_table`.
+        adopt_from: see `score_table`.
+        rescore: see `score_table`; of these partitions alone.
 
     Returns:
         One report per partition, in the same order.
@@ -83,13 +88,16 @@ def score_partitions(
         audit=audit,
         publish_despite=publish_despite,
     )
-    planned = plan_refresh(
+    plan = partial(
+        plan_refresh,
         input_table,
         ml_task,
         partial(_selections, partitions),
         output_table=output_table,
         model_loader=model_loader,
+        rescore=rescore,
     )
+    planned = plan_adopted(plan, adopt_from)
     keys = _keys(partitions, planned)
     refreshed = refresh(spark_session, planned, options, started)
     published = tuple(
@@ -129,6 +137,7 @@ def plan_partitions(
     output_table: str,
     model_loader: ModelLoader,
     partitions: Sequence[TablePartition],
+    rescore: str = "",
 ) -> PartitionsPlan:
     """The plan that `score_partitions` would carry out with the same arguments; print it for a summary. Nothing is
     computed or written.
@@ -144,6 +153,7 @@ def plan_partitions(
         partial(_selections, partitions),
         output_table=output_table,
         model_loader=model_loader,
+        rescore=rescore,
     )
     return PartitionsPlan(plans=_keys(partitions, planned))
 

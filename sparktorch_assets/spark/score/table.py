@@ -5,13 +5,14 @@ already in the table, or finished in its folder, are not computed again. With no
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from sparktorch_assets.lake.plan import Plan
 from sparktorch_assets.lake.publication import Audit
 from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.spark.score.adopted import plan_adopted
 from sparktorch_assets.spark.score.planned import plan_refresh, selections
 from sparktorch_assets.spark.score.refresh import RunOptions, refresh
 from sparktorch_assets.spark.score.report import Progress, ScoreReport
@@ -38,6 +39,8 @@ def score_table(
     partition: Mapping[str, str] | None = None,
     audit: Audit | None = None,
     publish_despite: Collection[str] = (),
+    adopt_from: Sequence[str] = (),
+    rescore: str = "",
 ) -> ScoreReport:
     """Bring a prediction table, or one partition of it, up to date with its input, its model and its task.
 
@@ -60,6 +63,10 @@ def score_table(
             it raises refuses the commit, and the finished parts stay in the table's folder.
         publish_despite: names of checks of the task's `audit`, or of its output, that may fail this time. The commit
             records which did.
+        adopt_from: paths or URIs of other prediction tables, such as a challenger's. A part that is finished there, and
+            that this table would hold under the same name, is copied instead of scored.
+        rescore: a name for the request to score every row again, such as a run's id, although nothing has changed that
+            fingerprints know of. A call with the same name goes on where an interrupted one ended.
 
     Raises:
         TaskError: a hook is a function object; the class or state of `model_loader` cannot be compared between runs; or
@@ -82,13 +89,16 @@ def score_table(
         audit=audit,
         publish_despite=publish_despite,
     )
-    planned = plan_refresh(
+    plan = partial(
+        plan_refresh,
         input_table,
         ml_task,
         partial(selections, [partition or {}]),
         output_table=output_table,
         model_loader=model_loader,
+        rescore=rescore,
     )
+    planned = plan_adopted(plan, adopt_from)
     refreshed = refresh(spark_session, planned, options, started)
     for refused in refreshed.refused.values():
         raise refused
@@ -103,6 +113,7 @@ def plan_table(
     output_table: str,
     model_loader: ModelLoader,
     partition: Mapping[str, str] | None = None,
+    rescore: str = "",
 ) -> Plan:
     """The plan that `score_table` would carry out with the same arguments; print it for a summary. Nothing is computed
     or written."""
@@ -112,5 +123,6 @@ def plan_table(
         partial(selections, [partition or {}]),
         output_table=output_table,
         model_loader=model_loader,
+        rescore=rescore,
     )
     return planned.plans[0]

@@ -35,6 +35,8 @@ def forget_dead_sessions() -> None:
     elif SparkContext._active_spark_context is not None and _was_stopped(SparkContext._active_spark_context):  # noqa: SLF001
         _LOG.warning("this process's Spark session was stopped by Spark itself; it is discarded")
         _stop_classic()
+    elif "SPARK_LOCAL_REMOTE" not in os.environ and _connect_session() is None:
+        os.environ.pop("SPARK_CONNECT_MODE_ENABLED", None)  # pyspark 4.3 leaves it behind when a session is stopped
     elif "SPARK_LOCAL_REMOTE" not in os.environ and _server_is_gone():
         _LOG.warning(
             "the Spark Connect server is gone, or has forgotten this process's session; the session is discarded"

@@ -86,7 +86,7 @@ def _start_classic(master: str, app_name: str, given: dict[str, str]) -> "SparkS
     check_session_config(master, given)
     running = _running_context()
     if running is None:
-        _prepare_host(master, given)
+        prepare_host(master, given)
     else:
         _compare(running, master, given)
     from pyspark.sql import SparkSession
@@ -108,9 +108,9 @@ def _start_connect(remote: str, app_name: str, given: dict[str, str]) -> "SparkS
     local = not remote.startswith("sc://")
     check_session_config(remote if local else None, given)
     if local and "SPARK_LOCAL_REMOTE" not in os.environ:
-        _prepare_host(remote, given)
+        prepare_host(remote, given)
         if "SPARK_TESTING" not in os.environ:  # in that mode, Spark takes any free port, and its client finds out which
-            _require_free_port(_CONNECT_PORT)
+            require_free_port(_CONNECT_PORT)
     runs = _connect_runs()
     if not local and not runs:
         require_server(remote)
@@ -127,7 +127,12 @@ def _start_connect(remote: str, app_name: str, given: dict[str, str]) -> "SparkS
         return builder.getOrCreate()
 
 
-def _prepare_host(master: str, given: Mapping[str, str]) -> None:
+def prepare_host(master: str, given: Mapping[str, str]) -> None:
+    """Make this process, and its children, start Spark on a Java and with a Python that fit.
+
+    Raises:
+        HostError: there is no Java, no suitable Python for the workers, or no folder of the user's own for tables.
+    """
     if "spark.pyspark.python" in given:
         os.environ["PYSPARK_PYTHON"] = given["spark.pyspark.python"]
     # Unset, workers would run the PATH's python3, which rarely has this environment's packages.
@@ -218,7 +223,8 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _require_free_port(port: int) -> None:
+def require_free_port(port: int) -> None:
+    """Raise HostError if something on this host listens on that port, where a Spark Connect server is to listen."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

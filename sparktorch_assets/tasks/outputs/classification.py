@@ -50,6 +50,10 @@ class ClassificationOutput:
     """Whether the task has to name `labels`."""
     refers_to: ClassVar[str | None] = None
     """The kind of the feature that places in the predictions refer to: there are none."""
+    incomparable = ""
+    """Why `challenger_of` cannot compare predictions; empty if it can."""
+    has_truth = True
+    """Whether a column of the input can hold the right answer, for comparisons."""
     drifts: ClassVar[tuple[str, ...]] = ("class_share", "confidence")
     """The statistics whose drift can be limited."""
 

@@ -24,6 +24,9 @@ class ColumnsOutput(UnlabelledOutput):
     kind: Literal["columns"] = "columns"
     """Tells the outputs apart. YAML has to give it; in Python, the class implies it."""
 
+    incomparable = "what the columns mean is known to your own code alone"
+    """Why `challenger_of` cannot compare predictions."""
+
     def __post_init__(self) -> None:
         check_fields(self)
         object.__setattr__(self, "columns", freeze(self.columns, "ColumnsOutput.columns"))

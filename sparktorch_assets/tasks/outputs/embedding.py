@@ -39,6 +39,11 @@ class EmbeddingOutput(UnlabelledOutput):
     kind: Literal["embedding"] = "embedding"
     """Tells the outputs apart. YAML has to give it; in Python, the class implies it."""
 
+    incomparable = (
+        "vectors of two models lie in spaces of their own, so that their coordinates cannot be set against each other"
+    )
+    """Why `challenger_of` cannot compare predictions."""
+
     def __post_init__(self) -> None:
         check_fields(self)
         positive(self.length, "EmbeddingOutput.length")

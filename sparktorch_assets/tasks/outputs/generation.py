@@ -83,6 +83,9 @@ class GenerationOutput(UnlabelledOutput):
     drifts: ClassVar[tuple[str, ...]] = ("class_share", "number")
     """The statistics whose drift can be limited: the reasons for the texts' end, and the numbers of their tokens."""
 
+    incomparable = "texts that differ may say the same, so that equal texts are no measure of agreement"
+    """Why `challenger_of` cannot compare predictions."""
+
     def __post_init__(self) -> None:
         check_fields(self)
         for name in ("max_new_tokens", "min_new_tokens", "num_beams", "repetition_penalty", "temperature"):

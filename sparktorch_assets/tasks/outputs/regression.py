@@ -72,6 +72,18 @@ class RegressionOutput(UnlabelledOutput):
             raise TaskError(f"RegressionOutput: minimum={self.minimum!r} is above maximum={self.maximum!r}")
 
     @property
+    def incomparable(self) -> str:  # type: ignore[override]
+        """Why `challenger_of` cannot compare predictions; empty if it can."""
+        return (
+            "" if self.length is None else "its numbers are one list per row; name them instead of giving their length"
+        )
+
+    @property
+    def has_truth(self) -> bool:  # type: ignore[override]
+        """Whether a column of the input can hold the right answer, for comparisons."""
+        return self.width == 1 and self.length is None
+
+    @property
     def value_names(self) -> tuple[str, ...]:
         """The names of the columns of numbers; one for a list."""
         if self.length is not None:

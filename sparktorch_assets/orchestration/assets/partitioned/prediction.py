@@ -14,6 +14,7 @@ from sparktorch_assets.orchestration.assets.checks import prediction_checks, ref
 from sparktorch_assets.orchestration.assets.metadata import prediction_metadata
 from sparktorch_assets.orchestration.assets.partitioned.checks import of_partitions
 from sparktorch_assets.orchestration.assets.partitioned.versions import made_from_now, version_of_several
+from sparktorch_assets.orchestration.assets.run_tags import tag_run
 from sparktorch_assets.orchestration.assets.score_settings import code_version
 from sparktorch_assets.orchestration.automation.partition_events import DATA_VERSION
 from sparktorch_assets.orchestration.keys import prediction_key, source_key
@@ -89,6 +90,7 @@ def predict_partitions(
         yield from refused_prediction_checks(task, error)
         raise
     table = Table(reports[0].table)
+    tag_run(context, task, reports)
     _log(context, reports)
     pages = _pages(task, table, partitions, reports, made_from)
     for partition, page in pages.items():
