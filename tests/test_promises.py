@@ -28,6 +28,7 @@ PAGES = {
         "refresh.md": (),
         "checks.md": (),
         "comparing.md": (),
+        "partitions.md": ("What a run does", "What is refused"),
         "operations.md": (
             "What is found before a run",
             "What a run shows",

@@ -358,6 +358,7 @@ class MlTask:
         needed = [(column, "keep_columns") for column in self.kept_columns(tuple(column_types))]
         needed += [] if made_by_hook else [(column, "features") for column in self.feature_columns]
         needed += [] if made_by_hook or self.truth is None else [(self.truth, "truth")]
+        needed += [(column, "challenger_of") for column in (self.challenger_of.join_on if self.challenger_of else ())]
         for column, role in needed:
             if column not in column_types:
                 raise InputSchemaError(f"{where}: {role} needs column {column!r}; {nearest(column, column_types)}")
