@@ -25,11 +25,14 @@ from sparktorch_assets.orchestration.assets.factory import build_prediction_asse
 from sparktorch_assets.orchestration.assets.factory import build_prediction_definitions as build_prediction_definitions
 from sparktorch_assets.orchestration.assets.markdown import preview_table as preview_table
 from sparktorch_assets.orchestration.assets.metadata import table_metadata as table_metadata
+from sparktorch_assets.orchestration.automation.partition_versions import record_made_from as record_made_from
 from sparktorch_assets.orchestration.automation.schedules import own_schedules as own_schedules
 from sparktorch_assets.orchestration.automation.schedules import staleness_condition as staleness_condition
 from sparktorch_assets.orchestration.check_definitions import check_definitions as check_definitions
 from sparktorch_assets.orchestration.components.declared import InputTableComponent as InputTableComponent
 from sparktorch_assets.orchestration.components.declared import MlTaskComponent as MlTaskComponent
+from sparktorch_assets.orchestration.partitions.definition import backfill_policy as backfill_policy
+from sparktorch_assets.orchestration.partitions.definition import partitions_definition as partitions_definition
 from sparktorch_assets.orchestration.resources import LakeResource as LakeResource
 from sparktorch_assets.orchestration.resources import ModelLoaderResource as ModelLoaderResource
 from sparktorch_assets.orchestration.resources import SparkSessionResource as SparkSessionResource
@@ -60,6 +63,7 @@ from sparktorch_assets.tasks import ClassificationOutput as ClassificationOutput
 from sparktorch_assets.tasks import ColumnsOutput as ColumnsOutput
 from sparktorch_assets.tasks import CustomFeature as CustomFeature
 from sparktorch_assets.tasks import DetectionOutput as DetectionOutput
+from sparktorch_assets.tasks import DynamicPartitions as DynamicPartitions
 from sparktorch_assets.tasks import EmbeddingOutput as EmbeddingOutput
 from sparktorch_assets.tasks import Execution as Execution
 from sparktorch_assets.tasks import GenerationOutput as GenerationOutput
@@ -73,8 +77,10 @@ from sparktorch_assets.tasks import RegressionOutput as RegressionOutput
 from sparktorch_assets.tasks import RowFilter as RowFilter
 from sparktorch_assets.tasks import SequenceFeature as SequenceFeature
 from sparktorch_assets.tasks import SlotPolicy as SlotPolicy
+from sparktorch_assets.tasks import StaticPartitions as StaticPartitions
 from sparktorch_assets.tasks import TensorFeature as TensorFeature
 from sparktorch_assets.tasks import TextFeature as TextFeature
+from sparktorch_assets.tasks import TimePartitions as TimePartitions
 from sparktorch_assets.tasks import TokenClassificationOutput as TokenClassificationOutput
 from sparktorch_assets.tasks.input_table import InputTable as InputTable
 from sparktorch_assets.tasks.partitions import TablePartition as TablePartition

@@ -24,7 +24,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = {
     "T": {"tables.md": ()},
     "M": {"models.md": (), "features.md": (), "outputs.md": (), "predicting.md": ()},
-    "O": {"operations.md": ("What refreshes when", "What is found before a run", "What a run shows")},
+    "O": {
+        "partitions.md": ("What a run does", "What is refused"),
+        "operations.md": ("What refreshes when", "What is found before a run", "What a run shows"),
+    },
 }
 """Letter -> pages, each with the sections that promise where not all of it does."""
 NUMBER = re.compile(r"<sup>([A-Z]\d+)</sup>")

@@ -1,6 +1,6 @@
 """Table: what lies at a table's address, read once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from sparktorch_assets.lake.files.data_file import DataFile
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.files.folder_files import check_inside, folder_files
+from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.lake.log.commit import last_commit_metadata
 from sparktorch_assets.lake.log.deletions import KeptRows, unpack_rows
 from sparktorch_assets.lake.log.snapshot import Snapshot, check_root, data_version_of, open_delta, snapshot_of
@@ -106,18 +107,30 @@ class Table:
         check_names(schema.names)
         return schema
 
-    def row_count(self) -> int:
-        """The number of rows that readers see, from the log's statistics or, for files without any, from their
-        footers."""
-        untold = [file for file in self.files if file.rows is None]
-        total = sum(footer.rows for footer in read_footers(untold)) + sum(file.rows or 0 for file in self.files)
-        return total - sum(int.from_bytes(file.deleted, "little").bit_count() for file in self.files)
+    @cached_property
+    def _by_partition(self) -> dict[Partition, list[DataFile]]:
+        found: dict[Partition, list[DataFile]] = {}
+        for file in self.files:
+            found.setdefault(file.partition, []).append(file)
+        return found
 
-    def preview(self, rows: int) -> list[dict[str, Any]]:
-        """The first `rows` rows, in the order of the files' paths."""
+    def files_in(self, partition: Partition) -> list[DataFile]:
+        """The files of one partition; all files for `()`."""
+        return self._by_partition.get(partition, []) if partition else self.files
+
+    def row_count(self, partition: Partition = ()) -> int:
+        """The number of rows that readers see, in the table or in one partition, from the log's statistics or, for files
+        without any, from their footers."""
+        files = self.files_in(partition)
+        untold = [file for file in files if file.rows is None]
+        total = sum(footer.rows for footer in read_footers(untold)) + sum(file.rows or 0 for file in files)
+        return total - sum(int.from_bytes(file.deleted, "little").bit_count() for file in files)
+
+    def preview(self, rows: int, partition: Partition = ()) -> list[dict[str, Any]]:
+        """The first `rows` rows of the table, or of one partition, in the order of the files' paths."""
         found: list[dict[str, Any]] = []
-        for file in self.files if rows > 0 else []:
-            for batch in _read(file, self.schema, rows):
+        for file in self.files_in(partition) if rows > 0 else []:
+            for batch in read_file(file, self.schema, rows):
                 found += batch.slice(0, rows - len(found)).to_pylist()
                 if len(found) == rows:
                     return found
@@ -129,12 +142,27 @@ def table_version(table: str) -> int | None:
     return Table(table).version
 
 
-def data_version(table: str) -> str:
-    """A hash of the Delta table's part names and schema: the same content-addressed parts give the same version."""
-    return Table(table).data_version
+def data_version(table: str, partition: Mapping[str, str] | None = None) -> str:
+    """A hash of the names of a Delta table's parts and of its schema: the same content-addressed parts give the same
+    version.
+
+    Args:
+        table: path or URI of the table.
+        partition: `{"ds": "2013-01-01"}` takes only the parts of that partition.
+    """
+    snapshot = Table(table).snapshot
+    parts = snapshot.by_partition().get(tuple(partition.items()), {}) if partition else snapshot.parts
+    return data_version_of(parts, snapshot.schema)
 
 
-def _read(file: DataFile, schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
+def read_file(file: DataFile, schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """The rows of one of the table's files, without those that the table deleted.
+
+    Args:
+        file: the file.
+        schema: the columns to read, in the table's types.
+        batch_rows: the most rows of a batch.
+    """
     with (
         Folder(file.uri).open_input() as source,
         pq.ParquetFile(source, coerce_int96_timestamp_unit="us", page_checksum_verification=True) as parquet,

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from sparktorch_assets.errors import ModelError, TaskError
+from sparktorch_assets.errors import InputSchemaError, ModelError, TaskError
 from sparktorch_assets.orchestration.assets.declared import Declaration, declaration_of
 from sparktorch_assets.orchestration.keys import model_key, prediction_key, source_key
+from sparktorch_assets.orchestration.partitions.fit import check_fit
 from sparktorch_assets.orchestration.resources import ModelLoaderResource
 from sparktorch_assets.tasks import InputTable, MlTask
 from sparktorch_assets.tasks.files.model_files import check_file
@@ -37,7 +38,8 @@ def check_definitions(definitions: dg.Definitions) -> dg.Definitions:
         definitions: all definitions of the location, merged, with those of `runtime_definitions`.
 
     Raises:
-        TaskError: two tasks or two input tables have the same name, or a task names no input.
+        TaskError: two tasks or two input tables have the same name, a task names no input, or its partitions do not fit
+            those of its input.
         InputSchemaError: a task needs a column that its input table does not declare, or declares with a type that the
             task cannot use. The input may also be another task's predictions, whose columns are derived.
     """
@@ -47,10 +49,16 @@ def check_definitions(definitions: dg.Definitions) -> dg.Definitions:
     tasks = [found for found in declared.values() if isinstance(found, MlTask)]
     keys = _keys(definitions) - {model_key(task) for task in tasks}
     loader = (definitions.resources or {}).get("model_loader")
+    tables = {found.name: found for found in declared.values() if isinstance(found, InputTable)}
+    for table in tables.values():
+        if table.partitions is not None:
+            table.partitions.table_column(dict(_arrow_types(table.typed_columns)), f"InputTable {table.name!r}")
     for task in tasks:
+        check_fit(task, declared.get(source_key(task)), tables)
         columns = _columns_of(source_key(task), declared, frozenset({prediction_key(task)}))
         if columns is not None:
             task.check_input(columns)
+            _partition_column(task, columns)
         elif source_key(task) not in keys:
             _warn_of_misspelt_input(task, keys - {prediction_key(task)})
         if isinstance(loader, ModelLoaderResource) and not _set_at_run_time(loader):
@@ -108,7 +116,25 @@ def _columns_of(
     found.check_input(columns)
     types = dict(columns)
     kept = [(name, types[name]) for name in found.kept_columns(tuple(types))]
-    return (*kept, *_arrow_types((column.name, column.type) for column in found.output_columns))
+    made = (*kept, *_arrow_types((column.name, column.type) for column in found.output_columns))
+    by = _partition_column(found, columns)
+    return made if by is None or by[0] in dict(made) else (*made, by)
+
+
+def _partition_column(task: MlTask, columns: Columns) -> tuple[str, str] | None:
+    """The column by which the task's table is partitioned, with its type; `None` if it is not."""
+    if task.partitions is None:
+        return None
+    place, types = f"task {task.name!r} on input {task.input!r}", dict(columns)
+    name = task.partitions.table_column(types, place)
+    taken = {column.name.lower() for column in task.output_columns}
+    taken |= {kept.lower() for kept in task.kept_columns(tuple(types)) if kept != name}
+    if name.lower() in taken:
+        raise InputSchemaError(
+            f"{place}: its table is partitioned by a column {name!r}, which would have the name of another one; rename that, or "
+            f"leave it out of keep_columns"
+        )
+    return name, types.get(name, "string")
 
 
 def _arrow_types(columns: Iterable[tuple[str, str]]) -> Columns:

@@ -29,6 +29,7 @@ from sparktorch_assets.tasks.outputs import (
     RegressionOutput,
     TokenClassificationOutput,
 )
+from sparktorch_assets.tasks.partitions import DynamicPartitions, Partitions, StaticPartitions, TimePartitions
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.slot_policy import SlotPolicy
 
@@ -40,6 +41,7 @@ __all__ = [
     "ColumnsOutput",
     "CustomFeature",
     "DetectionOutput",
+    "DynamicPartitions",
     "EmbeddingOutput",
     "Execution",
     "Feature",
@@ -53,11 +55,14 @@ __all__ = [
     "NumericFeature",
     "Output",
     "OutputColumn",
+    "Partitions",
     "RegressionOutput",
     "RowFilter",
     "SequenceFeature",
     "SlotPolicy",
+    "StaticPartitions",
     "TensorFeature",
     "TextFeature",
+    "TimePartitions",
     "TokenClassificationOutput",
 ]

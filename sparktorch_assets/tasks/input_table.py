@@ -10,6 +10,7 @@ from sparktorch_assets.errors import TaskError, nearest
 from sparktorch_assets.tasks.column_names import clash, describe
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.outputs import COLUMN_TYPES
+from sparktorch_assets.tasks.partitions import Partitions, refuse_several
 from sparktorch_assets.tasks.validation import ASSET_NAME, freeze, names, share
 
 SOURCE_TYPES = (*COLUMN_TYPES, "list<long>", "list<string>", "short", "byte", "date", "timestamp")
@@ -42,8 +43,12 @@ class InputTable:
     or hold nothing but a header. Set it to 1 for a refresh that is meant to remove the rows."""
     description: str = ""
     """Where the files come from: shown at the asset."""
+    partitions: Partitions | None = None
+    """How Dagster divides the asset. The table is read and stored as a whole: a partition of it is the rows of its
+    window, or with its value. `None`: the asset is not divided."""
 
     def __post_init__(self) -> None:
+        refuse_several(self.partitions, "InputTable.partitions")
         check_fields(self)
         if not re.fullmatch(ASSET_NAME, self.name):
             raise TaskError(f"InputTable.name={self.name!r}; use lower-case letters, digits and _, a letter first")
@@ -65,6 +70,11 @@ class InputTable:
                     f"{where}: columns gives {column!r} the type {kind!r}, which CSV files cannot hold; write the files as JSON "
                     f"or Parquet, or read the column as a string and split it in a hook"
                 )
+        if self.partitions is not None and self.partitions.column not in dict(self.typed_columns):
+            raise TaskError(
+                f"{where}: partitions are by column {self.partitions.column!r}, which is not among its columns; "
+                f"{nearest(self.partitions.column, dict(self.typed_columns))}"
+            )
         object.__setattr__(self, "options", freeze(self.options, f"{where}: options"))
         for limit in ("max_rejected_share", "max_vanished_share"):
             share(getattr(self, limit), f"{where}: {limit}")

@@ -20,6 +20,7 @@ from sparktorch_assets.tasks.hooks import Hooks
 from sparktorch_assets.tasks.model_spec import ModelSpec
 from sparktorch_assets.tasks.origin import check_origin
 from sparktorch_assets.tasks.outputs import COLUMN_TYPES, ClassificationOutput, GenerationOutput, Output, OutputColumn
+from sparktorch_assets.tasks.partitions import Partitions, refuse_several
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.row_test import row_tests
 from sparktorch_assets.tasks.validation import ASSET_KEY, ASSET_NAME, freeze, names, share, texts
@@ -83,8 +84,12 @@ class MlTask:
     """The time zone of `cron`, such as `Europe/Vienna`."""
     description: str = ""
     """What is predicted, and for whom: shown at the asset. Nothing is scored again when it changes."""
+    partitions: Partitions | None = None
+    """How the asset and its table are divided, so that parts of them are refreshed on their own. `None`: the asset is
+    refreshed as a whole."""
 
     def __post_init__(self) -> None:
+        refuse_several(self.partitions, "MlTask.partitions")
         check_fields(self)
         if not re.fullmatch(ASSET_NAME, self.name):
             raise TaskError(

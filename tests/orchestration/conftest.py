@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from orchestration_fakes import FakeLoader, FakeScoreTable, NoSpark
+from orchestration_fakes import FakeLoader, FakeScorePartitions, FakeScoreTable, NoSpark
 
 from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource
 
@@ -46,4 +46,11 @@ def resources(project: Path) -> dict[str, Any]:
 def score(monkeypatch: pytest.MonkeyPatch) -> FakeScoreTable:
     fake = FakeScoreTable()
     monkeypatch.setattr("sparktorch_assets.spark.score.table.score_table", fake)
+    return fake
+
+
+@pytest.fixture
+def score_partitions(monkeypatch: pytest.MonkeyPatch) -> FakeScorePartitions:
+    fake = FakeScorePartitions()
+    monkeypatch.setattr("sparktorch_assets.spark.score.partitions.score_partitions", fake)
     return fake

@@ -1,6 +1,6 @@
 """Stand-ins for the rooms below: they record their calls and write real, small Delta tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,14 @@ import dagster as dg
 import pyarrow as pa
 from deltalake import write_deltalake
 
-from sparktorch_assets.errors import SparktorchError
+from sparktorch_assets.errors import PartitionsRefusedError, SparktorchError
 from sparktorch_assets.predict.loader import ModelDescription
 from sparktorch_assets.spark.score.report import Progress, ScoreReport
 from sparktorch_assets.spark.score.scoring import Scoring
 from sparktorch_assets.stores.model_store import ModelStore
 from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature
+from sparktorch_assets.tasks.partitions import TablePartition
 
 LABELS = ("no", "yes")
 
@@ -95,6 +96,10 @@ class FakeScoreTable:
             raise self.error
         on_progress(Progress(rows_done=5, rows_total=10, rows_per_s=5.0, eta_s=1.0))
         write_deltalake(output_table, self.table(task), mode="overwrite")
+        return self.report(task, output_table)
+
+    def report(self, task: MlTask, output_table: str) -> ScoreReport:
+        """What is told of the table."""
         report = ScoreReport(
             task=task.name,
             table=output_table,
@@ -132,6 +137,46 @@ class FakeScoreTable:
                 task.error_column: pa.array([None] * 7 + ["encode: null"]),
             }
         )
+
+
+@dataclass
+class FakeScorePartitions:
+    """Takes the place of `score_partitions`: writes 8 rows into each partition that is not refused."""
+
+    refused: dict[str, SparktorchError] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    """Data versions of partitions, instead of `v <key>`."""
+    calls: list[dict[str, Any]] = field(default_factory=list)
+
+    def __call__(
+        self,
+        spark_session: Callable[[], Any],
+        input_table: str,
+        task: MlTask,
+        *,
+        output_table: str,
+        partitions: Sequence[TablePartition],
+        **given: Any,
+    ) -> tuple[ScoreReport, ...]:
+        self.calls.append({"input_table": input_table, "partitions": partitions, **given})
+        reports = []
+        for partition in partitions:
+            if partition.key in self.refused:
+                continue
+            whole = FakeScoreTable(data_version=self.versions.get(partition.key, f"v {partition.key}"))
+            rows = whole.table(task).append_column(partition.column, pa.array([partition.value] * 8))
+            write_deltalake(
+                output_table,
+                rows,
+                mode="overwrite",
+                partition_by=[partition.column],
+                predicate=f"{partition.column} = '{partition.value}'",
+            )
+            report = whole.report(task, output_table)
+            reports.append(replace(report, partition=((partition.column, partition.value),)))
+        if self.refused:
+            raise PartitionsRefusedError("refused", refused=self.refused, published=reports)
+        return tuple(reports)
 
 
 class FakeLoader:

@@ -48,6 +48,11 @@ format: csv
 columns: {b: long}
 options: {header: true}
 """
+_PARTITIONS = (
+    "{by: month, column: b, start: '2013-01-01', end: '2014-01-01', max_partitions_per_run: 2}",
+    "{by: static, column: b, values: [1, x]}",
+    "{by: dynamic, column: b}",
+)
 BASES: tuple[tuple[type[Component], Any, tuple[str, ...]], ...] = (
     (MlTaskComponent, yaml.safe_load(_TASK), ()),
     *(
@@ -55,6 +60,10 @@ BASES: tuple[tuple[type[Component], Any, tuple[str, ...]], ...] = (
         for feature in _OTHER_FEATURES
     ),
     (InputTableComponent, yaml.safe_load(_TABLE), ()),
+    *(
+        (InputTableComponent, yaml.safe_load(f"{_TABLE}partitions: {partitions}"), ("partitions",))
+        for partitions in _PARTITIONS
+    ),
 )
 """Components, declarations that load as they are, and which of their fields are looked at; all, where none is named."""
 

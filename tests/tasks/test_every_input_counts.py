@@ -42,12 +42,14 @@ from sparktorch_assets.tasks import (
     RowFilter,
     SequenceFeature,
     SlotPolicy,
+    StaticPartitions,
     TensorFeature,
     TextFeature,
     TokenClassificationOutput,
 )
 from sparktorch_assets.tasks.ml_task import OutputColumn
 from sparktorch_assets.tasks.outputs import Output
+from sparktorch_assets.tasks.partitions import Partitions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +139,8 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (MlTask, "cron"): [cannot(task(cron="0 3 * * *"))],
     (MlTask, "timezone"): [cannot(task(cron="0 3 * * *", timezone="Asia/Tokyo"), task(cron="0 3 * * *"))],
     (MlTask, "description"): [cannot(task(description="Something else."))],
+    # A partition is part of its own fingerprints, which the plan adds: the declaration alone changes no answer.
+    (MlTask, "partitions"): [NESTED, cannot(task(partitions=StaticPartitions(column="c", values=["a"])))],
     (ModelSpec, "weights"): [may(model(weights="other.txt"))],
     (ModelSpec, "format"): [
         may(task(model=replace(STATES, format="pickle", trust_code=True)), task(model=STATES), shown=False)
@@ -314,6 +318,7 @@ SOURCE_ENTRIES = {
     "max_rejected_share": cannot(replace(SOURCE, max_rejected_share=0.5), SOURCE),
     "max_vanished_share": cannot(replace(SOURCE, max_vanished_share=1.0), SOURCE),
     "description": cannot(replace(SOURCE, description="Something else."), SOURCE),
+    "partitions": cannot(replace(SOURCE, partitions=StaticPartitions(column="b", values=["x"])), SOURCE),
 }
 
 SLOT_ENTRIES = {
@@ -326,6 +331,8 @@ SLOT_ENTRIES = {
 """Where a model runs cannot change an answer."""
 
 OUTPUT_KINDS = typing.get_args(Output)
+PARTITION_KINDS = typing.get_args(Partitions)
+"""What a partition takes is part of the fingerprints of its parts: the plan adds it, as it does for `score_table`."""
 KINDS = tuple(kind for kind, field in ENTRIES if field in ("columns", "column") and kind.__name__.endswith("Feature"))
 
 
@@ -346,6 +353,7 @@ def declared_fields():
 def test_every_field_has_an_entry():
     """A new field decides about answers, or it does not; whoever adds it says which."""
     entries = set(ENTRIES) | {(kind, "kind") for kind in (*KINDS, *OUTPUT_KINDS)}
+    entries |= {(kind, field.name) for kind in PARTITION_KINDS for field in dataclasses.fields(kind)}
     entries |= {(InputTable, field) for field in SOURCE_ENTRIES} | {(SlotPolicy, field) for field in SLOT_ENTRIES}
     name = lambda item: f"{item[0].__name__}.{item[1]}"  # noqa: E731
     missing, gone = sorted(map(name, declared_fields() - entries)), sorted(map(name, entries - declared_fields()))

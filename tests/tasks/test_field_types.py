@@ -19,6 +19,7 @@ from sparktorch_assets.tasks import (
     ColumnsOutput,
     CustomFeature,
     DetectionOutput,
+    DynamicPartitions,
     EmbeddingOutput,
     Execution,
     GenerationOutput,
@@ -34,8 +35,10 @@ from sparktorch_assets.tasks import (
     RowFilter,
     SequenceFeature,
     SlotPolicy,
+    StaticPartitions,
     TensorFeature,
     TextFeature,
+    TimePartitions,
     TokenClassificationOutput,
 )
 
@@ -50,6 +53,7 @@ NEEDED = {
     ColumnsOutput: {"columns": {"a": "int"}},
     CustomFeature: {"columns": ["x"], "encoder": "json:loads"},
     DetectionOutput: {},
+    DynamicPartitions: {"column": "c"},
     EmbeddingOutput: {"length": 2},
     GenerationOutput: {"do_sample": True},
     Execution: {},
@@ -65,9 +69,11 @@ NEEDED = {
     RowFilter: {"column": "a", "value": 1},
     SequenceFeature: {"column": "s"},
     SlotPolicy: {},
+    StaticPartitions: {"column": "c", "values": ["a", "b"]},
     TensorFeature: {"column": "v", "shape": [2]},
     TokenClassificationOutput: {},
     TextFeature: {"column": "t"},
+    TimePartitions: {"by": "month", "column": "at", "start": "2013-01-01"},
 }
 """Each declaration with what it cannot do without."""
 

@@ -17,8 +17,11 @@ from sparktorch_assets.orchestration.assets.checks import (
 from sparktorch_assets.orchestration.assets.declared import remember
 from sparktorch_assets.orchestration.assets.failure import PlainFailure
 from sparktorch_assets.orchestration.assets.metadata import input_metadata
+from sparktorch_assets.orchestration.assets.partitioned.input import divide_input
 from sparktorch_assets.orchestration.keys import INPUTS_GROUP, WATCH_TAG, input_key, input_pool
-from sparktorch_assets.tasks import InputTable
+from sparktorch_assets.orchestration.partitions.definition import backfill_policy, partitions_definition
+from sparktorch_assets.orchestration.partitions.of_run import partitions_of
+from sparktorch_assets.tasks import DynamicPartitions, InputTable
 from sparktorch_assets.tasks.digest import digest_of
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
     from sparktorch_assets.orchestration.resources import LakeResource, SparkSource
 
     key = input_key(table.name)
+    # What registers partitions cannot have them itself.
+    divided = None if isinstance(table.partitions, DynamicPartitions) else table.partitions
 
     @dg.multi_asset(
         name=f"read_{table.name}",
@@ -46,9 +51,11 @@ def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
                 kinds={"pyspark", "delta", table.format},
                 code_version=digest_of([table.columns, table.options, table.format, table.source])[:_SHORT_DIGEST],
                 tags={WATCH_TAG: "yes"},
+                partitions_def=None if divided is None else partitions_definition(divided),
             )
         ],
         check_specs=input_check_specs(key),
+        backfill_policy=None if divided is None else backfill_policy(divided),
         pool=input_pool(table.name),
     )
     def read(
@@ -69,6 +76,7 @@ def _read(
     from sparktorch_assets.spark.inputs.materialize import materialize_input
 
     key = input_key(table.name)
+    keys = partitions_of(context, key) if context.assets_def.partitions_def else ()
     try:
         report = materialize_input(
             lambda: spark.spark_session,
@@ -96,9 +104,10 @@ def _read(
             ", ".join(table.patterns),
         )
     written = Table(report.uri)
+    divided = divide_input(table, written, keys, context)
     yield dg.MaterializeResult(
         asset_key=key,
-        data_version=dg.DataVersion(report.data_version),
-        metadata=input_metadata(table, report, written.schema, written.preview(PREVIEW_ROWS)),
+        data_version=dg.DataVersion(divided.data_version or report.data_version),
+        metadata={**input_metadata(table, report, written.schema, written.preview(PREVIEW_ROWS)), **divided.metadata},
         check_results=[rejected_check(table, report), vanished_check(table, report)],
     )

@@ -15,6 +15,8 @@ from sparktorch_assets.orchestration.assets.checks import (
 from sparktorch_assets.orchestration.assets.declared import remember
 from sparktorch_assets.orchestration.assets.failure import PlainFailure
 from sparktorch_assets.orchestration.assets.metadata import prediction_metadata
+from sparktorch_assets.orchestration.assets.partitioned.prediction import predict_partitions
+from sparktorch_assets.orchestration.assets.score_settings import code_version, score_settings
 from sparktorch_assets.orchestration.automation.schedules import refresh_tags, staleness_condition
 from sparktorch_assets.orchestration.keys import (
     PREDICTIONS_GROUP,
@@ -23,15 +25,14 @@ from sparktorch_assets.orchestration.keys import (
     prediction_key,
     source_key,
 )
+from sparktorch_assets.orchestration.partitions.definition import backfill_policy, partitions_definition
 from sparktorch_assets.tasks import MlTask
-from sparktorch_assets.tasks.digest import task_digest
 
 if TYPE_CHECKING:
     from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource, SparkSource
     from sparktorch_assets.spark.score.report import Progress, ScoreReport
 
 _SECONDS_BETWEEN_MESSAGES = 3.0
-_SHORT_DIGEST = 12
 
 
 def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
@@ -44,14 +45,15 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
     # load pyspark.
     from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource, SparkSource
 
-    key = prediction_key(task)
+    key, divided = prediction_key(task), task.partitions
     spec = dg.AssetSpec(
         key,
         deps=[source_key(task), model_key(task)],
         description=task.description or f"Predictions of {task.name} over {task.input}.",
         group_name=PREDICTIONS_GROUP,
         kinds={"pytorch", "pyspark", "delta"},
-        code_version=task_digest(task)[:_SHORT_DIGEST],
+        code_version=code_version(task),
+        partitions_def=None if divided is None else partitions_definition(divided, task.input),
         automation_condition=staleness_condition(),
         tags=refresh_tags(task),
         metadata={
@@ -67,6 +69,7 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
         name=f"predict_{task.name}",
         specs=[spec],
         check_specs=prediction_check_specs(task),
+        backfill_policy=None if divided is None else backfill_policy(divided),
         pool=PREDICTIONS_POOL,
     )
     def predict(
@@ -76,7 +79,11 @@ def build_prediction_asset(task: MlTask) -> dg.AssetsDefinition:
         lake: dg.ResourceParam[LakeResource],
     ) -> Iterator[Any]:
         with PlainFailure(key):
-            yield from _predict(context, task, spark, model_loader, lake)
+            if task.partitions is None:
+                yield from _predict(context, task, spark, model_loader, lake)
+            else:
+                settings = score_settings(context, task, model_loader, lake)
+                yield from predict_partitions(context, task, spark, lake, settings, _report_to(context))
 
     return remember(predict, task)
 
@@ -130,13 +137,7 @@ def _score(
     from sparktorch_assets.spark.score.table import score_table
 
     source = lake.table_uri(source_key(task))
-    settings: dict[str, Any] = {
-        "output_table": lake.table_uri(prediction_key(task)),
-        "model_loader": model_loader.build([task]),
-        "slots": model_loader.slot_policy(),
-        "batch_size": None if task.batch.pinned else model_loader.batch_size,
-        "run_id": context.run.run_id,
-    }
+    settings = score_settings(context, task, model_loader, lake)
     if Folder(source).exists():
         return score_table(lambda: spark.spark_session, source, task, on_progress=_report_to(context), **settings)
     session, view = spark.spark_session, ".".join(source_key(task).path)

@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from sparktorch_assets.orchestration.automation.refresh_schedule import refresh_schedule
 from sparktorch_assets.orchestration.automation.staleness import AttemptDue, Stale
 from sparktorch_assets.orchestration.automation.upstream import UpToOtherTasks
 from sparktorch_assets.orchestration.keys import REFRESH_TAG, WATCH_TAG, prediction_key
@@ -24,12 +25,13 @@ AUTOMATION_SENSOR = "refresh_what_is_stale"
 def staleness_condition() -> dg.AutomationCondition[dg.AssetKey]:
     """Refresh assets that were made from versions of code or upstream data other than the current ones.
 
+    Of an asset with partitions, just those partitions are requested; its function must call `record_made_from` first.
+
     Nothing is requested while the asset or an upstream one is in progress, while an upstream one is missing, or while a
     blocking check of an upstream one has not passed. A refresh that fails is requested again a few times.
 
     Only a sensor that is evaluated in the code location can evaluate this condition: that of `runtime_definitions`, or
-    your own `dg.AutomationConditionSensorDefinition(..., use_user_code_server=True)`. The asset must not have
-    partitions.
+    your own `dg.AutomationConditionSensorDefinition(..., use_user_code_server=True)`.
     """
     condition: Any = dg.AutomationCondition  # its types do not allow what its documentation combines
     return (  # type: ignore[no-any-return]
@@ -69,25 +71,23 @@ def daily_schedule(cron: str = DAILY_CRON, timezone: str = "UTC") -> dg.Schedule
     It is on from the start: a schedule that must first be switched on refreshes nothing.
     """
     daily, own = dg.AssetSelection.tag(REFRESH_TAG, "daily"), dg.AssetSelection.tag(REFRESH_TAG, "own")
-    return dg.ScheduleDefinition(
-        name=DAILY_SCHEDULE,
-        target=daily.upstream() - own,
-        cron_schedule=cron,
-        execution_timezone=timezone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Refresh all predictions (except those with their own schedule), with their inputs and models.",
+    return refresh_schedule(
+        DAILY_SCHEDULE,
+        daily.upstream() - own,
+        cron,
+        timezone,
+        "Refresh all predictions (except those with their own schedule), with their inputs and models.",
     )
 
 
 def watch_schedule(cron: str, timezone: str = "UTC") -> dg.ScheduleDefinition:
     """A schedule that only looks for new input files and new model weights. It is on from the start."""
-    return dg.ScheduleDefinition(
-        name=WATCH_SCHEDULE,
-        target=dg.AssetSelection.tag(WATCH_TAG, "yes"),
-        cron_schedule=cron,
-        execution_timezone=timezone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Look for new input files and new weights.",
+    return refresh_schedule(
+        WATCH_SCHEDULE,
+        dg.AssetSelection.tag(WATCH_TAG, "yes"),
+        cron,
+        timezone,
+        "Look for new input files and new weights.",
     )
 
 
@@ -97,13 +97,12 @@ def own_schedules(tasks: Iterable[MlTask]) -> list[dg.ScheduleDefinition]:
     Each schedule refreshes its task and everything upstream, up to other tasks' predictions, which it leaves alone.
     """
     return [
-        dg.ScheduleDefinition(
-            name=f"refresh_{task.name}",
-            target=UpToOtherTasks(prediction_key(task)),
-            cron_schedule=task.cron,
-            execution_timezone=task.timezone,
-            default_status=dg.DefaultScheduleStatus.RUNNING,
-            description=f"Refresh predictions/{task.name} with its input and model.",
+        refresh_schedule(
+            f"refresh_{task.name}",
+            UpToOtherTasks(prediction_key(task)),
+            task.cron,
+            task.timezone,
+            f"Refresh predictions/{task.name} with its input and model.",
         )
         for task in tasks
         if task.cron

@@ -10,7 +10,9 @@ import argparse
 import importlib
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster.components.definitions import LazyDefinitions
@@ -18,6 +20,7 @@ from dagster.components.definitions import LazyDefinitions
 from sparktorch_assets.orchestration.assets.progress import progress_logger
 from sparktorch_assets.orchestration.commands.dagster_home import use_dagster_home
 from sparktorch_assets.orchestration.commands.summary import failed_checks, failures, summary_table
+from sparktorch_assets.orchestration.partitions.runs import planned_runs
 
 LOGGER = "progress"
 
@@ -35,13 +38,11 @@ def main(arguments: list[str] | None = None) -> int:
     definitions = dg.Definitions.merge(
         load_definitions(module), dg.Definitions(loggers={LOGGER: progress_logger(sys.stderr)})
     )
-    job = definitions.resolve_implicit_global_asset_job_def()
     with dg.DagsterInstance.get() as instance:
-        result = job.execute_in_process(
-            instance=instance, raise_on_error=False, run_config={"loggers": {LOGGER: {"config": {}}}}
-        )
-    failed, refused = failures(result), failed_checks(result)
-    _say(f"\n{summary_table(result)}\n")
+        results = list(run_all(definitions, instance, run_config={"loggers": {LOGGER: {"config": {}}}}))
+    failed = {step: message for result in results for step, message in failures(result).items()}
+    refused = [check for result in results for check in failed_checks(result)]
+    _say(f"\n{summary_table(results)}\n")
     took = f"{time.monotonic() - began:.0f} s"
     _say(
         f"Done in {took}: {len(failed)} failed, {len(refused)} checks failed."
@@ -54,6 +55,38 @@ def main(arguments: list[str] | None = None) -> int:
     for asset, message in failed.items():
         _say(f"\nFAILED {asset}: {message}")
     return 1 if failed or refused else 0
+
+
+def run_all(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, *, run_config: Mapping[str, Any] | None = None
+) -> Iterator[dg.ExecuteInProcessResult]:
+    """Materialize every asset, over all partitions of those that have some: in one run if these are divided alike, else
+    in one run per way of dividing, in the order of the graph.
+
+    Args:
+        definitions: those of a code location.
+        instance: where the materializations are recorded.
+        run_config: that of each run.
+    """
+    job = definitions.resolve_implicit_global_asset_job_def()
+    graph = job.asset_layer.asset_graph
+    failed: set[dg.AssetKey] = set()
+    for run in planned_runs(instance, graph, graph.executable_asset_keys, one_by_one=True):
+        assets = []
+        for key in run.assets:
+            if graph.get(key).parent_keys & failed:
+                failed.add(key)  # what it is made from has failed, in an earlier run
+            else:
+                assets.append(key)
+        if not assets:
+            continue
+        result = job.execute_in_process(
+            instance=instance, raise_on_error=False, asset_selection=assets, tags=run.tags, run_config=run_config
+        )
+        unfinished = failures(result)
+        events = result.get_asset_materialization_events()
+        failed |= set(assets) - {event.asset_key for event in events if event.step_key not in unfinished}
+        yield result
 
 
 def load_definitions(module: str) -> dg.Definitions:

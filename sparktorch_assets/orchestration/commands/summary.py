@@ -1,7 +1,7 @@
 """What a run materialized, as a table for the terminal."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -13,22 +13,28 @@ _SHOWN_CLASSES = 3
 _HEADER = ("asset", "rows", "failed", "predicted", "seconds", "rows/s", "table")
 _AROUND = ("DagsterExecutionStepExecutionError", "RetryRequestedFromPolicy")
 """Dagster's exceptions around that of the asset. Further causes explain it, and may be long."""
+_AVERAGES = ("class_shares", "label_shares", "number_means")
 _RIGHT = (False, True, True, False, True, True, False)
 
 
-def summary_table(result: dg.ExecuteInProcessResult) -> str:
+def summary_table(results: Sequence[dg.ExecuteInProcessResult]) -> str:
     """One line per asset: rows, failed rows, the three most frequent classes or the means of numbers, seconds, rows per second, the table's
-    path."""
+    path. The partitions of an asset are counted together."""
     seconds = {
         event.step_key: event.step_success_data.duration_ms / 1000
+        for result in results
         for event in result.all_events
         if event.event_type == dg.DagsterEventType.STEP_SUCCESS
     }
-    lines = [
-        _line(event.asset_key, event.materialization.metadata, seconds.get(event.step_key))
-        for event in result.get_asset_materialization_events()
-        if event.asset_key is not None
-    ]
+    made: dict[dg.AssetKey, list[Mapping[str, Any]]] = {}
+    steps: dict[dg.AssetKey, str | None] = {}
+    for result in results:
+        for event in result.get_asset_materialization_events():
+            if event.asset_key is not None:
+                values = {name: getattr(entry, "value", None) for name, entry in event.materialization.metadata.items()}
+                made.setdefault(event.asset_key, []).append(values)
+                steps[event.asset_key] = event.step_key
+    lines = [_line(key, together(found), seconds.get(steps[key])) for key, found in made.items()]
     return render([_HEADER, *sorted(lines)])
 
 
@@ -70,8 +76,29 @@ def render(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def _line(key: dg.AssetKey, metadata: Any, seconds: float | None) -> tuple[str, ...]:
-    value = {name: getattr(entry, "value", None) for name, entry in metadata.items()}
+def together(partitions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The metadata of an asset's partitions as that of the asset: failed rows add up, and shares and means are those of
+    all rows.
+
+    Args:
+        partitions: the metadata of each; the only one's of an asset without partitions.
+    """
+    whole = dict(partitions[-1])
+    if "failed_rows" not in whole or len(partitions) == 1:
+        return whole
+    rows = [found["dagster/partition_row_count"] - found["failed_rows"] for found in partitions]
+    whole["failed_rows"] = sum(found["failed_rows"] for found in partitions)
+    for name in _AVERAGES:
+        sums: dict[str, float] = {}
+        for found, count in zip(partitions, rows, strict=True):
+            for key, value in (found.get(name) or {}).items():
+                sums[key] = sums.get(key, 0.0) + value * count
+        if sums:
+            whole[name] = {key: value / max(sum(rows), 1) for key, value in sums.items()}
+    return whole
+
+
+def _line(key: dg.AssetKey, value: Mapping[str, Any], seconds: float | None) -> tuple[str, ...]:
     shares: dict[str, float] = value.get("class_shares") or value.get("label_shares") or {}
     top = sorted(shares.items(), key=lambda item: -item[1])[:_SHOWN_CLASSES]
     predicted = [f"{one_line(name)} {share:.1%}" for name, share in top]

@@ -16,6 +16,7 @@ import dagster as dg
 from dagster.components.resolved.context import ResolutionContext
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
@@ -32,7 +33,8 @@ from sparktorch_assets.orchestration.components.field_docs import field_docs
 from sparktorch_assets.orchestration.components.json_schema import YamlJsonSchema
 from sparktorch_assets.orchestration.components.templates import TemplateError, Templates, is_template
 from sparktorch_assets.orchestration.components.yaml_file import check_yaml_file
-from sparktorch_assets.tasks import Feature, Output
+from sparktorch_assets.tasks import Feature, Output, Partitions
+from sparktorch_assets.tasks.partitions import refuse_several
 
 Declaration = TypeVar("Declaration")
 
@@ -45,10 +47,17 @@ _PLAIN: Mapping[type, Any] = {bool: "bool_type", int: "int_type", float: "float_
 _SAME = frozenset([*((kind, kind) for kind in _PLAIN), (int, float)])
 """The type of a written value and the type that it may become."""
 
+
+def _one_way(given: Any) -> Any:
+    refuse_several(given, "partitions")
+    return given
+
+
 _IN_YAML: Mapping[str, Any] = {
     "features": Sequence[Annotated[Feature, Field(discriminator="kind")]],
     "input": str,
     "output": Annotated[Output, Field(discriminator="kind")],
+    "partitions": Annotated[Partitions, Field(discriminator="by"), BeforeValidator(_one_way)],
 }
 """More specific types than the dataclass's own: with them, pydantic checks a feature only against the kind it names."""
 _REQUIRED = ("input",)
@@ -196,8 +205,8 @@ def _plain_error(error: ErrorDetails, templates: Templates) -> InitErrorDetails:
         context = {"error": ValueError(templates.hide(str(context.get("error", error["msg"]))))}
     if len(loc) > 2 and loc[0] == "features":
         loc = (*loc[:2], *loc[3:])  # pydantic inserts the feature's kind, which is not a place in the file
-    elif len(loc) > 1 and loc[0] == "output":
-        loc = (loc[0], *loc[2:])  # and the output's
+    elif len(loc) > 1 and loc[0] in ("output", "partitions"):
+        loc = (loc[0], *loc[2:])  # and the output's, and that of the partitions
     return InitErrorDetails(
         type=error["type"] if known else "value_error", loc=loc, input=templates.hide(error["input"]), ctx=context
     )

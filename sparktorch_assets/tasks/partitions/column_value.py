@@ -58,26 +58,32 @@ def value_partition(key: str, column: str, column_types: Mapping[str, str], plac
         InputSchemaError: there is no such column, its type cannot be used for partitions, or the key is not how a value
             of that type is written.
     """
-    kind = column_type(column, column_types, place)
-    read = _reader(kind)
-    if read is None:
-        raise InputSchemaError(
-            f"{place}: partitions: column {column!r} has type {kind}; partition by the values of a string, a whole number or a "
-            f"date, or by: month, day or hour of a timestamp"
-        )
+    read = value_reader(column, column_types, place)
     try:
         value = read(key)
     except ValueError:
         value = None
     if str(value) != key:
         written = "" if value is None else f", which is written {value}"
+        kind = column_types[column]
         raise InputSchemaError(f"{place}: partition {key!r} is no value of column {column!r} of type {kind}{written}")
     return TablePartition(key=key, column=column, value=key, where=(RowFilter(column=column, value=value),))
 
 
-def _reader(kind: str) -> Callable[[str], Any] | None:
+def value_reader(column: str, column_types: Mapping[str, str], place: str) -> Callable[[str], Any]:
+    """The function that reads a value of the column from text, and raises ValueError if the text is none.
+
+    Raises:
+        InputSchemaError: there is no such column, or its type cannot be used for partitions.
+    """
+    kind = column_type(column, column_types, place)
     if kind in TEXT:
         return str
     if kind == DATE:
         return dt.date.fromisoformat
-    return int if re.fullmatch(r"u?int\d+", kind) else None
+    if re.fullmatch(r"u?int\d+", kind):
+        return int
+    raise InputSchemaError(
+        f"{place}: partitions: column {column!r} has type {kind}; partition by the values of a string, a whole number or a "
+        f"date, or by: month, day or hour of a timestamp"
+    )

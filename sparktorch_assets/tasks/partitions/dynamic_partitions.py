@@ -1,13 +1,15 @@
 """Partitions that are found in the data: the values of a column."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.field_types import check_fields
-from sparktorch_assets.tasks.partitions.column_value import value_partition
+from sparktorch_assets.tasks.partitions.column_value import value_partition, value_reader
 from sparktorch_assets.tasks.partitions.table_partition import TablePartition
-from sparktorch_assets.tasks.validation import names, positive
+from sparktorch_assets.tasks.validation import ASSET_NAME, names, positive
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,6 +19,9 @@ class DynamicPartitions:
 
     column: str
     """The column whose values are the partitions."""
+    registered_by: str | None = None
+    """The input table whose asset registers the values. `None`: the task's own input. Name it where the task's input is
+    another task's predictions."""
     max_partitions_per_run: int | None = None
     """The most partitions that one run of a backfill refreshes. `None`: one run refreshes all of them, in one Spark
     job."""
@@ -26,7 +31,18 @@ class DynamicPartitions:
     def __post_init__(self) -> None:
         check_fields(self)
         names((self.column,), "DynamicPartitions.column")
+        if self.registered_by is not None and not re.fullmatch(ASSET_NAME, self.registered_by):
+            raise TaskError(f"DynamicPartitions.registered_by={self.registered_by!r} is no name of an input table")
         positive(self.max_partitions_per_run, "DynamicPartitions.max_partitions_per_run")
+
+    def table_column(self, column_types: Mapping[str, str], place: str) -> str:
+        """The column by which the prediction table is partitioned.
+
+        Raises:
+            InputSchemaError: the column is missing, or its type cannot be used for partitions.
+        """
+        value_reader(self.column, column_types, place)
+        return self.column
 
     def table_partitions(
         self, keys: Iterable[str], column_types: Mapping[str, str], place: str

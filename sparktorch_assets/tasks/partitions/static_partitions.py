@@ -30,7 +30,6 @@ class StaticPartitions:
     def __post_init__(self) -> None:
         check_fields(self)
         names((self.column,), "StaticPartitions.column")
-        object.__setattr__(self, "values", tuple(map(str, self.values)))
         names(self.keys, "StaticPartitions.values")
         for key in self.keys:
             problem = unusable_as_key(key)
@@ -42,6 +41,15 @@ class StaticPartitions:
     def keys(self) -> tuple[str, ...]:
         """The keys of all partitions."""
         return tuple(map(str, self.values))
+
+    def table_column(self, column_types: Mapping[str, str], place: str) -> str:
+        """The column by which the prediction table is partitioned.
+
+        Raises:
+            InputSchemaError: as `table_partitions`, for any of the partitions.
+        """
+        self.table_partitions(self.keys, column_types, place)
+        return self.column
 
     def table_partitions(
         self, keys: Iterable[str], column_types: Mapping[str, str], place: str

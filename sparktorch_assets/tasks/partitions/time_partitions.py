@@ -62,7 +62,7 @@ class TimePartitions:
             given = getattr(self, name)
             if given is not None:
                 object.__setattr__(self, name, self._boundary(name, given))
-        if self.end is not None and self.window(str(self.start))[1] > self._beginning(str(self.end)):
+        if self.ending is not None and self.beginning >= self.ending:
             raise TaskError(f"TimePartitions.end={self.end!r} is not after start={self.start!r}")
 
     def _boundary(self, name: str, given: str | dt.date) -> str:
@@ -110,9 +110,27 @@ class TimePartitions:
         return begins, begins + (dt.timedelta(days=1) if self.by == "day" else dt.timedelta(hours=1))
 
     @property
+    def beginning(self) -> dt.datetime:
+        """Where the first window begins, as a time of the zone's own clock."""
+        return self._beginning(str(self.start))
+
+    @property
+    def ending(self) -> dt.datetime | None:
+        """Where the last window ends, as a time of the zone's own clock; `None` if there is no last one."""
+        return None if self.end is None else self._beginning(str(self.end))
+
+    @property
     def derived_column(self) -> str:
         """The column that is added to predictions if the window is no value of `column` itself: `time_hour_month`."""
         return f"{self.column}_{self.by}"
+
+    def table_column(self, column_types: Mapping[str, str], place: str) -> str:
+        """The column by which the prediction table is partitioned: `column` itself, or `derived_column`.
+
+        Raises:
+            InputSchemaError: the column is missing, or has no dates or times.
+        """
+        return self.table_partitions([str(self.start)], column_types, place)[0].column
 
     def table_partitions(
         self, keys: Iterable[str], column_types: Mapping[str, str], place: str

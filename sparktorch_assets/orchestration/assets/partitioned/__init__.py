@@ -1,0 +1,1 @@
+"""Assets with partitions: one run refreshes any number of them, and reports each on its own."""

@@ -1,0 +1,1 @@
+"""What declared partitions are in Dagster."""
