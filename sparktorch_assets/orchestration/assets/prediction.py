@@ -17,6 +17,7 @@ from sparktorch_assets.orchestration.assets.failure import PlainFailure
 from sparktorch_assets.orchestration.assets.lineage import source_columns
 from sparktorch_assets.orchestration.assets.metadata import WHERE_TIME_WENT, prediction_metadata
 from sparktorch_assets.orchestration.assets.partitioned.prediction import predict_partitions
+from sparktorch_assets.orchestration.assets.partitioned.versions import record_divided_input
 from sparktorch_assets.orchestration.assets.run_settings import RunSettings
 from sparktorch_assets.orchestration.assets.run_tags import tag_run
 from sparktorch_assets.orchestration.assets.sampled_rows import sampled_rows
@@ -120,6 +121,7 @@ def _predict(
     settings: Mapping[str, Any],
     of_files: Mapping[str, Any],
 ) -> Iterator[Any]:
+    record_divided_input(context, prediction_key(task), source_key(task))
     from sparktorch_assets.lake.table import Table
 
     try:
