@@ -11,6 +11,7 @@ from sparktorch_assets import (
     LakeResource,
     column_lineage,
     data_version,
+    lineage_metadata,
     preview_table,
     staleness_condition,
     table_metadata,
@@ -57,7 +58,7 @@ def flight_risk(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mat
         metadata={
             "changed": changed,
             **table_metadata(uri, joined.num_rows, joined.schema, table_version(uri), DESCRIBED),
-            "dagster/column_lineage": column_lineage(sources_of(joined.column_names)),
+            **lineage_metadata(context.instance, column_lineage(sources_of(joined.column_names))),
             "combinations": dg.MetadataValue.md(preview_table(counted)),
             **{f"{level}_risk": count for level, count in Counter(joined["risk"].to_pylist()).items()},
             "preview": dg.MetadataValue.md(preview_table(joined.slice(0, SHOWN_ROWS).to_pylist())),
