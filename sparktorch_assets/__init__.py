@@ -85,6 +85,7 @@ _HOME = {
     "build_prediction_definitions": "orchestration.assets.factory",
     "preview_table": "orchestration.assets.markdown",
     "column_lineage": "orchestration.assets.lineage",
+    "lineage_metadata": "orchestration.assets.lineage",
     "table_metadata": "orchestration.assets.metadata",
     "own_schedules": "orchestration.automation.schedules",
     "staleness_condition": "orchestration.automation.schedules",

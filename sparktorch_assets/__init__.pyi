@@ -26,6 +26,7 @@ from sparktorch_assets.orchestration.assets.factory import build_input_asset as 
 from sparktorch_assets.orchestration.assets.factory import build_prediction_assets as build_prediction_assets
 from sparktorch_assets.orchestration.assets.factory import build_prediction_definitions as build_prediction_definitions
 from sparktorch_assets.orchestration.assets.lineage import column_lineage as column_lineage
+from sparktorch_assets.orchestration.assets.lineage import lineage_metadata as lineage_metadata
 from sparktorch_assets.orchestration.assets.markdown import preview_table as preview_table
 from sparktorch_assets.orchestration.assets.metadata import table_metadata as table_metadata
 from sparktorch_assets.orchestration.automation.partition_versions import record_made_from as record_made_from

@@ -14,6 +14,7 @@ from sparktorch_assets import (
     backfill_policy,
     column_lineage,
     data_version,
+    lineage_metadata,
     partitions_definition,
     preview_table,
     record_made_from,
@@ -76,7 +77,7 @@ def flight_risk(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mat
     return dg.MaterializeResult(
         metadata={
             **table_metadata(uri, rows, schema, table_version(uri), DESCRIBED),
-            "dagster/column_lineage": column_lineage(sources_of(schema.names)),
+            **lineage_metadata(context.instance, column_lineage(sources_of(schema.names))),
         }
     )
 

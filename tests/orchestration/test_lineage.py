@@ -9,7 +9,7 @@ import pytest
 from dagster import ComponentTree
 from orchestration_fakes import FakeScoreTable, a_task
 
-from sparktorch_assets import column_lineage
+from sparktorch_assets import column_lineage, lineage_metadata
 from sparktorch_assets.defs.flight_risk import LATE, join_risks, sources_of
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.orchestration.assets.input import build_input_asset
@@ -104,7 +104,32 @@ def test_kept_columns_carry_the_descriptions_of_their_source(resources: dict[str
     columns = {column.name: column.description for column in metadata["dagster/column_schema"].value.columns}  # type: ignore[union-attr]
     assert columns["event_id"] == "Of the shop"
     assert columns["c_confidence"] == "Softmax probability of that class, in [0, 1]"
+    lines = str(metadata["column_sources"].value).splitlines()
+    assert lines[2] == "| event&#95;id | predictions/sample.event&#95;id | events.event&#95;id |"
     assert found(metadata["dagster/column_lineage"].value)["event_id"] == ["predictions/sample.event_id"]  # type: ignore[arg-type]
+
+
+@pytest.mark.promise("O98")
+def test_columns_are_followed_through_what_upstream_assets_recorded():
+    """Through a chain, to several origins, once each; an asset that leads back to itself ends the search."""
+    recorded = {
+        "predictions/a": {"class": [("source", "x"), ("source", "y")], "loop": [("predictions/a", "loop")]},
+        "source": {},
+    }
+    with dg.DagsterInstance.ephemeral() as instance:
+        for asset, columns in recorded.items():
+            entries = {"dagster/column_lineage": column_lineage(columns)} if columns else {}
+            key = dg.AssetKey(asset.split("/"))
+            instance.report_runless_asset_event(dg.AssetMaterialization(key, metadata=entries))
+        made = column_lineage(
+            {"b": [("predictions/a", "class"), ("source", "x")], "c": [("predictions/a", "loop")], "d": []}
+        )
+        shown = str(lineage_metadata(instance, made)["column_sources"].value).splitlines()[2:]
+    assert shown == [
+        "| b | predictions/a.class, source.x | source.x, source.y |",
+        "| c | predictions/a.loop |  |",
+        "| d |  |  |",
+    ]
 
 
 @pytest.mark.promise("O98")

@@ -15,7 +15,6 @@ import dagster as dg
 
 from sparktorch_assets.orchestration.assets.audit_checks import audit_metadata
 from sparktorch_assets.orchestration.assets.charts import CHARTS
-from sparktorch_assets.orchestration.assets.lineage import prediction_lineage
 from sparktorch_assets.orchestration.assets.markdown import markdown_table, preview_table
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import InputTable, MlTask
@@ -41,6 +40,7 @@ def prediction_metadata(
     table_rows: int,
     preview: Sequence[Mapping[str, Any]],
     sources: Mapping[str, str | None] | None = None,
+    lineage: Mapping[str, Any] | None = None,
     samples: Mapping[str, Any] | None = None,
 ) -> Metadata:
     """The metadata of a prediction asset after a run, including one that found nothing to do.
@@ -52,6 +52,7 @@ def prediction_metadata(
         table_rows: the table's rows.
         preview: the first of them.
         sources: the input's columns, each with its description, if they are known; see `source_columns`.
+        lineage: the entries of `lineage_metadata`.
         samples: entries with further rows; see `sampled_rows`.
     """
     described = {name: text for name, text in (sources or {}).items() if text}
@@ -69,7 +70,7 @@ def prediction_metadata(
         **batch_metadata(report.tally),
         **refresh_metadata(report),
         **{name: dg.MetadataValue.json(json.loads(text)) for name, text in task.output.figures(report.tally).items()},
-        "dagster/column_lineage": prediction_lineage(task, schema.names, list(sources or ())),
+        **(lineage or {}),
         **table_metadata(report.table, table_rows, schema, report.version, described),
         "model_digest": report.model_digest,
     }

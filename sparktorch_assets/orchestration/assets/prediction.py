@@ -14,7 +14,7 @@ from sparktorch_assets.orchestration.assets.checks import (
 )
 from sparktorch_assets.orchestration.assets.declared import remember
 from sparktorch_assets.orchestration.assets.failure import PlainFailure
-from sparktorch_assets.orchestration.assets.lineage import source_columns
+from sparktorch_assets.orchestration.assets.lineage import lineage_metadata, prediction_lineage, source_columns
 from sparktorch_assets.orchestration.assets.metadata import WHERE_TIME_WENT, prediction_metadata
 from sparktorch_assets.orchestration.assets.partitioned.prediction import predict_partitions
 from sparktorch_assets.orchestration.assets.partitioned.versions import record_divided_input
@@ -138,13 +138,16 @@ def _predict(
     if report.tally.dropped:
         scored += f", {report.tally.dropped:,} dropped by hooks"
     context.log.info(scored if report.changed else f"nothing changed: {rows:,} rows stay as they are")
+    sources = source_columns(context.instance, source_key(task))
+    lineage = prediction_lineage(task, table.schema.names, list(sources))
     metadata = prediction_metadata(
         task,
         report,
         schema=table.schema,
         table_rows=rows,
         preview=table.preview(task.preview_rows),
-        sources=source_columns(context.instance, source_key(task)),
+        sources=sources,
+        lineage=lineage_metadata(context.instance, lineage),
         samples=sampled_rows(task, table, report),
     )
     if WHERE_TIME_WENT in metadata:

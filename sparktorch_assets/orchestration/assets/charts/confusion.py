@@ -17,7 +17,7 @@ from sparktorch_assets.tasks.outputs.report import ShownConfusion
 
 _LABELS_PX, _LABEL_CHARACTERS = 90, 13
 _HEAD_PX = 34
-_LARGEST_CELL_PX, _SMALLEST_CELL_PX = 36, 11
+_LARGEST_CELL_PX, _SMALLEST_CELL_PX = 36, 14
 _SHADES = 4
 _DARK_TEXT_FROM = 0.7
 """The opacity from which on a number is black, which is then readable on both themes."""
@@ -35,7 +35,7 @@ def confusion_chart(shown: ShownConfusion) -> str:
 def _matrix(shown: ShownConfusion, least: float, *, numbers: bool) -> str:
     count = len(shown.classes)
     cell = max(_SMALLEST_CELL_PX, min(_LARGEST_CELL_PX, (WIDTH - _LABELS_PX) // max(count, 1)))
-    drawing = Drawing(_HEAD_PX + cell * count)
+    drawing = Drawing(_HEAD_PX + cell * count, max(WIDTH, _LABELS_PX + cell * count))
     drawing.text(0, 12, "true class per line, predicted class per column")
     if least:
         drawing.text(0, 28, f"cells of at least {least:.1%} of a line")

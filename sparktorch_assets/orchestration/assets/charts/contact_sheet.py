@@ -4,7 +4,7 @@ import base64
 import io
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from sparktorch_assets.orchestration.assets.charts.drawing import cut
 from sparktorch_assets.orchestration.assets.markdown import escape
@@ -45,8 +45,8 @@ def _tile(data: bytes) -> Image.Image | None:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > _MOST_PIXELS:
                 return None
-            image.thumbnail((_TILE_PX, _TILE_PX))
-            return image.convert("RGB")
+            image.draft("RGB", (_TILE_PX, _TILE_PX))  # decodes a large JPEG at a fraction of its size
+            return ImageOps.contain(image.convert("RGB"), (_TILE_PX, _TILE_PX))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for broken files
         return None
 

@@ -32,8 +32,8 @@ Point = tuple[float, float]
 class Drawing:
     """Collects shapes, in pixels from the upper left corner, and returns them as an image in Markdown."""
 
-    def __init__(self, height: float) -> None:
-        self._height = height
+    def __init__(self, height: float, width: float = WIDTH) -> None:
+        self._height, self._width = height, width
         self._shapes: list[str] = []
 
     def text(self, x: float, y: float, text: str, *, anchor: str = "start", colour: str = INK) -> None:
@@ -84,7 +84,7 @@ class Drawing:
             alternative: what the image shows, in words, for readers who do not see it.
         """
         svg = (
-            f"<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{self._height:.0f}' fill='{INK}' "
+            f"<svg xmlns='http://www.w3.org/2000/svg' width='{self._width:.0f}' height='{self._height:.0f}' fill='{INK}' "
             f"style='font:12px sans-serif'>{''.join(self._shapes)}</svg>"
         )
         return f"![{escape(alternative)}](data:image/svg+xml,{_address(svg)})"
