@@ -22,7 +22,7 @@ MISSING = "there is no file"
 
 
 @pytest.mark.slow
-@pytest.mark.promise("O40", "O41")
+@pytest.mark.promise("O40", "O41", "O115")
 @pytest.mark.usefixtures("dagster_home")
 def test_dg_launch_ends_with_the_message(tmp_path: Path):
     here = Path(__file__).parent
@@ -37,7 +37,8 @@ def test_dg_launch_ends_with_the_message(tmp_path: Path):
     )
     assert launched.returncode == 1
     lines = launched.stderr.rstrip().splitlines()
-    assert lines[-1].startswith(f"FAILED models/sample: ModelError: {MISSING}")
+    assert lines[-2].startswith(f"FAILED models/sample: ModelError: {MISSING}")
+    assert lines[-1] == """To try again: dg launch --assets 'key:"models/sample"'"""
     assert not [line for line in lines if line.startswith("  File") and "/sparktorch_assets/" in line]
 
 
