@@ -112,4 +112,4 @@ def test_a_notebook_or_a_test_prints_nothing_when_it_ends(
     monkeypatch.setattr(failure.atexit, "register", lambda *given, **_: registered.append(given))
     score.error = ModelError("no model")
     failing(resources, score.error)
-    assert not registered
+    assert print not in [given[0] for given in registered]  # libraries below register, too
