@@ -57,6 +57,7 @@ RUNNERS: Mapping[str, Callable[[Block], bool]] = {
     "tests/orchestration/test_check_definitions.py": lambda block: (
         block.page == "docs/operations.md" and block.section == "What is found before a run"
     ),
+    "tests/orchestration/test_rival_assets.py": lambda block: block.page == "docs/comparing.md",
     "tests/spark/test_audited_assets.py": lambda block: block.page == "docs/checks.md",
     "tests/spark/test_docs.py": lambda block: block.page == "docs/tables.md",
     "tests/spark/test_task_transformer.py": lambda block: block.page == "docs/predicting.md",
@@ -85,6 +86,9 @@ NOT_RUN: Mapping[tuple[str, str], str] = {
         "docs/architecture.md",
         "source files ──Spark──▶ input table ──plan──▶ shards ──Spark tasks──▶ parts ──commit──▶ prediction table",
     ): ("a drawing"),
+    ("docs/operations.md", "make spark-server                      # PORT=15003 for another port"): (
+        "keeps a server running; tests start the module that it calls"
+    ),
     (
         "docs/troubleshooting.md",
         "java.net.BindException: Address already in use: Service 'SparkUI' failed after 16 retries ...",

@@ -132,8 +132,11 @@ def test_a_month_is_refused_the_others_are_published_and_it_is_accepted_later(tm
         project.spark, project.tasks[0] = NoSpark(), replace(SIGN, max_failed_share=0.5)
         accepted = project.run("predictions/sign", keys=[FEBRUARY])
         assert project.rows("sign") == {
-            **{1: ("above", JANUARY), 2: ("below", JANUARY), 5: ("below", MARCH)},
-            **{3: (None, FEBRUARY), 4: ("above", FEBRUARY)},
+            1: ("above", JANUARY),
+            2: ("below", JANUARY),
+            5: ("below", MARCH),
+            3: (None, FEBRUARY),
+            4: ("above", FEBRUARY),
         }
         assert project.status("sign") == (set(MONTHS), set())
 

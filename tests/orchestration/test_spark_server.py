@@ -161,7 +161,9 @@ classic.stop()
 def test_a_process_can_go_from_the_server_to_a_session_of_its_own(server: dict[str, str]):
     """And without the token, the server refuses it."""
     command = [sys.executable, "-c", BOTH_KINDS]
-    done = subprocess.run(command, env={**os.environ, **server}, capture_output=True, text=True, timeout=250, check=False)
+    done = subprocess.run(
+        command, env={**os.environ, **server}, capture_output=True, text=True, timeout=250, check=False
+    )
     assert done.stdout.split() == ["pyspark.sql.connect.session", "10", "pyspark.sql.session", "3"], done.stderr
     refused = subprocess.run(
         command, env={**os.environ, **server, TOKEN: ""}, capture_output=True, text=True, timeout=250, check=False
