@@ -376,5 +376,13 @@ def test_a_vacuum_takes_what_a_refusal_left(world):
     world.check(1, 3)
 
 
+def test_the_same_in_a_session_of_sparks_own(world, spark):
+    seen = []
+    reports = world.score(session=spark, on_progress=seen.append)
+    world.check(1, 2, 3)
+    assert [report.rows_table for report in reports] == [5, 5, 6]
+    assert seen[-1].rows_done == seen[-1].rows_total
+
+
 def test_a_selection_of_the_whole_table_adds_nothing_to_fingerprints():
     assert Selection().digest_parts == {}
