@@ -40,7 +40,12 @@ def derived_partition(folder: Path) -> None:
     write_if_changed(str(folder / "table"), pa.table({"a": [1, 2, 3]}), "v2", partition={"ds": "2"})
 
 
-KINDS = {writer.__name__: writer for writer in (scored, partitions, derived, derived_partition)}
+def adopted(folder: Path) -> None:
+    adopt_parts(plan_of(folder / "source", folder / "table", 2), [str(folder / "challenger")])
+    refresh(folder / "source", folder / "table", 2)
+
+
+KINDS = {writer.__name__: writer for writer in (scored, partitions, derived, derived_partition, adopted)}
 
 
 @contextlib.contextmanager
@@ -64,18 +69,13 @@ def killed_before(step: int):
         yield
 
 
-def adopted(folder: Path) -> None:
-    adopt_parts(plan_of(folder / "source", folder / "table", 2), [str(folder / "challenger")])
-    refresh(folder / "source", folder / "table", 2)
-
-
 def main(kind: str, folder: Path) -> None:
     for step in range(1, 100):
         shutil.copytree(folder / "untouched", folder / str(step))
         child = os.fork()
         if not child:
             with killed_before(step):
-                (KINDS | {"adopted": adopted})[kind](folder / str(step))
+                KINDS[kind](folder / str(step))
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if os.waitstatus_to_exitcode(status) == 0:

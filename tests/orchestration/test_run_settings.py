@@ -100,9 +100,10 @@ def test_checks_keep_their_last_results_through_a_dry_run(
 def test_the_settings_of_a_run_reach_score_table(
     resources: dict[str, Any], score: FakeScoreTable, instance: dg.DagsterInstance
 ):
-    run(resources, instance, batch_size=7, allow_failed_share=0.9)
+    first = run(resources, instance, batch_size=7, allow_failed_share=0.9, full_rescore=True)
     run(resources, instance)
     mine, plain = score.calls
+    assert (mine["rescore"], plain["rescore"]) == (first.run_id, "")
     assert (mine["batch_size"], mine["task"].max_failed_share) == (7, 0.9)
     assert (plain["batch_size"], plain["task"].max_failed_share) == (64, 0.2)
     assert task_digest(mine["task"]) == task_digest(plain["task"])

@@ -14,6 +14,7 @@ from sparktorch_assets.errors import AuditFailedError, HookError, InputSchemaErr
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.predict.frame import predict_frame
 from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.spark.score.dataframe import score_dataframe
 from sparktorch_assets.spark.score.table import plan_table, score_table
 from sparktorch_assets.tasks import (
     AuditPolicy,
@@ -54,8 +55,8 @@ class World:
     def weights(self, seed):
         (self.folder / "models" / "seed.txt").write_text(str(seed))
 
-    def rows(self, number, low=-1.0):
-        x = [low + 2 * place / 99 for place in range(number)]
+    def rows(self, number):
+        x = [2 * place / 99 - 1 for place in range(number)]
         pq.write_table(
             pa.table({"x": x, "y": x[::-1], "id": range(number)}), self.folder / "in.parquet", row_group_size=25
         )
@@ -345,3 +346,29 @@ def test_what_was_found_is_json_in_the_commit(world):
         "classes_within_labels",
         "min_rows",
     ]
+
+
+@pytest.mark.slow
+def test_a_real_session_is_asked_canaries_and_audited_by_both_verbs(world, spark):
+    """Through the JVM and Spark's workers; `score_dataframe` keeps no parts of what it refuses."""
+    spark.sparkContext.addPyFile(str(Path(__file__).with_name("score_nets.py")))
+    world.spark = spark
+    task = world.task({**CANARIES, "min_rows": 50})
+    world.canaries(world.task(), predicted_class=["none"] * 4)
+    with pytest.raises(AuditFailedError, match="4 of 4 canaries"):
+        world.score(task)
+    world.canaries(world.task())
+    assert {outcome.check for outcome in world.score(task).audits} >= {"canaries", "min_rows"}
+
+    data = spark.read.parquet(str(world.folder / "in.parquet")).limit(10)
+    options = {
+        "output_table": str(world.folder / "other"),
+        "model_loader": world.loader(),
+        "slots": SlotPolicy(device="cpu"),
+    }
+    with pytest.raises(AuditFailedError, match=r"10 rows are fewer than min_rows=50.*the predictions are lost"):
+        score_dataframe(spark, data, task, **options)
+    assert Table(options["output_table"]).version is None
+    report = score_dataframe(spark, data, task, **options, publish_despite=["min_rows"])
+    assert [outcome.check for outcome in report.audits if outcome.overruled] == ["min_rows"]
+    assert recorded_outcomes(Table(options["output_table"]).metadata, "") == report.audits

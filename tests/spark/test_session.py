@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from sparktorch_assets.errors import HostError
+from sparktorch_assets.spark.session.dead_session import forget_dead_sessions
 from sparktorch_assets.spark.session.start import start_session
 from sparktorch_assets.spark.session.worker_python import check_session_python
 
@@ -55,6 +56,7 @@ def test_defaults_hold(spark):
 PROGRAM = """
 import sys, threading
 from concurrent.futures import ThreadPoolExecutor
+from sparktorch_assets.spark.session.dead_session import forget_dead_sessions
 from sparktorch_assets.spark.session.start import start_session
 where = {sys.argv[1]: "local[2]"}
 barrier = threading.Barrier(4)
@@ -82,6 +84,7 @@ def test_threads_that_start_a_session_at_once_keep_the_zone_that_one_of_them_ask
 
 KILLED = """
 import os, signal, sys, time
+from sparktorch_assets.spark.session.dead_session import forget_dead_sessions
 from sparktorch_assets.spark.session.start import start_session
 where = {sys.argv[1]: "local[1]"}
 config = {"spark.driver.memory": "1g"}
@@ -138,10 +141,12 @@ def test_a_jvm_that_had_started_this_process_cannot_be_replaced(monkeypatch):
 GONE = """
 import os, signal, subprocess, sys
 from sparktorch_assets.errors import HostError
+from sparktorch_assets.spark.session.dead_session import forget_dead_sessions
 from sparktorch_assets.spark.session.start import start_session
 ENVIRONMENT = dict(os.environ)  # pyspark marks its own, once a Connect session runs
 SERVER = '''
 import os, sys
+from sparktorch_assets.spark.session.dead_session import forget_dead_sessions
 from sparktorch_assets.spark.session.start import start_session
 config = {"spark.driver.memory": "1g", "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
           "spark.connect.grpc.binding.port": sys.argv[1], "spark.connect.grpc.binding.address": "127.0.0.1"}

@@ -95,13 +95,16 @@ def build_prediction_asset(
         with PlainFailure(key, context):
             this = config.applied_to(task)
             settings = score_settings(context, config, this, model_loader, lake)
-            adopt_from = [lake.table_uri(named_prediction_key(rival)) for rival in rivals]
+            of_files = {
+                "adopt_from": [lake.table_uri(named_prediction_key(rival)) for rival in rivals],
+                "rescore": (context.run.root_run_id or context.run.run_id) if config.full_rescore else "",
+            }
             if config.is_trial:
-                yield from try_run(context, config, this, spark, lake, settings)
+                yield from try_run(context, config, this, spark, lake, {**settings, **of_files})
             elif task.partitions is None:
-                yield from _predict(context, this, spark, lake, settings, adopt_from)
+                yield from _predict(context, this, spark, lake, settings, of_files)
             else:
-                settings["adopt_from"] = adopt_from
+                settings |= of_files
                 yield from predict_partitions(context, this, spark, lake, settings, _report_to(context))
 
     return remember(predict, task)
@@ -113,12 +116,12 @@ def _predict(
     spark: "SparkSource",
     lake: "LakeResource",
     settings: Mapping[str, Any],
-    adopt_from: Sequence[str],
+    of_files: Mapping[str, Any],
 ) -> Iterator[Any]:
     from sparktorch_assets.lake.table import Table
 
     try:
-        report = _score(context, task, spark, lake, settings, adopt_from)
+        report = _score(context, task, spark, lake, settings, of_files)
     except (TooManyFailedRowsError, AuditFailedError) as error:
         yield from refused_prediction_checks(task, error)
         raise
@@ -151,9 +154,18 @@ def _score(
     spark: "SparkSource",
     lake: "LakeResource",
     settings: Mapping[str, Any],
-    adopt_from: Sequence[str],
+    of_files: Mapping[str, Any],
 ) -> "ScoreReport":
-    """Score the input's files or, if it never had any, the view or table of that name in the Spark session."""
+    """Score the input's files or, if it never had any, the view or table of that name in the Spark session.
+
+    Args:
+        context: the context of the run.
+        task: the asset's task.
+        spark: the resource that has the session.
+        lake: where the tables are.
+        settings: further arguments, of all ways of scoring.
+        of_files: further arguments for an input that has files.
+    """
     from sparktorch_assets.lake.files.folder import Folder
     from sparktorch_assets.spark.score.dataframe import score_dataframe
     from sparktorch_assets.spark.score.table import score_table
@@ -165,8 +177,8 @@ def _score(
             source,
             task,
             on_progress=_report_to(context),
-            adopt_from=adopt_from,
             **settings,
+            **of_files,
         )
     session, view = spark.spark_session, ".".join(source_key(task).path)
     if not session.catalog.tableExists(view):

@@ -28,6 +28,13 @@ class RunSettings(dg.Config):
             "stays as it is, and the asset is not materialized."
         ),
     )
+    full_rescore: bool = Field(
+        default=False,
+        description=(
+            "Score every row again (of the run's partitions), although nothing has changed that this library knows of. The "
+            "old predictions stay in the table's history. To score again after a change of code, set the task's code_version."
+        ),
+    )
     batch_size: int | None = Field(
         default=None,
         ge=1,

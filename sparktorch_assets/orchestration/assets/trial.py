@@ -75,7 +75,7 @@ def _planned(
     from sparktorch_assets.spark.score.partitions import plan_partitions
     from sparktorch_assets.spark.score.table import plan_table
 
-    places = {name: settings[name] for name in ("output_table", "model_loader")}
+    places = {name: settings[name] for name in ("output_table", "model_loader", "rescore")}
     if partitions:
         several = plan_partitions(source, task, partitions=partitions, **places)
         text, plans = str(several), list(several.plans.values())

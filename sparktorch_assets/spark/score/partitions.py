@@ -43,6 +43,7 @@ def score_partitions(
     audit: Audit | None = None,
     publish_despite: Collection[str] = (),
     adopt_from: Sequence[str] = (),
+    rescore: str = "",
 ) -> tuple[ScoreReport, ...]:
     """Bring partitions of a prediction table up to date with the input, the model and the task; everything else in the
     table stays as it is.
@@ -66,6 +67,7 @@ def score_partitions(
         audit: called before the commit, once for each partition that changes; see `score_table`.
         publish_despite: see `score_table`.
         adopt_from: see `score_table`.
+        rescore: see `score_table`; of these partitions alone.
 
     Returns:
         One report per partition, in the same order.
@@ -93,6 +95,7 @@ def score_partitions(
         partial(_selections, partitions),
         output_table=output_table,
         model_loader=model_loader,
+        rescore=rescore,
     )
     planned = plan_adopted(plan, adopt_from)
     keys = _keys(partitions, planned)
@@ -134,6 +137,7 @@ def plan_partitions(
     output_table: str,
     model_loader: ModelLoader,
     partitions: Sequence[TablePartition],
+    rescore: str = "",
 ) -> PartitionsPlan:
     """The plan that `score_partitions` would carry out with the same arguments; print it for a summary. Nothing is
     computed or written.
@@ -149,6 +153,7 @@ def plan_partitions(
         partial(_selections, partitions),
         output_table=output_table,
         model_loader=model_loader,
+        rescore=rescore,
     )
     return PartitionsPlan(plans=_keys(partitions, planned))
 

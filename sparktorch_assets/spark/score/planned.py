@@ -15,6 +15,7 @@ from sparktorch_assets.lake.scope import Scope
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.schema import output_schema
+from sparktorch_assets.spark.score.rescoring import Rescoring
 from sparktorch_assets.tasks import MlTask
 from sparktorch_assets.tasks.code.imported_code import DECLARED
 from sparktorch_assets.tasks.digest import digest_of, files_digest, model_digest, task_digest
@@ -63,6 +64,7 @@ class Planned:
     """Partition -> the conditions that select its rows of the input."""
     task: MlTask
     model_loader: ModelLoader = field(repr=False)
+    rescoring: Rescoring
     model_digest: str
     files_digest: str
     """Digest of the model's files."""
@@ -84,6 +86,7 @@ def plan_refresh(
     *,
     output_table: str,
     model_loader: ModelLoader,
+    rescore: str = "",
 ) -> Planned:
     """Plan a refresh; nothing is computed or written.
 
@@ -93,6 +96,7 @@ def plan_refresh(
         select: what the refresh covers, given the input's columns: the whole table, or partitions by the same columns.
         output_table: see `score_table`.
         model_loader: see `score_table`.
+        rescore: see `score_table`.
     """
     loader, task = model_loader.settled(ml_task)
     source, output = Table(input_table), Table(output_table)
@@ -116,9 +120,10 @@ def plan_refresh(
         "schema": sorted([column.name, str(column.type)] for column in schema),
     }
     types = {column.name: str(column.type) for column in columns}
+    rescoring = Rescoring.of(output.metadata, rescore)
     scopes = [
         Scope(
-            digest=digest_of({**common, **selection.digest_parts}),
+            digest=rescoring.digest(digest_of({**common, **selection.digest_parts})),
             partition=selection.partition,
             tests=row_tests(selection.where, types, f"task {task.name!r}"),
         )
@@ -130,6 +135,7 @@ def plan_refresh(
         rows_of={selection.partition: selection.where for selection in selected if selection.where},
         task=task,
         model_loader=loader,
+        rescoring=rescoring,
         model_digest=digest,
         files_digest=files,
         code=code,

@@ -117,7 +117,11 @@ def refresh(
         {path: part for plan in changing for path, part in plan.resumed.items()} | run.result.parts,
         lambda publication: check_publication(planned.task, publication, audit, options.audit, kept=True),
         # A view: what the checks find is known when they have looked at what would be committed.
-        ChainMap(audit.recorded, commit_metadata(planned.task, planned.model_digest, options.run_id, run.scoring)),
+        ChainMap(
+            audit.recorded,
+            planned.rescoring.metadata,
+            commit_metadata(planned.task, planned.model_digest, options.run_id, run.scoring),
+        ),
         description=planned.task.description,
     )
     done = time.perf_counter()

@@ -40,6 +40,7 @@ def score_table(
     audit: Audit | None = None,
     publish_despite: Collection[str] = (),
     adopt_from: Sequence[str] = (),
+    rescore: str = "",
 ) -> ScoreReport:
     """Bring a prediction table, or one partition of it, up to date with its input, its model and its task.
 
@@ -64,6 +65,8 @@ def score_table(
             records which did.
         adopt_from: paths or URIs of other prediction tables, such as a challenger's. A part that is finished there, and
             that this table would hold under the same name, is copied instead of scored.
+        rescore: a name for the request to score every row again, such as a run's id, although nothing has changed that
+            fingerprints know of. A call with the same name goes on where an interrupted one ended.
 
     Raises:
         TaskError: a hook is a function object; the class or state of `model_loader` cannot be compared between runs; or
@@ -93,6 +96,7 @@ def score_table(
         partial(selections, [partition or {}]),
         output_table=output_table,
         model_loader=model_loader,
+        rescore=rescore,
     )
     planned = plan_adopted(plan, adopt_from)
     refreshed = refresh(spark_session, planned, options, started)
@@ -109,6 +113,7 @@ def plan_table(
     output_table: str,
     model_loader: ModelLoader,
     partition: Mapping[str, str] | None = None,
+    rescore: str = "",
 ) -> Plan:
     """The plan that `score_table` would carry out with the same arguments; print it for a summary. Nothing is computed
     or written."""
@@ -118,5 +123,6 @@ def plan_table(
         partial(selections, [partition or {}]),
         output_table=output_table,
         model_loader=model_loader,
+        rescore=rescore,
     )
     return planned.plans[0]
