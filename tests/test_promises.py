@@ -25,6 +25,7 @@ PAGES = {
     "T": {"tables.md": ()},
     "M": {"models.md": (), "features.md": (), "outputs.md": (), "predicting.md": ()},
     "O": {
+        "partitions.md": ("What a run does", "What is refused"),
         "operations.md": (
             "What refreshes when",
             "What is found before a run",
