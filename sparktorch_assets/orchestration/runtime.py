@@ -1,4 +1,4 @@
-"""What a code location needs in addition to its assets: resources, an executor, schedules and the automation sensor."""
+"""What a code location needs in addition to its assets: resources, an executor, schedules and sensors."""
 
 from pathlib import Path
 from typing import Any

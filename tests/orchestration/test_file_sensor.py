@@ -1,6 +1,7 @@
 """The sensor runs what reads files if and only if these are other ones than before, and complete."""
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -270,3 +271,20 @@ def test_the_sensor_is_there_and_on_where_that_was_asked_for(sensors: dict[bool,
     assert status == {False: dg.DefaultSensorStatus.STOPPED, True: dg.DefaultSensorStatus.RUNNING}
     assert {sensor.minimum_interval_seconds for sensor in sensors.values()} == {20}
     assert "refresh_what_is_stale" in (sensors[True].description or "")
+
+
+@pytest.mark.promise("O188", "O189")
+def test_the_page_says_what_is_on_at_first():
+    page = (Path(__file__).parents[2] / "docs" / "refresh.md").read_text()
+    told = dict(re.findall(r"^\| `([\w<>]+)` \|[^|]*\| (on|off)", page, flags=re.MULTILINE))
+    definitions = dg.Definitions.merge(
+        dg.Definitions(assets=[dg.AssetSpec("events")]),
+        build_prediction_definitions([a_task(), a_task(name="own", cron="0 * * * *")]),
+        runtime_definitions("."),
+    )
+    repository = definitions.get_repository_def()
+    found = {
+        found.name.replace("_own", "_<task>"): "on" if found.default_status.value == "RUNNING" else "off"
+        for found in (*repository.schedule_defs, *repository.sensor_defs)
+    }
+    assert told == found
