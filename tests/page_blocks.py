@@ -57,6 +57,9 @@ RUNNERS: Mapping[str, Callable[[Block], bool]] = {
     "tests/orchestration/test_check_definitions.py": lambda block: (
         block.page == "docs/operations.md" and block.section == "What is found before a run"
     ),
+    "tests/orchestration/test_partitions_page.py": lambda block: (
+        block.page == "docs/partitions.md" and bool(block.language)
+    ),
     "tests/orchestration/test_rival_assets.py": lambda block: block.page == "docs/comparing.md",
     "tests/spark/test_audited_assets.py": lambda block: block.page == "docs/checks.md",
     "tests/spark/test_docs.py": lambda block: block.page == "docs/tables.md",
@@ -86,6 +89,10 @@ NOT_RUN: Mapping[tuple[str, str], str] = {
         "docs/architecture.md",
         "source files ──Spark──▶ input table ──plan──▶ shards ──Spark tasks──▶ parts ──commit──▶ prediction table",
     ): ("a drawing"),
+    (
+        "docs/partitions.md",
+        "dg launch --assets 'key:\"predictions/late_arrival\"' --partition-range '2013-01-01...2013-12-01'",
+    ): "back-fills the sample's year for minutes; test_partitioned_backfill.py back-fills three months",
     ("docs/operations.md", "make spark-server                      # PORT=15003 for another port"): (
         "keeps a server running; tests start the module that it calls"
     ),
