@@ -150,11 +150,20 @@ def test_rows_of_other_partitions_are_told_from_rows_that_where_leaves_out(world
         assert report.rows_in == report.tally.filtered + report.tally.rows
 
 
-def test_files_are_read_for_their_rows_alone(world):
-    """A row group of other months is not planned, whatever else its file holds."""
-    plan = world.plan(world.months("2013-04-01"))
-    (shard,) = plan.plans["2013-04-01"].new
+@pytest.mark.promise("T133")
+def test_row_groups_of_other_partitions_are_not_read(world, monkeypatch):
+    """Nor are files planned that have no others."""
+    (shard,) = world.plan(world.months("2013-04-01")).plans["2013-04-01"].new
     assert shard.file.path == "sorted.parquet"
+    read, groups = [], pq.ParquetFile.iter_batches
+
+    def iter_batches(self, *given, **named):
+        read.append(named["row_groups"])
+        return groups(self, *given, **named)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", iter_batches)
+    world.score(world.months("2013-01-01", "2013-04-01"))
+    assert sorted(read) == [[0], [0, 1], [6, 7]]
 
 
 @pytest.mark.promise("T124")
