@@ -338,6 +338,7 @@ class MlTask:
         made_by_hook = self.hooks.preprocesses
         needed = [(column, "keep_columns") for column in self.kept_columns(tuple(column_types))]
         needed += [] if made_by_hook else [(column, "features") for column in self.feature_columns]
+        needed += [(column, "challenger_of") for column in (self.challenger_of.join_on if self.challenger_of else ())]
         for column, role in needed:
             if column not in column_types:
                 raise InputSchemaError(f"{where}: {role} needs column {column!r}; {nearest(column, column_types)}")

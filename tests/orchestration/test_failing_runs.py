@@ -104,9 +104,11 @@ def test_other_errors_keep_their_frames(resources: dict[str, Any], score: FakeSc
     assert trace.tb_frame.f_code.co_filename.endswith("orchestration_fakes.py")
 
 
-def test_a_notebook_or_a_test_prints_nothing_when_it_ends(monkeypatch: pytest.MonkeyPatch):
+def test_a_notebook_or_a_test_prints_nothing_when_it_ends(
+    monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any], score: FakeScoreTable
+):
     registered: list[Any] = []
     monkeypatch.setattr(failure.atexit, "register", lambda *given, **_: registered.append(given))
-    with pytest.raises(ModelError), failure.PlainFailure(dg.AssetKey("any")):
-        raise ModelError("no model")
+    score.error = ModelError("no model")
+    failing(resources, score.error)
     assert not registered

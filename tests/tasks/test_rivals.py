@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from sparktorch_assets.errors import TaskError
+from sparktorch_assets.errors import InputSchemaError, TaskError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.tasks import (
     ChallengerOf,
@@ -117,6 +117,13 @@ def test_what_does_not_fit_is_refused_when_it_is_declared(action, message):
 def test_a_promotion_that_nobody_resolved_is_not_run_as_the_old_champion(tmp_path):
     with pytest.raises(TaskError, match=r"'digit' has promoted='rival'.*give sparktorch_assets.promote"):
         ModelLoader(tmp_path).settled(replace(CHAMPION, promoted="rival"))
+
+
+def test_a_key_that_the_input_does_not_have_is_found_before_any_run():
+    challenger = replace(CHALLENGER, keep_columns=None)
+    with pytest.raises(InputSchemaError, match="task 'rival' on input 'digits': challenger_of needs column 'id'"):
+        challenger.check_input({"idd": "int64", "x": "double"})
+    challenger.check_input({"id": "int64", "x": "double"})
 
 
 def test_classifications_may_differ_in_their_options():

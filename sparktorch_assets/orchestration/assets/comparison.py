@@ -49,7 +49,7 @@ def build_comparison_asset(champion: MlTask, challenger: MlTask) -> dg.AssetsDef
 
     @dg.multi_asset(name=f"compare_{challenger.name}", specs=[spec])
     def compare(context: dg.AssetExecutionContext, lake: dg.ResourceParam[LakeResource]) -> dg.MaterializeResult[None]:
-        with PlainFailure(key):
+        with PlainFailure(key, context):
             return _compare(context, champion, challenger, lake, str(spec.code_version))
 
     return compare

@@ -27,12 +27,13 @@ class PlainFailure:
     An error of this library's loses the frames inside the library, which say nothing to its user (the logger
     `sparktorch_assets` has them at level DEBUG), and Spark's own exception behind it, whose reason it quotes. The
     traceback of a Spark worker stays, since it may lead through the user's code, and so do all frames of other errors.
+
+    The run's log then names the asset, the reason, and the command that tries again.
     """
 
-    def __init__(self, asset: dg.AssetKey, context: dg.AssetExecutionContext | None = None) -> None:
-        """With the `context` of the run, its log names the command that tries again."""
+    def __init__(self, asset: dg.AssetKey, context: dg.AssetExecutionContext) -> None:
         self._asset, self._context = asset.to_user_string(), context
-        self._retry = "" if context is None else retry_of(context, asset)
+        self._retry = retry_of(context, asset)
 
     def __enter__(self) -> Self:
         return self
@@ -45,10 +46,8 @@ class PlainFailure:
         if isinstance(error, SparktorchError):
             _LOG.debug("%s failed", self._asset, exc_info=error)
             _shorten(error)
-        retry = f"\nTo try again: {self._retry}" if self._retry else ""
-        said = f"FAILED {self._asset}: {type(error).__name__}: {error}{retry}"
-        if self._context is not None:
-            self._context.log.error(said)
+        said = f"FAILED {self._asset}: {type(error).__name__}: {error}\nTo try again: {self._retry}"
+        self._context.log.error(said)
         _say_at_exit(said)
 
 

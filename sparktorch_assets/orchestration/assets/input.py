@@ -63,7 +63,7 @@ def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
         spark: dg.ResourceParam[SparkSource],
         lake: dg.ResourceParam[LakeResource],
     ) -> Iterator[Any]:
-        with PlainFailure(key):
+        with PlainFailure(key, context):
             yield from _read(context, table, spark, lake)
 
     return remember(read, table)

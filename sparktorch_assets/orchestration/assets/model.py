@@ -51,7 +51,7 @@ def build_model_asset(task: MlTask) -> dg.AssetsDefinition:
         model_loader: dg.ResourceParam[ModelLoaderResource],
         lake: dg.ResourceParam[LakeResource],
     ) -> dg.MaterializeResult[Any]:
-        with PlainFailure(model_key(task)):
+        with PlainFailure(model_key(task), context):
             return _describe(context, task, model_loader, lake)
 
     return describe

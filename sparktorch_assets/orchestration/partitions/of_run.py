@@ -27,10 +27,11 @@ def retry_command(asset: dg.AssetKey, partition: str) -> str:
 
 def retry_of(context: dg.AssetExecutionContext, asset: dg.AssetKey) -> str:
     """The command that materializes the asset again, with the partitions of this run."""
-    if context.has_partition_key:
+    divided = context.assets_def.partitions_def is not None  # else the partitions are those of other assets of the run
+    if divided and context.has_partition_key:
         return retry_command(asset, context.partition_key)
     command = f"""dg launch --assets 'key:"{asset.to_user_string()}"'"""
-    if context.has_partition_key_range:
+    if divided and context.has_partition_key_range:
         first, last = context.partition_key_range.start, context.partition_key_range.end
         return f"{command} --partition-range '{first}...{last}'"
     return command
