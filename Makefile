@@ -6,13 +6,14 @@
 # make dev   Dagster's UI on this machine: http://127.0.0.1:3000
 # make lint  ruff, mypy, import-linter
 # make docs  write the tables of docs/reference.md from the declarations, and build the documentation site
+# make graph  write the sample graph's snapshot, tests/orchestration/sample_graph.json
 # make fuzz  drawn tables, tasks and histories against a reference: MINUTES=30, or SEED=7 for one round again
 # make bench-score, bench-predict (and other bench-*)   figures, side by side with their ceilings (minutes; BENCH=options)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test test-fast test-slow fuzz dev spark-server docs lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models
+.PHONY: run test test-fast test-slow fuzz dev spark-server docs graph lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models
 
 PORT ?= 3000
 MINUTES ?= 30
@@ -47,6 +48,9 @@ docs: $(READY)
 	@$(BIN)/python docs/write_reference.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "The documentation is in site/: open site/index.html, or run $(BIN)/mkdocs serve, which has a search"
+
+graph: $(READY)
+	@$(BIN)/python tests/orchestration/sample_graph.py
 
 lint: $(READY)
 	@$(BIN)/ruff check .

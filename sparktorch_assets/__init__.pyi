@@ -25,6 +25,7 @@ from sparktorch_assets.lake.vacuum import vacuum as vacuum
 from sparktorch_assets.orchestration.assets.factory import build_input_asset as build_input_asset
 from sparktorch_assets.orchestration.assets.factory import build_prediction_assets as build_prediction_assets
 from sparktorch_assets.orchestration.assets.factory import build_prediction_definitions as build_prediction_definitions
+from sparktorch_assets.orchestration.assets.lineage import column_lineage as column_lineage
 from sparktorch_assets.orchestration.assets.markdown import preview_table as preview_table
 from sparktorch_assets.orchestration.assets.metadata import table_metadata as table_metadata
 from sparktorch_assets.orchestration.automation.partition_versions import record_made_from as record_made_from
@@ -88,4 +89,5 @@ from sparktorch_assets.tasks import TimePartitions as TimePartitions
 from sparktorch_assets.tasks import TokenClassificationOutput as TokenClassificationOutput
 from sparktorch_assets.tasks import promote as promote
 from sparktorch_assets.tasks.input_table import InputTable as InputTable
+from sparktorch_assets.tasks.input_table import SourceColumn as SourceColumn
 from sparktorch_assets.tasks.partitions import TablePartition as TablePartition

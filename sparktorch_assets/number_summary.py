@@ -119,6 +119,20 @@ class NumberSummary:
         of buckets are the same in every summary."""
         return sorted((_value(key), count) for key, count in self.buckets.items())
 
+    def counts_between(self, low: float, high: float, bins: int) -> list[float]:
+        """The numbers per bin of equal width over [low, high]; the outermost bins also count those beyond.
+
+        A bucket that several bins share is divided among them by width, so that bins narrower than buckets show no teeth.
+        `high - low` must be finite.
+        """
+        counts, width = [0.0] * bins, (high - low) / bins or sys.float_info.min
+        for key, count in self.buckets.items():
+            begin, end = ((max(low, min(high, edge)) - low) / width for edge in _edges(key))
+            for place in range(min(bins - 1, int(begin)), min(bins - 1, int(end)) + 1):
+                inside = min(end, place + 1) - max(begin, place)
+                counts[place] += count * (inside / (end - begin) if end > begin else 1)
+        return counts
+
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
         """The summary that `dataclasses.asdict` gave; fields that only other versions have are ignored."""
@@ -145,6 +159,14 @@ def _value(key: str) -> float:
         return 0.0
     size = math.exp(min(_LOG_LARGEST, int(key[1:]) * LOG_GAMMA)) * 2 / (_GAMMA + 1)
     return -size if key[0] == "n" else size
+
+
+def _edges(key: str) -> tuple[float, float]:
+    """The edges of a bucket, the smaller one first."""
+    if key == ZERO_KEY:
+        return 0.0, 0.0
+    inner, outer = (math.exp(min(_LOG_LARGEST, index * LOG_GAMMA)) for index in (int(key[1:]) - 1, int(key[1:])))
+    return (-outer, -inner) if key[0] == "n" else (inner, outer)
 
 
 def _between(one: NumberSummary, other: NumberSummary) -> float:

@@ -42,6 +42,14 @@ class Tally:
     """Statistics of the predicted numbers, by name: a regression's columns, the norms of vectors, labels per row."""
     marks: dict[str, int] = field(default_factory=dict)
     """Rows or values that a check of the output looks at, by what is odd about them."""
+    confusion: dict[str, int] = field(default_factory=dict)
+    """Rows whose true class is known, per pair of true and predicted class; see `tasks/outputs/truth.py` for the keys."""
+    calibration_rows: dict[str, int] = field(default_factory=dict)
+    """Rows whose true class is known, per bin of their confidence: `19` is the last of `CONFIDENCE_BINS`."""
+    calibration_right: dict[str, int] = field(default_factory=dict)
+    """Those of them whose predicted class is the true one."""
+    calibration_confidence: dict[str, float] = field(default_factory=dict)
+    """The sum of their confidences."""
     reasons: dict[str, int] = field(default_factory=dict)
     """Failed rows per stage and exception type; never a row's contents."""
     seconds: dict[str, float] = field(default_factory=dict)

@@ -96,3 +96,19 @@ def test_the_largest_numbers_have_quantiles_and_finite_sums():
 
 def test_fields_of_other_versions_are_ignored():
     assert NumberSummary.from_plain({"count": 1, "total": 2.0, "squares": 4.0}) == NumberSummary(count=1, total=2.0)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=50).filter(lambda found: min(found) < max(found)))
+def test_bins_hold_all_numbers_and_each_about_its_own(values):
+    """Every number is in one bin, up to the width of its bucket; those beyond the ends are in the outermost ones."""
+    found = summary(np.array(values))
+    low, high = found.minimum, found.maximum
+    counts = found.counts_between(low, high, 4)
+    assert sum(counts) == pytest.approx(len(values))
+    exact = np.histogram(values, bins=4, range=(low, high))[0]
+    edges = np.linspace(low, high, 5)[1:-1]
+    unsure = sum(
+        1 for value in values for edge in edges if abs(value - edge) <= 0.021 * max(abs(value), abs(edge), 1e-9)
+    )
+    assert np.abs(np.array(counts) - exact).max() <= unsure + 1e-9
+    assert sum(found.counts_between(-1.0, 1.0, 2)) == pytest.approx(len(values))

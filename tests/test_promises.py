@@ -26,6 +26,8 @@ PAGES = {
     "M": {"models.md": (), "features.md": (), "outputs.md": (), "predicting.md": ()},
     "O": {
         "refresh.md": (),
+        "checks.md": (),
+        "comparing.md": (),
         "partitions.md": ("What a run does", "What is refused"),
         "operations.md": (
             "What is found before a run",
@@ -33,8 +35,8 @@ PAGES = {
             "Settings of a single run",
             "Several runs at a time",
         ),
-        "checks.md": (),
-        "comparing.md": (),
+        "deployment.md": ("What holds then", "Before a change is merged"),
+        "asset-pages.md": (),
     },
 }
 """Letter -> pages, each with the sections that promise where not all of it does."""
@@ -76,6 +78,8 @@ PROMISES_NOTHING = (
     "With the last two on, predictions follow",
     "A look at 100,000 source files",
     "Pass the merged definitions of your code location through `check_definitions`",
+    "If a column of the input says what is true, name it:",
+    "| output | the column holds | entries |",
     "Code is read but not run, so what only running it would show is not noticed",
     "This page says what is checked before predictions are published",
     "A run writes its predictions as parts into the table's folder",

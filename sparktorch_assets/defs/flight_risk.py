@@ -12,6 +12,7 @@ from sparktorch_assets import (
     LakeResource,
     TimePartitions,
     backfill_policy,
+    column_lineage,
     data_version,
     partitions_definition,
     preview_table,
@@ -30,6 +31,13 @@ MONTHS = TimePartitions(
 """As the tasks declare them, so that a month of the report is made from the same month of both predictions."""
 CODE_VERSION = "1"
 SHOWN_ROWS = 10
+CLASSES = {"late_class": (LATE, "predicted_class"), "cancellation_class": (CANCELLATION, "predicted_class")}
+SCORES = {"late_probability": (LATE, "confidence"), "cancellation_score": (CANCELLATION, "confidence")}
+DESCRIBED = {
+    "late_probability": "The probability of arriving more than 15 minutes late",
+    "cancellation_score": "The higher, the likelier is a cancellation; no probability",
+    "risk": "high (late and cancelled), raised (one of them) or low",
+}
 
 
 @dg.multi_asset(
@@ -65,7 +73,12 @@ def flight_risk(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mat
         context.add_asset_metadata({"changed": changed, **described(joined)}, partition_key=month)
     whole = DeltaTable(uri)
     rows, schema = whole.count(), pa.schema(whole.schema())
-    return dg.MaterializeResult(metadata=table_metadata(uri, rows, schema, table_version(uri), {}))
+    return dg.MaterializeResult(
+        metadata={
+            **table_metadata(uri, rows, schema, table_version(uri), DESCRIBED),
+            "dagster/column_lineage": column_lineage(sources_of(schema.names)),
+        }
+    )
 
 
 def described(joined: pa.Table) -> dict[str, Any]:
@@ -81,6 +94,14 @@ def described(joined: pa.Table) -> dict[str, Any]:
         **{f"{level}_risk": count for level, count in Counter(joined["risk"].to_pylist()).items()},
         "preview": dg.MetadataValue.md(preview_table(joined.slice(0, SHOWN_ROWS).to_pylist())),
     }
+
+
+def sources_of(columns: list[str]) -> dict[str, list[tuple[dg.AssetKey, str]]]:
+    """What each column is made from: a score also from the class that it is the score of, and all others are kept."""
+    made = {name: [source] for name, source in CLASSES.items()}
+    made |= {name: [source, (source[0], "predicted_class")] for name, source in SCORES.items()}
+    made["risk"] = list(CLASSES.values())
+    return {column: made.get(column, [(LATE, column)]) for column in columns}
 
 
 def join_risks(late: pa.Table, cancellation: pa.Table) -> pa.Table:

@@ -124,7 +124,7 @@ def _within(table: str, rows: pa.Table, given: Mapping[str, str]) -> tuple[Parti
 
 def _parts(table: Table, scope: Partition) -> dict[str, int]:
     """Path -> size of the parts that would be replaced."""
-    listed = table.snapshot.by_partition().get(scope, {}) if scope else table.snapshot.parts
+    listed = table.snapshot.parts_of(scope)
     return {path: part.size_bytes for path, part in listed.items()}
 
 

@@ -165,7 +165,7 @@ def data_version(table: str, partition: Mapping[str, str] | None = None) -> str:
         partition: `{"ds": "2013-01-01"}` takes only the parts of that partition.
     """
     snapshot = Table(table).snapshot
-    parts = snapshot.by_partition().get(tuple(partition.items()), {}) if partition else snapshot.parts
+    parts = snapshot.parts_of(tuple((partition or {}).items()))
     return data_version_of(parts, snapshot.schema)
 
 

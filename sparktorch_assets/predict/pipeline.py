@@ -223,12 +223,14 @@ class Pipeline(Generic[K, PreparedT, StartedT]):
                 truncated_N = added.column(_TRUNCATED).fill_null(fill_value=False).to_numpy(zero_copy_only=False)
                 tally.truncated += int(truncated_N.sum()) - sum(bool(truncated_N[row]) for row in failures)
                 added = added.drop_columns([_TRUNCATED])
+            truth = self._truth(chunk.rows)
             result = with_columns(chunk.rows, dict(zip(added.schema.names, added.columns, strict=True)))
             if self._task.hooks.postprocesses:
                 result = without_dictionaries(result)
                 hooked = self._apply("postprocessor", result, failures, self._schema, tally)
                 tally.dropped += result.num_rows - hooked.batch.num_rows
                 self._check_columns(hooked.batch)
+                truth = None if truth is None else truth.take(pa.array(hooked.rows))
                 new_failures = {
                     row: failure for row, failure in hooked.failures.items() if hooked.rows[row] not in failures
                 }
@@ -239,8 +241,19 @@ class Pipeline(Generic[K, PreparedT, StartedT]):
                 final, failures = mark_failed(final, self._task, new_failures), new_failures | failures
                 result = final
             if final.num_rows:
-                count_predictions(result, failures, self._task, self._device, tally)
+                count_predictions(result, failures, self._task, self._device, tally, truth)
                 yield chunk.key, final
+
+    def _truth(self, rows: pa.RecordBatch) -> pa.Array | None:
+        """The column of true values, as it was before the postprocessors."""
+        if self._task.truth is None:
+            return None
+        if self._task.truth not in rows.schema.names:
+            raise HookError(
+                f"task {self._task.name!r}: neither the input nor the preprocessor gives the column truth="
+                f"{self._task.truth!r}; correct its name, or leave truth out"
+            )
+        return rows.column(self._task.truth)
 
     def _conform(self, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:
         """The table's columns, in their types; a value that does not fit its column's type makes its row fail."""

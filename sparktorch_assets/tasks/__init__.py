@@ -16,7 +16,7 @@ from sparktorch_assets.tasks.features import (
     TextFeature,
 )
 from sparktorch_assets.tasks.hooks import Hooks
-from sparktorch_assets.tasks.input_table import InputTable
+from sparktorch_assets.tasks.input_table import InputTable, SourceColumn
 from sparktorch_assets.tasks.ml_task import MlTask
 from sparktorch_assets.tasks.model_spec import ModelSpec
 from sparktorch_assets.tasks.outputs import (
@@ -65,6 +65,7 @@ __all__ = [
     "RowFilter",
     "SequenceFeature",
     "SlotPolicy",
+    "SourceColumn",
     "StaticPartitions",
     "TensorFeature",
     "TextFeature",

@@ -127,6 +127,8 @@ def task_digest(task: MlTask) -> str:
             # Left out where it is empty, so that a plain classification keeps the fingerprints that it had before there
             # were other outputs.
             **({"output": task.output.digest_parts} if task.output.digest_parts else {}),
+            # No prediction depends on it, but the counts in receipts do.
+            **({"truth": task.truth} if task.truth is not None else {}),
         },
         f"task {task.name!r}",
     )

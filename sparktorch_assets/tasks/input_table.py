@@ -20,6 +20,20 @@ Option = str | int | float | bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SourceColumn:
+    """A column of an input table with a description."""
+
+    type: str
+    """The column's type, one of those of `InputTable.columns`."""
+    description: str = ""
+    """What the column holds: shown at the asset, and at the predictions that keep the column. Nothing is read again when
+    it changes."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class InputTable:
     """Files that Spark reads into a Delta table with declared types. Frozen, validated, cheap."""
 
@@ -29,9 +43,10 @@ class InputTable:
     """A path, folder or glob pattern, or a list of them; relative ones start at the project's root."""
     format: Literal["csv", "json", "parquet"]
     """The format of the files. In JSON, each line is an object, and a row of the table."""
-    columns: Mapping[str, str] | tuple[tuple[str, str], ...]
+    columns: Mapping[str, str | SourceColumn] | tuple[tuple[str, str | SourceColumn], ...]
     """Column -> type, in the table's order: `string`, `boolean`, `byte`, `short`, `int`, `long`, `float`, `double`,
-    `date`, `timestamp` or `binary`; in JSON and Parquet also `list<float>`, `list<long>` and `list<string>`."""
+    `date`, `timestamp` or `binary`; in JSON and Parquet also `list<float>`, `list<long>` and `list<string>`. With a description:
+    `{type: long, description: ...}`."""
     options: Mapping[str, Option] | Sequence[tuple[str, Option]] = field(default=(), repr=False)
     """Spark's reader options, for instance `{header: true, nullValue: NA}`. They are not shown, as they may contain a
     secret. In CSV, a quote within a quoted text is doubled (RFC 4180), unless `escape` says otherwise."""
@@ -87,9 +102,15 @@ class InputTable:
 
     @property
     def typed_columns(self) -> tuple[tuple[str, str], ...]:
-        """`columns` in their frozen form: pairs of name and type."""
+        """Pairs of name and type, without descriptions: what the rows depend on."""
         assert isinstance(self.columns, tuple)
-        return self.columns
+        return tuple((name, kind if isinstance(kind, str) else kind.type) for name, kind in self.columns)
+
+    @property
+    def described_columns(self) -> dict[str, str]:
+        """The descriptions of columns that have one."""
+        assert isinstance(self.columns, tuple)
+        return {name: kind.description for name, kind in self.columns if isinstance(kind, SourceColumn)}
 
     @property
     def typed_options(self) -> tuple[tuple[str, Option], ...]:

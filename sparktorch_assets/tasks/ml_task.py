@@ -67,6 +67,10 @@ class MlTask:
     hook_columns: Mapping[str, str] | tuple[tuple[str, str], ...] = ()
     """Columns that hooks add, each with its type: `string`, `boolean`, `int`, `long`, `float`, `double`, `binary` or
     `list<float>`."""
+    truth: str | None = None
+    """The input column with what is true: the class of a classification, the list of labels of several, or the number of
+    a regression. The asset's page then shows accuracy, calibration and confusions, or errors. It need not be kept; rows
+    in which it is null are not compared."""
     output_prefix: str = ""
     """A prefix for the names of the columns that predicting adds (`hook_columns` excepted), for when one would collide
     with a kept column."""
@@ -135,6 +139,7 @@ class MlTask:
             pair = clash(columns)
             if pair:
                 raise TaskError(f"{where}: {what} {describe(pair)}; a table cannot tell them apart. Rename or drop one")
+        self._check_truth(where)
         self._check_limits(where)
         self._check_audit(where)
         if self.cron is not None and len(self.cron.split()) != 5:
@@ -180,6 +185,19 @@ class MlTask:
                 f"{where}: audit.checks names a function {min(clashing)!r}, as a check of output {self.output.kind!r} is "
                 f"called; rename it"
             )
+
+    def _check_truth(self, where: str) -> None:
+        if self.truth is None:
+            return
+        names([self.truth], f"{where}: truth")
+        if not self.output.takes_truth:
+            raise TaskError(
+                f"{where}: truth={self.truth!r} is a column with one class, list of labels or number per row, which "
+                f"predictions of output {self.output.kind!r} as it is declared cannot be compared with; classification, "
+                f"multilabel and a regression of a single number can. Leave truth out"
+            )
+        if self.truth in {column.name for column in self.output_columns}:
+            raise TaskError(f"{where}: truth={self.truth!r} is a column that the task adds; name one of the input")
 
     def _check_execution(self, where: str) -> None:
         default = Execution()
@@ -315,6 +333,7 @@ class MlTask:
         if self.hooks.preprocesses or not self.features:
             return tuple(input_columns)
         wanted = {*self.kept_columns(input_columns), *self.feature_columns, *(test.column for test in self.where)}
+        wanted |= {self.truth} if self.truth is not None else set()
         return tuple(column for column in input_columns if column in wanted)
 
     def check_input(self, columns: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:
@@ -338,6 +357,7 @@ class MlTask:
         made_by_hook = self.hooks.preprocesses
         needed = [(column, "keep_columns") for column in self.kept_columns(tuple(column_types))]
         needed += [] if made_by_hook else [(column, "features") for column in self.feature_columns]
+        needed += [] if made_by_hook or self.truth is None else [(self.truth, "truth")]
         needed += [(column, "challenger_of") for column in (self.challenger_of.join_on if self.challenger_of else ())]
         for column, role in needed:
             if column not in column_types:
@@ -345,6 +365,9 @@ class MlTask:
         row_tests(self.where, column_types, where)
         if not made_by_hook:
             self._check_feature_types(column_types, where)
+        problem = self._wrong_truth(column_types)
+        if problem is not None:
+            raise InputSchemaError(f"{where}: {problem}")
         kept = {column.lower(): column for column in self.kept_columns(tuple(column_types))}
         added = {
             column.name: kept[column.name.lower()] for column in self.output_columns if column.name.lower() in kept
@@ -355,6 +378,11 @@ class MlTask:
                 f"{where}: the input already has {', '.join(named)}, which the predictions would overwrite; "
                 f"set output_prefix (for instance {self.name + '_'!r}), or leave the column out of keep_columns"
             )
+
+    def _wrong_truth(self, column_types: Mapping[str, str]) -> str | None:
+        found = None if self.truth is None else column_types.get(self.truth)
+        expected = None if found is None or found == "null" else self.output.wrong_truth(found)
+        return expected and f"truth {self.truth!r} has type {found}; {expected}"
 
     def _check_feature_types(self, column_types: Mapping[str, str], where: str) -> None:
         for feature in self.features:

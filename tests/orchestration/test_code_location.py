@@ -1,14 +1,14 @@
 """The sample project's graph: what is in it, and that every way of loading it finds the same."""
 
+import difflib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
+from sample_graph import SNAPSHOT, as_text, dg_command, dg_list, for_review
 
 from sparktorch_assets.orchestration.commands.run import load_definitions
 
@@ -93,6 +93,16 @@ def test_dg_finds_nothing_wrong():
 
 
 @pytest.mark.slow
+@pytest.mark.promise("O127")
+def test_a_change_of_the_graph_is_seen_in_review():
+    """What `dg list defs` says of the sample project is what the file beside this one says."""
+    now, before = as_text(for_review(dg_list("defs"))), SNAPSHOT.read_text(encoding="utf-8")
+    changes = difflib.unified_diff(before.splitlines(), now.splitlines(), SNAPSHOT.name, "now", n=2, lineterm="")
+    assert now == before, "\n".join(["the graph is another; if that is meant, run `make graph`:", *changes])
+    assert str(ROOT) not in now
+
+
+@pytest.mark.slow
 def test_dg_lists_the_graph_and_both_components():
     assert {asset["asset_key"] for asset in dg_list("defs")["assets"]} == set(GRAPH)
     components = {component["key"] for component in dg_list("components")["items"]}
@@ -115,21 +125,3 @@ def test_the_workspace_file_loads_the_same_graph_from_anywhere(tmp_path: Path):
     name, module, folder = json.loads(done.stdout)
     assert (name, module) == ("sparktorch_assets", "sparktorch_assets.definitions")
     assert Path(folder).resolve() == ROOT
-
-
-def dg_command() -> list[str]:
-    return [str(Path(sys.executable).parent / "dg")]
-
-
-def dg_list(what: str) -> Any:
-    done = subprocess.run(
-        [*dg_command(), "list", what, "--json"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)

@@ -1,5 +1,6 @@
 """The model asset: its version follows the model's files, and describing a model happens once a digest."""
 
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,13 @@ import dagster as dg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from orchestration_fakes import FakeLoader, a_task
 
 from sparktorch_assets.orchestration.assets.model import build_model_asset, card_metadata
+from sparktorch_assets.orchestration.assets.model_readme import readable_size, readme_metadata
 from sparktorch_assets.orchestration.resources import LakeResource
+from sparktorch_assets.tasks import ModelSpec
 
 
 def run(resources: dict[str, Any]) -> dg.AssetMaterialization:
@@ -55,6 +59,39 @@ def test_a_lake_at_a_uri_keeps_descriptions_there(
     assert FakeLoader.described == 1
 
 
+@pytest.mark.promise("O153")
+def test_the_size_is_shown_for_people_and_as_numbers(resources: dict[str, Any]):
+    values = {name: value.value for name, value in run(resources).metadata.items()}
+    assert values["size"] == "7 bytes, 42 parameters"
+    assert (values["file_bytes"], values["parameters"]) == (7, 42)
+
+
+@pytest.mark.promise("O154")
+@given(st.text(st.sampled_from("`a\n#![]()<>"), max_size=30))
+def test_a_readme_is_shown_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, text: str):
+    """Whatever it says, it is a block of code: no link, no image, no heading."""
+    folder = tmp_path_factory.mktemp("models") / "folder"
+    folder.mkdir()
+    (folder / "README.md").write_text(text)
+    task = a_task(model=ModelSpec(weights="folder", factory="a:B", trust_code=True))
+    shown = str(readme_metadata(task, folder.parent, pytest.fail)["card_readme"].value)
+    rendered = MarkdownIt("commonmark", {"html": True}).render(shown)
+    assert (
+        rendered == f'<pre><code class="language-text">{html.escape(text).replace("&#x27;", chr(39))}\n</code></pre>\n'
+    )
+
+
+@pytest.mark.promise("O154")
+def test_a_long_or_missing_readme(tmp_path: Path):
+    task = a_task(model=ModelSpec(weights="folder", factory="a:B", trust_code=True))
+    assert readme_metadata(task, tmp_path, pytest.fail) == {}
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "README.md").write_text("x" * 10_000 + "\x1b[2J")
+    shown = str(readme_metadata(task, tmp_path, pytest.fail)["card_readme"].value)
+    assert shown == f"```text\n{'x' * 4000}…\n```"
+    assert readable_size(3 << 20) == "3.0 MiB"
+
+
 def test_metadata_shows_the_model_and_its_card(resources: dict[str, Any]):
     event = run(resources)
     values = {name: value.value for name, value in event.metadata.items()}
@@ -76,7 +113,13 @@ def test_a_model_without_a_card_has_no_quality_to_show(project: Path, resources:
     assert not [name for name in run(resources).metadata if name.startswith("card_")]
 
 
-COMPUTED = {"parameters": 42, "file_bytes": 7, "format": "safetensors", "weights_sha256": "w" * 64}
+COMPUTED = {
+    "size": "7 bytes, 42 parameters",
+    "parameters": 42,
+    "file_bytes": 7,
+    "format": "safetensors",
+    "weights_sha256": "w" * 64,
+}
 
 
 def shown(event: dg.AssetMaterialization) -> dict[str, Any]:

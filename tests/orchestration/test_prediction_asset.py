@@ -18,6 +18,7 @@ from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.orchestration.assets.factory import build_prediction_assets
 from sparktorch_assets.orchestration.assets.prediction import build_prediction_asset
+from sparktorch_assets.orchestration.commands.summary import time_lines
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import BatchPolicy, SlotPolicy
 
@@ -77,6 +78,19 @@ def test_the_message_counts_rows_that_the_model_was_given(resources: dict[str, A
     assert any(
         "3 scored now" in message and "30,000 rows of the input left out by `where`" in message for message in messages
     )
+
+
+@pytest.mark.promise("O97")
+def test_where_the_time_went_is_shown_and_logged(resources: dict[str, Any], score: FakeScoreTable):
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([build_prediction_asset(a_task())], resources=resources, instance=instance)
+        messages = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    said = shown(result)["where_time_went"].value
+    assert str(said).startswith("2.5 s: 2.0 s scoring")
+    assert said in messages
+    assert time_lines(result) == [f"predictions/sample: {said}"]
+    score.nothing_changed = True
+    assert "where_time_went" not in shown(run(resources))
 
 
 def test_a_chained_task_reads_the_other_tasks_table(resources: dict[str, Any], score: FakeScoreTable):
@@ -180,9 +194,27 @@ def test_metadata_holds_everything_a_reader_wants(resources: dict[str, Any], sco
     }
     assert {name: values[name] for name in expected} == expected
     assert sum(values["confidence_bins"]) == 7
-    assert "█" in values["confidence_histogram"]
+    assert values["confidence_histogram"].startswith(
+        "![Histogram of confidence from 0 to 1, mean 0.8](data:image/svg+xml,"
+    )
+    assert values["classes"].startswith("![Rows per class: no 5 · 71.4% first](data:image/svg+xml,")
     assert "encode: null" in values["failure_reasons"]
     assert values["preview"].count("\n") == 2 - 1 + 8
+
+
+@pytest.mark.promise("O156")
+def test_what_can_be_plotted_is_a_number(resources: dict[str, Any], score: FakeScoreTable):
+    score.tally.confusion = {'["no","no"]': 5, '["yes","no"]': 1, '["yes","yes"]': 1}
+    score.tally.calibration_rows, score.tally.calibration_right = {"16": 7}, {"16": 6}
+    score.tally.calibration_confidence = {"16": 5.6}
+    metadata = shown(run(resources, a_task(truth="a")))
+    assert metadata["accuracy"].value == 6 / 7
+    assert metadata["expected_calibration_error"].value == pytest.approx(6 / 7 - 0.8)
+    for name in ("accuracy", "expected_calibration_error", "confidence_mean", "rows_per_second"):
+        assert isinstance(metadata[name], dg.FloatMetadataValue)
+    for name in ("reliability", "confusion_matrix", "biggest_confusions", "classes", "confidence_histogram"):
+        assert isinstance(metadata[name], dg.MarkdownMetadataValue)
+    assert metadata["confidence_bins"].value == score.tally.confidence_histogram
 
 
 def test_a_refresh_with_nothing_to_do_keeps_the_figures_of_the_last_one(

@@ -45,6 +45,17 @@ def rows_of(table):
     return sorted(DeltaTable(str(table)).to_pyarrow_table().to_pylist(), key=lambda row: row["id"])
 
 
+@pytest.mark.promise("O155")
+def test_the_truth_is_read_from_the_written_table(spark, score):
+    data = numbers(spark, 100).withColumn("truth", F.when(F.col("id") < 50, "1"))
+    report = score(data, dataclasses.replace(TASK, truth="truth"))
+    assert report.tally.confusion == {'["1","1"]': 25, '["1","0"]': 25}
+    assert report.tally.marks == {"rows without a truth": 50}
+    assert sum(report.tally.calibration_rows.values()) == 50
+    with pytest.raises(TaskError, match="truth='truth' is no kept column.*add it to keep_columns"):
+        score(data, dataclasses.replace(TASK, truth="truth", keep_columns=["id"]))
+
+
 @pytest.mark.promise("T29")
 def test_a_dataframe_becomes_a_table_in_one_commit(spark, score, tmp_path):
     table = tmp_path / "table"

@@ -141,6 +141,7 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (MlTask, "output"): [may(task(output=ClassificationOutput(scores=True)))],
     (MlTask, "hook_columns"): [may(task(hook_columns={"mark": "string", "more": "int"}))],
     (MlTask, "output_prefix"): [may(task(output_prefix="p_"), BARE)],
+    (MlTask, "truth"): [may(task(truth="id"), shown=False)],  # receipts count what is compared
     (MlTask, "max_failed_share"): [cannot(task(max_failed_share=0.9))],
     (MlTask, "max_failed_rows"): [cannot(task(max_failed_rows=5))],
     (MlTask, "max_dropped_share"): [cannot(task(max_dropped_share=1.0))],

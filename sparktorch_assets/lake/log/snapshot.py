@@ -46,6 +46,10 @@ class Snapshot:
             found.setdefault(part.partition, {})[path] = part
         return found
 
+    def parts_of(self, partition: Partition) -> dict[str, DataFile]:
+        """Path -> part, for the parts of a partition; for `()`, for all parts of the table."""
+        return self.by_partition().get(partition, {}) if partition else dict(self.parts)
+
 
 def open_delta(folder: Folder, version: int | None = None) -> DeltaTable | None:
     """Open the Delta table in that folder; `None` if there is none.

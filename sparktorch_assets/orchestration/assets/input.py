@@ -49,7 +49,9 @@ def build_input_asset(table: InputTable) -> dg.AssetsDefinition:
                 description=table.description or f"{table.name}, read from {', '.join(table.patterns)}.",
                 group_name=INPUTS_GROUP,
                 kinds={"pyspark", "delta", table.format},
-                code_version=digest_of([table.columns, table.options, table.format, table.source])[:_SHORT_DIGEST],
+                code_version=digest_of([table.typed_columns, table.options, table.format, table.source])[
+                    :_SHORT_DIGEST
+                ],
                 tags={WATCH_TAG: "yes"},
                 partitions_def=None if divided is None else partitions_definition(divided),
             )

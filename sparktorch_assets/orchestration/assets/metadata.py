@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from sparktorch_assets.orchestration.assets.audit_checks import audit_metadata
+from sparktorch_assets.orchestration.assets.charts import CHARTS
+from sparktorch_assets.orchestration.assets.lineage import prediction_lineage
 from sparktorch_assets.orchestration.assets.markdown import markdown_table, preview_table
-from sparktorch_assets.orchestration.keys import source_key
-from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
+from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import InputTable, MlTask
-from sparktorch_assets.tasks.outputs.report import Shown, ShownHistogram, ShownTable
+from sparktorch_assets.tasks.outputs.report import Shown, ShownTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,15 +29,33 @@ if TYPE_CHECKING:
 
 Metadata = dict[str, Any]
 
+WHERE_TIME_WENT = "where_time_went"
 _TOP_CLASSES = 20
-_BAR_CELLS = 40
 
 
 def prediction_metadata(
-    task: MlTask, report: "ScoreReport", *, schema: "pa.Schema", table_rows: int, preview: Sequence[Mapping[str, Any]]
+    task: MlTask,
+    report: "ScoreReport",
+    *,
+    schema: "pa.Schema",
+    table_rows: int,
+    preview: Sequence[Mapping[str, Any]],
+    sources: Mapping[str, str | None] | None = None,
+    samples: Mapping[str, Any] | None = None,
 ) -> Metadata:
-    """The metadata of a prediction asset after a run, including one that found nothing to do."""
-    described = {f"{task.output_prefix}{name}": text for name, text in task.output.described.items()}
+    """The metadata of a prediction asset after a run, including one that found nothing to do.
+
+    Args:
+        task: the task.
+        report: what the run did.
+        schema: the table's columns.
+        table_rows: the table's rows.
+        preview: the first of them.
+        sources: the input's columns, each with its description, if they are known; see `source_columns`.
+        samples: entries with further rows; see `sampled_rows`.
+    """
+    described = {name: text for name, text in (sources or {}).items() if text}
+    described |= {f"{task.output_prefix}{name}": text for name, text in task.output.described.items()}
     described |= {task.error_column: "Why the row failed; null where it did not"}
     return {
         "dagster/row_count": int(table_rows),
@@ -44,11 +63,13 @@ def prediction_metadata(
         **{name: _rendered(shown) for name, shown in task.output.page(report.tally).items()},
         **audit_metadata(report),
         **({"preview": dg.MetadataValue.md(preview_table(preview))} if preview else {}),
+        **(samples or {}),
         **scoring_metadata(report),
+        **time_metadata(task, report),
         **batch_metadata(report.tally),
         **refresh_metadata(report),
         **{name: dg.MetadataValue.json(json.loads(text)) for name, text in task.output.figures(report.tally).items()},
-        "dagster/column_lineage": column_lineage(task, schema.names),
+        "dagster/column_lineage": prediction_lineage(task, schema.names, list(sources or ())),
         **table_metadata(report.table, table_rows, schema, report.version, described),
         "model_digest": report.model_digest,
     }
@@ -88,6 +109,14 @@ def scoring_metadata(report: "ScoreReport") -> Metadata:
     if scoring.run_id:
         shown["last_scored_by"] = dg.MetadataValue.dagster_run(scoring.run_id)
     return shown
+
+
+def time_metadata(task: MlTask, report: "ScoreReport") -> Metadata:
+    """The sentence about where this run's time went; empty if it scored nothing."""
+    from sparktorch_assets.spark.score.time_spent import time_spent
+
+    said = time_spent(task, report)
+    return {} if said is None else {WHERE_TIME_WENT: dg.MetadataValue.text(said)}
 
 
 def batch_metadata(tally: Tally) -> Metadata:
@@ -139,7 +168,7 @@ def input_metadata(
         "changed": bool(report.changed),
         "seconds_total": float(report.seconds),
         "source": ", ".join(table.patterns),
-        **table_metadata(report.uri, report.rows, schema, report.version, {}),
+        **table_metadata(report.uri, report.rows, schema, report.version, table.described_columns),
     }
 
 
@@ -157,36 +186,12 @@ def table_metadata(
     return shown if version is None else {**shown, "delta_version": int(version)}
 
 
-def column_lineage(task: MlTask, columns: Sequence[str]) -> dg.TableColumnLineage:
-    """Column lineage: kept columns come from the input column of the same name, added ones from all feature columns."""
-    source = source_key(task)
-    added = {column.name for column in task.output_columns}
-    return dg.TableColumnLineage(
-        deps_by_column={
-            column: [
-                dg.TableColumnDep(asset_key=source, column_name=name)
-                for name in (task.feature_columns if column in added else (column,))
-            ]
-            for column in columns
-        }
-    )
-
-
 def _rendered(shown: Shown) -> Any:
     """An entry of an output's page as Dagster's metadata."""
     if isinstance(shown, ShownTable):
         return dg.MetadataValue.md(markdown_table(shown.columns, shown.rows))
-    return dg.MetadataValue.md(histogram(shown.counts)) if isinstance(shown, ShownHistogram) else shown
-
-
-def histogram(counts: Sequence[int]) -> str:
-    """A bar chart of confidences in text, with one line per bin that ends with its number of rows."""
-    highest = max(counts, default=0) or 1
-    lines = [
-        f"{index / CONFIDENCE_BINS:4.2f} {'█' * round(_BAR_CELLS * count / highest):<{_BAR_CELLS}} {count:,}"
-        for index, count in enumerate(counts)
-    ]
-    return "```\n" + "\n".join(lines) + "\n```"
+    chart = CHARTS.get(type(shown))
+    return shown if chart is None else dg.MetadataValue.md(chart(shown))
 
 
 def seconds_table(run: Mapping[str, float], workers: Mapping[str, float]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from sparktorch_assets.orchestration.assets.failure import PlainFailure
+from sparktorch_assets.orchestration.assets.model_readme import readable_size, readme_metadata
 from sparktorch_assets.orchestration.assets.plain_text import one_line
 from sparktorch_assets.orchestration.keys import MODELS_GROUP, WATCH_TAG, model_key
 from sparktorch_assets.stores.mlflow_server import ModelVersion
@@ -69,6 +70,8 @@ def _describe(
         data_version=dg.DataVersion(digest),
         metadata={
             **card_metadata(settled, models_root, context.log.warning),
+            **readme_metadata(settled, models_root, context.log.warning),
+            **_size(described),
             **_without_none(described),
             **version_metadata(loader.store.version),
             "model_digest": digest,
@@ -156,6 +159,14 @@ def _described(task: MlTask, loader: "ModelLoader", known: str, digest: str) -> 
         file.write(json.dumps(plain).encode())
     folder.replace(temporary, name)  # atomically, also when two runs do it at once
     return plain
+
+
+def _size(described: dict[str, Any]) -> dict[str, Any]:
+    """Bytes and parameters in one line, for people; both are also entries of their own, which Dagster plots."""
+    if described.get("file_bytes") is None:
+        return {}
+    size = readable_size(described["file_bytes"])
+    return {"size": size if described["parameters"] is None else f"{size}, {described['parameters']:,} parameters"}
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:

@@ -14,10 +14,12 @@ from sparktorch_assets.orchestration.assets.checks import (
 )
 from sparktorch_assets.orchestration.assets.declared import remember
 from sparktorch_assets.orchestration.assets.failure import PlainFailure
-from sparktorch_assets.orchestration.assets.metadata import prediction_metadata
+from sparktorch_assets.orchestration.assets.lineage import source_columns
+from sparktorch_assets.orchestration.assets.metadata import WHERE_TIME_WENT, prediction_metadata
 from sparktorch_assets.orchestration.assets.partitioned.prediction import predict_partitions
 from sparktorch_assets.orchestration.assets.run_settings import RunSettings
 from sparktorch_assets.orchestration.assets.run_tags import tag_run
+from sparktorch_assets.orchestration.assets.sampled_rows import sampled_rows
 from sparktorch_assets.orchestration.assets.score_settings import code_version, score_settings
 from sparktorch_assets.orchestration.assets.trial import try_run
 from sparktorch_assets.orchestration.automation.schedules import refresh_tags, staleness_condition
@@ -134,16 +136,21 @@ def _predict(
     if report.tally.dropped:
         scored += f", {report.tally.dropped:,} dropped by hooks"
     context.log.info(scored if report.changed else f"nothing changed: {rows:,} rows stay as they are")
+    metadata = prediction_metadata(
+        task,
+        report,
+        schema=table.schema,
+        table_rows=rows,
+        preview=table.preview(task.preview_rows),
+        sources=source_columns(context.instance, source_key(task)),
+        samples=sampled_rows(task, table, report),
+    )
+    if WHERE_TIME_WENT in metadata:
+        context.log.info("%s", metadata[WHERE_TIME_WENT].value)
     yield dg.MaterializeResult(
         asset_key=prediction_key(task),
         data_version=dg.DataVersion(report.data_version),
-        metadata=prediction_metadata(
-            task,
-            report,
-            schema=table.schema,
-            table_rows=rows,
-            preview=table.preview(task.preview_rows),
-        ),
+        metadata=metadata,
         check_results=list(prediction_checks(task, report, rows)),
     )
 

@@ -19,7 +19,7 @@ from dagster.components.definitions import LazyDefinitions
 
 from sparktorch_assets.orchestration.assets.progress import progress_logger
 from sparktorch_assets.orchestration.commands.dagster_home import use_dagster_home
-from sparktorch_assets.orchestration.commands.summary import failed_checks, failures, summary_table
+from sparktorch_assets.orchestration.commands.summary import failed_checks, failures, summary_table, time_lines
 from sparktorch_assets.orchestration.partitions.runs import planned_runs
 
 LOGGER = "progress"
@@ -43,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     failed = {step: message for result in results for step, message in failures(result).items()}
     refused = [check for result in results for check in failed_checks(result)]
     _say(f"\n{summary_table(results)}\n")
+    for line in time_lines(results):
+        _say(line)
     took = f"{time.monotonic() - began:.0f} s"
     _say(
         f"Done in {took}: {len(failed)} failed, {len(refused)} checks failed."

@@ -7,9 +7,11 @@ from typing import Any
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
+from sparktorch_assets.orchestration.assets.metadata import WHERE_TIME_WENT
 from sparktorch_assets.orchestration.assets.plain_text import one_line, plain_lines
 
 _SHOWN_CLASSES = 3
+_LONGEST = 3
 _HEADER = ("asset", "rows", "failed", "predicted", "seconds", "rows/s", "table")
 _AROUND = ("DagsterExecutionStepExecutionError", "RetryRequestedFromPolicy")
 """Dagster's exceptions around that of the asset. Further causes explain it, and may be long."""
@@ -36,6 +38,18 @@ def summary_table(results: Sequence[dg.ExecuteInProcessResult]) -> str:
                 steps[event.asset_key] = event.step_key
     lines = [_line(key, together(found), seconds.get(steps[key])) for key, found in made.items()]
     return render([_HEADER, *sorted(lines)])
+
+
+def time_lines(results: Sequence[dg.ExecuteInProcessResult]) -> list[str]:
+    """Where the time of the longest predictions went, the longest first."""
+    found: dict[dg.AssetKey, tuple[float, str]] = {}
+    for event in (event for result in results for event in result.get_asset_materialization_events()):
+        metadata = event.materialization.metadata
+        if event.asset_key is not None and WHERE_TIME_WENT in metadata:  # the partitions of a run have one sentence
+            seconds = getattr(metadata.get("seconds_total"), "value", 0.0)
+            line = f"{event.asset_key.to_user_string()}: {getattr(metadata[WHERE_TIME_WENT], 'value', '')}"
+            found[event.asset_key] = (seconds, one_line(line))
+    return [line for _, line in sorted(found.values(), reverse=True)[:_LONGEST]]
 
 
 def failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:

@@ -110,6 +110,11 @@ def score_dataframe(
     model_loader, task = model_loader.settled(ml_task)
     if dataframe.isStreaming:
         raise TaskError(f"task {task.name!r}: a streaming DataFrame never ends; predict it with spark_ml_predict")
+    if task.truth is not None and task.truth not in task.kept_columns(dataframe.columns):
+        raise TaskError(
+            f"task {task.name!r}: truth={task.truth!r} is no kept column, and the counts of a DataFrame's predictions are "
+            f"read from the written table; add it to keep_columns"
+        )
     task_audit = TaskAudit(task, publish_despite, kept=False)
     table = Table(output_table)
     check_ours(table)

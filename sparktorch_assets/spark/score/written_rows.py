@@ -12,6 +12,7 @@ from sparktorch_assets.lake.files.folder import READ_THREADS, Folder, FolderEntr
 from sparktorch_assets.lake.parts.file import PartFile, part_of, publish_by_content
 from sparktorch_assets.predict.count import count_values
 from sparktorch_assets.predict.failures import reason_in
+from sparktorch_assets.predict.outputs.truth import count_truth
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask
 
@@ -52,7 +53,7 @@ def publish_parts(folder: Folder, parts: Iterable[WrittenPart]) -> list[PartFile
 def _read(folder: Folder, entry: FolderEntry, task: MlTask) -> tuple[PartFile, Tally, str]:
     """The file's description, the tally of its rows, and its SHA-256."""
     tally = Tally()
-    columns = [*task.main_columns, task.error_column]
+    columns = [*task.main_columns, task.error_column, *((task.truth,) if task.truth is not None else ())]
     with folder.open_input(entry.path) as source:
         digest = sha256_of(source)
         with pq.ParquetFile(source, page_checksum_verification=True) as file:
@@ -71,3 +72,5 @@ def _count(batch: pa.RecordBatch, task: MlTask, tally: Tally) -> None:
         reason = reason_in(text)
         tally.reasons[reason] = tally.reasons.get(reason, 0) + 1
     count_values(batch, task, tally)
+    if task.truth is not None:
+        count_truth(batch, batch.column(task.truth), task, tally)

@@ -9,7 +9,9 @@ from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.outputs.column import OutputColumn
-from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, ShownHistogram, ShownTable
+from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, ShownBars, ShownHistogram
+from sparktorch_assets.tasks.outputs.truth import class_truth
+from sparktorch_assets.tasks.outputs.truth_types import wrong_class
 from sparktorch_assets.tasks.validation import positive, share
 
 CONFIDENCE_IN_RANGE = "confidence_in_range"
@@ -60,6 +62,15 @@ class ClassificationOutput:
     def rows_without_value(self, tally: Tally) -> int:
         """Predicted rows without a class, as a hook may have left them."""
         return tally.predicted - sum(tally.classes.values())
+
+    @property
+    def takes_truth(self) -> bool:
+        """Whether predictions can be compared with a column of true values."""
+        return True
+
+    def wrong_truth(self, found: str) -> str | None:
+        """What is wrong with a column of true values of this type; `None` if nothing is."""
+        return wrong_class(found)
 
     def check_labels(self, labels: Sequence[str]) -> None:
         """Raise TaskError if the options do not fit the labels."""
@@ -137,11 +148,13 @@ class ClassificationOutput:
 
     def page(self, tally: Tally) -> dict[str, Shown]:
         """What people look at first."""
-        shown: dict[str, Shown] = {"classes": class_table(tally, "class")}
+        shown: dict[str, Shown] = {"classes": class_bars(tally, "class")}
         if tally.confidence_mean is not None:
             shown["confidence_mean"] = float(tally.confidence_mean)
-            shown["confidence_histogram"] = ShownHistogram(counts=tally.confidence_histogram)
-        return shown
+            shown["confidence_histogram"] = ShownHistogram(
+                title="confidence", counts=tally.confidence_histogram, low=0.0, high=1.0, mean=tally.confidence_mean
+            )
+        return class_truth(tally) | shown
 
     def figures(self, tally: Tally) -> dict[str, str]:
         """The same for programs, as JSON."""
@@ -152,13 +165,12 @@ class ClassificationOutput:
         return shown
 
 
-def class_table(tally: Tally, heading: str) -> ShownTable:
+def class_bars(tally: Tally, what: str) -> ShownBars:
     """The classes or labels by share of the predicted rows, most frequent first."""
-    rows = [(name, f"{rows:,}", f"{rows / tally.predicted:.2%}") for name, rows in most_frequent(tally.classes)]
-    more = len(tally.classes) - len(rows)
-    if more > 0:
-        rows.append((f"… and {more} more", "", ""))
-    return ShownTable(columns=(heading, "rows", "share"), rows=rows)
+    shown = most_frequent(tally.classes)
+    return ShownBars(
+        title=f"Rows per {what}", counts=shown, whole=tally.predicted, left_out=len(tally.classes) - len(shown)
+    )
 
 
 def most_frequent(counts: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -8,7 +8,14 @@ from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.outputs.column import OutputColumn, is_value_type
-from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, means_of, number_table
+from sparktorch_assets.tasks.outputs.report import (
+    CheckOutcome,
+    CheckSpec,
+    Shown,
+    means_of,
+    number_histograms,
+    number_table,
+)
 from sparktorch_assets.tasks.outputs.unlabelled import UnlabelledOutput
 from sparktorch_assets.tasks.validation import freeze
 
@@ -76,7 +83,9 @@ class ColumnsOutput(UnlabelledOutput):
 
     def page(self, tally: Tally) -> dict[str, Shown]:
         """What people look at first."""
-        return {"numbers": number_table(tally.numbers)} if tally.numbers else {}
+        if not tally.numbers:
+            return {}
+        return {"numbers": number_table(tally.numbers), **number_histograms(tally.numbers)}
 
     def figures(self, tally: Tally) -> dict[str, str]:
         """The same for programs, as JSON."""

@@ -8,7 +8,14 @@ from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.outputs.column import OutputColumn
-from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, means_of, number_table
+from sparktorch_assets.tasks.outputs.report import (
+    CheckOutcome,
+    CheckSpec,
+    Shown,
+    means_of,
+    number_histograms,
+    number_table,
+)
 from sparktorch_assets.tasks.outputs.unlabelled import UnlabelledOutput
 from sparktorch_assets.tasks.validation import positive
 
@@ -108,7 +115,7 @@ class EmbeddingOutput(UnlabelledOutput):
 
     def page(self, tally: Tally) -> dict[str, Shown]:
         """What people look at first."""
-        return {"dimensions": self.width, "norms": number_table(tally.numbers)}
+        return {"dimensions": self.width, "norms": number_table(tally.numbers), **number_histograms(tally.numbers)}
 
     def figures(self, tally: Tally) -> dict[str, str]:
         """The same for programs, as JSON."""

@@ -9,9 +9,16 @@ from typing import Any, ClassVar, Literal
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.field_types import check_fields
-from sparktorch_assets.tasks.outputs.classification import class_table, most_frequent
+from sparktorch_assets.tasks.outputs.classification import class_bars, most_frequent
 from sparktorch_assets.tasks.outputs.column import OutputColumn
-from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, means_of, number_table
+from sparktorch_assets.tasks.outputs.report import (
+    CheckOutcome,
+    CheckSpec,
+    Shown,
+    means_of,
+    number_histograms,
+    number_table,
+)
 from sparktorch_assets.tasks.outputs.unlabelled import UnlabelledOutput
 from sparktorch_assets.tasks.validation import positive, share
 
@@ -170,8 +177,9 @@ class GenerationOutput(UnlabelledOutput):
     def page(self, tally: Tally) -> dict[str, Shown]:
         """What people look at first."""
         return {
-            "finish_reasons": class_table(tally, "finish_reason"),
+            "finish_reasons": class_bars(tally, "finish reason"),
             "generated_tokens": number_table(tally.numbers),
+            **number_histograms(tally.numbers),
             "empty_texts": tally.marks.get(EMPTY, 0),
         }
 

@@ -12,7 +12,8 @@ from sparktorch_assets.tasks.outputs.report import (
     CheckOutcome,
     CheckSpec,
     Shown,
-    ShownTable,
+    ShownBars,
+    number_histograms,
     number_table,
     rows_without_number,
 )
@@ -53,6 +54,15 @@ class LabelledEntries:
         return tuple(labels)
 
     @property
+    def takes_truth(self) -> bool:
+        """Whether predictions can be compared with a column of true values."""
+        return False
+
+    def wrong_truth(self, found: str) -> str | None:  # noqa: ARG002  (of all outputs)
+        """What is wrong with a column of true values of this type; `None` if nothing is."""
+        return None
+
+    @property
     def without(self) -> str:
         """The name of the count of rows whose list is empty."""
         return f"rows without a {self.entry}"
@@ -76,15 +86,18 @@ class LabelledEntries:
 
     def page(self, tally: Tally) -> dict[str, Shown]:
         """What people look at first."""
-        shares = _shares(tally.classes)
-        rows = [(name, f"{count:,}", f"{shares[name]:.2%}") for name, count in most_frequent(tally.classes)]
-        more = len(tally.classes) - len(rows)
-        if more > 0:
-            rows.append((f"… and {more} more", "", ""))
+        shown, whole = most_frequent(tally.classes), sum(tally.classes.values())
+        bars = ShownBars(
+            title=f"{self.entries.capitalize()} per label",
+            counts=shown,
+            whole=whole,
+            left_out=len(tally.classes) - len(shown),
+        )
         return {
-            self.entries: ShownTable(columns=("label", self.entries, "share"), rows=rows),
+            self.entries: bars,
             f"rows_without_{self.entry}": tally.marks.get(self.without, 0),
             f"{self.entry}_numbers": number_table(tally.numbers),
+            **number_histograms(tally.numbers),
         }
 
     def figures(self, tally: Tally) -> dict[str, str]:

@@ -8,10 +8,19 @@ from typing import Any, ClassVar, Literal
 from sparktorch_assets.errors import TaskError, nearest
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.field_types import check_fields
-from sparktorch_assets.tasks.outputs.classification import class_table, most_frequent
+from sparktorch_assets.tasks.outputs.classification import class_bars, most_frequent
 from sparktorch_assets.tasks.outputs.column import OutputColumn
 from sparktorch_assets.tasks.outputs.label_checks import label_check_specs, label_checks
-from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, number_table, rows_without_number
+from sparktorch_assets.tasks.outputs.report import (
+    CheckOutcome,
+    CheckSpec,
+    Shown,
+    number_histograms,
+    number_table,
+    rows_without_number,
+)
+from sparktorch_assets.tasks.outputs.truth import label_truth
+from sparktorch_assets.tasks.outputs.truth_types import wrong_labels
 from sparktorch_assets.tasks.validation import freeze, share
 
 WITHOUT_LABEL = "rows without a label"
@@ -51,6 +60,15 @@ class MultilabelOutput:
     def rows_without_value(self, tally: Tally) -> int:
         """Predicted rows whose list of labels is null, as a hook may have left it."""
         return rows_without_number(tally, ["labels per row"])
+
+    @property
+    def takes_truth(self) -> bool:
+        """Whether predictions can be compared with a column of true values."""
+        return True
+
+    def wrong_truth(self, found: str) -> str | None:
+        """What is wrong with a column of true values of this type; `None` if nothing is."""
+        return wrong_labels(found)
 
     def check_labels(self, labels: Sequence[str]) -> None:
         """Raise TaskError if the options do not fit the labels."""
@@ -109,9 +127,11 @@ class MultilabelOutput:
     def page(self, tally: Tally) -> dict[str, Shown]:
         """What people look at first."""
         return {
-            "labels_predicted": class_table(tally, "label"),
+            **label_truth(tally),
+            "labels_predicted": class_bars(tally, "label"),
             "rows_without_label": tally.marks.get(WITHOUT_LABEL, 0),
             "labels_per_row": number_table(tally.numbers),
+            **number_histograms(tally.numbers),
         }
 
     def figures(self, tally: Tally) -> dict[str, str]:

@@ -10,7 +10,16 @@ from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.outputs.column import OutputColumn
-from sparktorch_assets.tasks.outputs.report import CheckOutcome, CheckSpec, Shown, means_of, number_table
+from sparktorch_assets.tasks.outputs.report import (
+    CheckOutcome,
+    CheckSpec,
+    Shown,
+    means_of,
+    number_histograms,
+    number_table,
+)
+from sparktorch_assets.tasks.outputs.truth import number_truth
+from sparktorch_assets.tasks.outputs.truth_types import wrong_number
 from sparktorch_assets.tasks.outputs.unlabelled import UnlabelledOutput
 from sparktorch_assets.tasks.validation import names, positive
 
@@ -79,9 +88,13 @@ class RegressionOutput(UnlabelledOutput):
         )
 
     @property
-    def has_truth(self) -> bool:  # type: ignore[override]
-        """Whether a column of the input can hold the right answer, for comparisons."""
-        return self.width == 1 and self.length is None
+    def takes_truth(self) -> bool:
+        """Whether predictions can be compared with a column of true values."""
+        return self.length is None and len(self.value_names) == 1
+
+    def wrong_truth(self, found: str) -> str | None:
+        """What is wrong with a column of true values of this type; `None` if nothing is."""
+        return wrong_number(found)
 
     @property
     def value_names(self) -> tuple[str, ...]:
@@ -149,11 +162,11 @@ class RegressionOutput(UnlabelledOutput):
 
     def page(self, tally: Tally) -> dict[str, Shown]:
         """What people look at first."""
-        shown: dict[str, Shown] = {"predictions": number_table(tally.numbers)}
+        shown: dict[str, Shown] = {**number_truth(tally), "predictions": number_table(tally.numbers)}
         for name, found in list(tally.numbers.items())[:1]:
             if found.mean is not None:
                 shown[f"{name}_mean"] = float(found.mean)
-        return shown
+        return shown | number_histograms(tally.numbers)
 
     def figures(self, tally: Tally) -> dict[str, str]:
         """The same for programs, as JSON."""

@@ -33,6 +33,15 @@ class UnlabelledOutput:
         """Predicted rows without a value: null, or NaN."""
         return rows_without_number(tally, self.number_names)
 
+    @property
+    def takes_truth(self) -> bool:
+        """Whether predictions can be compared with a column of true values."""
+        return False
+
+    def wrong_truth(self, found: str) -> str | None:  # noqa: ARG002  (of all outputs)
+        """What is wrong with a column of true values of this type; `None` if nothing is."""
+        return None
+
     def check_labels(self, labels: Sequence[str]) -> None:
         """Raise TaskError if the options do not fit the labels: there are none."""
 

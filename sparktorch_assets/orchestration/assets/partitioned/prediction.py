@@ -11,10 +11,12 @@ import dagster as dg
 
 from sparktorch_assets.errors import AuditFailedError, PartitionsRefusedError, TableError
 from sparktorch_assets.orchestration.assets.checks import prediction_checks, refused_prediction_checks
+from sparktorch_assets.orchestration.assets.lineage import source_columns
 from sparktorch_assets.orchestration.assets.metadata import prediction_metadata
 from sparktorch_assets.orchestration.assets.partitioned.checks import of_partitions
 from sparktorch_assets.orchestration.assets.partitioned.versions import made_from_now, version_of_several
 from sparktorch_assets.orchestration.assets.run_tags import tag_run
+from sparktorch_assets.orchestration.assets.sampled_rows import sampled_rows
 from sparktorch_assets.orchestration.assets.score_settings import code_version
 from sparktorch_assets.orchestration.automation.partition_events import DATA_VERSION
 from sparktorch_assets.orchestration.keys import prediction_key, source_key
@@ -92,7 +94,7 @@ def predict_partitions(
     table = Table(reports[0].table)
     tag_run(context, task, reports)
     _log(context, reports)
-    pages = _pages(task, table, partitions, reports, made_from)
+    pages = _pages(context.instance, task, table, partitions, reports, made_from)
     for partition, page in pages.items():
         context.add_asset_metadata(page, asset_key=key, partition_key=partition)
     yield dg.MaterializeResult(
@@ -129,7 +131,7 @@ def _refused(
     }
     if reports:
         table = Table(reports[0].table)
-        for partition, page in _pages(task, table, done, reports, made_from).items():
+        for partition, page in _pages(context.instance, task, table, done, reports, made_from).items():
             tags = {"dagster/data_version": str(page[DATA_VERSION]), "dagster/code_version": code_version(task)}
             context.log_event(dg.AssetMaterialization(key, metadata=page, partition=partition, tags=tags))
         results |= _checks(task, table, done, reports)
@@ -141,6 +143,7 @@ def _refused(
 
 
 def _pages(
+    instance: dg.DagsterInstance,
     task: MlTask,
     table: "Table",
     partitions: Sequence[TablePartition],
@@ -148,7 +151,7 @@ def _pages(
     made_from: Mapping[str, Any],
 ) -> dict[str, dict[str, Any]]:
     """Partition -> what its page shows."""
-    rows = table.row_count()
+    rows, described = table.row_count(), source_columns(instance, source_key(task))
     pages: dict[str, dict[str, Any]] = {}
     for partition, report in zip(partitions, reports, strict=True):
         shown = prediction_metadata(
@@ -157,6 +160,8 @@ def _pages(
             schema=table.schema,
             table_rows=rows,
             preview=table.preview(task.preview_rows, report.partition),
+            sources=described,
+            samples=sampled_rows(task, table, report),
         )
         pages[partition.key] = {
             "dagster/partition_row_count": table.row_count(report.partition),
