@@ -57,6 +57,13 @@ RUNNERS: Mapping[str, Callable[[Block], bool]] = {
     "tests/orchestration/test_check_definitions.py": lambda block: (
         block.page == "docs/operations.md" and block.section == "What is found before a run"
     ),
+    "tests/orchestration/test_asset_pages_page.py": lambda block: (
+        block.page == "docs/asset-pages.md" and bool(block.language)
+    ),
+    "tests/orchestration/test_partitions_page.py": lambda block: (
+        block.page == "docs/partitions.md" and bool(block.language)
+    ),
+    "tests/orchestration/test_rival_assets.py": lambda block: block.page == "docs/comparing.md",
     "tests/spark/test_audited_assets.py": lambda block: block.page == "docs/checks.md",
     "tests/spark/test_docs.py": lambda block: block.page == "docs/tables.md",
     "tests/spark/test_task_transformer.py": lambda block: block.page == "docs/predicting.md",
@@ -85,6 +92,29 @@ NOT_RUN: Mapping[tuple[str, str], str] = {
         "docs/architecture.md",
         "source files ──Spark──▶ input table ──plan──▶ shards ──Spark tasks──▶ parts ──commit──▶ prediction table",
     ): ("a drawing"),
+    (
+        "docs/partitions.md",
+        "dg launch --assets 'key:\"predictions/late_arrival\"' --partition-range '2013-01-01...2013-12-01'",
+    ): "back-fills the sample's year for minutes; test_partitioned_backfill.py back-fills three months",
+    (
+        "docs/asset-pages.md",
+        "46.3 s: 46.2 s scoring, 0.0 s waiting for the Spark session, 0.1 s planning and commit; in the workers 61% encoding,",
+    ): "what one run said",
+    **{
+        (
+            "docs/deployment.md",
+            first_line,
+        ): "needs root and a host of its own; tests/deploy runs the files that it installs"
+        for first_line in (
+            "apt-get install --no-install-recommends postgresql nginx openssl",
+            "/srv/dagster/venv/bin/pip install /srv/dagster/project dagster-webserver==1.13.27 dagster-postgres==0.29.27",
+            "sudo -u postgres createuser --pwprompt dagster",
+            "install -m 644 /srv/dagster/deploy/nginx.conf /etc/nginx/conf.d/dagster.conf",
+        )
+    },
+    ("docs/operations.md", "make spark-server                      # PORT=15003 for another port"): (
+        "keeps a server running; tests start the module that it calls"
+    ),
     (
         "docs/troubleshooting.md",
         "java.net.BindException: Address already in use: Service 'SparkUI' failed after 16 retries ...",

@@ -1,6 +1,5 @@
 """Champions and challengers as assets: the graph that declarations give, the comparison's page, and a promotion in YAML."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from dagster.components.testing import create_defs_folder_sandbox
 from deltalake import DeltaTable, write_deltalake
 from orchestration_fakes import FakeScoreTable, a_task
+from page_blocks import blocks_run_by
 
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.orchestration.assets.factory import build_prediction_assets, build_prediction_definitions
@@ -153,13 +153,10 @@ ONE = TASK.format(name="one", width=1, columns="a")
 TWO = TASK.format(name="two", width=2, columns="a, b") + "  challenger_of: {task: one, join_on: [event_id]}\n"
 
 
-DOCS = Path(__file__).parents[2] / "docs"
-
-
 @pytest.mark.filterwarnings("ignore::dagster.BetaWarning", "ignore::dagster.PreviewWarning")
 def test_the_declarations_of_the_page_load():
     """The challenger with a champion that is like it, and that champion with the page's line."""
-    challenger, line = re.findall(r"```yaml\n(.*?)^```", (DOCS / "comparing.md").read_text(), re.DOTALL | re.MULTILINE)
+    challenger, line = (block.text for block in blocks_run_by(__file__))
     challenger = challenger.replace("my_project.nets:DigitNet", "sparktorch_assets.samples.digits:DigitNet")
     champion = challenger.partition("  challenger_of:")[0] + line.partition("attributes:\n")[2]
     with create_defs_folder_sandbox() as sandbox:
