@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 import shop
+from chromium import chromium
 from playwright.sync_api import Browser, Page, expect
-from programs import program
-from served import ROOT, Ui, chromium, serve
+from served import ROOT, Ui, serve
 
 ARTIFACTS = ROOT / "artifacts" / "ui"
 SOON_MS = 60_000
@@ -28,7 +28,7 @@ def ui(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[U
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    with chromium(program("chromium", package="chromium")) as running:
+    with chromium() as running:
         yield running
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 
+from chromium import chromium
 from playwright.sync_api import Page, expect
-from programs import program
-from served import ROOT, chromium, environment, serve
+from served import ROOT, environment, serve
 from steps import metadata_value
 
 IMAGES = ROOT / "docs" / "images"
@@ -47,7 +47,7 @@ PICTURES: dict[str, Callable[[Page], None]] = {"asset_graph": asset_graph, "asse
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, chromium(program("chromium", package="chromium")) as browser:
+    with tempfile.TemporaryDirectory() as folder, chromium() as browser:
         home = Path(folder) / "home"
         launch = [Path(sys.executable).with_name("dg"), "launch", "--assets", SHOWN]
         subprocess.run(launch, cwd=ROOT, env=environment(ROOT, home), check=True)

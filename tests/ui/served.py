@@ -1,4 +1,4 @@
-"""`make dev` on a project, and Debian's Chromium."""
+"""`make dev` on a project."""
 
 import os
 import signal
@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
 from servers import Server, eventually, free_ports, graphql
 
 ROOT = Path(__file__).parents[2]
@@ -46,12 +45,3 @@ def serve(project: Path, folder: Path) -> Iterator[Ui]:
         yield Ui(address, project, server)
     finally:
         server.stop(signal.SIGINT)  # Ctrl-C
-
-
-@contextmanager
-def chromium(executable: Path) -> Iterator[Browser]:
-    """The browser. It has no sandbox, since inside a container and as root there is none; it shows our own pages."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield browser
-        browser.close()
