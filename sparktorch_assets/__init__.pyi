@@ -7,6 +7,7 @@ from sparktorch_assets.errors import HookError as HookError
 from sparktorch_assets.errors import HostError as HostError
 from sparktorch_assets.errors import InputSchemaError as InputSchemaError
 from sparktorch_assets.errors import ModelError as ModelError
+from sparktorch_assets.errors import PartitionsRefusedError as PartitionsRefusedError
 from sparktorch_assets.errors import RowsRejectedError as RowsRejectedError
 from sparktorch_assets.errors import RowsVanishedError as RowsVanishedError
 from sparktorch_assets.errors import SparktorchError as SparktorchError
@@ -24,11 +25,14 @@ from sparktorch_assets.orchestration.assets.factory import build_prediction_asse
 from sparktorch_assets.orchestration.assets.factory import build_prediction_definitions as build_prediction_definitions
 from sparktorch_assets.orchestration.assets.markdown import preview_table as preview_table
 from sparktorch_assets.orchestration.assets.metadata import table_metadata as table_metadata
+from sparktorch_assets.orchestration.automation.partition_versions import record_made_from as record_made_from
 from sparktorch_assets.orchestration.automation.schedules import own_schedules as own_schedules
 from sparktorch_assets.orchestration.automation.schedules import staleness_condition as staleness_condition
 from sparktorch_assets.orchestration.check_definitions import check_definitions as check_definitions
 from sparktorch_assets.orchestration.components.declared import InputTableComponent as InputTableComponent
 from sparktorch_assets.orchestration.components.declared import MlTaskComponent as MlTaskComponent
+from sparktorch_assets.orchestration.partitions.definition import backfill_policy as backfill_policy
+from sparktorch_assets.orchestration.partitions.definition import partitions_definition as partitions_definition
 from sparktorch_assets.orchestration.resources import LakeResource as LakeResource
 from sparktorch_assets.orchestration.resources import ModelLoaderResource as ModelLoaderResource
 from sparktorch_assets.orchestration.resources import SparkSessionResource as SparkSessionResource
@@ -44,6 +48,8 @@ from sparktorch_assets.spark.inputs.materialize import materialize_input as mate
 from sparktorch_assets.spark.ml_predict import spark_ml_predict as spark_ml_predict
 from sparktorch_assets.spark.score.dataframe import score_dataframe as score_dataframe
 from sparktorch_assets.spark.score.failed_rows import failed_rows as failed_rows
+from sparktorch_assets.spark.score.partitions import plan_partitions as plan_partitions
+from sparktorch_assets.spark.score.partitions import score_partitions as score_partitions
 from sparktorch_assets.spark.score.report import ScoreReport as ScoreReport
 from sparktorch_assets.spark.score.table import plan_table as plan_table
 from sparktorch_assets.spark.score.table import score_table as score_table
@@ -77,3 +83,4 @@ from sparktorch_assets.tasks import TextFeature as TextFeature
 from sparktorch_assets.tasks import TimePartitions as TimePartitions
 from sparktorch_assets.tasks import TokenClassificationOutput as TokenClassificationOutput
 from sparktorch_assets.tasks.input_table import InputTable as InputTable
+from sparktorch_assets.tasks.partitions import TablePartition as TablePartition

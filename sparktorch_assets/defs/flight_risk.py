@@ -1,6 +1,7 @@
 """An asset that joins two tasks' predictions for the same flights."""
 
 from collections import Counter
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -9,8 +10,12 @@ from deltalake import DeltaTable
 
 from sparktorch_assets import (
     LakeResource,
+    TimePartitions,
+    backfill_policy,
     data_version,
+    partitions_definition,
     preview_table,
+    record_made_from,
     staleness_condition,
     table_metadata,
     table_version,
@@ -19,41 +24,63 @@ from sparktorch_assets import (
 
 LATE = dg.AssetKey(["predictions", "late_arrival"])
 CANCELLATION = dg.AssetKey(["predictions", "cancellation"])
+MONTHS = TimePartitions(
+    by="month", column="time_hour", start="2013-01-01", end="2014-01-01", timezone="America/New_York"
+)
+"""As the tasks declare them, so that a month of the report is made from the same month of both predictions."""
 CODE_VERSION = "1"
 SHOWN_ROWS = 10
 
 
-@dg.asset(
-    deps=[LATE, CANCELLATION],
-    group_name="reports",
-    kinds={"delta", "pyarrow"},
-    code_version=CODE_VERSION,
-    automation_condition=staleness_condition(),
-    tags={"sparktorch/refresh": "daily"},
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            "flight_risk",
+            deps=[LATE, CANCELLATION],
+            description="The risk of each flight from both predictions: high (late and cancelled), raised (one of them) or low.",
+            group_name="reports",
+            kinds={"delta", "pyarrow"},
+            code_version=CODE_VERSION,
+            partitions_def=partitions_definition(MONTHS),
+            automation_condition=staleness_condition(),
+            tags={"sparktorch/refresh": "daily"},
+        )
+    ],
+    backfill_policy=backfill_policy(MONTHS),
 )
 def flight_risk(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[None]:
-    """The risk of each flight from both predictions: high (late and cancelled), raised (one of them) or low."""
+    """Join the predictions of each of the run's months."""
     sources = [lake.table_uri(key) for key in (LATE, CANCELLATION)]
-    late, cancellation = (DeltaTable(source).to_pyarrow_table() for source in sources)
-    joined = join_risks(late, cancellation)
-    uri = lake.table_uri(context.asset_key)
-    made_from = "-".join([CODE_VERSION, *map(data_version, sources)])
-    changed = write_if_changed(uri, joined, made_from)
+    uri, column = lake.table_uri(context.asset_key), MONTHS.derived_column
+    versions = {
+        month: "-".join([CODE_VERSION, *(data_version(source, {column: month}) for source in sources)])
+        for month in context.partition_keys
+    }
+    record_made_from(context, data_versions=versions)
+    tables = [DeltaTable(source) for source in sources]
+    for month, made_from in versions.items():
+        late, cancellation = (table.to_pyarrow_table(filters=[(column, "=", month)]) for table in tables)
+        joined = join_risks(late, cancellation)
+        changed = write_if_changed(uri, joined, made_from, {column: month})
+        context.add_asset_metadata({"changed": changed, **described(joined)}, partition_key=month)
+    whole = DeltaTable(uri)
+    rows, schema = whole.count(), pa.schema(whole.schema())
+    return dg.MaterializeResult(metadata=table_metadata(uri, rows, schema, table_version(uri), {}))
+
+
+def described(joined: pa.Table) -> dict[str, Any]:
+    """What Dagster shows of the flights of one month."""
     combinations = Counter(zip(joined["late_class"].to_pylist(), joined["cancellation_class"].to_pylist(), strict=True))
     counted = [
         {"late_arrival": pair[0], "cancellation": pair[1], "flights": count}
         for pair, count in combinations.most_common()
     ]
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(made_from),
-        metadata={
-            "changed": changed,
-            **table_metadata(uri, joined.num_rows, joined.schema, table_version(uri), {}),
-            "combinations": dg.MetadataValue.md(preview_table(counted)),
-            **{f"{level}_risk": count for level, count in Counter(joined["risk"].to_pylist()).items()},
-            "preview": dg.MetadataValue.md(preview_table(joined.slice(0, SHOWN_ROWS).to_pylist())),
-        },
-    )
+    return {
+        "dagster/partition_row_count": joined.num_rows,
+        "combinations": dg.MetadataValue.md(preview_table(counted)),
+        **{f"{level}_risk": count for level, count in Counter(joined["risk"].to_pylist()).items()},
+        "preview": dg.MetadataValue.md(preview_table(joined.slice(0, SHOWN_ROWS).to_pylist())),
+    }
 
 
 def join_risks(late: pa.Table, cancellation: pa.Table) -> pa.Table:

@@ -9,9 +9,10 @@ from sparktorch_assets.lake.files.data_file import DataFile
 from sparktorch_assets.lake.files.partition_values import Partition, partition_folder
 from sparktorch_assets.lake.log.commit import commit_parts
 from sparktorch_assets.lake.log.snapshot import data_version_of, same_columns
+from sparktorch_assets.lake.partitioning import check_partitioning
 from sparktorch_assets.lake.parts.file import PartFile
 from sparktorch_assets.lake.parts.receipt import Receipt
-from sparktorch_assets.lake.plan import Plan, check_partitioning
+from sparktorch_assets.lake.plan import Plan
 from sparktorch_assets.lake.publication import Audit, Publication, Published, published_metadata
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.lake.table_tally import DATA_VERSION_KEY, TALLY_KEY, receipts, table_tally, tally_after

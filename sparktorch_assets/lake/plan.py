@@ -12,6 +12,7 @@ from sparktorch_assets.lake.files.partition_entries import partition_entries
 from sparktorch_assets.lake.files.partition_values import Partition, partition_folder
 from sparktorch_assets.lake.log.snapshot import Snapshot, check_writable, same_columns
 from sparktorch_assets.lake.parquet.footers import read_footers
+from sparktorch_assets.lake.partitioning import check_partitioning
 from sparktorch_assets.lake.parts.file import PART_NAME, PartFile, verify_parts
 from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.lake.scope import Scope, ScopeIndex
@@ -139,19 +140,6 @@ def make_plans(
     check_ours(output_table)
     check_partitioning(output_table, scopes[0].partition)
     return plan_shards({scope.partition: shards.get(scope.partition, ()) for scope in scopes}, output_table, schema)
-
-
-def check_partitioning(table: Table, partition: Partition) -> None:
-    """Raise `TableError` unless the table and the refresh have the same partition columns, or both have none."""
-    wanted, found = [name for name, _ in partition], sorted(table.snapshot.partition_by)
-    if table.version is not None and wanted != found:
-        has = f"is partitioned by {', '.join(found)}" if found else "has no partitions"
-        asked = f"partitions by {', '.join(wanted)}" if wanted else "the whole table at once"
-        raise TableError(
-            f"{table.uri!r} {has}, but this refresh covers {asked}; mixing both would lose or duplicate rows. Refresh "
-            f"it as before, or start over: delete the table's folder, or give the task another name or table. Nothing "
-            f"was deleted or changed"
-        )
 
 
 def plan_shards(shards: Mapping[Partition, Sequence[Shard]], table: Table, schema: pa.Schema) -> list[Plan]:

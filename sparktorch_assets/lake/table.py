@@ -1,6 +1,6 @@
 """Table: what lies at a table's address, read once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -107,10 +107,16 @@ class Table:
         check_names(schema.names)
         return schema
 
+    @cached_property
+    def _by_partition(self) -> dict[Partition, list[DataFile]]:
+        found: dict[Partition, list[DataFile]] = {}
+        for file in self.files:
+            found.setdefault(file.partition, []).append(file)
+        return found
+
     def files_in(self, partition: Partition) -> list[DataFile]:
         """The files of one partition; all files for `()`."""
-        wanted = set(partition)
-        return [file for file in self.files if wanted <= set(file.partition)]
+        return self._by_partition.get(partition, []) if partition else self.files
 
     def row_count(self, partition: Partition = ()) -> int:
         """The number of rows that readers see, in the table or in one partition, from the log's statistics or, for files
@@ -136,9 +142,17 @@ def table_version(table: str) -> int | None:
     return Table(table).version
 
 
-def data_version(table: str) -> str:
-    """A hash of the Delta table's part names and schema: the same content-addressed parts give the same version."""
-    return Table(table).data_version
+def data_version(table: str, partition: Mapping[str, str] | None = None) -> str:
+    """A hash of the names of a Delta table's parts and of its schema: the same content-addressed parts give the same
+    version.
+
+    Args:
+        table: path or URI of the table.
+        partition: `{"ds": "2013-01-01"}` takes only the parts of that partition.
+    """
+    snapshot = Table(table).snapshot
+    parts = snapshot.by_partition().get(tuple(partition.items()), {}) if partition else snapshot.parts
+    return data_version_of(parts, snapshot.schema)
 
 
 def read_file(file: DataFile, schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:

@@ -106,3 +106,77 @@ def test_writers_at_once_leave_the_rows_of_one_of_them(table, exists, attempt):
     found = rows_of(table)
     assert len(found) == 3
     assert len({row["a"] for row in found}) == 1
+
+
+def day(number, *values):
+    """Rows of a day, which is written as a partition."""
+    return {
+        "rows": pa.table({"a": pa.array(values, pa.int64()), "ds": [f"2013-01-0{number}"] * len(values)}),
+        "partition": {"ds": f"2013-01-0{number}"},
+    }
+
+
+@pytest.mark.promise("T130")
+def test_a_partition_is_replaced_alone(table):
+    """Each remembers what it was made from, whatever was written since; the others' files stay."""
+    assert write_if_changed(table, made_from="v1", **day(1, 1, 2))
+    assert write_if_changed(table, made_from="v1", **day(2, 3))
+    files = set(DeltaTable(table).file_uris())
+    assert DeltaTable(table).metadata().partition_columns == ["ds"]
+    assert not write_if_changed(table, made_from="v1", **day(1, 1, 2))
+    assert not write_if_changed(table, made_from="v1", **day(2, 3))
+    assert write_if_changed(table, made_from="v2", **day(2))  # a day without rows
+    assert not write_if_changed(table, made_from="v2", **day(2))
+    assert not write_if_changed(table, made_from="v1", **day(1, 1, 2))
+    assert rows_of(table) == [{"a": 1, "ds": "2013-01-01"}, {"a": 2, "ds": "2013-01-01"}]
+    assert len(files & set(DeltaTable(table).file_uris())) == 1
+    assert DeltaTable(table).version() == 2
+    assert len(vacuum(table, retention_hours=0).files) == 1
+
+
+@pytest.mark.promise("T130")
+def test_a_partition_that_was_lost_or_changed_by_others_is_written_again(table):
+    for number in (1, 2):
+        write_if_changed(table, made_from="v1", **day(number, number))
+    (file,) = (Path(uri) for uri in DeltaTable(table).file_uris() if "01-01" in uri)
+    file.unlink()
+    assert not write_if_changed(table, made_from="v1", **day(1, 1))  # the same file, no new version
+    DeltaTable(table).delete("a = 2")
+    assert write_if_changed(table, made_from="v1", **day(2, 2))
+    assert sorted(row["a"] for row in rows_of(table)) == [1, 2]
+
+
+@pytest.mark.promise("T131")
+def test_rows_of_another_partition_are_refused(table):
+    rows = pa.table({"a": [1, 2], "ds": ["2013-01-01", None]})
+    with pytest.raises(TableError, match="for the partition ds=2013-01-01 have another value in column 'ds'"):
+        write_if_changed(table, rows, "v1", partition={"ds": "2013-01-01"})
+    assert write_if_changed(table, rows.drop_columns("ds"), "v1", partition={"ds": "2013-01-01"})
+    assert [row["ds"] for row in rows_of(table)] == ["2013-01-01"] * 2
+    with pytest.raises(TableError, match="is partitioned by ds, but this refresh covers the whole table at once"):
+        write_if_changed(table, rows, "v1")
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_writers_of_different_partitions_do_not_disturb_each_other(table, attempt):
+    barrier = threading.Barrier(4)
+
+    def write(number):
+        barrier.wait()
+        return write_if_changed(table, made_from="v1", **day(number, number))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(write, range(1, 5))) == [True] * 4
+    assert sorted(row["a"] for row in rows_of(table)) == [1, 2, 3, 4]
+    assert not any(write_if_changed(table, made_from="v1", **day(number, number)) for number in range(1, 5))
+
+
+def test_a_partition_may_add_columns(table):
+    """Null in the others; a column that goes is refused, since the others have it."""
+    write_if_changed(table, made_from="v1", **day(1, 1))
+    wider = day(2, 2)
+    wider["rows"] = wider["rows"].append_column("b", [["x"]])
+    assert write_if_changed(table, made_from="v1", **wider)
+    assert {(row["a"], row["b"]) for row in rows_of(table)} == {(1, None), (2, "x")}
+    with pytest.raises(TableError, match="can only add columns"):
+        write_if_changed(table, made_from="v2", **day(1, 1))

@@ -178,7 +178,10 @@ def test_whole_tables_and_partitioned_ones_are_not_mixed(source, tmp_path):
     score(plan(source, whole, None))
     with pytest.raises(TableError, match="is partitioned by ds, but this refresh covers the whole table at once"):
         plan(source, table, None)
-    with pytest.raises(TableError, match="has no partitions, but this refresh covers one partition by ds"):
+    with pytest.raises(
+        TableError,
+        match="has no partitions, but this refresh covers partitions by ds.* delete the table's folder, or give the task another name",
+    ):
         plan(source, whole, {"ds": "1"})
     late = plan(source, tmp_path / "late", None)
     with pytest.raises(TableError, match="is partitioned by ds"):

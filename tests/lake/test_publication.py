@@ -9,7 +9,7 @@ from lake_scorer import expected_rows, plan_of, refresh, rows_of, score_shard, w
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.commit_plan import commit_plan
-from sparktorch_assets.lake.publication import publications, published_metadata
+from sparktorch_assets.lake.publication import Published, publications, published_metadata
 from sparktorch_assets.lake.table import Table, table_version
 from sparktorch_assets.tally import Tally
 
@@ -71,7 +71,9 @@ def test_each_commit_records_what_it_published(tmp_path):
 
 
 def test_a_commit_of_very_many_partitions_records_none():
-    tallies = {f"ds={number}": Tally(rows=number) for number in range(201)}
-    assert published_metadata(tallies) == {}
-    del tallies["ds=200"]
-    assert json.loads(published_metadata(tallies)["published"])["ds=7"]["rows"] == 7
+    many = [
+        Published(partition=(("ds", str(number)),), tally=Tally(rows=number), data_version="v") for number in range(201)
+    ]
+    assert published_metadata(many).keys() == {"partitions"}
+    assert json.loads(published_metadata(many[:200])["published"])["ds=7"]["rows"] == 7
+    assert published_metadata(many[:1])["partition"] == "ds=0"

@@ -70,7 +70,7 @@ def write_table(root, commits, *, bare):
             remove=[],
             metadata={},
             read_version=version - 1 if version else None,
-            partition=partition,
+            partitions=[partition],
         )
 
 

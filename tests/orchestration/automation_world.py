@@ -5,7 +5,7 @@ E and P run as real Dagster runs, so that Dagster itself records versions, check
 """
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -82,12 +82,18 @@ class World:
         if outcome == "cancel":
             raise DagsterExecutionInterruptedError
 
-    def run(self, key: dg.AssetKey, outcome: str = "ok", meanwhile: Meanwhile = nothing) -> None:
+    def run(
+        self,
+        key: dg.AssetKey,
+        outcome: str = "ok",
+        meanwhile: Meanwhile = nothing,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
         """A run of one asset that ends with `outcome`: `ok`, `fail` or `cancel`."""
         self._meanwhile, self._outcome = meanwhile, outcome
         try:
             self.location.resolve_implicit_global_asset_job_def().execute_in_process(
-                instance=self.instance, asset_selection=[key], raise_on_error=False, run_config=QUIETLY
+                instance=self.instance, asset_selection=[key], raise_on_error=False, run_config=QUIETLY, tags=tags
             )
         except DagsterExecutionInterruptedError:
             assert outcome == "cancel"

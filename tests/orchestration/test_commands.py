@@ -71,7 +71,7 @@ def test_on_a_terminal_messages_replace_one_another():
 
 def test_the_table_has_a_line_for_each_asset_that_was_materialized():
     result = materialize(io.StringIO())
-    header, rule, line = summary_table(result).splitlines()
+    header, rule, line = summary_table([result]).splitlines()
     assert header.split() == ["asset", "rows", "failed", "predicted", "seconds", "rows/s", "table"]
     assert set(rule) == {"-"}
     for cell in (

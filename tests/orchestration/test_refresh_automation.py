@@ -8,7 +8,6 @@ import dagster as dg
 import pytest
 from automation_world import E, M, P, World
 
-from sparktorch_assets.errors import TaskError
 from sparktorch_assets.orchestration.automation.schedules import (
     AUTOMATION_SENSOR,
     automation_sensor,
@@ -269,15 +268,6 @@ def test_an_upstream_with_partitions_counts_by_its_materializations():
         for day in ("mon", "tue", "mon"):
             assert dg.materialize([upstream], instance=instance, partition_key=day).success
             assert requests(upstream, derived("p", E), instance=instance) == [{"p"}, set(), set()]
-
-
-@pytest.mark.promise("O18")
-def test_an_asset_with_partitions_is_refused():
-    split = derived("split", E, partitions_def=dg.StaticPartitionsDefinition(["mon"]))
-    with dg.DagsterInstance.ephemeral() as instance, pytest.raises(Exception, match="split") as caught:
-        requests(dg.AssetSpec(E), split, instance=instance)
-    assert isinstance(caught.value.__cause__, TaskError)
-    assert "has partitions; give it a condition of Dagster's own" in str(caught.value.__cause__)
 
 
 @pytest.mark.promise("O8")

@@ -8,6 +8,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from sparktorch_assets.defs import digit_comparison, flight_risk, similar_messages
+from sparktorch_assets.orchestration.partitions.runs import range_tags
 from sparktorch_assets.orchestration.resources import LakeResource
 
 PNG = b"\x89PNG\r\n\x1a\nnot really"
@@ -82,28 +83,34 @@ def test_a_row_that_failed_is_no_agreement():
 @pytest.mark.promise("O19")
 def test_the_report_assets_write_tables_and_show_what_they_found(tmp_path: Any):
     lake = LakeResource(root=str(tmp_path))
-    tables = {
-        flight_risk.LATE: LATE,
-        flight_risk.CANCELLATION: CANCELLED,
-        digit_comparison.CHAMPION: CHAMPION,
-        digit_comparison.CHALLENGER: CHALLENGER,
-    }
-    for key, table in tables.items():
-        write_deltalake(lake.table_uri(key), table)
-    result = dg.materialize([flight_risk.flight_risk, digit_comparison.digit_comparison], resources={"lake": lake})
-    (risk,) = result.asset_materializations_for_node("flight_risk")
-    assert (risk.metadata["raised_risk"].value, risk.metadata["high_risk"].value) == (2, 1)
-    assert "| late | cancelled | 1 |" in str(risk.metadata["combinations"].value)
+    months, column = ["2013-01-01", "2013-02-01"], flight_risk.MONTHS.derived_column
+    for key, rows in {flight_risk.LATE: LATE, flight_risk.CANCELLATION: CANCELLED}.items():
+        for month in months:
+            monthly = rows.append_column(column, pa.array([month] * rows.num_rows))
+            write_deltalake(lake.table_uri(key), monthly, mode="append", partition_by=[column])
+    for key, rows in {digit_comparison.CHAMPION: CHAMPION, digit_comparison.CHALLENGER: CHALLENGER}.items():
+        write_deltalake(lake.table_uri(key), rows)
+    reports = [flight_risk.flight_risk, digit_comparison.digit_comparison]
+    result = dg.materialize(reports, resources={"lake": lake}, tags=range_tags(months))
+    risks = result.asset_materializations_for_node("flight_risk")
+    assert [risk.partition for risk in risks] == months
+    for risk in risks:
+        assert (risk.metadata["raised_risk"].value, risk.metadata["high_risk"].value) == (2, 1)
+        assert (risk.metadata["dagster/partition_row_count"].value, risk.metadata["dagster/row_count"].value) == (3, 6)
+        assert "| late | cancelled | 1 |" in str(risk.metadata["combinations"].value)
     (compared,) = result.asset_materializations_for_node("digit_comparison")
     assert compared.metadata["agreement"].value == 1 / 3
     assert compared.metadata["champion_accuracy"].value == 2 / 3
     assert str(compared.metadata["most_confident_disagreements"].value).count("data:image/png") == 1
     assert DeltaTable(lake.table_uri(dg.AssetKey("digit_comparison"))).to_pyarrow_table().num_rows == 3
-    again = dg.materialize([flight_risk.flight_risk, digit_comparison.digit_comparison], resources={"lake": lake})
-    for name in ("flight_risk", "digit_comparison"):
-        (first,), (second,) = (run.asset_materializations_for_node(name) for run in (result, again))
-        assert (first.metadata["changed"].value, second.metadata["changed"].value) == (True, False)
-        assert DeltaTable(lake.table_uri(dg.AssetKey(name))).version() == 0
+    again = dg.materialize(reports, resources={"lake": lake}, tags=range_tags(months))
+    for name, commits in (("flight_risk", len(months)), ("digit_comparison", 1)):
+        changed = [
+            {event.metadata["changed"].value for event in run.asset_materializations_for_node(name)}
+            for run in (result, again)
+        ]
+        assert changed == [{True}, {False}]
+        assert DeltaTable(lake.table_uri(dg.AssetKey(name))).version() == commits - 1
 
 
 def embedded(rows: list[tuple[int, str, str, list[float] | None]]) -> pa.Table:

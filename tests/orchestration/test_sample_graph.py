@@ -13,6 +13,7 @@ from deltalake import DeltaTable
 from orchestration_fakes import NoSpark
 
 from sparktorch_assets.orchestration.commands.run import load_definitions
+from sparktorch_assets.orchestration.partitions.runs import range_tags
 from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource
 
 pytestmark = [pytest.mark.jvm, pytest.mark.timeout(300)]
@@ -55,6 +56,7 @@ def materialize(project: Path, spark: Any) -> dg.ExecuteInProcessResult:
             "model_loader": ModelLoaderResource(project_root=root, device="cpu"),
             "lake": LakeResource(project_root=root),
         },
+        tags=range_tags(["2013-01-01", "2013-12-01"]),
     )
 
 

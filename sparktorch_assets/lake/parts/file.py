@@ -70,8 +70,9 @@ def _same_content(folder: Folder, one: str, other: str) -> bool:
         return False
 
 
-def describe_part(folder: Folder, path: str) -> PartFile:
-    """Describe a Parquet file in the table's folder, whoever wrote it, for a commit to a table without partitions.
+def describe_part(folder: Folder, path: str, partition: Partition = ()) -> PartFile:
+    """Describe a Parquet file in the table's folder, whoever wrote it, for a commit to the table, or to a partition of
+    it.
 
     Raises:
         TableError: the file is missing, or is not a Parquet file.
@@ -81,14 +82,14 @@ def describe_part(folder: Folder, path: str) -> PartFile:
         if entry is None:
             raise FileNotFoundError(path)
         with folder.open_input(path) as source, pq.ParquetFile(source) as file:
-            return part_of(entry, file)
+            return part_of(entry, file, partition)
     except (OSError, pa.ArrowInvalid) as error:
         raise TableError(f"{folder.full(path)} is not a readable Parquet file: {error}") from error
 
 
-def part_of(entry: FolderEntry, file: pq.ParquetFile) -> PartFile:
+def part_of(entry: FolderEntry, file: pq.ParquetFile, partition: Partition = ()) -> PartFile:
     """Describe an open Parquet file, as `describe_part` does."""
-    return _part_file(entry, file.metadata, file.schema_arrow, _receipt_of(file.metadata), ())
+    return _part_file(entry, file.metadata, file.schema_arrow, _receipt_of(file.metadata), partition)
 
 
 def verify_part(folder: Folder, entry: FolderEntry) -> tuple[PartFile, Receipt] | None:

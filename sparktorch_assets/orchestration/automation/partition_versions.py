@@ -72,8 +72,7 @@ def record_made_from(
     """
     key = asset_key or context.asset_key
     graph = context.job_def.asset_layer.asset_graph
-    partitioned = graph.get(key).is_partitioned
-    partitions: Sequence[str | None] = context.partition_keys if partitioned else [None]
+    partitions: Sequence[str | None] = context.partition_keys if graph.get(key).is_partitioned else [None]
     for partition, versions in present_versions(context.instance, graph, key, partitions).items():
         metadata: dict[str, Any] = {MADE_FROM: dg.MetadataValue.json(versions)}
         if partition is not None and data_versions is not None and partition in data_versions:

@@ -28,7 +28,7 @@ class _AnyPartitions(UnresolvedAssetJobDefinition):
     ) -> dg.JobDefinition:
         return build_asset_job(
             self.name,
-            asset_graph=get_asset_graph_for_job(asset_graph, self.selection),
+            asset_graph=get_asset_graph_for_job(asset_graph, self.selection, allow_different_partitions_defs=True),
             executor_def=default_executor_def,
             resource_defs=resource_defs,
             allow_different_partitions_defs=True,

@@ -25,12 +25,13 @@ AUTOMATION_SENSOR = "refresh_what_is_stale"
 def staleness_condition() -> dg.AutomationCondition[dg.AssetKey]:
     """Refresh assets that were made from versions of code or upstream data other than the current ones.
 
+    Of an asset with partitions, just those partitions are requested; its function must call `record_made_from` first.
+
     Nothing is requested while the asset or an upstream one is in progress, while an upstream one is missing, or while a
     blocking check of an upstream one has not passed. A refresh that fails is requested again a few times.
 
     Only a sensor that is evaluated in the code location can evaluate this condition: that of `runtime_definitions`, or
-    your own `dg.AutomationConditionSensorDefinition(..., use_user_code_server=True)`. The asset must not have
-    partitions.
+    your own `dg.AutomationConditionSensorDefinition(..., use_user_code_server=True)`.
     """
     condition: Any = dg.AutomationCondition  # its types do not allow what its documentation combines
     return (  # type: ignore[no-any-return]

@@ -18,8 +18,9 @@ from sparktorch_assets.errors import SparktorchError, TaskError
 from sparktorch_assets.lake.log.commit import commit_parts
 from sparktorch_assets.lake.log.snapshot import data_version_of, same_columns
 from sparktorch_assets.lake.parquet.types import storage_schema
+from sparktorch_assets.lake.partitioning import check_partitioning
 from sparktorch_assets.lake.parts.staging import staging_folder
-from sparktorch_assets.lake.plan import check_ours, check_partitioning
+from sparktorch_assets.lake.plan import check_ours
 from sparktorch_assets.lake.publication import Audit, Publication, Published, published_metadata
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.lake.table_tally import DATA_VERSION_KEY, TALLY_KEY

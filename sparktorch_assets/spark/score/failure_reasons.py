@@ -89,7 +89,11 @@ def _rows(task: MlTask, folder: Folder, path: str) -> Iterator[dict[str, Any]]:
     candidates = _candidates(task, footer.schema)
     wanted = pa.schema([footer.schema.field(name) for name in (*candidates, task.error_column)])
     for batch in failed_batches(file, wanted, task.error_column):
-        yield from batch.to_pylist()
+        try:
+            yield from batch.to_pylist()
+        except (OverflowError, ValueError):  # a date or time outside Python's years 1 to 9999
+            texts = pa.schema([field.with_type(pa.string()) for field in wanted])
+            yield from pa.Table.from_batches([batch]).cast(texts).to_pylist()
 
 
 def _candidates(task: MlTask, schema: pa.Schema) -> list[str]:

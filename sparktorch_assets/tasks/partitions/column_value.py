@@ -58,8 +58,9 @@ def value_partition(key: str, column: str, column_types: Mapping[str, str], plac
         InputSchemaError: there is no such column, its type cannot be used for partitions, or the key is not how a value
             of that type is written.
     """
+    read = value_reader(column, column_types, place)
     try:
-        value = value_reader(column, column_types, place)(key)
+        value = read(key)
     except ValueError:
         value = None
     if str(value) != key:
