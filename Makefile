@@ -3,6 +3,8 @@
 # make test-fast   those that start no JVM: what to run while working
 # make test-slow   those that start whole processes and kill them (fifteen minutes)
 # make spark-server   a Spark Connect server on this machine, for several runs at a time (PORT=15002)
+# make test-ui, test-production   those of the slow ones that drive a browser, or start PostgreSQL and a proxy
+# make screenshots   write docs/images from the sample project's UI
 # make dev   Dagster's UI on this machine: http://127.0.0.1:3000
 # make lint  ruff, mypy, import-linter
 # make docs  write the tables of docs/reference.md from the declarations, and build the documentation site
@@ -13,7 +15,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test test-fast test-slow fuzz dev spark-server docs graph lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models
+.PHONY: run test test-fast test-slow test-ui test-production screenshots fuzz dev spark-server docs graph lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models
 
 PORT ?= 3000
 MINUTES ?= 30
@@ -34,6 +36,15 @@ test-fast: $(READY)
 
 test-slow: $(READY)
 	@$(BIN)/python -m pytest $(TWO_PROCESSES) -m slow
+
+test-ui: $(READY)
+	@$(BIN)/python -m pytest -m browser
+
+test-production: $(READY)
+	@$(BIN)/python -m pytest -m postgres
+
+screenshots: $(READY)
+	@$(BIN)/python tests/ui/screenshots.py
 
 fuzz: $(READY)
 	@$(BIN)/python tests/reference/fuzz.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

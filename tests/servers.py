@@ -2,7 +2,6 @@
 children."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -13,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
+
+import psutil
 
 T = TypeVar("T")
 GRACE_S = 30
@@ -48,18 +49,29 @@ class Server:
                 **as_user,
             )
 
-    def stop(self) -> None:
-        """As a service manager does: ask, wait, and then end everything of its process group."""
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """As a service manager does: ask, wait, and then end it with all its descendants."""
+        descendants = self._descendants()
         if self.process.poll() is None:
-            self.process.terminate()
+            self.process.send_signal(how)
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(GRACE_S)
-        self.kill()
+        self._end([*descendants, *self._descendants()])
 
     def kill(self) -> None:
         """What a power failure does to it."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self._end(self._descendants())
+
+    def _descendants(self) -> list[psutil.Process]:
+        with suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.process.pid).children(recursive=True)
+        return []
+
+    def _end(self, descendants: Sequence[psutil.Process]) -> None:
+        self.process.kill()
+        for one in descendants:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
         self.process.wait()
 
     def said(self) -> str:

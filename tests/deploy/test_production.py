@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from chromium import chromium
 from deltalake import DeltaTable
+from playwright.sync_api import expect
 from production import ASSETS, OPERATOR, VIEWER, Production, basic, production
 from websockets.sync.client import connect
 
@@ -25,6 +27,7 @@ mutation ($location: String!) {
   }}) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
 }
 """
+TERMINATE = "mutation ($run: String!) { terminateRun(runId: $run) { __typename } }"
 PATHS = ["/", "/graphql", "/logs/a/b/c.out", "/server_info", "//graphql", "/%67raphql"]
 REPORTS = ["materialization", "observation", "check"]
 
@@ -187,6 +190,29 @@ def test_the_port_without_tls_only_points_to_the_other(host: Production):
     assert (found.status, found.headers["Location"]) == (301, "https://dagster.example.org/graphql")
 
 
+@pytest.mark.browser
+@pytest.mark.promise("O121")
+def test_the_ui_works_behind_the_proxy(host: Production):
+    """Nothing that Dagster's pages ask for is refused, and a run's page gets its events over a websocket."""
+    refused: list[str] = []
+    frames: list[object] = []
+    (user, password), address = OPERATOR, host.operators
+    with chromium() as browser:
+        page = browser.new_page(
+            http_credentials={"username": user, "password": password}, ignore_https_errors=True, base_url=address
+        )
+        page.on("response", lambda found: refused.append(found.url) if found.status in {403, 502} else None)
+        page.on("websocket", lambda socket: socket.on("framereceived", frames.append))
+        page.goto("/asset-groups")
+        expect(page.get_by_text("predictions").first).to_be_visible(timeout=60_000)
+        launched = host.ask(LAUNCH, {"location": host.variables["CODE_LOCATION_NAME"]})["launchRun"]["run"]["runId"]
+        page.goto(f"/runs/{launched}")
+        expect(page.get_by_text("RUN_ENQUEUED").first).to_be_visible(timeout=60_000)
+        assert frames
+        assert not refused
+    host.until(lambda: host.ask(TERMINATE, {"run": launched})["terminateRun"]["__typename"] == "TerminateRunSuccess")
+
+
 @pytest.mark.promise("O124", "O125")
 def test_a_run_that_dies_with_its_code_server_is_failed_at_the_next_start(host: Production):
     """After a power failure, the service's start finds the run; the web server and the daemon find the new server."""
@@ -205,8 +231,7 @@ def test_a_run_that_dies_with_its_code_server_is_failed_at_the_next_start(host: 
     assert (host.folder / "dagster-code-server.before").read_text().splitlines()[0] == f"run {run} was lost"
     again = host.until(lambda: host.ask(LAUNCH, {"location": location})["launchRun"].get("run"))["runId"]
     host.until(lambda: host.ask(STATUS, {"run": again})["runOrError"]["status"] == "STARTED")
-    ended = host.ask("mutation ($run: String!) { terminateRun(runId: $run) { __typename } }", {"run": again})
-    assert ended["terminateRun"]["__typename"] == "TerminateRunSuccess"
+    assert host.ask(TERMINATE, {"run": again})["terminateRun"]["__typename"] == "TerminateRunSuccess"
     host.until(lambda: host.ask(STATUS, {"run": again})["runOrError"]["status"] == "CANCELED")
 
 

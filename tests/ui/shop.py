@@ -1,6 +1,5 @@
 """A small project, as `dg` would have made it, whose tables cost next to nothing."""
 
-import shutil
 from pathlib import Path
 
 WORKSPACE = Path(__file__).parents[2] / "workspace.yaml"
@@ -91,7 +90,3 @@ def write(project: Path) -> None:
         path = project / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-
-
-def remove(project: Path) -> None:
-    shutil.rmtree(project, ignore_errors=True)
