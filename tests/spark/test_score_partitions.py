@@ -30,7 +30,7 @@ from sparktorch_assets.spark.score.table import plan_table, score_table
 from sparktorch_assets.tasks import ClassificationOutput, MlTask, ModelSpec, NumericFeature, RowFilter
 from sparktorch_assets.tasks.code.imported_code import DECLARED
 from sparktorch_assets.tasks.digest import digest_of, files_digest, model_digest, task_digest
-from sparktorch_assets.tasks.partitions import StaticPartitions, TimePartitions
+from sparktorch_assets.tasks.partitions import StaticPartitions, TablePartition, TimePartitions
 
 TASK = MlTask(
     name="sign",
@@ -303,6 +303,10 @@ def test_partitions_that_make_no_sense_are_refused(world):
     regions = StaticPartitions(column="region", values=["south"])
     with pytest.raises(TaskError, match="partitions are by different columns: at_month, region"):
         world.score([*january, *world.months("south", by=regions)])
+    with pytest.raises(
+        TaskError, match=r"the input has no column 'regoin', and `where` selects no rows.*did you mean 'region'"
+    ):
+        world.score([TablePartition(key="k", column="regoin", value="south", where=())])
     with pytest.raises(TaskError, match="partitions is empty"):
         world.plan([])
     assert world.score([]) == ()

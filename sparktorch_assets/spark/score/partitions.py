@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from sparktorch_assets.errors import PartitionsRefusedError, SparktorchError, TaskError
+from sparktorch_assets.errors import PartitionsRefusedError, SparktorchError, TaskError, nearest
 from sparktorch_assets.lake.files.partition_values import parse_partition
 from sparktorch_assets.lake.plan import Plan
 from sparktorch_assets.lake.publication import Audit
@@ -165,6 +165,11 @@ def _selections(partitions: Sequence[TablePartition], columns: pa.Schema) -> lis
     found: dict[object, Selection] = {}
     for given in partitions:
         partition, where = parse_partition({column: given.value}, types)
+        if added and not given.where:
+            raise TaskError(
+                f"partition {given.key!r}: the input has no column {column!r}, and `where` selects no rows; give it "
+                f"conditions, or a column of the input ({nearest(column, columns.names)})"
+            )
         if partition in found:
             raise TaskError(f"two partitions are the same one: {column}={given.value!r} (key {given.key!r})")
         found[partition] = Selection(partition=partition, where=given.where if added else where, added=added)
