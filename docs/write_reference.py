@@ -5,6 +5,7 @@ in YAML, its default, and the sentence that stands below it in the source. The r
 """
 
 import dataclasses
+import datetime as dt
 import json
 import re
 import typing
@@ -16,7 +17,14 @@ from typing import Any, Literal, Union
 from pydantic import BaseModel
 
 import sparktorch_assets
-from sparktorch_assets import ClassificationOutput, InputTable, InputTableComponent, MlTask, MlTaskComponent
+from sparktorch_assets import (
+    ClassificationOutput,
+    DynamicPartitions,
+    InputTable,
+    InputTableComponent,
+    MlTask,
+    MlTaskComponent,
+)
 from sparktorch_assets.orchestration.components.field_docs import field_docs
 from sparktorch_assets.tasks.row_filter import Comparable
 
@@ -29,6 +37,7 @@ IN_YAML = {MlTask: MlTaskComponent, InputTable: InputTableComponent}
 _PLAIN: Mapping[Any, str] = {
     str: "text",
     bool: "`true` or `false`",
+    dt.date: "date",
     int: "whole number",
     float: "number",
     PurePath: "path",
@@ -62,7 +71,9 @@ def _fields(declaration: type) -> Iterator[tuple[str, Any, str, str]]:
     of_yaml = IN_YAML[declaration].get_model_cls().model_fields if declaration in IN_YAML else {}
     for field in dataclasses.fields(declaration):
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        shown = "required" if field.name == "kind" else _default(default)  # Python has a default, and YAML has none
+        shown = (
+            "required" if field.name in ("kind", "by") else _default(default)
+        )  # Python has a default, and YAML has none
         text = docs[field.name]
         if field.name in of_yaml:
             text = of_yaml[field.name].description
@@ -102,6 +113,8 @@ def type_in_yaml(annotation: Any) -> str:
 def _union(kinds: tuple[Any, ...]) -> str:
     if set(typing.get_args(Comparable)) <= set(kinds):
         return "text, number, `true` or `false`, date or time; for `in` and `not in`, a list of these"
+    if DynamicPartitions in kinds:
+        return "[partitions](#partitions)"
     if all(dataclasses.is_dataclass(kind) for kind in kinds):
         return "[an output](#outputs)" if ClassificationOutput in kinds else "[feature groups](#features)"
     if any(typing.get_origin(kind) is Callable or kind is Callable for kind in kinds):

@@ -82,6 +82,7 @@ _HOME = {
     "own_schedules": "orchestration.automation.schedules",
     "staleness_condition": "orchestration.automation.schedules",
     "check_definitions": "orchestration.check_definitions",
+    "backfill_policy": "orchestration.partitions.definition",
     "partitions_definition": "orchestration.partitions.definition",
     "record_made_from": "orchestration.automation.partition_versions",
     "InputTableComponent": "orchestration.components.declared",

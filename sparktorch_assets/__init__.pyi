@@ -31,6 +31,7 @@ from sparktorch_assets.orchestration.automation.schedules import staleness_condi
 from sparktorch_assets.orchestration.check_definitions import check_definitions as check_definitions
 from sparktorch_assets.orchestration.components.declared import InputTableComponent as InputTableComponent
 from sparktorch_assets.orchestration.components.declared import MlTaskComponent as MlTaskComponent
+from sparktorch_assets.orchestration.partitions.definition import backfill_policy as backfill_policy
 from sparktorch_assets.orchestration.partitions.definition import partitions_definition as partitions_definition
 from sparktorch_assets.orchestration.resources import LakeResource as LakeResource
 from sparktorch_assets.orchestration.resources import ModelLoaderResource as ModelLoaderResource

@@ -93,6 +93,7 @@ def test_row_groups_left_unread_hold_no_row_that_passes(given_filter, options, n
             assert len(passing) == file.metadata.row_group(group).num_rows
         found += passing
     assert found == expected
+    assert groups.may_match_any() >= bool(expected)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in CASES if kind != pa.null()], ids=str)
@@ -114,6 +115,7 @@ def test_every_value_meets_every_literal(kind):
         rows = BatchFilter([condition], "")
         passing = {group: rows_after(rows, batch) for group, batch in enumerate(groups) if bounds.may_match(group)}
         assert [row for found in passing.values() for row in found] == expected, condition
+        assert bounds.may_match_any() >= bool(expected), condition
         for group, batch in enumerate(groups):
             assert not bounds.all_match(group) or len(passing[group]) == batch.num_rows, condition
 

@@ -24,7 +24,11 @@ ROOT = Path(__file__).parents[1]
 PAGES = {
     "T": {"tables.md": ()},
     "M": {"models.md": (), "features.md": (), "outputs.md": (), "predicting.md": ()},
-    "O": {"refresh.md": (), "operations.md": ("What is found before a run", "What a run shows")},
+    "O": {
+        "refresh.md": (),
+        "partitions.md": ("What a run does", "What is refused"),
+        "operations.md": ("What is found before a run", "What a run shows"),
+    },
 }
 """Letter -> pages, each with the sections that promise where not all of it does."""
 NUMBER = re.compile(r"<sup>([A-Z]\d+)</sup>")

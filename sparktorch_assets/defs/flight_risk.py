@@ -11,6 +11,7 @@ from deltalake import DeltaTable
 from sparktorch_assets import (
     LakeResource,
     TimePartitions,
+    backfill_policy,
     data_version,
     partitions_definition,
     preview_table,
@@ -31,17 +32,24 @@ CODE_VERSION = "1"
 SHOWN_ROWS = 10
 
 
-@dg.asset(
-    deps=[LATE, CANCELLATION],
-    group_name="reports",
-    kinds={"delta", "pyarrow"},
-    code_version=CODE_VERSION,
-    partitions_def=partitions_definition(MONTHS),
-    automation_condition=staleness_condition(),
-    tags={"sparktorch/refresh": "daily"},
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            "flight_risk",
+            deps=[LATE, CANCELLATION],
+            description="The risk of each flight from both predictions: high (late and cancelled), raised (one of them) or low.",
+            group_name="reports",
+            kinds={"delta", "pyarrow"},
+            code_version=CODE_VERSION,
+            partitions_def=partitions_definition(MONTHS),
+            automation_condition=staleness_condition(),
+            tags={"sparktorch/refresh": "daily"},
+        )
+    ],
+    backfill_policy=backfill_policy(MONTHS),
 )
 def flight_risk(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[None]:
-    """The risk of each flight from both predictions: high (late and cancelled), raised (one of them) or low."""
+    """Join the predictions of each of the run's months."""
     sources = [lake.table_uri(key) for key in (LATE, CANCELLATION)]
     uri, column = lake.table_uri(context.asset_key), MONTHS.derived_column
     versions = {
@@ -51,7 +59,7 @@ def flight_risk(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mat
     record_made_from(context, data_versions=versions)
     tables = [DeltaTable(source) for source in sources]
     for month, made_from in versions.items():
-        late, cancellation = (table.to_pyarrow_table(partitions=[(column, "=", month)]) for table in tables)
+        late, cancellation = (table.to_pyarrow_table(filters=[(column, "=", month)]) for table in tables)
         joined = join_risks(late, cancellation)
         changed = write_if_changed(uri, joined, made_from, {column: month})
         context.add_asset_metadata({"changed": changed, **described(joined)}, partition_key=month)

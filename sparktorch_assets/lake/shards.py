@@ -99,6 +99,8 @@ class _FileShards:
         file, footer = self._file, self._footer
         stored = file.stored_tests(scope.tests)
         wanted = GroupFilter(self._bounds, stored) if stored else None
+        if wanted is not None and not wanted.may_match_any():
+            return
         identity = None
         for first, end in self._ranges:
             gone = self._deleted[self._starts[first] : self._starts[end]]

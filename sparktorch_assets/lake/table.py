@@ -107,10 +107,16 @@ class Table:
         check_names(schema.names)
         return schema
 
+    @cached_property
+    def _by_partition(self) -> dict[Partition, list[DataFile]]:
+        found: dict[Partition, list[DataFile]] = {}
+        for file in self.files:
+            found.setdefault(file.partition, []).append(file)
+        return found
+
     def files_in(self, partition: Partition) -> list[DataFile]:
         """The files of one partition; all files for `()`."""
-        wanted = set(partition)
-        return [file for file in self.files if wanted <= set(file.partition)]
+        return self._by_partition.get(partition, []) if partition else self.files
 
     def row_count(self, partition: Partition = ()) -> int:
         """The number of rows that readers see, in the table or in one partition, from the log's statistics or, for files
@@ -145,7 +151,8 @@ def data_version(table: str, partition: Mapping[str, str] | None = None) -> str:
         partition: `{"ds": "2013-01-01"}` takes only the parts of that partition.
     """
     snapshot = Table(table).snapshot
-    return data_version_of(snapshot.within(tuple((partition or {}).items())), snapshot.schema)
+    parts = snapshot.by_partition().get(tuple(partition.items()), {}) if partition else snapshot.parts
+    return data_version_of(parts, snapshot.schema)
 
 
 def read_file(file: DataFile, schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from unittest import mock
 
 import pyarrow as pa
-from lake_scorer import refresh
+from lake_scorer import refresh, refresh_partitions
 
 from sparktorch_assets.lake.derived import write_if_changed
 from sparktorch_assets.lake.files.folder import Folder
@@ -29,6 +29,17 @@ def scored(folder: Path) -> None:
 
 def derived(folder: Path) -> None:
     write_if_changed(str(folder / "table"), pa.table({"a": [1, 2, 3]}), "v2")
+
+
+def partitions(folder: Path) -> None:
+    refresh_partitions(folder / "source", folder / "table", 2, (0, 2, 3))
+
+
+def derived_partition(folder: Path) -> None:
+    write_if_changed(str(folder / "table"), pa.table({"a": [1, 2, 3]}), "v2", partition={"ds": "2"})
+
+
+KINDS = {writer.__name__: writer for writer in (scored, partitions, derived, derived_partition)}
 
 
 @contextlib.contextmanager
@@ -58,7 +69,7 @@ def main(kind: str, folder: Path) -> None:
         child = os.fork()
         if not child:
             with killed_before(step):
-                {"scored": scored, "derived": derived}[kind](folder / str(step))
+                KINDS[kind](folder / str(step))
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if os.waitstatus_to_exitcode(status) == 0:

@@ -8,10 +8,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from sparktorch_assets.lake.commit_plan import Committed, commit_plan
+from sparktorch_assets.lake.commit_plan import Committed, commit_plan, commit_plans, keep_resumed
 from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.lake.files.partition_values import parse_partition
 from sparktorch_assets.lake.parts.writer import PartWriter
-from sparktorch_assets.lake.plan import Plan, make_plan
+from sparktorch_assets.lake.plan import Plan, make_plan, make_plans
+from sparktorch_assets.lake.scope import Scope
 from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.lake.table import Table
@@ -72,6 +74,36 @@ def refresh(source: Path, table: Path, weight: int, step: Callable[[str], None] 
     if not plan.changes:
         return None, []
     return carry_out(plan, table, weight, step)
+
+
+def refresh_partitions(source: Path, table: Path, weight: int, values: tuple[int, ...]) -> None:
+    """Refresh the partitions by `x` with these values, all in one commit."""
+    scopes = []
+    for value in values:
+        partition, where = parse_partition({"x": str(value)}, INPUT)
+        tests = conditions(INPUT, where)
+        scopes.append(Scope(digest=f"weight {weight} of {value}", partition=partition, tests=tests))
+    plans = make_plans(Table(str(source)), Table(str(table)), scopes, schema=OUTPUT, target_rows=3)
+    tests_of, parts = {scope.partition: scope.tests for scope in scopes}, {}
+    for plan in plans:
+        keep_resumed(plan)
+        parts |= plan.resumed
+        for shard in plan.new:
+            writer = PartWriter(Folder(str(table)), shard.fingerprint, plan.part_schema, partition=shard.partition)
+            tally = Tally()
+            with ShardReader(shard, INPUT, (), tests_of[shard.partition]) as reader:
+                tally.outside = reader.outside_rows
+                for batch in reader.batches():
+                    mine = batch.filter(pc.equal(batch["x"], int(dict(shard.partition)["x"])))
+                    tally.outside += batch.num_rows - mine.num_rows
+                    tally.rows += mine.num_rows
+                    columns = [mine["id"], pc.multiply(mine["x"], weight)]
+                    writer.write(pa.RecordBatch.from_arrays(columns, schema=plan.part_schema))
+            tally.predicted = tally.rows
+            parts[shard.part_path] = writer.finish(tally)
+    changing = [plan for plan in plans if plan.changes]
+    if changing:
+        assert not commit_plans(changing, parts, lambda _: None, {}).refused
 
 
 def rows_of(table: Path, version: int | None = None) -> list[tuple]:

@@ -11,7 +11,7 @@ import killed_writers
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
-from lake_scorer import expected_rows, rows_of, write_file
+from lake_scorer import expected_rows, refresh, refresh_partitions, rows_of, write_file
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.derived import write_if_changed
@@ -29,20 +29,25 @@ def before(folder, kind, *, first):
     write_file(folder / "source", "a", list(range(4)))  # two shards
     if not first:
         if kind == "scored":
-            killed_writers.refresh(folder / "source", folder / "table", 1)
+            refresh(folder / "source", folder / "table", 1)
+        elif kind == "partitions":
+            refresh_partitions(folder / "source", folder / "table", 1, (1, 2, 3))
+        elif kind == "derived_partition":
+            for day in "12":
+                write_if_changed(str(folder / "table"), pa.table({"a": [0]}), "v1", partition={"ds": day})
         else:
             write_if_changed(str(folder / "table"), pa.table({"a": [0]}), "v1")
 
 
 def finish(folder, kind):
     """What the next run makes of it."""
-    getattr(killed_writers, kind)(folder)
+    killed_writers.KINDS[kind](folder)
     return rows_of(folder / "table")
 
 
 @pytest.mark.promise("T15")
 @pytest.mark.parametrize("first", [True, False], ids=["new table", "old table"])
-@pytest.mark.parametrize("kind", ["scored", "derived"])
+@pytest.mark.parametrize("kind", [*killed_writers.KINDS])
 def test_kill_9_before_any_step_on_the_disk(tmp_path, kind, first):
     """The table is the old one or the new one, the next run finishes the work, and nothing else is left."""
     before(tmp_path / "untouched", kind, first=first)
@@ -59,7 +64,10 @@ def test_kill_9_before_any_step_on_the_disk(tmp_path, kind, first):
         assert finish(folder, kind) == new
         vacuum(str(folder / "table"), retention_hours=0)
         listed = {Path(uri).name for uri in DeltaTable(str(folder / "table")).file_uris()}
-        assert {path.name for path in (folder / "table").iterdir()} == listed | {"_delta_log"}
+        left = {
+            path.name for path in (folder / "table").rglob("*") if path.is_file() and "_delta_log" not in path.parts
+        }
+        assert left == listed
         assert rows_of(folder / "table") == new
 
 
@@ -80,7 +88,7 @@ def synced(monkeypatch):
 
 @pytest.mark.promise("T21")
 @pytest.mark.parametrize("first", [True, False], ids=["new table", "old table"])
-@pytest.mark.parametrize("kind", ["scored", "derived"])
+@pytest.mark.parametrize("kind", [*killed_writers.KINDS])
 def test_parts_and_their_names_are_on_disk_before_the_commit_and_the_log_after_it(
     tmp_path, monkeypatch, synced, kind, first
 ):
@@ -93,7 +101,10 @@ def test_parts_and_their_names_are_on_disk_before_the_commit_and_the_log_after_i
         check(folder, paths)
         for path in paths:
             assert ((table / path).stat().st_ino, None) in synced
-            assert any(inode == table.stat().st_ino and path in (names or ()) for inode, names in synced)
+            for lying in ((table / path), *(table / path).parents[: path.count("/")]):  # a partition's folder, too
+                assert any(
+                    inode == lying.parent.stat().st_ino and lying.name in (names or ()) for inode, names in synced
+                )
             checked.append(path)
 
     monkeypatch.setattr(commit, "sync_names", look)

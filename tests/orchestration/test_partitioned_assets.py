@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 from deltalake import write_deltalake
-from orchestration_fakes import FakeScorePartitions, a_task
+from orchestration_fakes import FakeScorePartitions, FakeScoreTable, a_task
 
 from sparktorch_assets.errors import (
     FailureReason,
@@ -113,11 +113,13 @@ class TestPrediction:
         ]
         assert (call["run_id"], call["batch_size"]) == (result.run_id, 64)
 
+    @pytest.mark.promise("O63")
     def test_a_backfill_is_one_run_unless_the_task_limits_its_partitions(self):
         limited = TimePartitions(by="month", column="at", start="2013-01-01", max_partitions_per_run=1)
         policies = [build_prediction_asset(a_task(partitions=found)).backfill_policy for found in (MONTHS, limited)]
         assert policies == [dg.BackfillPolicy.single_run(), dg.BackfillPolicy.multi_run(1)]
 
+    @pytest.mark.promise("O72")
     def test_each_partition_shows_its_own_rows_and_versions(
         self, resources: dict[str, Any], score_partitions: FakeScorePartitions
     ):
@@ -148,6 +150,7 @@ class TestPrediction:
         deps = shown[MARCH]["dagster/column_lineage"].deps_by_column["at_month"]
         assert [(dep.asset_key, dep.column_name) for dep in deps] == [(EVENTS, "at")]
 
+    @pytest.mark.promise("O73")
     def test_a_check_has_one_result_that_counts_the_partitions(
         self, resources: dict[str, Any], score_partitions: FakeScorePartitions
     ):
@@ -160,6 +163,7 @@ class TestPrediction:
         )
         assert all(f"| {key} | passed |" in found.metadata["by_partition"].value for key in KEYS)
 
+    @pytest.mark.promise("O64")
     def test_refused_partitions_alone_are_failed_and_the_others_published(
         self, resources: dict[str, Any], score_partitions: FakeScorePartitions
     ):
@@ -199,6 +203,7 @@ class TestPrediction:
             assert part[key].keys() == whole[key].keys()
             assert part[key]["sparktorch/made_from"] == whole[key]["sparktorch/made_from"]
 
+    @pytest.mark.promise("O69")
     def test_a_run_without_a_partition_says_how_to_choose_one(
         self, resources: dict[str, Any], score_partitions: FakeScorePartitions
     ):
@@ -219,8 +224,23 @@ class TestPrediction:
         with pytest.raises(PartitionsRefusedError):
             dg.materialize([build_prediction_asset(months())], resources=resources, tags=range_tags(KEYS))
 
+    def test_a_task_without_partitions_records_what_it_is_made_from(
+        self, resources: dict[str, Any], score: FakeScoreTable
+    ):
+        """Its input's partitions: for these, Dagster records only that one was materialized."""
+        assets = [build_input_asset(a_table()), build_prediction_asset(a_task())]
+        with dg.DagsterInstance.ephemeral() as instance:
+            for version in ("1", "2"):
+                event = dg.AssetMaterialization(
+                    "events", partition=MARCH, metadata={"sparktorch/data_version": version}
+                )
+                instance.report_runless_asset_event(event)
+                result = dg.materialize(assets, selection=[PREDICTIONS], resources=resources, instance=instance)
+                assert pages(result)[None]["sparktorch/made_from"]["events"] == version
+
 
 class TestInput:
+    @pytest.mark.promise("O76")
     def test_a_run_over_some_partitions_reads_the_whole_table_and_reports_these(
         self, resources: dict[str, Any], read: list[InputTable]
     ):
@@ -230,6 +250,7 @@ class TestInput:
         assert {key: page["dagster/partition_row_count"] for key, page in shown.items()} == {JANUARY: 2, FEBRUARY: 1}
         assert {page["dagster/row_count"] for page in shown.values()} == {6}
 
+    @pytest.mark.promise("O66")
     def test_rows_outside_all_partitions_are_counted_and_told(self, resources: dict[str, Any], read: list[InputTable]):
         """December comes after the end, and a null is no time."""
         with dg.DagsterInstance.ephemeral() as instance:
@@ -250,6 +271,7 @@ class TestInput:
         assert {key: page["dagster/partition_row_count"] for key, page in shown.items()} == {"EWR": 4, "JFK": 1}
         assert {page["rows_outside_partitions"] for page in shown.values()} == {1}
 
+    @pytest.mark.promise("O70")
     def test_values_of_dynamic_partitions_are_registered_once(self, resources: dict[str, Any], read: list[InputTable]):
         asset = build_input_asset(a_table(partitions=DynamicPartitions(column="place")))
         with dg.DagsterInstance.ephemeral() as instance:

@@ -152,7 +152,7 @@ def test_one_partition_is_scored_and_the_others_stay(lake, monkeypatch):  # noqa
 
     one, two = score_day(1), score_day(2)
     assert (one.partition, one.rows_table, two.rows_table, two.version) == ((("ds", "2013-01-01"),), 3, 5, 1)
-    assert (one.tally.predicted, one.tally.outside, one.tally.filtered, one.rows_in) == (3, 1, 0, 3)
+    assert (one.tally.predicted, one.tally.outside, one.tally.filtered, one.rows_in) == (3, 3, 0, 3)
     assert {row["ds"] for row in lake.rows()} == {"2013-01-01", "2013-01-02"}
     assert len(lake.rows()) == 8
     assert Table(str(lake.table)).metadata["partition"] == "ds=2013-01-02"

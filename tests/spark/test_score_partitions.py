@@ -28,6 +28,7 @@ from sparktorch_assets.spark.score.partitions import plan_partitions, score_part
 from sparktorch_assets.spark.score.planned import Selection
 from sparktorch_assets.spark.score.table import plan_table, score_table
 from sparktorch_assets.tasks import ClassificationOutput, MlTask, ModelSpec, NumericFeature, RowFilter
+from sparktorch_assets.tasks.code.imported_code import DECLARED
 from sparktorch_assets.tasks.digest import digest_of, files_digest, model_digest, task_digest
 from sparktorch_assets.tasks.partitions import StaticPartitions, TimePartitions
 
@@ -149,11 +150,20 @@ def test_rows_of_other_partitions_are_told_from_rows_that_where_leaves_out(world
         assert report.rows_in == report.tally.filtered + report.tally.rows
 
 
-def test_files_are_read_for_their_rows_alone(world):
-    """A row group of other months is not planned, whatever else its file holds."""
-    plan = world.plan(world.months("2013-04-01"))
-    (shard,) = plan.plans["2013-04-01"].new
+@pytest.mark.promise("T133")
+def test_row_groups_of_other_partitions_are_not_read(world, monkeypatch):
+    """Nor are files planned that have no others."""
+    (shard,) = world.plan(world.months("2013-04-01")).plans["2013-04-01"].new
     assert shard.file.path == "sorted.parquet"
+    read, groups = [], pq.ParquetFile.iter_batches
+
+    def iter_batches(self, *given, **named):
+        read.append(named["row_groups"])
+        return groups(self, *given, **named)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", iter_batches)
+    world.score(world.months("2013-01-01", "2013-04-01"))
+    assert sorted(read) == [[0], [0, 1], [6, 7]]
 
 
 @pytest.mark.promise("T124")
@@ -248,7 +258,7 @@ def test_the_names_of_parts_depend_on_these_things_and_no_others(world):
             "task": task_digest(TASK),
             "loader": loader.digest(TASK),
             "files": files_digest(TASK, world.root),
-            "code": {},
+            "code": {piece: found for piece, found in loader.code(TASK).items() if not piece.endswith(DECLARED)},
             "schema": sorted([column.name, str(column.type)] for column in plan.schema),
             "partition": [["region", "north"]],
         }
@@ -280,7 +290,7 @@ def test_a_plan_is_printed_with_a_line_for_each_partition_that_changes(world):
     first, second, third = str(plan).splitlines()
     assert first.endswith("table: 2 of 3 partitions to be refreshed")
     assert second == "  2013-02-01: 2 new shards in 21 rows, 0 resumable, 0 unchanged, 0 obsolete parts"
-    assert third.startswith("  2013-03-01: 2 new shards of")
+    assert third.startswith("  2013-03-01: 2 new shards in")
     world.score()
     assert not world.plan().changes
     assert Table(str(world.table)).version == 1
@@ -373,6 +383,14 @@ def test_a_vacuum_takes_what_a_refusal_left(world):
         world.score(task=strict)
     assert len(vacuum(str(world.table), retention_hours=0, dry_run=True).files) == 3
     world.check(1, 3)
+
+
+def test_the_same_in_a_session_of_sparks_own(world, spark):
+    seen = []
+    reports = world.score(session=spark, on_progress=seen.append)
+    world.check(1, 2, 3)
+    assert [report.rows_table for report in reports] == [5, 5, 6]
+    assert seen[-1].rows_done == seen[-1].rows_total
 
 
 def test_a_selection_of_the_whole_table_adds_nothing_to_fingerprints():

@@ -22,6 +22,7 @@ def partition(declared, key, kind):
     return found
 
 
+@pytest.mark.promise("O68")
 @given(
     by=st.sampled_from(["month", "day"]),
     zone=st.sampled_from(["UTC", "America/New_York", "Asia/Kathmandu", "America/Sao_Paulo", "Africa/Cairo"]),
@@ -36,6 +37,7 @@ def test_a_window_ends_where_the_next_begins(by, zone, first):
     assert one[1].value == two[0].value > one[0].value
 
 
+@pytest.mark.promise("O68")
 def test_a_month_begins_at_midnight_where_it_is_declared():
     where = partition(MONTHS, "2013-03-01", UTC_TIME).where
     zone = ZoneInfo("America/New_York")

@@ -20,6 +20,10 @@ from sparktorch_assets.tasks.row_test import RowTest
 Bounds = tuple[Any, Any] | None
 
 
+_ALL = -1
+"""Stands for all row groups of a file."""
+
+
 class FileBounds:
     """What the footer of one file says about the values of its columns in each row group. Each statement is looked up
     once, however many filters ask for it."""
@@ -49,17 +53,28 @@ class FileBounds:
             self._found[key] = _values(found, found.column(index).statistics, bounds_of)
         return self._found[key]
 
+    def values_in_all(self, index: int, test: RowTest) -> "_Values":
+        """The same, for all row groups together."""
+        key = (_ALL, index, test.kind)
+        if key not in self._found:
+            groups = [self.values(group, index, test) for group in range(self._footer.num_row_groups)]
+            known = [values.bounds for values in groups if values.bounds is not None]
+            told = len(known) == len([values for values in groups if not values.only_nulls])
+            self._found[key] = _Values(
+                only_nulls=all(values.only_nulls for values in groups),
+                no_nulls=all(values.no_nulls for values in groups),
+                bounds=(min(low for low, _ in known), max(high for _, high in known)) if known and told else None,
+            )
+        return self._found[key]
+
     def of_file(self, test: RowTest) -> Bounds:
         """A value that no row of the file is below, and one that none is above, in the representation of the test's
         values; `None` if the footer does not tell, or if a row may be null."""
         index = self.leaves.get(test.column)
         if index is None:
             return None
-        found = [self.values(group, index, test) for group in range(self._footer.num_row_groups)]
-        bounds = [values.bounds for values in found if values.bounds is not None and values.no_nulls]
-        if not found or len(bounds) < len(found):
-            return None
-        return min(low for low, _ in bounds), max(high for _, high in bounds)
+        found = self.values_in_all(index, test)
+        return found.bounds if found.no_nulls else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +115,11 @@ class GroupFilter:
         self._file = file
         self._tests = [(test, file.leaves[test.column]) for test in tests if test.column in file.leaves]
         self._sees_all = len(self._tests) == len(tests)
+
+    def may_match_any(self) -> bool:
+        """Whether a row of the file may pass all tests. Cheaper than to ask for each row group, if the file is asked
+        for many partitions and holds few of them."""
+        return all(_may_match(self._file.values_in_all(index, test), test) for test, index in self._tests)
 
     def may_match(self, group: int) -> bool:
         """Whether a row of the group may pass all tests; true if the footer does not rule it out."""

@@ -16,6 +16,7 @@ from sparktorch_assets.orchestration.assets.declared import remember
 from sparktorch_assets.orchestration.assets.failure import PlainFailure
 from sparktorch_assets.orchestration.assets.metadata import prediction_metadata
 from sparktorch_assets.orchestration.assets.partitioned.prediction import predict_partitions
+from sparktorch_assets.orchestration.assets.partitioned.versions import record_divided_input
 from sparktorch_assets.orchestration.assets.score_settings import code_version, score_settings
 from sparktorch_assets.orchestration.automation.schedules import refresh_tags, staleness_condition
 from sparktorch_assets.orchestration.keys import (
@@ -95,6 +96,7 @@ def _predict(
     model_loader: "ModelLoaderResource",
     lake: "LakeResource",
 ) -> Iterator[Any]:
+    record_divided_input(context, prediction_key(task), source_key(task))
     from sparktorch_assets.lake.table import Table
 
     try:

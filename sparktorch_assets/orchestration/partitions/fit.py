@@ -36,12 +36,13 @@ def check_fit(task: MlTask, upstream: InputTable | MlTask | None, tables: Mappin
         theirs = None  # the asset that registers partitions has none
     if task.partitions is None or theirs is None or task.partitions == theirs:
         return
-    problem = _problem(task, task.partitions, theirs)
+    source = upstream.input if isinstance(upstream, MlTask) else None
+    problem = _problem(task.partitions, task.input, theirs, source)
     if problem:
         raise TaskError(f"MlTask {task.name!r}: partitions do not fit those of its input {task.input!r}: {problem}")
 
 
-def _problem(task: MlTask, ours: Partitions, theirs: Partitions) -> str | None:
+def _problem(ours: Partitions, our_input: str | None, theirs: Partitions, their_input: str | None) -> str | None:
     if isinstance(ours, TimePartitions) and isinstance(theirs, TimePartitions):
         return _problem_of_times(ours, theirs)
     if isinstance(ours, StaticPartitions) and isinstance(theirs, StaticPartitions):
@@ -52,7 +53,7 @@ def _problem(task: MlTask, ours: Partitions, theirs: Partitions) -> str | None:
             )
         return f"the input has no partition {missing[0]!r}; drop it, or add it there" if missing else None
     if isinstance(ours, DynamicPartitions) and isinstance(theirs, DynamicPartitions):
-        own, other = (dynamic_name(found, theirs.registered_by or task.input) for found in (ours, theirs))
+        own, other = dynamic_name(ours, our_input), dynamic_name(theirs, their_input)
         return None if own == other else f"its values are registered as {own!r}, those of the input as {other!r}"
     return (
         f"these are by: {theirs.by}, and the task's by: {ours.by}, so that nothing tells which of them belong together. Divide "
