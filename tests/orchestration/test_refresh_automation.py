@@ -15,6 +15,7 @@ from sparktorch_assets.orchestration.automation.schedules import (
 )
 from sparktorch_assets.orchestration.automation.staleness import WAITS
 from sparktorch_assets.orchestration.runtime import runtime_definitions
+from sparktorch_assets.orchestration.watching.file_sensor import FILE_SENSOR
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")  # Dagster's own evaluate_automation_conditions
 
@@ -292,8 +293,9 @@ def test_the_sensor_comes_with_the_runtime_and_is_on_where_that_was_asked_for(au
     definitions = dg.Definitions.merge(
         fresh.location, dg.Definitions(assets=[eager]), runtime_definitions(".", automation=automation)
     )
-    (sensor,) = definitions.get_repository_def().sensor_defs
-    assert sensor.name == AUTOMATION_SENSOR
+    sensors = {sensor.name: sensor for sensor in definitions.get_repository_def().sensor_defs}
+    assert sensors.keys() == {AUTOMATION_SENSOR, FILE_SENSOR}
+    sensor = sensors[AUTOMATION_SENSOR]
     assert sensor.default_status == (dg.DefaultSensorStatus.RUNNING if automation else dg.DefaultSensorStatus.STOPPED)
 
 
