@@ -151,6 +151,15 @@ def test_each_partition_has_waits_of_its_own(fresh: PartitionedWorld):
 
 
 @pytest.mark.promise("O56")
+def test_the_tries_of_a_partition_are_counted_on_while_it_is_in_progress(fresh: PartitionedWorld):
+    fresh.read({"feb": "2"})
+    assert fresh.asked() == {"feb"}
+    fresh.predict("feb", outcome="fail", meanwhile=fresh.asked)
+    assert fresh.asked() == NONE, "it was tried less than five minutes ago"
+    assert fresh.asked(WAITS[1]) == {"feb"}
+
+
+@pytest.mark.promise("O56")
 def test_what_is_remembered_between_ticks_is_nothing_while_all_is_well_and_small_otherwise(
     instance: dg.DagsterInstance,
 ):
