@@ -25,9 +25,9 @@ PAGES = {
     "T": {"tables.md": ()},
     "M": {"models.md": (), "features.md": (), "outputs.md": (), "predicting.md": ()},
     "O": {
+        "refresh.md": (),
         "partitions.md": ("What a run does", "What is refused"),
         "operations.md": (
-            "What refreshes when",
             "What is found before a run",
             "What a run shows",
             "Settings of a single run",
@@ -70,6 +70,11 @@ PROMISES_NOTHING = (
     "Row hooks cost a conversion of every row to a dict",
     "| `kind` | from | `forward` gets |",
     "| --- |",
+    "| schedule or sensor |",
+    "| `refresh_what_is_stale` |",
+    "| `watch_files` |",
+    "With the last two on, predictions follow",
+    "A look at 100,000 source files",
     "Pass the merged definitions of your code location through `check_definitions`",
     "Code is read but not run, so what only running it would show is not noticed",
     "This page says what is checked before predictions are published",

@@ -41,6 +41,10 @@ class TaskAudit:
         self.found: dict[str, tuple[AuditOutcome, ...]] = {}
         """Folder of each partition that may be published (empty for the whole table) -> what the checks found."""
         self._kept = kept
+        if isinstance(publish_despite, str):
+            raise TaskError(
+                f"task {task.name!r}: publish_despite={publish_despite!r} stands alone; write a list: [{publish_despite!r}]"
+            )
         self._despite = frozenset(publish_despite)
         known = (*task.audit.names, *(spec.name for spec in task.output.check_specs))
         for name in self._despite - set(known):

@@ -1,4 +1,4 @@
-"""What a code location needs in addition to its assets: resources, an executor, schedules and the automation sensor."""
+"""What a code location needs in addition to its assets: resources, an executor, schedules and sensors."""
 
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from sparktorch_assets.orchestration.automation.schedules import (
     watch_schedule,
 )
 from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource, SparkSessionResource
+from sparktorch_assets.orchestration.watching.file_sensor import file_sensor
 
 
 def runtime_definitions(
@@ -24,8 +25,11 @@ def runtime_definitions(
     timezone: str = "UTC",
     watch_cron: str | None = None,
     automation: bool = False,
+    watch_files: bool = False,
+    watch_seconds: int = 60,
 ) -> dg.Definitions:
-    """The resources `spark`, `model_loader` and `lake`, the in-process executor, the daily schedule and the automation sensor.
+    """The resources `spark`, `model_loader` and `lake`, the in-process executor, the daily schedule, and two
+    sensors: one that refreshes what is stale, and one that looks for new files.
 
     Dagster's default executor starts a process, and so a JVM (8-10 s), for each asset; in one process the assets of a
     run share a session, and Spark does the parallel part.
@@ -44,6 +48,9 @@ def runtime_definitions(
         watch_cron: cron expression of a further schedule, on which inputs and models look for new files and weights.
             With `None`, they do so only when predictions are refreshed.
         automation: whether the automation sensor is on from the start. If not, it can be switched on in the UI.
+        watch_files: whether the sensor that looks for new, changed and missing files is on from the start. If not, it can
+            be switched on in the UI.
+        watch_seconds: the least time between two looks of that sensor.
     """
     root = str(Path(project_root).expanduser().absolute())
     schedules = [daily_schedule(daily_cron, timezone)]
@@ -57,5 +64,5 @@ def runtime_definitions(
         },
         executor=dg.in_process_executor,
         schedules=schedules,
-        sensors=[automation_sensor(running=automation)],
+        sensors=[automation_sensor(running=automation), file_sensor(running=watch_files, seconds=watch_seconds)],
     )

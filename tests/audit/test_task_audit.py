@@ -255,6 +255,8 @@ def test_only_what_is_named_is_overruled(world):
 def test_a_name_that_no_check_has_is_refused():
     with pytest.raises(TaskError, match=r"publish_despite names 'class_share_pis', .*did you mean 'class_share_psi'"):
         TaskAudit(a_task(max_class_share_psi=0.1), ["class_share_pis"])
+    with pytest.raises(TaskError, match=r"publish_despite='min_rows' stands alone; write a list"):
+        TaskAudit(a_task(min_rows=1), "min_rows")
 
 
 def test_another_model_than_the_allowed_ones_is_refused_before_anything_is_scored():

@@ -8,7 +8,8 @@ from typing import Any
 import dagster as dg
 import pytest
 from automation_world import E, P
-from partitioned_world import MONTHS, ONE_RUN, PartitionedWorld
+from dagster._core.definitions.automation_tick_evaluation_context import build_run_requests_with_backfill_policies
+from partitioned_world import MONTHS, ONE_RUN, RANGE, PartitionedWorld
 
 from sparktorch_assets.orchestration.automation.partition_versions import record_made_from
 from sparktorch_assets.orchestration.automation.schedules import (
@@ -169,7 +170,7 @@ def test_what_is_remembered_between_ticks_is_nothing_while_all_is_well_and_small
     assert second.total_requested == 8760
 
 
-@pytest.mark.promise("O11")
+@pytest.mark.promise("O11", "O59")
 def test_a_failed_blocking_check_of_the_input_holds_all_partitions_back(fresh: PartitionedWorld):
     fresh.read({"feb": "2"}, passes=False)
     fresh.train("2")
@@ -253,8 +254,18 @@ def test_partitions_that_do_not_say_what_they_were_made_from_are_tried_and_told(
 
 
 @pytest.mark.promise("O57")
-@pytest.mark.parametrize("stale", [["feb"], ["jan", "feb"], ["jan", "mar"]])
-def test_several_partitions_are_asked_for_as_one_backfill(stale: list[str], fresh: PartitionedWorld):
+@pytest.mark.parametrize(
+    ("stale", "runs"),
+    [
+        (["feb"], [("feb", "feb")]),
+        (["jan", "feb"], [("jan", "feb")]),
+        (["jan", "mar"], [("jan", "jan"), ("mar", "mar")]),
+    ],
+)
+def test_several_partitions_are_asked_for_as_one_backfill(
+    stale: list[str], runs: list[tuple[str, str]], fresh: PartitionedWorld
+):
+    """Of which Dagster's backfill daemon makes a run of each range, with the function that is called here."""
     for part in stale:
         fresh.read({part: "2"})
     sensors = dg.Definitions(sensors=[automation_sensor(running=True)])
@@ -265,8 +276,11 @@ def test_several_partitions_are_asked_for_as_one_backfill(stale: list[str], fres
         assert (request.asset_selection, request.partition_key) == ([P], "feb")
         return
     assert request.requires_backfill_daemon()
-    subset = request.asset_graph_subset.partitions_subsets_by_asset_key[P]  # type: ignore[union-attr]
-    assert set(subset.get_partition_keys()) == set(stale)
+    assert request.asset_graph_subset is not None
+    parts = list(request.asset_graph_subset.iterate_asset_partitions())
+    assert {(part.asset_key, part.partition_key) for part in parts} == {(P, part) for part in stale}
+    made = build_run_requests_with_backfill_policies(parts, repository.asset_graph, fresh.instance)
+    assert sorted((run.tags[RANGE[0]], run.tags[RANGE[1]]) for run in made) == runs
 
 
 @pytest.mark.promise("O54")
@@ -290,7 +304,7 @@ def test_a_backfill_in_progress_is_not_asked_for_again(fresh: PartitionedWorld):
     assert fresh.asked_twice() == [{"feb"}, NONE]
 
 
-@pytest.mark.promise("O53")
+@pytest.mark.promise("O58")
 def test_a_partition_says_by_name_what_it_was_made_from(fresh: PartitionedWorld):
     (event,) = fresh.instance.fetch_materializations(P, limit=1).records
     assert event.asset_materialization is not None

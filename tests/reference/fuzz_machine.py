@@ -4,6 +4,7 @@ A history changes the input, the model's files, the user's code or the task; kil
 delete in the midst of them; damages parts. Then it refreshes, and looks at the table with everybody's readers.
 """
 
+import contextlib
 import math
 import shutil
 import sys
@@ -53,8 +54,10 @@ from sparktorch_assets.lake.table import data_version, table_version
 from sparktorch_assets.lake.vacuum import vacuum
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.score import planned as planned_module
+from sparktorch_assets.spark.score.partitions import score_partitions
 from sparktorch_assets.spark.score.table import plan_table, score_table
 from sparktorch_assets.tasks import BatchPolicy, MlTask, SlotPolicy
+from sparktorch_assets.tasks.partitions import TablePartition
 
 FILES = st.sampled_from(["a.parquet", "b c.parquet", "sub/ü.parquet", "100%.parquet", "%20.parquet", "sub dir/f.parq"])
 STEPS = st.integers(0, 99)
@@ -428,6 +431,16 @@ class FuzzMachine(RuleBasedStateMachine):
             session, str(self.source.root), task, **self.arguments(partition), slots=SlotPolicy(device="cpu")
         )
 
+    def score_together(self) -> None:
+        """Refresh all partitions in one job and one commit."""
+        given = self.arguments(None)
+        given["partitions"] = [
+            TablePartition(key=value, column="p", value=value, where=()) for value in PARTITION_VALUES["safe"]
+        ]
+        del given["partition"]
+        session = FakeSession(USER_MODULES)
+        score_partitions(session, str(self.source.root), self.task, **given, slots=SlotPolicy(device="cpu"))
+
     def disturbed(
         self, step: int, act: Callable[[], Any], partitions: Sequence[Partition] = ()
     ) -> tuple[BaseException | None, str]:
@@ -443,12 +456,15 @@ class FuzzMachine(RuleBasedStateMachine):
         """
         raised: BaseException | None = None
         partitions = partitions or self.partitions()
+        together = len(partitions) > 1 and step % 2 == 0
         plans = [plan_table(str(self.source.root), self.task, **self.arguments(partition)) for partition in partitions]
         # About so many: a folder, four a part, a commit.
         step %= 1 + sum(3 + 4 * len(plan.new) + len(plan.resumable) for plan in plans if plan.changes)
         with at_step(step, act) as seen:
             try:
-                for partition in partitions:
+                if together:
+                    self.score_together()
+                for partition in () if together else partitions:
                     self.score(self.task, partition, FakeSession(USER_MODULES))
             except (Killed, SparktorchError) as error:
                 raised = error
@@ -460,6 +476,10 @@ class FuzzMachine(RuleBasedStateMachine):
         """Refresh, and look at everything."""
         type(self).steps += 1
         self.refused = False
+        if self.by_partition and self.steps % 2:
+            # Whatever the outcome: what comes next compares each partition with the reference.
+            with contextlib.suppress(SparktorchError):
+                self.score_together()
         for partition in self.partitions():
             self.refresh(partition, unchanged=unchanged)
         if not self.has_table():

@@ -6,6 +6,7 @@ power failure may leave the entry empty, which readers take for a commit that ch
 """
 
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 
 from sparktorch_assets.lake.files.folder import Folder
 
@@ -15,12 +16,10 @@ _LOG = "_delta_log"
 def sync_names(folder: Folder, paths: Iterable[str]) -> None:
     """Flush the names of finished parts to disk, and those of the partitions' folders in which they are: a run that was
     killed may have created a folder without doing so."""
-    above = {""}
-    for path in paths:
-        while path := path.rpartition("/")[0]:
-            above.add(path)
-    for name in sorted(above):
-        folder.sync(name)
+    above = {path.rpartition("/")[0] for path in paths}
+    above |= {str(folder) for path in above for folder in PurePosixPath(path).parents}
+    for name in above:
+        folder.sync("" if name == "." else name)
 
 
 def sync_commit(folder: Folder, version: int) -> None:

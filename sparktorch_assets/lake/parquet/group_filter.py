@@ -53,18 +53,6 @@ class FileBounds:
             self._found[key] = _values(found, found.column(index).statistics, bounds_of)
         return self._found[key]
 
-    def of_file(self, test: RowTest) -> Bounds:
-        """A value that no row of the file is below, and one that none is above, in the representation of the test's
-        values; `None` if the footer does not tell, or if a row may be null."""
-        index = self.leaves.get(test.column)
-        if index is None:
-            return None
-        found = [self.values(group, index, test) for group in range(self._footer.num_row_groups)]
-        bounds = [values.bounds for values in found if values.bounds is not None and values.no_nulls]
-        if not found or len(bounds) < len(found):
-            return None
-        return min(low for low, _ in bounds), max(high for _, high in bounds)
-
     def values_in_all(self, index: int, test: RowTest) -> "_Values":
         """The same, for all row groups together."""
         key = (_ALL, index, test.kind)
@@ -74,9 +62,19 @@ class FileBounds:
             told = len(known) == len([values for values in groups if not values.only_nulls])
             self._found[key] = _Values(
                 only_nulls=all(values.only_nulls for values in groups),
+                no_nulls=all(values.no_nulls for values in groups),
                 bounds=(min(low for low, _ in known), max(high for _, high in known)) if known and told else None,
             )
         return self._found[key]
+
+    def of_file(self, test: RowTest) -> Bounds:
+        """A value that no row of the file is below, and one that none is above, in the representation of the test's
+        values; `None` if the footer does not tell, or if a row may be null."""
+        index = self.leaves.get(test.column)
+        if index is None:
+            return None
+        found = self.values_in_all(index, test)
+        return found.bounds if found.no_nulls else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"error: {error}")
     use_dagster_home(Path.cwd())
     print(f"Dagster's UI: http://{HOST}:{port} (Ctrl-C to stop)", flush=True)  # noqa: T201  (a command's output)
+    print("Schedules and sensors, and which of them are on: Automation, and docs/refresh.md", flush=True)  # noqa: T201
     command = [sys.executable, "-m", "dagster", "dev", "-w", WORKSPACE, "-h", HOST, "-p", str(port)]
     os.execv(sys.executable, command)  # noqa: S606
 

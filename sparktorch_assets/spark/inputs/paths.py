@@ -51,7 +51,7 @@ def source_paths(table: InputTable, root: Path) -> list[Path]:
             by_file.setdefault(os.path.realpath(path), []).append(path)
     _refuse_delta_tables(table, by_file)
     real_root = Path(os.path.realpath(root))
-    return [min(paths, key=lambda path: _indirectness(path, root, real_root)) for paths in by_file.values()]
+    return [_most_direct(paths, root, real_root) for paths in by_file.values()]
 
 
 def format_of(path: Path) -> str | None:
@@ -62,12 +62,19 @@ def format_of(path: Path) -> str | None:
 def _refuse_delta_tables(table: InputTable, files: Iterable[str]) -> None:
     """The files of a Delta table do not say which rows are in it. And if the table is this one, or was made from it,
     each refresh would read what the last one wrote."""
-    for folder in {parent for file in files for parent in Path(file).parents}:
+    folders = {Path(folder) for folder in {os.path.dirname(file) for file in files}}  # noqa: PTH120  (of many files)
+    for folder in folders.union(*(folder.parents for folder in folders)):
         if (folder / LOG_FOLDER).exists():
             raise TableError(
                 f"InputTable {table.name!r}: its sources are files of the Delta table {folder} as well, and only the "
                 f"table's log says which rows count. Keep sources and tables in separate folders, or narrow the pattern"
             )
+
+
+def _most_direct(paths: Sequence[Path], root: Path, real_root: Path) -> Path:
+    if len(paths) == 1:  # as nearly always, and the comparison looks at the file system
+        return paths[0]
+    return min(paths, key=lambda path: _indirectness(path, root, real_root))
 
 
 def _indirectness(path: Path, root: Path, real_root: Path) -> tuple[bool, bool, str]:
@@ -109,7 +116,8 @@ def _matches(table: InputTable, pattern: str, root: Path) -> Iterator[Path]:
 def _in_folder(table: InputTable, folder: Path, where: str) -> list[Path]:
     files = sorted(_walk(folder))
     matching = [path for path in files if _holds_rows(path, table.format)]
-    others = [path for path in files if path not in set(matching)]
+    matched = set(matching)
+    others = [path for path in files if path not in matched]
     opaque = [
         path for path in (*matching, *others) if _is_opaque(path) and _stem(path).endswith(_ENDINGS[table.format])
     ]

@@ -187,12 +187,12 @@ def _checks(
 def _log(context: dg.AssetExecutionContext, reports: Sequence["ScoreReport"]) -> None:
     changed = [report for report in reports if report.changed]
     if not changed:
-        context.log.info("nothing changed: %d partitions stay as they are", len(reports))
+        context.log.info("nothing changed in any of the run's partitions (%d)", len(reports))
         return
     context.log.info(
-        "%d of %d partitions changed: %s rows scored now, %s failed",
-        len(changed),
+        "of the run's %d partitions, %d changed: %s rows scored now, %s failed",
         len(reports),
+        len(changed),
         f"{sum(report.run_tally.rows for report in changed):,}",
         f"{sum(report.tally.failed for report in changed):,}",
     )

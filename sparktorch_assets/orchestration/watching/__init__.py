@@ -1,0 +1,1 @@
+"""A sensor that looks for new files, and runs the assets that read them."""

@@ -1,0 +1,57 @@
+"""Looks at the files of input tables and models, without reading them: names, sizes and modification times."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from sparktorch_assets.orchestration.watching.memory import Seen
+from sparktorch_assets.stores.mlflow_server import resolve
+from sparktorch_assets.tasks import InputTable, MlTask
+from sparktorch_assets.tasks.digest import digest_of
+from sparktorch_assets.tasks.files.model_files import model_files
+
+_SHORT_DIGEST = 16
+
+
+def look_at_sources(table: InputTable, project_root: Path) -> Seen:
+    """The source files of an input table.
+
+    Raises:
+        TableError: a pattern matches no file, or files that cannot be read.
+        OSError: a folder cannot be read.
+    """
+    from sparktorch_assets.spark.inputs.paths import source_paths
+
+    return _look((str(path), path) for path in source_paths(table, project_root.absolute()))
+
+
+def look_at_model(task: MlTask, models_root: Path) -> Seen:
+    """The files that a task's model is made of.
+
+    Raises:
+        ModelError: the weights are not what they are declared to be.
+        OSError: a file is not there.
+    """
+    return _look(model_files(task, models_root).items())
+
+
+def look_at_registry(task: MlTask, tracking_uri: str) -> Seen:
+    """The version that the address of a task's model means now.
+
+    Raises:
+        ModelError: the server does not answer within a few seconds, or knows no such model.
+    """
+    version = resolve(str(task.model.weights), tracking_uri)
+    return Seen(digest=digest_of([version.name, version.version, version.download_uri])[:_SHORT_DIGEST], files=1)
+
+
+def _look(files: Iterable[tuple[str, Path]]) -> Seen:
+    digest, newest, count = hashlib.sha256(), 0.0, 0
+    for name, path in sorted(files):
+        status = os.stat(path)  # noqa: PTH116  (of a hundred thousand files, twice as fast as Path.stat)
+        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        # The time of the last change, too: a file that is copied with its times is as old as the original.
+        newest = max(newest, status.st_mtime, status.st_ctime)
+        count += 1
+    return Seen(digest=digest.hexdigest()[:_SHORT_DIGEST], files=count, newest=newest)
