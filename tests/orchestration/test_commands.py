@@ -16,7 +16,7 @@ from sparktorch_assets.errors import HostError, TableError
 from sparktorch_assets.orchestration.assets.progress import progress_logger
 from sparktorch_assets.orchestration.commands import dev, run
 from sparktorch_assets.orchestration.commands.dagster_home import use_dagster_home
-from sparktorch_assets.orchestration.commands.summary import failures, render, summary_table
+from sparktorch_assets.orchestration.commands.summary import failures, render, summary_table, together
 
 ROOT = Path(__file__).parents[2]
 
@@ -205,3 +205,25 @@ def test_a_taken_port_is_told_with_the_way_out():
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: port {port}")
     dev.require_free_port(port)
+
+
+def test_partitions_of_an_asset_are_counted_together():
+    """Shares and means are those of all predicted rows, whatever the size of a partition."""
+    partitions = [
+        {"dagster/row_count": 44, "dagster/partition_row_count": 32, "failed_rows": 2, "class_shares": {"a": 1.0}},
+        {
+            "dagster/row_count": 44,
+            "dagster/partition_row_count": 12,
+            "failed_rows": 2,
+            "class_shares": {"a": 0.5, "b": 0.5},
+        },
+        {"dagster/row_count": 44, "dagster/partition_row_count": 0, "failed_rows": 0, "class_shares": {}},
+    ]
+    found = together(partitions)
+    assert (found["dagster/row_count"], found["failed_rows"]) == (44, 4)
+    assert found["class_shares"] == pytest.approx({"a": 35 / 40, "b": 5 / 40})
+
+
+def test_what_is_true_of_a_whole_input_is_not_added_up():
+    read = {"dagster/row_count": 6, "rejected_rows": 1}
+    assert together([read, read]) == read

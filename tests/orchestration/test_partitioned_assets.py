@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 from deltalake import write_deltalake
-from orchestration_fakes import FakeScorePartitions, a_task
+from orchestration_fakes import FakeScorePartitions, FakeScoreTable, a_task
 
 from sparktorch_assets.errors import (
     FailureReason,
@@ -223,6 +223,20 @@ class TestPrediction:
         score_partitions.refused = {key: TableError("broken") for key in KEYS}
         with pytest.raises(PartitionsRefusedError):
             dg.materialize([build_prediction_asset(months())], resources=resources, tags=range_tags(KEYS))
+
+    def test_a_task_without_partitions_records_what_it_is_made_from(
+        self, resources: dict[str, Any], score: FakeScoreTable
+    ):
+        """Its input's partitions: for these, Dagster records only that one was materialized."""
+        assets = [build_input_asset(a_table()), build_prediction_asset(a_task())]
+        with dg.DagsterInstance.ephemeral() as instance:
+            for version in ("1", "2"):
+                event = dg.AssetMaterialization(
+                    "events", partition=MARCH, metadata={"sparktorch/data_version": version}
+                )
+                instance.report_runless_asset_event(event)
+                result = dg.materialize(assets, selection=[PREDICTIONS], resources=resources, instance=instance)
+                assert pages(result)[None]["sparktorch/made_from"]["events"] == version
 
 
 class TestInput:

@@ -6,10 +6,12 @@ from typing import Any
 import dagster as dg
 import pytest
 from orchestration_fakes import a_task
+from pydantic import ValidationError
 
 from sparktorch_assets import check_definitions
 from sparktorch_assets.errors import InputSchemaError, TaskError
 from sparktorch_assets.orchestration.assets.factory import build_input_asset, build_prediction_definitions
+from sparktorch_assets.orchestration.components.declared import InputTableComponent
 from sparktorch_assets.orchestration.partitions.definition import partitions_definition
 from sparktorch_assets.orchestration.runtime import runtime_definitions
 from sparktorch_assets.tasks import DynamicPartitions, InputTable, MlTask, Partitions, StaticPartitions, TimePartitions
@@ -128,3 +130,13 @@ def test_an_added_column_that_would_have_anothers_name_is_refused(project: Path)
         InputSchemaError, match="partitioned by a column 'at_month', which would have the name of another"
     ):
         check(project, months(), named, At_Month="string")
+
+
+@pytest.mark.promise("O75")
+def test_two_ways_of_dividing_are_refused_in_yaml_too():
+    model = InputTableComponent.get_model_cls()
+    assert model is not None
+    by = [{"by": "month", "column": "at", "start": "2013-01-01"}, {"by": "dynamic", "column": "place"}]
+    given = {"source": ["a"], "format": "csv", "columns": COLUMNS, "partitions": by}
+    with pytest.raises(ValidationError, match="partitions divides the table in several ways at once"):
+        model.model_validate(given)

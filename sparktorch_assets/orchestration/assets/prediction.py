@@ -16,6 +16,7 @@ from sparktorch_assets.orchestration.assets.declared import remember
 from sparktorch_assets.orchestration.assets.failure import PlainFailure
 from sparktorch_assets.orchestration.assets.metadata import prediction_metadata
 from sparktorch_assets.orchestration.assets.partitioned.prediction import predict_partitions
+from sparktorch_assets.orchestration.assets.partitioned.versions import record_divided_input
 from sparktorch_assets.orchestration.assets.run_settings import RunSettings
 from sparktorch_assets.orchestration.assets.run_tags import tag_run
 from sparktorch_assets.orchestration.assets.score_settings import code_version, score_settings
@@ -118,6 +119,7 @@ def _predict(
     settings: Mapping[str, Any],
     of_files: Mapping[str, Any],
 ) -> Iterator[Any]:
+    record_divided_input(context, prediction_key(task), source_key(task))
     from sparktorch_assets.lake.table import Table
 
     try:

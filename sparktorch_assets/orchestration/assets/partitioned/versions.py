@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from sparktorch_assets.orchestration.automation.partition_events import MADE_FROM
-from sparktorch_assets.orchestration.automation.partition_versions import present_versions
+from sparktorch_assets.orchestration.automation.partition_versions import present_versions, record_made_from
 from sparktorch_assets.tasks.digest import digest_of
 
 
@@ -29,3 +29,11 @@ def made_from_now(
     graph = context.job_def.asset_layer.asset_graph
     found = present_versions(context.instance, graph, asset, partitions)
     return {str(partition): {MADE_FROM: dg.MetadataValue.json(versions)} for partition, versions in found.items()}
+
+
+def record_divided_input(context: dg.AssetExecutionContext, asset: dg.AssetKey, upstream: dg.AssetKey) -> None:
+    """Record what an asset without partitions is made from, if its input has some: Dagster itself records only that one
+    of them was materialized."""
+    graph = context.job_def.asset_layer.asset_graph
+    if graph.has(upstream) and graph.get(upstream).is_partitioned:
+        record_made_from(context, asset)
