@@ -21,9 +21,10 @@ def column_lineage(columns: Mapping[str, Iterable[Source]]) -> dg.TableColumnLin
         columns: column -> the columns that it is made from, each as (asset, column). An asset is given by its key, or as
             text: `predictions/digit`.
 
-    >>> made = column_lineage({"risk": [("predictions/late_arrival", "predicted_class")]})
-    >>> made.deps_by_column["risk"][0].column_name
-    'predicted_class'
+    Examples:
+        >>> made = column_lineage({"risk": [("predictions/late_arrival", "predicted_class")]})
+        >>> made.deps_by_column["risk"][0].column_name
+        'predicted_class'
     """
     return dg.TableColumnLineage(
         deps_by_column={
