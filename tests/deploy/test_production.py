@@ -174,7 +174,7 @@ def test_another_websites_page_cannot_use_a_browsers_password(host: Production):
             assert answer(host, "/", by=OPERATOR, Sec_Fetch_Site=site, Sec_Fetch_Mode=mode)[0] == 403
     # A link on another page may lead here; a picture there may not run a mutation from its address.
     assert answer(host, "/assets", by=OPERATOR, Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")[0] == 200
-    for query in ("query={version}", "%71uery={version}", "a=1&query={version}"):
+    for query in ("query={version}", "%71uery={version}", "op=Any&query={version}"):
         assert answer(host, f"/graphql?{query}", by=OPERATOR)[0] == 403
         assert answer(host, f"/%67raphql?{query}", by=OPERATOR)[0] == 403
         assert (
@@ -202,7 +202,7 @@ def test_the_ui_works_behind_the_proxy(host: Production):
             http_credentials={"username": user, "password": password}, ignore_https_errors=True, base_url=address
         )
         page.on("response", lambda found: refused.append(found.url) if found.status in {403, 502} else None)
-        page.on("websocket", lambda socket: socket.on("framereceived", frames.append))
+        page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.extend([frame])))
         page.goto("/asset-groups")
         expect(page.get_by_text("predictions").first).to_be_visible(timeout=60_000)
         launched = host.ask(LAUNCH, {"location": host.variables["CODE_LOCATION_NAME"]})["launchRun"]["run"]["runId"]
