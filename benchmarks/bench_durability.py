@@ -24,8 +24,8 @@ from bench_score import TASK, make_source
 
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.score.planned import Selection, plan_refresh
-from sparktorch_assets.spark.score.worker import ScoreJob, pack, score_pack
+from sparktorch_assets.spark.score.job.worker import ScoreJob, pack, score_pack
+from sparktorch_assets.spark.score.plan.planned import Selection, plan_refresh
 from sparktorch_assets.tasks import SlotPolicy
 
 WAYS: dict[str, tuple[bool, bool, bool]] = {

@@ -26,7 +26,7 @@ def score(root: str, pipe: Any) -> None:
     from sparktorch_assets.lake.table import Table
     from sparktorch_assets.predict.loader import ModelLoader
     from sparktorch_assets.predict.schema import output_schema
-    from sparktorch_assets.spark.score.worker import ScoreJob, pack, score_pack
+    from sparktorch_assets.spark.score.job.worker import ScoreJob, pack, score_pack
     from sparktorch_assets.tasks import SlotPolicy
     from sparktorch_assets.tasks.digest import files_digest
 

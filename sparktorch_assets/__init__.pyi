@@ -25,10 +25,10 @@ from sparktorch_assets.lake.vacuum import vacuum as vacuum
 from sparktorch_assets.orchestration.assets.factory import build_input_asset as build_input_asset
 from sparktorch_assets.orchestration.assets.factory import build_prediction_assets as build_prediction_assets
 from sparktorch_assets.orchestration.assets.factory import build_prediction_definitions as build_prediction_definitions
-from sparktorch_assets.orchestration.assets.lineage import column_lineage as column_lineage
-from sparktorch_assets.orchestration.assets.lineage import lineage_metadata as lineage_metadata
-from sparktorch_assets.orchestration.assets.markdown import preview_table as preview_table
-from sparktorch_assets.orchestration.assets.metadata import table_metadata as table_metadata
+from sparktorch_assets.orchestration.assets.page.lineage import column_lineage as column_lineage
+from sparktorch_assets.orchestration.assets.page.lineage import lineage_metadata as lineage_metadata
+from sparktorch_assets.orchestration.assets.page.metadata import table_metadata as table_metadata
+from sparktorch_assets.orchestration.assets.text.markdown import preview_table as preview_table
 from sparktorch_assets.orchestration.automation.partition_versions import record_made_from as record_made_from
 from sparktorch_assets.orchestration.automation.schedules import own_schedules as own_schedules
 from sparktorch_assets.orchestration.automation.schedules import staleness_condition as staleness_condition
@@ -51,10 +51,10 @@ from sparktorch_assets.predict.protocols import ModelObject as ModelObject
 from sparktorch_assets.spark.inputs.materialize import materialize_input as materialize_input
 from sparktorch_assets.spark.ml_predict import spark_ml_predict as spark_ml_predict
 from sparktorch_assets.spark.score.dataframe import score_dataframe as score_dataframe
-from sparktorch_assets.spark.score.failed_rows import failed_rows as failed_rows
+from sparktorch_assets.spark.score.failures.failed_rows import failed_rows as failed_rows
 from sparktorch_assets.spark.score.partitions import plan_partitions as plan_partitions
 from sparktorch_assets.spark.score.partitions import score_partitions as score_partitions
-from sparktorch_assets.spark.score.report import ScoreReport as ScoreReport
+from sparktorch_assets.spark.score.report.report import ScoreReport as ScoreReport
 from sparktorch_assets.spark.score.table import plan_table as plan_table
 from sparktorch_assets.spark.score.table import score_table as score_table
 from sparktorch_assets.spark.session.start import start_session as start_session

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sparktorch_assets.spark.score.report import ScoreReport
+    from sparktorch_assets.spark.score.report.report import ScoreReport
 
 
 class SparktorchError(Exception):

@@ -47,23 +47,23 @@ _PARTS = re.compile(
 _MODELS = ("docs/models.md", "docs/features.md", "docs/outputs.md")
 
 RUNNERS: Mapping[str, Callable[[Block], bool]] = {
-    "tests/orchestration/test_readme.py": lambda block: (
+    "tests/orchestration/projects/test_readme.py": lambda block: (
         block.page == "README.md"
         and (bool(block.file) or block.section == "In a notebook" or "dg launch" in block.text)
     ),
-    "tests/orchestration/test_your_project.py": lambda block: (
+    "tests/orchestration/projects/test_your_project.py": lambda block: (
         block.page == "docs/your-project.md" or (block.page == "docs/reference.md" and "ComponentTree" in block.text)
     ),
-    "tests/orchestration/test_check_definitions.py": lambda block: (
+    "tests/orchestration/projects/test_check_definitions.py": lambda block: (
         block.page == "docs/operations.md" and block.section == "What is found before a run"
     ),
-    "tests/orchestration/test_asset_pages_page.py": lambda block: (
+    "tests/orchestration/assets/test_asset_pages_page.py": lambda block: (
         block.page == "docs/asset-pages.md" and bool(block.language)
     ),
-    "tests/orchestration/test_partitions_page.py": lambda block: (
+    "tests/orchestration/partitions/test_partitions_page.py": lambda block: (
         block.page == "docs/partitions.md" and bool(block.language)
     ),
-    "tests/orchestration/test_rival_assets.py": lambda block: block.page == "docs/comparing.md",
+    "tests/orchestration/assets/test_rival_assets.py": lambda block: block.page == "docs/comparing.md",
     "tests/spark/test_audited_assets.py": lambda block: block.page == "docs/checks.md",
     "tests/spark/test_docs.py": lambda block: block.page == "docs/tables.md",
     "tests/spark/test_task_transformer.py": lambda block: block.page == "docs/predicting.md",

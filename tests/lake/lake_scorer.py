@@ -13,8 +13,8 @@ from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.files.partition_values import parse_partition
 from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.plan import Plan, make_plan, make_plans
+from sparktorch_assets.lake.rows.shard_reader import ShardReader
 from sparktorch_assets.lake.scope import Scope
-from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.tally import Tally

@@ -10,7 +10,7 @@ from lake_scorer import conditions, plan_of
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.plan import make_plan
-from sparktorch_assets.lake.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.shard_reader import ShardReader
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.tasks.row_filter import RowFilter
 

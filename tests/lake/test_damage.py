@@ -13,7 +13,7 @@ from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.parts import damage as module
 from sparktorch_assets.lake.parts.damage import damaged_file
 from sparktorch_assets.lake.parts.file import describe_part, publish_by_content
-from sparktorch_assets.lake.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.shard_reader import ShardReader
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.lake.vacuum import vacuum
 

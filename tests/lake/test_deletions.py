@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lake_scorer import INPUT, OUTPUT, carry_out, conditions, plan_of, refresh, rows_of, write_file
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.shard_reader import ShardReader
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.tasks.row_filter import RowFilter
 

@@ -15,7 +15,7 @@ from lake_scorer import plan_of
 from sparktorch_assets.errors import InputSchemaError, TableError
 from sparktorch_assets.lake.parquet.types import readable_schema, storage_schema
 from sparktorch_assets.lake.plan import make_plan
-from sparktorch_assets.lake.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.shard_reader import ShardReader
 from sparktorch_assets.lake.table import Table
 
 UTC = dt.UTC

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 from lake_scorer import INPUT, conditions, plan_of, write_file
 
 from sparktorch_assets.lake.parquet.group_filter import FileBounds, GroupFilter
-from sparktorch_assets.lake.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.shard_reader import ShardReader
 from sparktorch_assets.tasks import RowFilter
 
 

@@ -24,8 +24,8 @@ from sparktorch_assets.lake.log.snapshot import data_version_of
 from sparktorch_assets.lake.parquet.footers import Footer, RowGroup, footer_bytes, footer_digest
 from sparktorch_assets.lake.parts.file import describe_part
 from sparktorch_assets.lake.plan import make_plan, plan_shards
+from sparktorch_assets.lake.rows.shard_reader import ShardReader
 from sparktorch_assets.lake.scope import Scope, ScopeIndex
-from sparktorch_assets.lake.shard_reader import ShardReader
 from sparktorch_assets.lake.shards import make_shards
 from sparktorch_assets.lake.table import Table, data_version, table_version
 

@@ -12,7 +12,7 @@ from lake_scorer import INPUT, carry_out, expected_rows, plan_of, refresh, rows_
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.derived import write_if_changed
-from sparktorch_assets.lake.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.shard_reader import ShardReader
 from sparktorch_assets.lake.table import Table, table_version
 from sparktorch_assets.lake.table_tally import TALLY_KEY
 from sparktorch_assets.lake.vacuum import vacuum

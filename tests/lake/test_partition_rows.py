@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparktorch_assets.errors import InputSchemaError
-from sparktorch_assets.lake import partition_rows
-from sparktorch_assets.lake.partition_rows import count_values, divide_rows
+from sparktorch_assets.lake.rows import partition_rows
+from sparktorch_assets.lake.rows.partition_rows import count_values, divide_rows
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.tasks import StaticPartitions, TimePartitions
 

@@ -23,7 +23,7 @@ from sparktorch_assets.lake.commit_plan import commit_plan
 from sparktorch_assets.lake.files.partition_values import parse_partition
 from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.plan import make_plan
-from sparktorch_assets.lake.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.shard_reader import ShardReader
 from sparktorch_assets.lake.table import Table, table_version
 from sparktorch_assets.lake.vacuum import vacuum
 from sparktorch_assets.tally import Tally

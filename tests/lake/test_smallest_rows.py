@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake import smallest_rows as module
-from sparktorch_assets.lake.smallest_rows import smallest_rows
+from sparktorch_assets.lake.rows import smallest_rows as module
+from sparktorch_assets.lake.rows.smallest_rows import smallest_rows
 from sparktorch_assets.lake.table import Table
 
 NUMBERS = st.none() | st.floats(0, 1, width=32)

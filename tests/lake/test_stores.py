@@ -9,7 +9,7 @@ from lake_scorer import INPUT, OUTPUT, expected_rows, plan_of, refresh, rows_of,
 
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.parts.writer import PartWriter
-from sparktorch_assets.lake.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.shard_reader import ShardReader
 from sparktorch_assets.tally import Tally
 
 

@@ -11,8 +11,8 @@ from deltalake import write_deltalake
 
 from sparktorch_assets.errors import PartitionsRefusedError, SparktorchError
 from sparktorch_assets.predict.loader import ModelDescription
-from sparktorch_assets.spark.score.report import Progress, ScoreReport
-from sparktorch_assets.spark.score.scoring import Scoring
+from sparktorch_assets.spark.score.report.report import Progress, ScoreReport
+from sparktorch_assets.spark.score.report.scoring import Scoring
 from sparktorch_assets.stores.model_store import ModelStore
 from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature

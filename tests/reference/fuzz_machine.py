@@ -53,8 +53,8 @@ from sparktorch_assets.lake.plan import Plan, make_plans
 from sparktorch_assets.lake.table import data_version, table_version
 from sparktorch_assets.lake.vacuum import vacuum
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.score import planned as planned_module
 from sparktorch_assets.spark.score.partitions import score_partitions
+from sparktorch_assets.spark.score.plan import planned as planned_module
 from sparktorch_assets.spark.score.table import plan_table, score_table
 from sparktorch_assets.tasks import BatchPolicy, MlTask, SlotPolicy
 from sparktorch_assets.tasks.partitions import TablePartition

@@ -288,7 +288,7 @@ def test_every_check_of_the_library_is_in_the_pages_table():
 
 def test_the_samples_digits_answer_their_canaries():
     """With the committed file, script, declaration and weights."""
-    from sparktorch_assets.spark.score.canaries import ask_canaries, find_canaries
+    from sparktorch_assets.spark.score.job.canaries import ask_canaries, find_canaries
     from sparktorch_assets.tasks import ImageFeature
 
     root = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.table import table_version
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.score.dataframe import score_dataframe
-from sparktorch_assets.spark.score.failure_reasons import too_many_failed_rows
+from sparktorch_assets.spark.score.failures.failure_reasons import too_many_failed_rows
 from sparktorch_assets.spark.score.table import score_table
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature

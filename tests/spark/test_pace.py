@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparktorch_assets.spark.score.pace import Pace
+from sparktorch_assets.spark.score.progress.pace import Pace
 
 LOOK_S = 2.0
 

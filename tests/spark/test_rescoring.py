@@ -9,8 +9,8 @@ from test_promotion import CHALLENGER, CHAMPION, Lake, lake  # noqa: F401  (a fi
 
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.score import rescoring
-from sparktorch_assets.spark.score.rescoring import Rescoring
+from sparktorch_assets.spark.score.plan import rescoring
+from sparktorch_assets.spark.score.plan.rescoring import Rescoring
 from sparktorch_assets.spark.score.table import plan_table
 
 pytestmark = pytest.mark.promise("O117")

@@ -20,7 +20,7 @@ from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderR
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.ml_predict import spark_ml_predict
 from sparktorch_assets.spark.score.dataframe import score_dataframe
-from sparktorch_assets.spark.score.failed_rows import failed_rows
+from sparktorch_assets.spark.score.failures.failed_rows import failed_rows
 from sparktorch_assets.spark.score.table import score_table
 from sparktorch_assets.tasks import (
     ClassificationOutput,

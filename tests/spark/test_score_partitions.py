@@ -25,7 +25,7 @@ from sparktorch_assets.lake.vacuum import vacuum
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.score import refresh as refresh_module
 from sparktorch_assets.spark.score.partitions import plan_partitions, score_partitions
-from sparktorch_assets.spark.score.planned import Selection
+from sparktorch_assets.spark.score.plan.planned import Selection
 from sparktorch_assets.spark.score.table import plan_table, score_table
 from sparktorch_assets.tasks import ClassificationOutput, MlTask, ModelSpec, NumericFeature, RowFilter
 from sparktorch_assets.tasks.code.imported_code import DECLARED

@@ -15,13 +15,13 @@ from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.vacuum import vacuum
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.score import rows_hint
-from sparktorch_assets.spark.score.planned import Selection, plan_refresh
-from sparktorch_assets.spark.score.progress import ProgressWatch
-from sparktorch_assets.spark.score.progress_bar import ProgressBar
-from sparktorch_assets.spark.score.report import Progress
-from sparktorch_assets.spark.score.rows_hint import RowsHint, read_hint
-from sparktorch_assets.spark.score.worker import ScoreJob, pack, score_pack
+from sparktorch_assets.spark.score.job import rows_hint
+from sparktorch_assets.spark.score.job.rows_hint import RowsHint, read_hint
+from sparktorch_assets.spark.score.job.worker import ScoreJob, pack, score_pack
+from sparktorch_assets.spark.score.plan.planned import Selection, plan_refresh
+from sparktorch_assets.spark.score.progress.progress import ProgressWatch
+from sparktorch_assets.spark.score.progress.progress_bar import ProgressBar
+from sparktorch_assets.spark.score.report.report import Progress
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature, SlotPolicy
 
 TASK = MlTask(

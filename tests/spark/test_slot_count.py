@@ -13,7 +13,7 @@ import pytest
 from jobs_here import JobsHere
 
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.score.packs import deal
+from sparktorch_assets.spark.score.job.packs import deal
 from sparktorch_assets.spark.score.table import score_table
 from sparktorch_assets.spark.session import cluster_size as module
 from sparktorch_assets.spark.session import slot_count

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from sparktorch_assets.orchestration.resources import ModelLoaderResource, SparkSessionResource
-from sparktorch_assets.spark.score.report import ScoreReport
-from sparktorch_assets.spark.score.scoring import Scoring
-from sparktorch_assets.spark.score.time_spent import time_spent
+from sparktorch_assets.spark.score.report.report import ScoreReport
+from sparktorch_assets.spark.score.report.scoring import Scoring
+from sparktorch_assets.spark.score.report.time_spent import time_spent
 from sparktorch_assets.tasks import Execution, Hooks, MlTask, ModelSpec, NumericFeature
 
 TASK = MlTask(

@@ -14,7 +14,7 @@ from sparktorch_assets.tasks import MlTask
 from sparktorch_assets.tasks.code.import_path import import_path_code
 
 if TYPE_CHECKING:
-    from sparktorch_assets.spark.score.report import ScoreReport
+    from sparktorch_assets.spark.score.report.report import ScoreReport
 
 _DESCRIPTIONS = {
     "class_share_psi": "The shares of the classes are those of earlier publications (population stability index)",

@@ -15,13 +15,13 @@ from sparktorch_assets.orchestration.assets.audit_checks import (
     published_check,
     refused_audit_checks,
 )
-from sparktorch_assets.orchestration.assets.markdown import markdown_table
+from sparktorch_assets.orchestration.assets.text.markdown import markdown_table
 from sparktorch_assets.orchestration.keys import prediction_key
 from sparktorch_assets.tasks import InputTable, MlTask
 
 if TYPE_CHECKING:
     from sparktorch_assets.spark.inputs.materialize import InputReport
-    from sparktorch_assets.spark.score.report import ScoreReport
+    from sparktorch_assets.spark.score.report.report import ScoreReport
 
 NO_ROW_LOST = "no_row_lost"
 FAILED_SHARE = "failed_share"

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from sparktorch_assets.orchestration.assets.failure import PlainFailure
-from sparktorch_assets.orchestration.assets.markdown import markdown_table, preview_table
-from sparktorch_assets.orchestration.assets.metadata import table_metadata
+from sparktorch_assets.orchestration.assets.page.metadata import table_metadata
+from sparktorch_assets.orchestration.assets.run.failure import PlainFailure
+from sparktorch_assets.orchestration.assets.text.markdown import markdown_table, preview_table
 from sparktorch_assets.orchestration.automation.schedules import refresh_tags, staleness_condition
 from sparktorch_assets.orchestration.keys import COMPARISONS_GROUP, comparison_key, prediction_key
 from sparktorch_assets.tasks import MlTask

@@ -15,9 +15,9 @@ from sparktorch_assets.orchestration.assets.checks import (
     vanished_check,
 )
 from sparktorch_assets.orchestration.assets.declared import remember
-from sparktorch_assets.orchestration.assets.failure import PlainFailure
-from sparktorch_assets.orchestration.assets.metadata import input_metadata
+from sparktorch_assets.orchestration.assets.page.metadata import input_metadata
 from sparktorch_assets.orchestration.assets.partitioned.input import divide_input
+from sparktorch_assets.orchestration.assets.run.failure import PlainFailure
 from sparktorch_assets.orchestration.keys import INPUTS_GROUP, WATCH_TAG, input_key, input_pool
 from sparktorch_assets.orchestration.partitions.definition import backfill_policy, partitions_definition
 from sparktorch_assets.orchestration.partitions.of_run import partitions_of

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from sparktorch_assets.orchestration.assets.failure import PlainFailure
-from sparktorch_assets.orchestration.assets.model_readme import readable_size, readme_metadata
-from sparktorch_assets.orchestration.assets.plain_text import one_line
+from sparktorch_assets.orchestration.assets.page.model_readme import readable_size, readme_metadata
+from sparktorch_assets.orchestration.assets.run.failure import PlainFailure
+from sparktorch_assets.orchestration.assets.text.plain_text import one_line
 from sparktorch_assets.orchestration.keys import MODELS_GROUP, WATCH_TAG, model_key
 from sparktorch_assets.stores.mlflow_server import ModelVersion
 from sparktorch_assets.tasks import MlTask

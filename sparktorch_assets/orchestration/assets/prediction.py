@@ -13,15 +13,15 @@ from sparktorch_assets.orchestration.assets.checks import (
     refused_prediction_checks,
 )
 from sparktorch_assets.orchestration.assets.declared import remember
-from sparktorch_assets.orchestration.assets.failure import PlainFailure
-from sparktorch_assets.orchestration.assets.lineage import lineage_metadata, prediction_lineage, source_columns
-from sparktorch_assets.orchestration.assets.metadata import WHERE_TIME_WENT, prediction_metadata
+from sparktorch_assets.orchestration.assets.page.lineage import lineage_metadata, prediction_lineage, source_columns
+from sparktorch_assets.orchestration.assets.page.metadata import WHERE_TIME_WENT, prediction_metadata
+from sparktorch_assets.orchestration.assets.page.sampled_rows import sampled_rows
 from sparktorch_assets.orchestration.assets.partitioned.prediction import predict_partitions
 from sparktorch_assets.orchestration.assets.partitioned.versions import record_divided_input
-from sparktorch_assets.orchestration.assets.run_settings import RunSettings
-from sparktorch_assets.orchestration.assets.run_tags import tag_run
-from sparktorch_assets.orchestration.assets.sampled_rows import sampled_rows
-from sparktorch_assets.orchestration.assets.score_settings import code_version, score_settings
+from sparktorch_assets.orchestration.assets.run.failure import PlainFailure
+from sparktorch_assets.orchestration.assets.run.run_settings import RunSettings
+from sparktorch_assets.orchestration.assets.run.run_tags import tag_run
+from sparktorch_assets.orchestration.assets.run.score_settings import code_version, score_settings
 from sparktorch_assets.orchestration.assets.trial import try_run
 from sparktorch_assets.orchestration.automation.schedules import refresh_tags, staleness_condition
 from sparktorch_assets.orchestration.keys import (
@@ -38,7 +38,7 @@ from sparktorch_assets.tasks import MlTask
 
 if TYPE_CHECKING:
     from sparktorch_assets.orchestration.resources import LakeResource, SparkSource
-    from sparktorch_assets.spark.score.report import Progress, ScoreReport
+    from sparktorch_assets.spark.score.report.report import Progress, ScoreReport
 
 _SECONDS_BETWEEN_MESSAGES = 3.0
 

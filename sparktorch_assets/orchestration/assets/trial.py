@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.orchestration.assets.markdown import preview_table
 from sparktorch_assets.orchestration.assets.partitioned.prediction import table_partitions
-from sparktorch_assets.orchestration.assets.run_settings import RunSettings
+from sparktorch_assets.orchestration.assets.run.run_settings import RunSettings
+from sparktorch_assets.orchestration.assets.text.markdown import preview_table
 from sparktorch_assets.orchestration.keys import prediction_key, source_key
 from sparktorch_assets.orchestration.partitions.of_run import partitions_of
 from sparktorch_assets.tasks import MlTask

@@ -17,7 +17,7 @@ from typing import Any
 import dagster as dg
 from dagster.components.definitions import LazyDefinitions
 
-from sparktorch_assets.orchestration.assets.progress import progress_logger
+from sparktorch_assets.orchestration.assets.run.progress import progress_logger
 from sparktorch_assets.orchestration.commands.dagster_home import use_dagster_home
 from sparktorch_assets.orchestration.commands.summary import failed_checks, failures, summary_table, time_lines
 from sparktorch_assets.orchestration.partitions.runs import planned_runs

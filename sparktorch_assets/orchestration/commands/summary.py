@@ -7,8 +7,8 @@ from typing import Any
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
-from sparktorch_assets.orchestration.assets.metadata import WHERE_TIME_WENT
-from sparktorch_assets.orchestration.assets.plain_text import one_line, plain_lines
+from sparktorch_assets.orchestration.assets.page.metadata import WHERE_TIME_WENT
+from sparktorch_assets.orchestration.assets.text.plain_text import one_line, plain_lines
 
 _SHOWN_CLASSES = 3
 _LONGEST = 3

@@ -5,8 +5,8 @@ import importlib.metadata
 from sparktorch_assets.audit.task_audit import TaskAudit
 from sparktorch_assets.errors import TooManyDroppedRowsError
 from sparktorch_assets.lake.publication import Audit, Publication
-from sparktorch_assets.spark.score.failure_reasons import too_many_failed_rows
-from sparktorch_assets.spark.score.scoring import SCORING_KEY, Scoring
+from sparktorch_assets.spark.score.failures.failure_reasons import too_many_failed_rows
+from sparktorch_assets.spark.score.report.scoring import SCORING_KEY, Scoring
 from sparktorch_assets.tasks import MlTask
 
 

@@ -26,11 +26,11 @@ from sparktorch_assets.lake.publication import Audit, Publication, Published, pu
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.lake.table_tally import DATA_VERSION_KEY, TALLY_KEY
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.score.canaries import ask_canaries, find_canaries
 from sparktorch_assets.spark.score.commit import check_publication, commit_metadata
 from sparktorch_assets.spark.score.input_count import InputCount
-from sparktorch_assets.spark.score.report import ScoreReport
-from sparktorch_assets.spark.score.scoring import Scoring
+from sparktorch_assets.spark.score.job.canaries import ask_canaries, find_canaries
+from sparktorch_assets.spark.score.report.report import ScoreReport
+from sparktorch_assets.spark.score.report.scoring import Scoring
 from sparktorch_assets.spark.score.written_rows import WrittenPart, publish_parts, read_written
 from sparktorch_assets.spark.session.stoppable import run_stoppable
 from sparktorch_assets.spark.spark_path import spark_path

@@ -13,10 +13,10 @@ from sparktorch_assets.lake.files.partition_values import parse_partition
 from sparktorch_assets.lake.plan import Plan
 from sparktorch_assets.lake.publication import Audit
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.score.adopted import plan_adopted
-from sparktorch_assets.spark.score.planned import Planned, Selection, plan_refresh
+from sparktorch_assets.spark.score.plan.adopted import plan_adopted
+from sparktorch_assets.spark.score.plan.planned import Planned, Selection, plan_refresh
 from sparktorch_assets.spark.score.refresh import RunOptions, refresh
-from sparktorch_assets.spark.score.report import Progress, ScoreReport
+from sparktorch_assets.spark.score.report.report import Progress, ScoreReport
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.partitions.table_partition import TablePartition
 from sparktorch_assets.tasks.slot_policy import settle_device

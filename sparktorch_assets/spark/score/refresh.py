@@ -16,14 +16,14 @@ from sparktorch_assets.lake.log.snapshot import data_version_of
 from sparktorch_assets.lake.plan import Plan
 from sparktorch_assets.lake.publication import Audit, partition_tallies
 from sparktorch_assets.lake.table_tally import table_tally
-from sparktorch_assets.spark.score.canaries import ask_canaries, find_canaries
 from sparktorch_assets.spark.score.commit import check_publication, commit_metadata
-from sparktorch_assets.spark.score.planned import Planned
-from sparktorch_assets.spark.score.progress import ProgressWatch
-from sparktorch_assets.spark.score.report import Progress, ScoreReport
-from sparktorch_assets.spark.score.run import RunResult, run_shards
-from sparktorch_assets.spark.score.scoring import Scoring, last_scoring
-from sparktorch_assets.spark.score.worker import ScoreJob
+from sparktorch_assets.spark.score.job.canaries import ask_canaries, find_canaries
+from sparktorch_assets.spark.score.job.run import RunResult, run_shards
+from sparktorch_assets.spark.score.job.worker import ScoreJob
+from sparktorch_assets.spark.score.plan.planned import Planned
+from sparktorch_assets.spark.score.progress.progress import ProgressWatch
+from sparktorch_assets.spark.score.report.report import Progress, ScoreReport
+from sparktorch_assets.spark.score.report.scoring import Scoring, last_scoring
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import SlotPolicy
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from sparktorch_assets.lake.plan import Plan
 from sparktorch_assets.lake.publication import Audit
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.spark.score.adopted import plan_adopted
-from sparktorch_assets.spark.score.planned import plan_refresh, selections
+from sparktorch_assets.spark.score.plan.adopted import plan_adopted
+from sparktorch_assets.spark.score.plan.planned import plan_refresh, selections
 from sparktorch_assets.spark.score.refresh import RunOptions, refresh
-from sparktorch_assets.spark.score.report import Progress, ScoreReport
+from sparktorch_assets.spark.score.report.report import Progress, ScoreReport
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.slot_policy import settle_device
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import dagster as dg
 
-from sparktorch_assets.orchestration.assets.markdown import markdown_table
+from sparktorch_assets.orchestration.assets.text.markdown import markdown_table
 
 _SHOWN_PARTITIONS = 50
 _NAMED_PARTITIONS = 10

@@ -46,7 +46,7 @@ def divide_input(
         return DividedInput()
     if isinstance(table.partitions, DynamicPartitions):
         return _register(table, table.partitions, written, context)
-    from sparktorch_assets.lake.partition_rows import divide_rows
+    from sparktorch_assets.lake.rows.partition_rows import divide_rows
 
     there = partitions_definition(table.partitions).get_partition_keys()
     types = {column.name: str(column.type) for column in written.schema}
@@ -69,7 +69,7 @@ def divide_input(
 def _register(
     table: InputTable, partitions: DynamicPartitions, written: "Table", context: dg.AssetExecutionContext
 ) -> DividedInput:
-    from sparktorch_assets.lake.partition_rows import count_values
+    from sparktorch_assets.lake.rows.partition_rows import count_values
 
     counts = count_values(written, partitions.column)
     usable = sorted(value for value in counts if value is not None and unusable_as_key(value) is None)

@@ -11,13 +11,13 @@ import dagster as dg
 
 from sparktorch_assets.errors import AuditFailedError, PartitionsRefusedError, TableError
 from sparktorch_assets.orchestration.assets.checks import prediction_checks, refused_prediction_checks
-from sparktorch_assets.orchestration.assets.lineage import lineage_metadata, prediction_lineage, source_columns
-from sparktorch_assets.orchestration.assets.metadata import prediction_metadata
+from sparktorch_assets.orchestration.assets.page.lineage import lineage_metadata, prediction_lineage, source_columns
+from sparktorch_assets.orchestration.assets.page.metadata import prediction_metadata
+from sparktorch_assets.orchestration.assets.page.sampled_rows import sampled_rows
 from sparktorch_assets.orchestration.assets.partitioned.checks import of_partitions
 from sparktorch_assets.orchestration.assets.partitioned.versions import made_from_now, version_of_several
-from sparktorch_assets.orchestration.assets.run_tags import tag_run
-from sparktorch_assets.orchestration.assets.sampled_rows import sampled_rows
-from sparktorch_assets.orchestration.assets.score_settings import code_version
+from sparktorch_assets.orchestration.assets.run.run_tags import tag_run
+from sparktorch_assets.orchestration.assets.run.score_settings import code_version
 from sparktorch_assets.orchestration.automation.partition_events import DATA_VERSION
 from sparktorch_assets.orchestration.keys import prediction_key, source_key
 from sparktorch_assets.orchestration.partitions.of_run import partitions_of, retry_command
@@ -27,7 +27,7 @@ from sparktorch_assets.tasks.partitions import TablePartition
 if TYPE_CHECKING:
     from sparktorch_assets.lake.table import Table
     from sparktorch_assets.orchestration.resources import LakeResource, SparkSource
-    from sparktorch_assets.spark.score.report import Progress, ScoreReport
+    from sparktorch_assets.spark.score.report.report import Progress, ScoreReport
 
 
 def table_partitions(task: MlTask, keys: Sequence[str], source: str) -> tuple[TablePartition, ...]:

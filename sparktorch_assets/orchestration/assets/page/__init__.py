@@ -1,0 +1,1 @@
+"""What an asset's page shows: numbers, pictures, lineage and rows."""

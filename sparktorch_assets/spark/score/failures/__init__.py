@@ -1,0 +1,1 @@
+"""Rows that have no prediction, and why."""

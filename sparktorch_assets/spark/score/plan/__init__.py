@@ -1,0 +1,1 @@
+"""What a refresh has to score, decided before any Spark job starts."""

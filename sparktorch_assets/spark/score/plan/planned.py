@@ -1,0 +1,161 @@
+"""Plans a refresh of a prediction table: finds the model and the code, and what has to be scored."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+
+from sparktorch_assets.errors import TaskError
+from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.lake.files.partition_values import Partition, parse_partition
+from sparktorch_assets.lake.parquet.types import readable_schema, storage_schema
+from sparktorch_assets.lake.plan import Plan, make_plans
+from sparktorch_assets.lake.scope import Scope
+from sparktorch_assets.lake.table import Table
+from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.predict.schema import output_schema
+from sparktorch_assets.spark.score.plan.rescoring import Rescoring
+from sparktorch_assets.tasks import MlTask
+from sparktorch_assets.tasks.code.imported_code import DECLARED
+from sparktorch_assets.tasks.digest import digest_of, files_digest, model_digest, task_digest
+from sparktorch_assets.tasks.row_filter import RowFilter
+from sparktorch_assets.tasks.row_test import row_tests
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """The rows that a refresh covers: those of the whole table, or of one partition of it."""
+
+    partition: Partition = ()
+    """The partition of the output; empty for the whole table."""
+    where: tuple[RowFilter, ...] = ()
+    """The conditions that select its rows of the input."""
+    added: bool = False
+    """Whether the partition column is added to the predictions, because the input has no such column."""
+
+    @property
+    def digest_parts(self) -> Mapping[str, object]:
+        """What the fingerprints of the partition's parts depend on, besides what they all depend on."""
+        if not self.partition:
+            return {}
+        # A value of a column of the input says which rows it selects; the name of a month does not.
+        rows = {"rows": [condition.plain for condition in self.where]} if self.added else {}
+        return {"partition": self.partition, **rows}
+
+
+def selections(given: Sequence[Mapping[str, str]], columns: pa.Schema) -> list[Selection]:
+    """The partitions of the given values of the input's columns; the whole table for an empty mapping.
+
+    Raises:
+        InputSchemaError, TaskError: see `parse_partition`.
+    """
+    parsed = (parse_partition(values, columns) for values in given)
+    return [Selection(partition=partition, where=where) for partition, where in parsed]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planned:
+    """A planned refresh, with everything that the plans depend on."""
+
+    plans: tuple[Plan, ...]
+    """One per selection, in the same order; all of one table and with the same columns."""
+    rows_of: Mapping[Partition, tuple[RowFilter, ...]]
+    """Partition -> the conditions that select its rows of the input."""
+    task: MlTask
+    model_loader: ModelLoader = field(repr=False)
+    rescoring: Rescoring
+    model_digest: str
+    files_digest: str
+    """Digest of the model's files."""
+    code: Mapping[str, str]
+    """The user's code: piece -> digest."""
+    read_schema: pa.Schema
+    """The columns to read."""
+
+    @property
+    def table(self) -> Table:
+        """The output, as it was when the refresh was planned."""
+        return self.plans[0].table
+
+
+def plan_refresh(
+    input_table: str,
+    ml_task: MlTask | str,
+    select: Callable[[pa.Schema], Sequence[Selection]],
+    *,
+    output_table: str,
+    model_loader: ModelLoader,
+    rescore: str = "",
+) -> Planned:
+    """Plan a refresh; nothing is computed or written.
+
+    Args:
+        input_table: see `score_table`.
+        ml_task: see `score_table`.
+        select: what the refresh covers, given the input's columns: the whole table, or partitions by the same columns.
+        output_table: see `score_table`.
+        model_loader: see `score_table`.
+        rescore: see `score_table`.
+    """
+    loader, task = model_loader.settled(ml_task)
+    source, output = Table(input_table), Table(output_table)
+    _check_places(task, source, output)
+    columns = readable_schema(source.schema)
+    selected = select(columns)
+    schema = storage_schema(output_schema(task, columns))
+    for name, _ in selected[0].partition:
+        if name not in schema.names:  # readers take it from the parts' paths, whatever columns the task keeps
+            schema = schema.append(pa.field(name, pa.string()) if selected[0].added else columns.field(name))
+    digest, files = model_digest(task, loader.models_root), files_digest(task, loader.models_root)
+    # Workers must use exactly these files and pieces of code, so the fingerprints contain both as they were read here.
+    code = loader.code(task)
+    common = {
+        "model": digest,
+        "task": task_digest(task),
+        "loader": loader.digest(task),
+        "files": files,
+        "code": {piece: found for piece, found in code.items() if not piece.endswith(DECLARED)},
+        # Sorted: the order of columns depends on which of the input's files comes first, and affects no row.
+        "schema": sorted([column.name, str(column.type)] for column in schema),
+    }
+    types = {column.name: str(column.type) for column in columns}
+    rescoring = Rescoring.of(output.metadata, rescore)
+    scopes = [
+        Scope(
+            digest=rescoring.digest(digest_of({**common, **selection.digest_parts})),
+            partition=selection.partition,
+            tests=row_tests(selection.where, types, f"task {task.name!r}"),
+        )
+        for selection in selected
+    ]
+    tested = replace(task, where=(*task.where, *selected[0].where))  # the same columns in every selection
+    return Planned(
+        plans=tuple(make_plans(source, output, scopes, schema=schema)),
+        rows_of={selection.partition: selection.where for selection in selected if selection.where},
+        task=task,
+        model_loader=loader,
+        rescoring=rescoring,
+        model_digest=digest,
+        files_digest=files,
+        code=code,
+        read_schema=pa.schema([columns.field(name) for name in tested.read_columns(columns.names)]),
+    )
+
+
+def _check_places(task: MlTask, source: Table, output: Table) -> None:
+    """Raise `TaskError` if the output is the input, or lies in it."""
+    if source.folder.absolute == output.folder.absolute:
+        raise TaskError(
+            f"task {task.name!r}: input and output are the same table, {output.uri!r}; give it another output"
+        )
+    if source.version is None and _lies_in(output.folder, source.folder):
+        raise TaskError(
+            f"task {task.name!r}: the output {output.uri!r} lies in the folder of files {source.uri!r} that is the input, "
+            f"so that the next refresh would find predictions among its rows; give it a folder elsewhere"
+        )
+
+
+def _lies_in(one: Folder, other: Folder) -> bool:
+    paths = [os.path.realpath(folder.root) if folder.is_local else folder.absolute for folder in (one, other)]
+    return one.is_local == other.is_local and paths[0].startswith(paths[1].rstrip("/") + "/")

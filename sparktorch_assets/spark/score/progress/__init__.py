@@ -1,0 +1,1 @@
+"""How far a run has got, for people and for logs."""

@@ -1,0 +1,1 @@
+"""What a refresh did: its counts, its speed, and where its time went."""
