@@ -8,7 +8,7 @@ any value, others only for text.
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_args, get_type_hints
 
@@ -28,7 +28,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, core_schema
 
-from sparktorch_assets.errors import TaskError
+from sparktorch_assets.errors import TaskError, nearest
 from sparktorch_assets.orchestration.components.field_docs import field_docs
 from sparktorch_assets.orchestration.components.json_schema import YamlJsonSchema
 from sparktorch_assets.orchestration.components.templates import TemplateError, Templates, is_template
@@ -95,7 +95,7 @@ class Attributes(dg.Model):
             # Dagster builds each error again with its line, which fails for types of error outside pydantic-core's
             # list.
             raise ValidationError.from_exception_data(
-                error.title, [_plain_error(item, templates) for item in error.errors()]
+                error.title, [_plain_error(item, templates, cls.model_fields) for item in error.errors()]
             ) from None
         if info.context is not _RENDERED:
             converted = [*_conversions(value, validated), *_empty(value, validated)]
@@ -198,8 +198,13 @@ def _defaults(found: Any) -> Mapping[str, Any]:
     return {}
 
 
-def _plain_error(error: ErrorDetails, templates: Templates) -> InitErrorDetails:
+def _plain_error(error: ErrorDetails, templates: Templates, fields: Iterable[str]) -> InitErrorDetails:
     known, context, loc = error["type"] in _KNOWN_ERRORS, error.get("ctx", {}), error["loc"]
+    if error["type"] == "extra_forbidden" and len(loc) == 1:
+        unknown = ValueError(f"there is no field {loc[0]!r}; {nearest(str(loc[0]), fields)}")
+        return InitErrorDetails(
+            type="value_error", loc=loc, input=templates.hide(error["input"]), ctx={"error": unknown}
+        )
     context = {name: templates.hide(value) for name, value in context.items()}
     if not known or isinstance(context.get("error"), Exception):
         context = {"error": ValueError(templates.hide(str(context.get("error", error["msg"]))))}

@@ -352,7 +352,7 @@ def test_comments_and_the_order_of_keys_change_no_version(sandbox: DefsFolderSan
         ("columns: [a, b]", "columns: [a, b]\n      colums: [a]", r"colums.*\n.*Unexpected keyword", 12),
         ('labels: ["0", "1"]', "labels: [0, 1]", r"should be a valid string", 15),
         ('labels: ["0", "1"]', 'labels: ["0", "0"]', r"MlTask 'churn': labels names '0' more than once", 15),
-        ('labels: ["0", "1"]', 'labels: ["0"]\n  label: x', r"Extra inputs are not permitted", 16),
+        ('labels: ["0", "1"]', 'labels: ["0"]\n  label: x', r"there is no field 'label'; did you mean 'labels'\?", 16),
         ("input: events", "input: ev ents", r"MlTask 'churn': input='ev ents' is not an asset key", 4),
         ("input: events", "inptu: events", r"Field required", 4),
         ("model.safetensors", "model.h5", r"the suffix '.h5' does not say what the format is", 6),
@@ -399,7 +399,7 @@ def test_a_wrong_option_of_an_output_is_named_with_its_line(sandbox: DefsFolderS
 
 def test_a_misspelt_field_of_an_input_table_is_named_with_its_line(sandbox: DefsFolderSandbox):
     text = problem(sandbox, TABLE + "  max_rejectd_share: 0.5\n")
-    assert re.search(r"max_rejectd_share.*\n.*Extra inputs are not permitted", text), text
+    assert re.search(r"max_rejectd_share.*\n.*did you mean 'max_rejected_share'\?", text), text
     assert "churn/defs.yaml:7" in text
 
 
