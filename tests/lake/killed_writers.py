@@ -42,7 +42,8 @@ def derived_partition(folder: Path) -> None:
 
 def adopted(folder: Path) -> None:
     adopt_parts(plan_of(folder / "source", folder / "table", 2), [str(folder / "challenger")])
-    refresh(folder / "source", folder / "table", 2)
+    _, computed = refresh(folder / "source", folder / "table", 2)
+    assert not computed, "the parts of the challenger are there to be taken over"
 
 
 KINDS = {writer.__name__: writer for writer in (scored, partitions, derived, derived_partition, adopted)}

@@ -27,8 +27,10 @@ def before(folder, kind, *, first):
     """A folder in which a writer of that kind has something to do."""
     folder.mkdir()
     write_file(folder / "source", "a", list(range(4)))  # two shards
+    if kind == "adopted":
+        refresh(folder / "source", folder / "challenger", 2)
     if not first:
-        if kind == "scored":
+        if kind in ("scored", "adopted"):
             refresh(folder / "source", folder / "table", 1)
         elif kind == "partitions":
             refresh_partitions(folder / "source", folder / "table", 1, (1, 2, 3))

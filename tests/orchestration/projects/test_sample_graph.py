@@ -83,7 +83,9 @@ def test_every_asset_is_materialized_and_every_check_passes(first: dg.ExecuteInP
     assert first.success
     assert len(metadata(first)) == 26
     evaluations = first.get_asset_check_evaluations()
-    assert len(evaluations) == 7 * 4 + 3 + 4 + 4 + 3 * 2
+    declared = load_definitions("sparktorch_assets.definitions").resolve_asset_graph().asset_check_keys
+    assert {found.asset_check_key for found in evaluations} == declared
+    assert len(evaluations) == 7 * 4 + 3 + 4 + 4 + 3 * 2 + 3  # of classes, numbers, labels, vectors, inputs; an audit
     assert [found.check_name for found in evaluations if not found.passed] == []
 
 
