@@ -14,7 +14,7 @@ from sparktorch_assets.lake.commit_plan import Commits, commit_plans, keep_resum
 from sparktorch_assets.lake.files.partition_values import Partition, partition_folder
 from sparktorch_assets.lake.log.snapshot import data_version_of
 from sparktorch_assets.lake.plan import Plan
-from sparktorch_assets.lake.publication import Audit, partition_tallies
+from sparktorch_assets.lake.publication import Audit, Publication, partition_tallies
 from sparktorch_assets.lake.table_tally import table_tally
 from sparktorch_assets.spark.score.canaries import ask_canaries, find_canaries
 from sparktorch_assets.spark.score.commit import check_publication, commit_metadata
@@ -112,14 +112,20 @@ def refresh(
         _score(session, planned, changing, options, run)
     scored = time.perf_counter()
     run.scoring = run.scoring or last_scoring(planned.table)
+    rescored: dict[str, str] = {}
+
+    def check(publication: Publication) -> None:
+        check_publication(planned.task, publication, audit, options.audit, kept=True)
+        rescored.update(planned.rescoring.metadata(publication.table.metadata))
+
     commits = commit_plans(
         changing,
         {path: part for plan in changing for path, part in plan.resumed.items()} | run.result.parts,
-        lambda publication: check_publication(planned.task, publication, audit, options.audit, kept=True),
+        check,
         # A view: what the checks find is known when they have looked at what would be committed.
         ChainMap(
             audit.recorded,
-            planned.rescoring.metadata,
+            rescored,
             commit_metadata(planned.task, planned.model_digest, options.run_id, run.scoring),
         ),
         description=planned.task.description,
