@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from functools import cached_property
 from itertools import islice
+from urllib.parse import unquote
 
 from sparktorch_assets.lake.files.partition_values import Partition, partition_folder
 from sparktorch_assets.lake.publication import partition_tallies, publications
@@ -48,8 +49,8 @@ class History:
         present = {partition_folder(found): found for found in self._table.snapshot.by_partition()}
         if not own and folder in present:
             own = [(folder, self._now(partition))]
-        folders = sorted({*present, *this_run}, key=_place, reverse=True)
-        earlier = [name for name in folders if _place(name) < _place(folder)][: most - len(own)]
+        folders = sorted({*present, *this_run}, key=order_of_values, reverse=True)
+        earlier = [name for name in folders if order_of_values(name) < order_of_values(folder)][: most - len(own)]
         return own + [(name, this_run.get(name) or self._now(present[name])) for name in earlier]
 
     def _now(self, partition: Partition) -> Tally:
@@ -67,9 +68,10 @@ class History:
         return found
 
 
-def _place(folder: str) -> tuple[int, int, str]:
-    """Where a partition comes in the order of values: whole numbers by size, then everything else by its text."""
-    value = folder.rpartition("=")[2]
+def order_of_values(folder: str) -> tuple[int, int, str]:
+    """Where the partition with this folder comes in the order of values: whole numbers by size, then everything else by
+    its text."""
+    value = unquote(folder.rpartition("=")[2])
     try:
         return 0, int(value), ""
     except ValueError:

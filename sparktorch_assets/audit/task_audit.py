@@ -106,6 +106,12 @@ class TaskAudit:
         self._passed[folder] = publication.tally
         self.recorded[AUDIT_KEY] = _to_json(self.found)
 
+    def withdraw(self, publication: Publication) -> None:
+        """Forget a publication that somebody else has refused: nothing is compared with it, and nothing recorded of it."""
+        folder = partition_folder(publication.partition)
+        del self.found[folder], self._passed[folder]
+        self.recorded[AUDIT_KEY] = _to_json(self.found)
+
     def _before(self, publication: Publication) -> list[Statistics]:
         if not (self.task.audit.drift_checks or self._own):
             return []

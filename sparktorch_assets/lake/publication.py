@@ -24,6 +24,8 @@ _PARTITION, _PARTITIONS = "partition", "partitions"
 _MOST_TALLIES = 200
 """A commit of more partitions records none of their tallies, which the parts' receipts hold as well: one tally takes
 about 2 kB, and everyone who opens the table reads its log."""
+_FEWEST_COMMITS = 50
+"""So many commits, at least, are looked through for the ones that published some partitions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +111,20 @@ def partition_tallies(table: Table, partitions: Collection[Partition]) -> dict[P
     for partition, _ in wanted.values():
         tallies[partition] = Tally.total(found[path] for path in untold[partition] if path in found)
     return tallies
+
+
+def last_publications(table: Table, partitions: Collection[Partition]) -> dict[Partition, dict[str, str]]:
+    """Our metadata of the commit that last published each of the partitions, `()` being the whole table. Partitions that
+    none of the latest commits published are left out."""
+    wanted = {partition_folder(partition): partition for partition in partitions}
+    found: dict[Partition, dict[str, str]] = {}
+    for commit in islice(_commits(table), max(_FEWEST_COMMITS, len(partitions))):
+        if not wanted:
+            break
+        if TALLY_KEY in commit:
+            covered = json.loads(commit.get(_PARTITIONS, "[]")) or [commit.get(_PARTITION, "")]
+            found |= {wanted.pop(folder): commit for folder in wanted.keys() & set(covered)}
+    return found
 
 
 def _commits(table: Table) -> Iterator[dict[str, str]]:

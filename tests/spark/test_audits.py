@@ -10,11 +10,20 @@ import pytest
 from jobs_here import JobsHere
 
 from sparktorch_assets.audit.task_audit import recorded_outcomes
-from sparktorch_assets.errors import AuditFailedError, HookError, InputSchemaError, ModelError, TaskError
+from sparktorch_assets.errors import (
+    AuditFailedError,
+    HookError,
+    InputSchemaError,
+    ModelError,
+    PartitionsRefusedError,
+    SparktorchError,
+    TaskError,
+)
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.predict.frame import predict_frame
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.score.dataframe import score_dataframe
+from sparktorch_assets.spark.score.partitions import score_partitions
 from sparktorch_assets.spark.score.table import plan_table, score_table
 from sparktorch_assets.tasks import (
     AuditPolicy,
@@ -26,6 +35,7 @@ from sparktorch_assets.tasks import (
     RegressionOutput,
     RowFilter,
     SlotPolicy,
+    StaticPartitions,
 )
 
 
@@ -327,6 +337,64 @@ def test_partitions_are_audited_one_by_one(world):
     report = world.score(task, partition={"ds": "3"}, publish_despite=["class_share_distance"])
     assert (report.version, report.run_tally.rows) == (2, 0)
     assert recorded_outcomes(Table(world.uri).metadata, "ds=3") == report.audits
+
+
+def days(world, *classes):
+    """An input with as many days, each of one class only, and the partitions that the days are."""
+    rows = [(f"{day}", x) for day, x in enumerate(classes, 1) for _ in range(20)]
+    table = pa.table({"ds": [ds for ds, _ in rows], "x": [x for _, x in rows], "y": [x for _, x in rows]})
+    pq.write_table(table, world.folder / "in.parquet")
+    found = StaticPartitions(column="ds", values=[f"{day}" for day, _ in enumerate(classes, 1)])
+    return found.table_partitions(found.keys, {"ds": "string"}, "test")
+
+
+def score_days(world, task, partitions, **more):
+    return score_partitions(
+        world.spark,
+        str(world.folder / "in.parquet"),
+        task,
+        output_table=world.uri,
+        model_loader=world.loader(),
+        slots=SlotPolicy(device="cpu"),
+        partitions=partitions,
+        **more,
+    )
+
+
+@pytest.mark.promise("O141")
+def test_partitions_are_compared_in_the_order_of_their_values_whatever_the_order_of_the_run(world):
+    partitions = days(world, 1.0, 1.0, -1.0)
+    with pytest.raises(PartitionsRefusedError) as caught:
+        score_days(world, world.task({"max_class_share_distance": 0.2}), partitions[::-1])
+    assert set(caught.value.refused) == {"3"}
+
+
+@pytest.mark.promise("O141")
+def test_nothing_is_compared_with_what_the_callers_own_audit_refused(world):
+    """Nor is anything recorded of it."""
+    partitions = days(world, -1.0, 1.0)
+
+    def refuse_the_first(publication):
+        if dict(publication.partition)["ds"] == "1":
+            raise SparktorchError("not this one")
+
+    with pytest.raises(PartitionsRefusedError) as caught:
+        score_days(world, world.task({"max_class_share_distance": 0.2}), partitions, audit=refuse_the_first)
+    assert set(caught.value.refused) == {"1"}
+    assert recorded_outcomes(Table(world.uri).metadata, "ds=1") == ()
+
+
+def test_what_the_checks_found_is_reported_until_the_next_publication_of_the_partition(world):
+    """Commits of other partitions do not hide that a check was overruled."""
+    first, second, third = days(world, 1.0, -1.0, 1.0)
+    task = world.task({"max_class_share_distance": 0.2})
+    score_days(world, task, [first])
+    (overruled,) = score_days(world, task, [second], publish_despite=["class_share_distance"])
+    assert any(outcome.overruled for outcome in overruled.audits)
+    score_days(world, task, [third], publish_despite=["class_share_distance"])
+    again = score_days(world, task, [first, second])
+    assert not any(report.changed for report in again)
+    assert again[1].audits == overruled.audits
 
 
 @pytest.mark.promise("O89")

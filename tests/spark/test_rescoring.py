@@ -12,6 +12,7 @@ from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.score.plan import rescoring
 from sparktorch_assets.spark.score.plan.rescoring import Rescoring
 from sparktorch_assets.spark.score.table import plan_table
+from sparktorch_assets.tasks import promote
 
 pytestmark = pytest.mark.promise("O117")
 
@@ -75,6 +76,47 @@ def test_requests_are_few_enough_for_every_commit_to_list_them(monkeypatch):
     requests = Rescoring(request="run 1")
     for model in ("a", "b"):
         requests.digest(model * 64)
-    assert len(json.loads(requests.metadata["rescored"])) == 2
+    assert len(json.loads(requests.metadata({})["rescored"])) == 2
     with pytest.raises(TaskError, match="change the task's code_version instead"):
         requests.digest("c" * 64)
+
+
+def test_two_runs_at_the_same_time_may_score_different_partitions_again(lake):  # noqa: F811
+    """The commit that comes second records both requests; else the next run would go back to the first parts."""
+    for day in (3, 4):
+        lake.score(CHAMPION, "champion", partition={"id": day})
+    before = parts(lake.root / "champion")
+    raced = []
+
+    def race(_):
+        if not raced:
+            raced.append(lake.score(CHAMPION, "champion", partition={"id": 4}, rescore="run 2"))
+
+    lake.score(CHAMPION, "champion", partition={"id": 3}, rescore="run 1", audit=race)
+    wanted = DeltaTable(str(lake.root / "champion")).file_uris()
+    assert not any(name in uri for uri in wanted for name in before)
+    for day in (3, 4):
+        assert not lake.score(CHAMPION, "champion", partition={"id": day}).changed
+
+
+@pytest.mark.promise("O104")
+def test_a_promotion_takes_over_what_the_challenger_has_scored_again(lake):  # noqa: F811
+    """Not the challenger's parts before the request, which lie in its folder still."""
+    lake.score(CHALLENGER, "challenger")
+    lake.score(CHALLENGER, "challenger", rescore="run 1")
+    for _ in range(2):
+        report = lake.score(promote(CHAMPION, CHALLENGER), "champion", "challenger")
+        assert report.rows_new == 0
+        names = [
+            {Path(uri).name for uri in DeltaTable(str(lake.root / table)).file_uris()}
+            for table in ("champion", "challenger")
+        ]
+        assert names[0] == names[1]
+        lake.score(CHALLENGER, "challenger", rescore="run 2")
+
+
+def test_a_damaged_log_of_another_table_holds_nothing_up(lake, caplog):  # noqa: F811
+    lake.score(CHALLENGER, "challenger")
+    (lake.root / "challenger" / "_delta_log" / f"{0:020}.json").write_text("{")
+    assert lake.score(promote(CHAMPION, CHALLENGER), "champion", "challenger").rows_new in (0, 10)
+    assert "has nothing to give" in caplog.text

@@ -32,7 +32,11 @@ def check_publication(
         raise TooManyDroppedRowsError(too_many)
     task_audit(publication)
     if audit is not None:
-        audit(publication)
+        try:
+            audit(publication)
+        except BaseException:
+            task_audit.withdraw(publication)
+            raise
 
 
 def commit_metadata(task: MlTask, digest: str, run_id: str, scoring: Scoring | None) -> dict[str, str]:

@@ -96,6 +96,7 @@ def score_partitions(
         output_table=output_table,
         model_loader=model_loader,
         rescore=rescore,
+        adopt_from=adopt_from,
     )
     planned = plan_adopted(plan, adopt_from)
     keys = _keys(partitions, planned)

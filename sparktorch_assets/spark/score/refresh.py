@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
+from sparktorch_assets.audit.history import order_of_values
 from sparktorch_assets.audit.task_audit import TaskAudit, recorded_outcomes
 from sparktorch_assets.errors import SparktorchError
 from sparktorch_assets.lake.commit_plan import Commits, commit_plans, keep_resumed
 from sparktorch_assets.lake.files.partition_values import Partition, partition_folder
 from sparktorch_assets.lake.log.snapshot import data_version_of
 from sparktorch_assets.lake.plan import Plan
-from sparktorch_assets.lake.publication import Audit, partition_tallies
+from sparktorch_assets.lake.publication import Audit, Publication, last_publications, partition_tallies
 from sparktorch_assets.lake.table_tally import table_tally
 from sparktorch_assets.spark.score.commit import check_publication, commit_metadata
 from sparktorch_assets.spark.score.job.canaries import ask_canaries, find_canaries
@@ -112,14 +113,21 @@ def refresh(
         _score(session, planned, changing, options, run)
     scored = time.perf_counter()
     run.scoring = run.scoring or last_scoring(planned.table)
+    rescored: dict[str, str] = {}
+
+    def check(publication: Publication) -> None:
+        check_publication(planned.task, publication, audit, options.audit, kept=True)
+        rescored.update(planned.rescoring.metadata(publication.table.metadata))
+
     commits = commit_plans(
-        changing,
+        # In the order in which the audit compares them, whatever the order of the run's partitions.
+        sorted(changing, key=lambda plan: order_of_values(partition_folder(plan.partition))),
         {path: part for plan in changing for path, part in plan.resumed.items()} | run.result.parts,
-        lambda publication: check_publication(planned.task, publication, audit, options.audit, kept=True),
+        check,
         # A view: what the checks find is known when they have looked at what would be committed.
         ChainMap(
             audit.recorded,
-            planned.rescoring.metadata,
+            rescored,
             commit_metadata(planned.task, planned.model_digest, options.run_id, run.scoring),
         ),
         description=planned.task.description,
@@ -206,6 +214,7 @@ def _reports(planned: Planned, run: _Run, commits: Commits, audit: TaskAudit) ->
         tallies: Mapping[Partition, Tally] = {(): table_tally(planned.table)}
     else:
         tallies = partition_tallies(planned.table, unchanged)
+    published = last_publications(planned.table, unchanged)
     version = max((done.version for done in commits.committed.values()), default=planned.table.version)
     scored = sum(shard.rows for plan in planned.plans for shard in plan.new)
     reports = {}
@@ -237,6 +246,6 @@ def _reports(planned: Planned, run: _Run, commits: Commits, audit: TaskAudit) ->
             model_digest=planned.model_digest,
             data_version=data_version_of(plan.target, plan.schema),
             partition=plan.partition,
-            audits=audit.found.get(folder) or recorded_outcomes(planned.table.metadata, folder),
+            audits=audit.found.get(folder) or recorded_outcomes(published.get(plan.partition, {}), folder),
         )
     return reports

@@ -97,6 +97,7 @@ def score_table(
         output_table=output_table,
         model_loader=model_loader,
         rescore=rescore,
+        adopt_from=adopt_from,
     )
     planned = plan_adopted(plan, adopt_from)
     refreshed = refresh(spark_session, planned, options, started)

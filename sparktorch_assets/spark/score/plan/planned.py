@@ -1,12 +1,13 @@
 """Plans a refresh of a prediction table: finds the model and the code, and what has to be scored."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from sparktorch_assets.errors import TaskError
+from sparktorch_assets.errors import SparktorchError, TaskError
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.files.partition_values import Partition, parse_partition
 from sparktorch_assets.lake.parquet.types import readable_schema, storage_schema
@@ -21,6 +22,8 @@ from sparktorch_assets.tasks.code.imported_code import DECLARED
 from sparktorch_assets.tasks.digest import digest_of, files_digest, model_digest, task_digest
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.row_test import row_tests
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +90,7 @@ def plan_refresh(
     output_table: str,
     model_loader: ModelLoader,
     rescore: str = "",
+    adopt_from: Sequence[str] = (),
 ) -> Planned:
     """Plan a refresh; nothing is computed or written.
 
@@ -97,6 +101,7 @@ def plan_refresh(
         output_table: see `score_table`.
         model_loader: see `score_table`.
         rescore: see `score_table`.
+        adopt_from: see `score_table`.
     """
     loader, task = model_loader.settled(ml_task)
     source, output = Table(input_table), Table(output_table)
@@ -120,7 +125,7 @@ def plan_refresh(
         "schema": sorted([column.name, str(column.type)] for column in schema),
     }
     types = {column.name: str(column.type) for column in columns}
-    rescoring = Rescoring.of(output.metadata, rescore)
+    rescoring = Rescoring.of(output.metadata, rescore, map(_last_metadata, adopt_from))
     scopes = [
         Scope(
             digest=rescoring.digest(digest_of({**common, **selection.digest_parts})),
@@ -141,6 +146,15 @@ def plan_refresh(
         code=code,
         read_schema=pa.schema([columns.field(name) for name in tested.read_columns(columns.names)]),
     )
+
+
+def _last_metadata(table: str) -> Mapping[str, str]:
+    """The metadata of the last commit of another table, which holds nothing up if it cannot be read."""
+    try:
+        return Table(table).metadata
+    except SparktorchError as error:
+        _LOG.warning("%s has nothing to give: %s", table, error)
+        return {}
 
 
 def _check_places(task: MlTask, source: Table, output: Table) -> None:
