@@ -93,6 +93,7 @@ def test_the_example_runs_as_it_stands(spark, tmp_path, monkeypatch):
     exec(compile(block.text, block.page, "exec"), {})
 
 
+@pytest.mark.usefixtures("spark")  # by which Spark ML saves and loads
 @pytest.mark.promise("M214")
 def test_a_stage_is_saved_and_loaded_alone(stage, tmp_path, monkeypatch):
     """Every param as it was given: a relative models root stays one, and refers to the folder that is current then."""
@@ -111,6 +112,7 @@ def test_a_stage_is_saved_and_loaded_alone(stage, tmp_path, monkeypatch):
     assert found._paramMap == bare._paramMap
 
 
+@pytest.mark.usefixtures("spark")
 def test_the_saved_class_has_its_public_name(stage, tmp_path):
     """A saved pipeline does not depend on the file that the class is in."""
     stage.save(str(tmp_path / "stage"))
@@ -198,6 +200,7 @@ def test_a_module_that_a_saved_task_names_is_not_imported_by_loading(spark, stag
     assert not (tmp_path / "trace").exists()
 
 
+@pytest.mark.usefixtures("spark")
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
@@ -219,6 +222,7 @@ def test_an_edited_file_is_refused(edit, message, stage, tmp_path):
         TaskTransformer.load(str(tmp_path / "stage"))
 
 
+@pytest.mark.usefixtures("spark")
 def test_another_stage_is_no_task(stage, tmp_path):
     assembler().save(str(tmp_path / "assembler"))
     with pytest.raises(TaskError, match="holds a org.apache.spark.ml.feature.VectorAssembler, and no task"):
