@@ -3,6 +3,7 @@
 They are made before the commit (see `audit/`), so that a red one means: this was not published.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ def audit_checks(task: MlTask, outcomes: Sequence[AuditOutcome]) -> Iterator[dg.
 
 def refused_audit_checks(task: MlTask, error: AuditFailedError) -> Iterator[dg.AssetCheckResult]:
     """The results of all checks that were made before a publication was refused, those that passed included."""
-    failed = ", ".join(outcome.check for outcome in error.outcomes if not outcome.passed)
+    failed = ", ".join(_failed(error))
     config = f"{{ops: {{{op_name(task)}: {{config: {{publish_despite: [{failed}]}}}}}}}}"
     for outcome in error.outcomes:
         text = f"{outcome.problem}. Nothing was published. If it is right, run once with this config: {config}"
@@ -71,6 +72,22 @@ def refused_audit_checks(task: MlTask, error: AuditFailedError) -> Iterator[dg.A
             description=None if outcome.passed else text,
             metadata=dict(outcome.details),
         )
+
+
+def publish_command(task: MlTask, error: AuditFailedError, retry: str) -> str:
+    """The command that publishes what the task's checks have refused.
+
+    Args:
+        task: the task.
+        error: the refusal.
+        retry: the command that materializes the same asset and partition again.
+    """
+    config = {"ops": {op_name(task): {"config": {"publish_despite": _failed(error)}}}}
+    return f"{retry} --config-json '{json.dumps(config)}'"
+
+
+def _failed(error: AuditFailedError) -> list[str]:
+    return [outcome.check for outcome in error.outcomes if not outcome.passed]
 
 
 def published_check(outcome: AuditOutcome) -> dg.AssetCheckResult:

@@ -1,6 +1,8 @@
 """Assets with partitions: what a run over several of them computes, records and shows, and how it fails."""
 
 import datetime as dt
+import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from deltalake import write_deltalake
 from orchestration_fakes import FakeScorePartitions, FakeScoreTable, a_task
 
 from sparktorch_assets.errors import (
+    AuditFailedError,
+    AuditOutcome,
     FailureReason,
     PartitionsRefusedError,
     TableError,
@@ -23,7 +27,7 @@ from sparktorch_assets.orchestration.assets.input import build_input_asset
 from sparktorch_assets.orchestration.assets.prediction import build_prediction_asset
 from sparktorch_assets.orchestration.partitions.runs import range_tags
 from sparktorch_assets.spark.inputs.materialize import InputReport
-from sparktorch_assets.tasks import DynamicPartitions, InputTable, MlTask, StaticPartitions, TimePartitions
+from sparktorch_assets.tasks import AuditPolicy, DynamicPartitions, InputTable, MlTask, StaticPartitions, TimePartitions
 
 MONTHS = TimePartitions(by="month", column="at", start="2013-01-01", end="2013-07-01")
 JANUARY, FEBRUARY, MARCH = KEYS = ["2013-01-01", "2013-02-01", "2013-03-01"]
@@ -189,6 +193,26 @@ class TestPrediction:
             and f"""dg launch --assets 'key:"predictions/sample"' --partition '{FEBRUARY}'""" in message
             for message in messages
         )
+
+    def test_the_log_has_the_command_that_publishes_what_a_check_refused(
+        self, resources: dict[str, Any], score_partitions: FakeScorePartitions
+    ):
+        """Trying again would be refused again, for as long as nothing has changed."""
+        outcomes = [AuditOutcome(check="min_rows", problem="8 rows are few"), AuditOutcome(check="null_share")]
+        score_partitions.refused = {FEBRUARY: AuditFailedError("1 of 2 checks failed", outcomes=outcomes)}
+        asset = build_prediction_asset(months(audit=AuditPolicy(min_rows=9, max_null_share=0.5)))
+        with dg.DagsterInstance.ephemeral() as instance:
+            result = run(asset, resources, instance, ok=False)
+            messages = [entry.user_message for entry in instance.all_logs(result.run_id)]
+        command = next(
+            line.removeprefix("To publish it all the same: ")
+            for message in messages
+            for line in message.splitlines()
+            if line.startswith("To publish it all the same: ")
+        )
+        *launch, config = shlex.split(command)
+        assert launch[-3:] == ["--partition", FEBRUARY, "--config-json"]
+        assert json.loads(config) == {"ops": {"predict_sample": {"config": {"publish_despite": ["min_rows"]}}}}
 
     def test_published_partitions_of_a_failed_run_are_no_staler_than_others(
         self, resources: dict[str, Any], score_partitions: FakeScorePartitions

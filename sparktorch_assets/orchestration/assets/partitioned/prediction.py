@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from sparktorch_assets.errors import AuditFailedError, PartitionsRefusedError, TableError
+from sparktorch_assets.orchestration.assets.audit_checks import publish_command
 from sparktorch_assets.orchestration.assets.checks import prediction_checks, refused_prediction_checks
 from sparktorch_assets.orchestration.assets.page.lineage import lineage_metadata, prediction_lineage, source_columns
 from sparktorch_assets.orchestration.assets.page.metadata import prediction_metadata
@@ -137,7 +138,11 @@ def _refused(
         results |= _checks(task, table, done, reports)
     _log(context, reports)
     for partition, reason in error.refused.items():
-        context.log.error("%s was refused: %s\nTo try again: %s", partition, reason, retry_command(key, partition))
+        retry = retry_command(key, partition)
+        ways = f"To try again: {retry}"
+        if isinstance(reason, AuditFailedError) and reason.outcomes:
+            ways += f"\nTo publish it all the same: {publish_command(task, reason, retry)}"
+        context.log.error("%s was refused: %s\n%s", partition, reason, ways)
     for result in of_partitions(results):
         yield result._replace(asset_key=key)
 
