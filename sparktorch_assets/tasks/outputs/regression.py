@@ -88,7 +88,7 @@ class RegressionOutput(UnlabelledOutput):
         )
 
     @property
-    def has_truth(self) -> bool:  # type: ignore[override]
+    def has_truth(self) -> bool:
         """Whether a column of the input can hold the right answer, for comparisons."""
         return self.takes_truth
 
