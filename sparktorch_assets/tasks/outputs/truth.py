@@ -139,7 +139,7 @@ def _matrix(pairs: Pairs, truths: Counter[str | None]) -> ShownConfusion:
     cells: Pairs = defaultdict(int)
     for (truth, predicted), rows in pairs.items():
         cells[truth if truth in shown else None, predicted if predicted in shown else None] += rows
-    classes = [*named, None] if any(None in pair for pair in cells) else named
+    classes: list[str | None] = [*named, *([None] if any(None in pair for pair in cells) else [])]
     return ShownConfusion(
         classes=list(map(_named, classes)),
         rows=[[cells.get((truth, predicted), 0) for predicted in classes] for truth in classes],
