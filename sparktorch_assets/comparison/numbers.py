@@ -144,4 +144,6 @@ class NumberComparison:
 
 
 def _numbers(values: pa.ChunkedArray) -> np.ndarray:
-    return np.asarray(pc.fill_null(pc.cast(values, pa.float64()), float("nan")).to_numpy(), dtype=np.float64)
+    return np.asarray(
+        pc.fill_null(pc.cast(values, pa.float64(), safe=False), float("nan")).to_numpy(), dtype=np.float64
+    )

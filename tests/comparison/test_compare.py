@@ -235,3 +235,12 @@ def test_an_output_with_more_columns_is_compared_by_its_classes(tmp_path):
         tmp_path, classes([1], ["a"]), classes([1], ["a"]), rivals(output=ClassificationOutput(scores=True))
     )
     assert found.figures["agreement"] == 1.0
+
+
+def test_true_numbers_beyond_those_that_a_double_holds_exactly_are_rounded(tmp_path):
+    truth = [2**60 + 1, 4]
+    champion = table(id=[1, 2], predicted_value=[float(truth[0]), 3.0], truth=truth)
+    found = compared(
+        tmp_path, champion, champion.drop_columns("truth"), rivals("truth", output=RegressionOutput(), labels=())
+    )
+    assert found.figures["champion_mean_absolute_error"] == 0.5

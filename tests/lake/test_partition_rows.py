@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from delta_log import column, inline_vector, put_file, write_log
 from deltalake import DeltaTable, write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -114,3 +115,37 @@ def test_a_column_of_another_type_is_refused_with_the_way_out(tmp_path):
     table = written(tmp_path, pa.table({"at": ["2013-01-01"]}))
     with pytest.raises(InputSchemaError, match=r"'at' has type string; it must be a timestamp, or a date.*by: static"):
         divided(table, MONTHS, KEYS)
+
+
+def test_rows_that_a_table_deletes_change_the_version_of_their_partition(tmp_path):
+    """A deletion vector leaves the file as it is."""
+    times = [dt.datetime(2013, 1, day, tzinfo=dt.UTC) for day in (5, 6, 7)]
+    (rows,) = of_times(times)
+    versions = []
+    for number, gone in enumerate([set(), {1}, {2}]):
+        folder = tmp_path / f"{number}"
+        action = put_file(folder, "a.parquet", rows) | ({"deletionVector": inline_vector(gone)} if gone else {})
+        write_log(folder, [column("at", "timestamp")], [action], features=["deletionVectors"])
+        found = divided(Table(str(folder)), MONTHS, KEYS)
+        assert found.partitions["2013-01-01"].rows == 3 - len(gone)
+        versions.append(found.partitions["2013-01-01"].data_version)
+    assert len(set(versions)) == 3
+
+
+def test_a_renamed_column_is_not_taken_for_the_one_that_had_its_name(tmp_path):
+    """`at` was renamed to `old`, and a new column has the name `at` now."""
+    old, new = ([dt.datetime(2013, month, day, tzinfo=dt.UTC) for day in (5, 6, 7)] for month in (1, 3))
+    stored = pa.table(
+        {"at": pa.array(old, pa.timestamp("us", "UTC")), "col-2": pa.array(new, pa.timestamp("us", "UTC"))}
+    )
+    names = {"old": ("at", 1), "at": ("col-2", 2)}
+    columns = [
+        column(name, "timestamp", **{"delta.columnMapping.physicalName": physical, "delta.columnMapping.id": number})
+        for name, (physical, number) in names.items()
+    ]
+    properties = {"delta.columnMapping.mode": "name"}
+    write_log(
+        tmp_path, columns, [put_file(tmp_path, "a.parquet", stored)], features=["columnMapping"], properties=properties
+    )
+    found = divided(Table(str(tmp_path)), MONTHS, KEYS)
+    assert [found.partitions[key].rows for key in KEYS] == [0, 0, 3, 0, 0, 0]

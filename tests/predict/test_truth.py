@@ -161,6 +161,22 @@ def test_a_page_of_many_classes_shows_the_most_frequent_ones_and_the_rest_togeth
     assert "biggest_confusions" not in page
 
 
+def test_a_label_may_have_the_name_under_which_the_rest_is_shown():
+    labels = ["cat", "(other)"]
+    page = ClassificationOutput().page(
+        tally_of(classified(["(other)", "cat"], [1.0, 1.0]), pa.array(["(other)", "dog"]), a_task(labels=labels))
+    )
+    assert page["accuracy"] == 0.5
+
+
+@pytest.mark.parametrize("truth", [[2**60 + 1, 4], [-(2**63), 4]])
+def test_a_true_number_beyond_those_that_a_double_holds_exactly_costs_no_run(truth):
+    task = a_task(RegressionOutput(names=["y"]), labels=())
+    rows = pa.RecordBatch.from_pydict({"predicted_y": pa.array([float(truth[0]), 3.0])})
+    tally = tally_of(rows, pa.array(truth, pa.int64()), task)
+    assert task.output.page(tally)["bias"] == -0.5
+
+
 def test_a_class_below_the_threshold_is_wrong_but_has_no_confidence_of_its_own():
     task = a_task(ClassificationOutput(threshold=0.5, below="unsure"))
     tally = tally_of(classified(["a", "unsure"], [0.9, 0.3]), pa.array(["a", "b"]), task)

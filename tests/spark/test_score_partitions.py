@@ -314,6 +314,26 @@ def test_partitions_that_make_no_sense_are_refused(world):
 
 
 @pytest.mark.promise("T67")
+@pytest.mark.parametrize("taken", ["AT_MONTH", "predicted_class"])
+def test_a_column_that_is_added_may_not_hide_another_one(world, taken):
+    """Readers would see the partition's key in place of the prediction, or two columns of one name."""
+    world.write("a", 1)
+    path = world.source / "a.parquet"
+    rows = pq.read_table(path)
+    if taken == "AT_MONTH":
+        pq.write_table(rows.append_column(taken, rows["region"]), path)
+    column = taken.lower()
+    partitions = [dataclasses.replace(found, column=column) for found in world.months("2013-01-01")]
+    with pytest.raises(TaskError, match=rf"add the column '{column}' to the predictions.* have '{taken}' already"):
+        plan_partitions(
+            str(world.source),
+            TASK,
+            output_table=str(world.table),
+            model_loader=ModelLoader(world.root),
+            partitions=partitions,
+        )
+
+
 def test_a_table_without_partitions_is_kept_and_the_way_out_named(world):
     score_table(world.session, str(world.source), TASK, **world.arguments())
     before = {path: path.read_bytes() for path in world.table.rglob("*.*")}

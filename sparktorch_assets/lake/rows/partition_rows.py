@@ -5,6 +5,7 @@ A part that lies wholly in one partition, as its bounds tell, is counted without
 column that divides is read.
 """
 
+import hashlib
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,8 +33,8 @@ class PartitionRows:
 
     rows: int
     data_version: str
-    """A hash of the parts that may hold the partition's rows, and of the table's columns. If it is the same, so are the
-    rows."""
+    """A hash of the parts that may hold the partition's rows, of what was deleted of them, and of the table's columns. If
+    it is the same, so are the rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,10 +66,10 @@ def divide_rows(table: Table, partitions: Sequence[TablePartition]) -> DividedRo
     for file, footer in zip(table.files, read_footers(table.files), strict=True):
         if not footer.rows:
             continue
-        bounds = FileBounds(footer.metadata()).of_file(windows.test)
+        bounds = windows.bounds(file, footer)
         held = windows.between(bounds)
         for index in held:
-            parts[windows.order[index]].add(file.path)
+            parts[windows.order[index]].add(_content(file))
         if bounds is not None and not held:
             continue
         if len(held) == 1 and windows.covers(held[0], bounds):
@@ -102,6 +103,11 @@ def count_values(table: Table, column: str) -> Counter[str | None]:
     return counts
 
 
+def _content(file: DataFile) -> str:
+    """What stands for the file's rows in data versions: its path and, if the table has deleted some, which."""
+    return file.path + (f"\0{hashlib.sha256(file.deleted).hexdigest()}" if file.deleted else "")
+
+
 def _kept_rows(file: DataFile, footer: Footer) -> int:
     return footer.rows - int.from_bytes(file.deleted, "little").bit_count()
 
@@ -119,6 +125,11 @@ class _Windows:
         """The places of the partitions, sorted by their values."""
         self.test: RowTest = tests[0][0]
         self._column = pa.schema([table.schema.field(self.test.column)])
+
+    def bounds(self, file: DataFile, footer: Footer) -> Bounds:
+        """The bounds of the file's values, if it tells them."""
+        found = FileBounds(footer.metadata())
+        return next((found.of_file(test) for test in file.stored_tests([self.test])), None)
 
     def between(self, bounds: Bounds) -> range:
         """The partitions that a file with these bounds may have rows of."""

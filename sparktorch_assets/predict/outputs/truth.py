@@ -73,7 +73,7 @@ def _count_labels(column: Column, truth: pa.Array, task: MlTask, tally: Tally) -
 def _count_numbers(column: Column, truth: pa.Array, task: MlTask, tally: Tally) -> None:
     """Statistics of the truth and of the errors."""
     (name,) = (item.name for item in task.output.main_columns)
-    values = truth.cast(pa.float64())
+    values = truth.cast(pa.float64(), safe=False)  # rounds whole numbers beyond 2^53, which would be refused
     finite = pc.if_else(pc.is_finite(values), values, pa.scalar(None, pa.float64()))
     known_N = _known(column(name), finite, tally)
     truth_N = finite.to_numpy(zero_copy_only=False)[known_N]

@@ -18,8 +18,12 @@ WITHOUT_TRUTH = "rows without a truth"
 ERROR, ABSOLUTE_ERROR, TRUTH = "error", "absolute error", "truth"
 """The statistics of a regression whose truth is known; an error is the prediction minus the truth."""
 _OTHER = "(other)"
+"""How classes that are not counted one by one are shown. They are `None` until then, since a label may have this name."""
 _SHOWN_CLASSES = 20
 _SHOWN_PAIRS = 8
+
+Pairs = dict[tuple[str | None, str | None], int]
+"""(True class, predicted class) -> rows."""
 
 
 def pair_key(truth: str | None, predicted: str | None) -> str:
@@ -37,7 +41,7 @@ def class_truth(tally: Tally) -> dict[str, Shown]:
     if not pairs:
         return without
     total = sum(pairs.values())
-    truths = Counter[str]()
+    truths = Counter[str | None]()
     for (truth, _), rows in pairs.items():
         truths[truth] += rows
     shown: dict[str, Shown] = {
@@ -57,8 +61,8 @@ def label_truth(tally: Tally) -> dict[str, Shown]:
     mean, over all labels of all rows (micro-averaged)."""
     pairs, without = _pairs(tally), _without_truth(tally)
     right = sum(count for (truth, predicted), count in pairs.items() if _right(truth, predicted))
-    missed = sum(count for (_, predicted), count in pairs.items() if predicted == _OTHER)
-    wrong = sum(count for (truth, predicted), count in pairs.items() if truth == _OTHER != predicted)
+    missed = sum(count for (_, predicted), count in pairs.items() if predicted is None)
+    wrong = sum(count for (truth, predicted), count in pairs.items() if truth is None and predicted is not None)
     if not right + missed + wrong:
         return without
     shown: dict[str, Shown] = {"micro_f1": 2 * right / (2 * right + missed + wrong)}
@@ -93,16 +97,20 @@ def _without_truth(tally: Tally) -> dict[str, Shown]:
     return {"rows_without_truth": rows} if rows else {}
 
 
-def _pairs(tally: Tally) -> dict[tuple[str, str], int]:
-    found: dict[tuple[str, str], int] = defaultdict(int)
+def _pairs(tally: Tally) -> Pairs:
+    found: Pairs = defaultdict(int)
     for key, rows in tally.confusion.items():
-        truth, predicted = (_OTHER if name is None else name for name in json.loads(key))
+        truth, predicted = json.loads(key)
         found[truth, predicted] += rows
     return dict(found)
 
 
-def _right(truth: str, predicted: str) -> bool:
-    return truth == predicted != _OTHER
+def _right(truth: str | None, predicted: str | None) -> bool:
+    return truth is not None and truth == predicted
+
+
+def _named(name: str | None) -> str:
+    return _OTHER if name is None else name
 
 
 def _reliability(tally: Tally) -> ShownReliability | None:
@@ -125,24 +133,28 @@ def _reliability(tally: Tally) -> ShownReliability | None:
     return ShownReliability(bins=bins, bin_count=CONFIDENCE_BINS, error=error)
 
 
-def _matrix(pairs: dict[tuple[str, str], int], truths: Counter[str]) -> ShownConfusion:
-    named = sorted(name for name, _ in truths.most_common(_SHOWN_CLASSES) if name != _OTHER)
+def _matrix(pairs: Pairs, truths: Counter[str | None]) -> ShownConfusion:
+    named = sorted(name for name, _ in truths.most_common(_SHOWN_CLASSES) if name is not None)
     shown = set(named)
-    cells: dict[tuple[str, str], int] = defaultdict(int)
+    cells: Pairs = defaultdict(int)
     for (truth, predicted), rows in pairs.items():
-        cells[truth if truth in shown else _OTHER, predicted if predicted in shown else _OTHER] += rows
-    classes = [*named, _OTHER] if any(_OTHER in pair for pair in cells) else named
+        cells[truth if truth in shown else None, predicted if predicted in shown else None] += rows
+    classes: list[str | None] = [*named, *([None] if any(None in pair for pair in cells) else [])]
     return ShownConfusion(
-        classes=classes, rows=[[cells.get((truth, predicted), 0) for predicted in classes] for truth in classes]
+        classes=list(map(_named, classes)),
+        rows=[[cells.get((truth, predicted), 0) for predicted in classes] for truth in classes],
     )
 
 
-def _confusions(pairs: dict[tuple[str, str], int], truths: Counter[str]) -> dict[str, Shown]:
+def _confusions(pairs: Pairs, truths: Counter[str | None]) -> dict[str, Shown]:
     wrong = sorted(
         ((rows, truth, predicted) for (truth, predicted), rows in pairs.items() if not _right(truth, predicted)),
-        key=lambda found: (-found[0], found[1:]),
+        key=lambda found: (-found[0], _named(found[1]), _named(found[2])),
     )[:_SHOWN_PAIRS]
     if not wrong:
         return {}
-    lines = [[truth, predicted, f"{rows:,}", f"{rows / truths[truth]:.1%}"] for rows, truth, predicted in wrong]
+    lines = [
+        [_named(truth), _named(predicted), f"{rows:,}", f"{rows / truths[truth]:.1%}"]
+        for rows, truth, predicted in wrong
+    ]
     return {"biggest_confusions": ShownTable(columns=("truth", "predicted", "rows", "of the true class"), rows=lines)}

@@ -109,6 +109,8 @@ def plan_refresh(
     columns = readable_schema(source.schema)
     selected = select(columns)
     schema = storage_schema(output_schema(task, columns))
+    if selected[0].added:
+        _check_added(task, [name for name, _ in selected[0].partition], [*schema.names, *columns.names])
     for name, _ in selected[0].partition:
         if name not in schema.names:  # readers take it from the parts' paths, whatever columns the task keeps
             schema = schema.append(pa.field(name, pa.string()) if selected[0].added else columns.field(name))
@@ -146,6 +148,18 @@ def plan_refresh(
         code=code,
         read_schema=pa.schema([columns.field(name) for name in tested.read_columns(columns.names)]),
     )
+
+
+def _check_added(task: MlTask, added: Sequence[str], names: Sequence[str]) -> None:
+    """Raise `TaskError` if the table has a column with the name of the partition column that is added: readers would see
+    the partition's key in its place. Names that differ in case alone are the same to Spark and Delta."""
+    taken = {name.lower(): name for name in names}
+    for column in added:
+        if column.lower() in taken:
+            raise TaskError(
+                f"task {task.name!r}: partitions add the column {column!r} to the predictions, and the input or the "
+                f"predictions have {taken[column.lower()]!r} already; rename that column, or set the task's output_prefix"
+            )
 
 
 def _last_metadata(table: str) -> Mapping[str, str]:
