@@ -3,11 +3,13 @@
 import hashlib
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
+from sparktorch_assets.orchestration.partitions.definition import partitions_definition
 from sparktorch_assets.orchestration.watching.memory import Seen
 from sparktorch_assets.stores.mlflow_server import resolve
-from sparktorch_assets.tasks import InputTable, MlTask
+from sparktorch_assets.tasks import InputTable, MlTask, TimePartitions
 from sparktorch_assets.tasks.digest import digest_of
 from sparktorch_assets.tasks.files.model_files import model_files
 
@@ -15,7 +17,7 @@ _SHORT_DIGEST = 16
 
 
 def look_at_sources(table: InputTable, project_root: Path) -> Seen:
-    """The source files of an input table.
+    """The source files of an input table, and the last of its windows of time that has passed.
 
     Raises:
         TableError: a pattern matches no file, or files that cannot be read.
@@ -23,7 +25,12 @@ def look_at_sources(table: InputTable, project_root: Path) -> Seen:
     """
     from sparktorch_assets.spark.inputs.paths import source_paths
 
-    return _look((str(path), path) for path in source_paths(table, project_root.absolute()))
+    seen = _look((str(path), path) for path in source_paths(table, project_root.absolute()))
+    if not isinstance(table.partitions, TimePartitions):
+        return seen
+    # Files that came before the end of a month were read when the month was no partition yet.
+    last = partitions_definition(table.partitions).get_last_partition_key()
+    return replace(seen, digest=digest_of([seen.digest, last])[:_SHORT_DIGEST])
 
 
 def look_at_model(task: MlTask, models_root: Path) -> Seen:

@@ -1,5 +1,6 @@
 """The sensor runs what reads files if and only if these are other ones than before, and complete."""
 
+import datetime as dt
 import os
 import re
 import time
@@ -9,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.test_utils import freeze_time
 from orchestration_fakes import a_task
 
 from sparktorch_assets.errors import ModelError
@@ -17,7 +19,7 @@ from sparktorch_assets.orchestration.runtime import runtime_definitions
 from sparktorch_assets.orchestration.watching import look, memory, watched
 from sparktorch_assets.orchestration.watching.file_sensor import FILE_SENSOR
 from sparktorch_assets.orchestration.watching.memory import SETTLED_SECONDS, Memory, Seen
-from sparktorch_assets.tasks import InputTable, MlTask, StaticPartitions
+from sparktorch_assets.tasks import InputTable, MlTask, StaticPartitions, TimePartitions
 from sparktorch_assets.tasks.model_spec import ModelSpec
 
 LONG_AGO = time.time() - 3600
@@ -254,6 +256,20 @@ def test_an_input_with_partitions_is_run_over_all_of_them(tmp_path: Path, instan
     (request,) = project.requests
     assert request.tags["dagster/asset_partition_range_start"] == "mon"
     assert request.tags["dagster/asset_partition_range_end"] == "wed"
+
+
+@pytest.mark.promise("O186")
+def test_a_window_that_has_passed_is_requested_although_no_file_is_new(tmp_path: Path, instance: dg.DagsterInstance):
+    write(tmp_path / "in/a.csv")
+    months = TimePartitions(by="month", column="day", start="2013-01-01")
+    asked = []
+    for day in ("2013-01-30", "2013-01-31", "2013-02-01", "2013-02-02", "2013-02-28", "2013-03-01", "2013-03-02"):
+        with freeze_time(dt.datetime.fromisoformat(f"{day}T01:00:00+00:00")):
+            if not asked:
+                project = Project(tmp_path, instance, [], partitions=months)
+            project.tick()
+            asked.append([request.tags["dagster/asset_partition_range_end"] for request in project.requests])
+    assert asked == [[], [], [], ["2013-01-01"], [], [], ["2013-02-01"]]
 
 
 @pytest.fixture
