@@ -44,6 +44,7 @@ from sparktorch_assets.tasks import (
     RowFilter,
     SequenceFeature,
     SlotPolicy,
+    SourceColumn,
     StaticPartitions,
     TensorFeature,
     TextFeature,
@@ -354,6 +355,12 @@ SOURCE_ENTRIES = {
     "description": cannot(replace(SOURCE, description="Something else."), SOURCE),
     "partitions": cannot(replace(SOURCE, partitions=StaticPartitions(column="b", values=["x"])), SOURCE),
 }
+COLUMN_ENTRIES = {
+    "type": may(replace(SOURCE, columns={"a": SourceColumn(type="long"), "b": "string"}), SOURCE),
+    "description": cannot(
+        replace(SOURCE, columns={"a": SourceColumn(type="int", description="x"), "b": "string"}), SOURCE
+    ),
+}
 
 SLOT_ENTRIES = {
     "device": SlotPolicy(device="cpu"),
@@ -389,6 +396,7 @@ def test_every_field_has_an_entry():
     entries = set(ENTRIES) | {(kind, "kind") for kind in (*KINDS, *OUTPUT_KINDS)}
     entries |= {(kind, field.name) for kind in PARTITION_KINDS for field in dataclasses.fields(kind)}
     entries |= {(InputTable, field) for field in SOURCE_ENTRIES} | {(SlotPolicy, field) for field in SLOT_ENTRIES}
+    entries |= {(SourceColumn, field) for field in COLUMN_ENTRIES}
     name = lambda item: f"{item[0].__name__}.{item[1]}"  # noqa: E731
     missing, gone = sorted(map(name, declared_fields() - entries)), sorted(map(name, entries - declared_fields()))
     assert not missing, (
@@ -434,11 +442,14 @@ def test_what_the_table_says_of_answers_is_so(entry, world):
     assert (before != after) == entry.may
 
 
-@pytest.mark.parametrize("field", SOURCE_ENTRIES)
-def test_an_input_tables_parts_are_named_by_what_decides_about_their_rows(field, tmp_path):
+@pytest.mark.parametrize(
+    "entry",
+    [*SOURCE_ENTRIES.values(), *COLUMN_ENTRIES.values()],
+    ids=[*SOURCE_ENTRIES, *map("column_{}".format, COLUMN_ENTRIES)],
+)
+def test_an_input_tables_parts_are_named_by_what_decides_about_their_rows(entry, tmp_path):
     for name in ("in/a.csv", "more/a.csv"):
         World.write(tmp_path / name, "a,b\n1,x\n")
-    entry = SOURCE_ENTRIES[field]
     before, after = (
         [file.fingerprint for file in find_sources(table, tmp_path)] for table in (entry.before, entry.after)
     )

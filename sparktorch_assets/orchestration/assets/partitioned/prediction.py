@@ -11,7 +11,7 @@ import dagster as dg
 
 from sparktorch_assets.errors import AuditFailedError, PartitionsRefusedError, TableError
 from sparktorch_assets.orchestration.assets.checks import prediction_checks, refused_prediction_checks
-from sparktorch_assets.orchestration.assets.page.lineage import source_columns
+from sparktorch_assets.orchestration.assets.page.lineage import lineage_metadata, prediction_lineage, source_columns
 from sparktorch_assets.orchestration.assets.page.metadata import prediction_metadata
 from sparktorch_assets.orchestration.assets.page.sampled_rows import sampled_rows
 from sparktorch_assets.orchestration.assets.partitioned.checks import of_partitions
@@ -151,32 +151,35 @@ def _pages(
     made_from: Mapping[str, Any],
 ) -> dict[str, dict[str, Any]]:
     """Partition -> what its page shows."""
-    rows, described = table.row_count(), source_columns(instance, source_key(task))
+    rows, sources = table.row_count(), source_columns(instance, source_key(task))
+    lineage = lineage_metadata(instance, _lineage(task, table.schema.names, list(sources), partitions[0]))
     pages: dict[str, dict[str, Any]] = {}
     for partition, report in zip(partitions, reports, strict=True):
-        shown = prediction_metadata(
-            task,
-            report,
-            schema=table.schema,
-            table_rows=rows,
-            preview=table.preview(task.preview_rows, report.partition),
-            sources=described,
-            samples=sampled_rows(task, table, report),
-        )
         pages[partition.key] = {
             "dagster/partition_row_count": table.row_count(report.partition),
-            **shown,
-            "dagster/column_lineage": _lineage(task, shown["dagster/column_lineage"], partition),
+            **prediction_metadata(
+                task,
+                report,
+                schema=table.schema,
+                table_rows=rows,
+                preview=table.preview(task.preview_rows, report.partition),
+                sources=sources,
+                lineage=lineage,
+                samples=sampled_rows(task, table, report),
+            ),
             DATA_VERSION: report.data_version,
             **made_from.get(partition.key, {}),
         }
     return pages
 
 
-def _lineage(task: MlTask, lineage: dg.TableColumnLineage, partition: TablePartition) -> dg.TableColumnLineage:
-    """The lineage with that of the partition column, which may be derived from another one."""
-    columns = {condition.column for condition in partition.where}
-    source = [dg.TableColumnDep(asset_key=source_key(task), column_name=column) for column in sorted(columns)]
+def _lineage(
+    task: MlTask, columns: Sequence[str], input_columns: Sequence[str], partition: TablePartition
+) -> dg.TableColumnLineage:
+    """The lineage of the table's columns, with that of the partition column, which may be derived from another one."""
+    lineage = prediction_lineage(task, columns, input_columns)
+    conditions = sorted({condition.column for condition in partition.where})
+    source = [dg.TableColumnDep(asset_key=source_key(task), column_name=column) for column in conditions]
     return dg.TableColumnLineage(deps_by_column={**lineage.deps_by_column, partition.column: source})
 
 
