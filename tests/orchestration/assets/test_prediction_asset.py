@@ -88,7 +88,7 @@ def test_where_the_time_went_is_shown_and_logged(resources: dict[str, Any], scor
     said = shown(result)["where_time_went"].value
     assert str(said).startswith("2.5 s: 2.0 s scoring")
     assert said in messages
-    assert time_lines(result) == [f"predictions/sample: {said}"]
+    assert time_lines([result]) == [f"predictions/sample: {said}"]
     score.nothing_changed = True
     assert "where_time_went" not in shown(run(resources))
 
