@@ -12,13 +12,13 @@ from sparktorch_assets.comparison.disagreements import Disagreements
 from sparktorch_assets.comparison.label_sets import LabelSetComparison
 from sparktorch_assets.comparison.matched_rows import Matched, Side, matched_rows
 from sparktorch_assets.comparison.numbers import NumberComparison
-from sparktorch_assets.errors import InputSchemaError, TableError, nearest
+from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.lake.table_tally import table_tally
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask
 from sparktorch_assets.tasks.outputs.report import Shown, ShownTable
-from sparktorch_assets.tasks.rivals import check_rivals
+from sparktorch_assets.tasks.rivals import check_rivals, truth_of
 
 MOST_SHOWN = 12
 _MOST_COLUMNS = 6
@@ -47,6 +47,8 @@ _KINDS: Mapping[str, Callable[[MlTask, str | None], _KindComparison]] = {
 }
 _COMPARED: Mapping[str, tuple[str, ...]] = {"multilabel": ("predicted_labels",)}
 """The columns that are compared, of outputs that have others as well."""
+_WITH_TRUTH = frozenset({"classification", "regression"})
+"""The outputs whose predictions are also held against the truth."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +83,7 @@ def compare_predictions(champion: MlTask, challenger: MlTask, champion_table: st
 
     Raises:
         TaskError: the tasks cannot be compared.
-        InputSchemaError: a table lacks a column of the key or the truth.
+        InputSchemaError: a table lacks a column of the key.
         TableError: a table is missing, or a key is null or belongs to several rows.
     """
     check_rivals(champion, challenger)
@@ -91,8 +93,9 @@ def compare_predictions(champion: MlTask, challenger: MlTask, champion_table: st
         "challenger": _existing(challenger_table, challenger),
     }
     tasks = {"champion": champion, "challenger": challenger}
-    truth = _truth_side(challenger.challenger_of.truth, tables)
     kind = challenger.output.kind
+    truth = truth_of(champion, challenger) if kind in _WITH_TRUTH else None
+    truth_side = next((side for side, table in tables.items() if truth in table.schema.names), None)
     names = _COMPARED.get(kind, tuple(column.name for column in challenger.output.main_columns))
     keys = challenger.challenger_of.join_on
     sides = {
@@ -102,12 +105,12 @@ def compare_predictions(champion: MlTask, challenger: MlTask, champion_table: st
             keys=keys,
             columns={
                 **{name: f"{task.output_prefix}{name}" for name in names},
-                **({"truth": str(challenger.challenger_of.truth)} if side == truth else {}),
+                **({"truth": truth} if truth is not None and side == truth_side else {}),
             },
         )
         for side, task in tasks.items()
     }
-    found = _KINDS[kind](challenger, truth)
+    found = _KINDS[kind](challenger, truth_side)
     shown = 0 if 0 in (champion.preview_rows, challenger.preview_rows) else MOST_SHOWN
     disagreements = Disagreements(shown, names)
     rows = only_champion = only_challenger = 0
@@ -123,7 +126,7 @@ def compare_predictions(champion: MlTask, challenger: MlTask, champion_table: st
         table=found.table,
         figures={**found.figures, **drift(table_tally(tables["challenger"]), table_tally(tables["champion"]))},
         tables=found.tables,
-        disagreements=disagreements.read(tables, _shown_columns(tasks, tables, challenger.challenger_of.truth)),
+        disagreements=disagreements.read(tables, _shown_columns(tasks, tables, truth)),
     )
 
 
@@ -154,19 +157,6 @@ def _existing(uri: str, task: MlTask) -> Table:
     if table.version is None:
         raise TableError(f"predictions/{task.name}: there is no table at {uri!r}; materialize it first")
     return table
-
-
-def _truth_side(truth: str | None, tables: Mapping[str, Table]) -> str | None:
-    if truth is None:
-        return None
-    for side, table in tables.items():
-        if truth in table.schema.names:
-            return side
-    names = [name for table in tables.values() for name in table.schema.names]
-    raise InputSchemaError(
-        f"challenger_of.truth={truth!r}: neither table has this column; add it to keep_columns of one of the tasks, or correct "
-        f"the name; {nearest(truth, set(names))}"
-    )
 
 
 def _shown_columns(tasks: Mapping[str, MlTask], tables: Mapping[str, Table], truth: str | None) -> dict[str, list[str]]:

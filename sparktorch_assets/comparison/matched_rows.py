@@ -68,7 +68,7 @@ def _check_columns(champion: Side, challenger: Side) -> None:
             if column not in schema.names:
                 raise InputSchemaError(
                     f"{side.name} has no column {column!r}, which the comparison needs; {nearest(column, schema.names)}. A "
-                    f"column of challenger_of.join_on has to be in keep_columns of both tasks, and truth in one of them"
+                    f"column of challenger_of.join_on has to be in keep_columns of both tasks"
                 )
     for one, other in zip(champion.keys, challenger.keys, strict=True):
         types = [side.table.schema.field(name).type for side, name in ((champion, one), (challenger, other))]

@@ -17,16 +17,9 @@ class ChallengerOf:
     """The champion: the name of another task with the same `input` and the same kind of `output`."""
     join_on: Sequence[str]
     """The columns that both tables keep and whose values belong to one row of the input only, such as `[digit_id]`."""
-    truth: str | None = None
-    """A column that one of the tables keeps, with the right class or number where it is known: for classifications, and for
-    regressions of a single number."""
 
     def __post_init__(self) -> None:
         check_fields(self)
         if not re.fullmatch(ASSET_NAME, self.task):
             raise TaskError(f"ChallengerOf.task={self.task!r} is no name of a task, such as 'digit'")
         names(self.join_on, "ChallengerOf.join_on")
-        if self.truth is not None:
-            names((self.truth,), "ChallengerOf.truth")
-            if self.truth in self.join_on:
-                raise TaskError(f"ChallengerOf: {self.truth!r} is both truth and in join_on; name it in one of them")

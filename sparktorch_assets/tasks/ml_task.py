@@ -21,17 +21,12 @@ from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.hooks import Hooks
 from sparktorch_assets.tasks.model_spec import ModelSpec
 from sparktorch_assets.tasks.origin import check_origin
+from sparktorch_assets.tasks.output_checks import WITH_LABELS, check_audit, check_generation, check_labels
 from sparktorch_assets.tasks.outputs import COLUMN_TYPES, ClassificationOutput, GenerationOutput, Output, OutputColumn
 from sparktorch_assets.tasks.partitions import Partitions, refuse_several
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.row_test import row_tests
 from sparktorch_assets.tasks.validation import ASSET_KEY, ASSET_NAME, freeze, names, share, texts
-
-ONE_LABEL = (
-    "is a single class, which softmax gives to every row with confidence 1. Name both classes, such as ['no', 'yes']: a single "
-    "logit is then the second one's, or the network returns two"
-)
-"""The part of a message that says why a network needs two labels, and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,11 +112,11 @@ class MlTask:
         given_by_name = [name for feature in self.features for name in feature.arguments_of_forward if name is not None]
         names(given_by_name, f"{where}: the arguments of forward", empty=True)
         self._check_features(where)
-        self._check_labels(where)
+        check_labels(self.labels, self.output, self.model, where)
         self._check_execution(where)
         check_origin(self.output, self.features, where)
         if isinstance(self.output, GenerationOutput):
-            self._check_generation(self.output, where)
+            check_generation(self.output, self.model, self.execution, self.features, where)
         names(self.keep_columns or (), f"{where}: keep_columns", empty=True)
         object.__setattr__(self, "hook_columns", freeze(self.hook_columns, f"{where}: hook_columns"))
         for column, column_type in self.typed_hook_columns:
@@ -141,7 +136,10 @@ class MlTask:
                 raise TaskError(f"{where}: {what} {describe(pair)}; a table cannot tell them apart. Rename or drop one")
         self._check_truth(where)
         self._check_limits(where)
-        self._check_audit(where)
+        if (
+            not self.output.labelled or self.labels or self.model.format not in WITH_LABELS
+        ):  # else the folder has the say
+            check_audit(self.audit, self.output, where)
         if self.cron is not None and len(self.cron.split()) != 5:
             raise TaskError(f"{where}: cron={self.cron!r} does not have cron's five fields, such as '0 3 * * *'")
         self._check_timezone(where)
@@ -152,39 +150,6 @@ class MlTask:
         for feature in self.features:
             if feature.left_out is not None and self.model.format != "huggingface":
                 raise TaskError(f"{where}: {feature.left_out}")
-
-    def _check_labels(self, where: str) -> None:
-        if not self.output.labelled:
-            if self.labels:
-                raise TaskError(
-                    f"{where}: labels are given, but output {self.output.kind!r} has none; leave one of the two out"
-                )
-            return
-        if not self.labels and self.model.format in ("huggingface", "mlflow"):
-            return  # they are read from the folder: see `tasks/files/completed_task.py`
-        names(self.labels, f"{where}: labels")
-        # A factory's model object may have a single class, as it returns a confidence itself. A factory's network with
-        # a single class is refused when its logits are seen.
-        if self.output.kind == "classification" and len(self.labels) == 1 and self.model.factory is None:
-            raise TaskError(f"{where}: labels={list(self.labels)!r} {ONE_LABEL}")
-        self.output.check_labels(self.labels)
-
-    def _check_audit(self, where: str) -> None:
-        """Check that drift is measured of something that the output has."""
-        if self.output.labelled and not self.labels and self.model.format in ("huggingface", "mlflow"):
-            return  # the folder says which output it is
-        for check in self.audit.drift_checks:
-            if not check.startswith(self.output.drifts):
-                raise TaskError(
-                    f"{where}: audit.max_{check} is set, but output {self.output.kind!r} has no such statistics; drift can be "
-                    f"measured of {', '.join(f'{drift}s' for drift in self.output.drifts)}"
-                )
-        clashing = {check.name for check in self.output.check_specs} & set(self.audit.names)
-        if clashing:
-            raise TaskError(
-                f"{where}: audit.checks names a function {min(clashing)!r}, as a check of output {self.output.kind!r} is "
-                f"called; rename it"
-            )
 
     def _check_truth(self, where: str) -> None:
         if self.truth is None:
@@ -208,23 +173,6 @@ class MlTask:
                     f"{self.model.weights} is of format {self.model.format!r}, whose precision and kernels were fixed when it "
                     f"was made; leave it out, and export the network in the precision that you want"
                 )
-
-    def _check_generation(self, output: GenerationOutput, where: str) -> None:
-        if self.execution.compile != "none":
-            raise TaskError(
-                f"{where}: output 'generation' runs the network once per token, for lengths that grow, and it would be compiled "
-                f"again and again; leave out Execution.compile"
-            )
-        if self.model.format != "huggingface" and output.options:
-            raise TaskError(
-                f"{where}: its output sets {', '.join(output.options)}, which apply to the network of a Hugging Face folder; "
-                f"the model's own code decides how it generates: leave them out, and give them to it as ModelSpec.arguments"
-            )
-        if self.model.factory is None and not any(feature.kind == "text" for feature in self.features):
-            raise TaskError(
-                f"{where}: output 'generation' turns tokens into text with the tokenizer of a text feature, and features has "
-                f"none; declare one, or name a factory that returns a model object with predict(rows)"
-            )
 
     def _check_timezone(self, where: str) -> None:
         try:
@@ -252,11 +200,6 @@ class MlTask:
             raise TaskError(
                 f"{where}: predictions of output {self.output.kind!r} cannot be compared by challenger_of: "
                 f"{self.output.incomparable}. Leave it out, and write an asset of your own over both tables"
-            )
-        if challenge.truth is not None and not self.output.has_truth:
-            raise TaskError(
-                f"{where}: challenger_of.truth={challenge.truth!r}: a column can hold the truth of a classification, or of a "
-                f"regression of a single number; leave it out"
             )
         for column in challenge.join_on:
             if self.keep_columns is not None and column not in self.keep_columns:

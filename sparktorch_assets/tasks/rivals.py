@@ -70,6 +70,11 @@ def champion_of(challenger: MlTask, tasks: Iterable[MlTask]) -> MlTask | None:
     return _named(challenger.challenger_of.task, tasks, f"MlTask {challenger.name!r}: challenger_of")
 
 
+def truth_of(champion: MlTask, challenger: MlTask) -> str | None:
+    """The column with the truth that both are held against where one of their tables keeps it; `None` if neither has one."""
+    return challenger.truth or champion.truth
+
+
 def rivals_of(task: MlTask, tasks: Iterable[MlTask]) -> tuple[str, ...]:
     """The names of the tasks whose tables may hold finished parts for this task's: its champion, its challengers, and the
     task that it has promoted."""

@@ -28,8 +28,9 @@ def rivals(truth: str | None = None, join_on: tuple[str, ...] = ("id",), **field
         "labels": ["a", "b", "c"],
         **fields,
     }
-    challenge = ChallengerOf(task="champion", join_on=join_on, truth=truth)
-    return MlTask(name="champion", **common), MlTask(name="challenger", challenger_of=challenge, **common)
+    challenge = ChallengerOf(task="champion", join_on=join_on)
+    champion = MlTask(name="champion", **common)
+    return champion, MlTask(name="challenger", truth=truth, challenger_of=challenge, **common)
 
 
 def table(**columns: Any) -> pa.Table:

@@ -46,6 +46,18 @@ def test_classes_are_counted_in_pairs_and_held_against_the_truth(tmp_path):
     ]
 
 
+@pytest.mark.promise("O101")
+def test_the_truth_of_either_task_counts_if_either_table_keeps_it(tmp_path):
+    champion, challenger = rivals(truth="truth")
+    told = (replace(champion, truth="truth"), replace(challenger, truth=None))
+    with_truth, without = classes([1, 2], ["a", "b"], truth=["a", "a"]), classes([1, 2], ["a", "b"])
+    kept = compared(tmp_path / "kept", without, with_truth, told)
+    assert (kept.figures["rows_with_truth"], kept.figures["champion_accuracy"]) == (2, 1 / 2)
+    left_out = compared(tmp_path / "left_out", without, without, told)
+    assert "rows_with_truth" not in left_out.figures
+    assert left_out.figures["agreement"] == 1.0
+
+
 @pytest.mark.promise("O102")
 def test_rows_of_one_table_alone_are_counted_and_left_out(tmp_path):
     found = compared(tmp_path, classes([1, 2, 3], ["a", "b", "c"]), classes([3, 4], ["c", "a"]), rivals())
@@ -106,7 +118,8 @@ def test_sets_of_labels_are_compared_by_what_they_share(tmp_path):
     labels = [["a", "b"], ["a"], [], ["c"], None]
     champion = table(id=[1, 2, 3, 4, 5], predicted_labels=labels, scores=[None] * 5)
     challenger = table(id=[1, 2, 3, 4, 5], predicted_labels=[["b", "a"], ["a", "b"], [], [], ["a"]], scores=[None] * 5)
-    found = compared(tmp_path, champion, challenger, rivals(output=MultilabelOutput()))
+    champion = champion.append_column("truth", pa.array(labels, pa.list_(pa.string())))
+    found = compared(tmp_path, champion, challenger, rivals(truth="truth", output=MultilabelOutput()))
     assert found.figures == {"agreement": 2 / 5, "mean_overlap": (1 + 0.5 + 1 + 0) / 4, "disagreements": 2}
     assert [tuple(row.values()) for row in found.table.to_pylist()] == [("a", 2, 0, 0), ("b", 1, 0, 1), ("c", 0, 1, 0)]
     assert [row["id"] for row in found.disagreements] == [4, 2]
@@ -164,8 +177,6 @@ def test_the_number_of_buckets_grows_with_the_rows_up_to_a_limit(rows, count):
          "predictions/champion has no column 'id', which the comparison needs.*keep_columns of both"),
         (classes(["1"], ["a"]), classes([1], ["a"]), rivals(), InputSchemaError,
          "'id', which is string in predictions/champion and int64 in predictions/challenger"),
-        (classes([1], ["a"]), classes([1], ["a"]), rivals(truth="lable"), InputSchemaError,
-         "truth='lable': neither table has this column; add it to keep_columns"),
         (classes([[1]], ["a"]), classes([[1]], ["a"]), rivals(), InputSchemaError, r"\(id\) cannot be a key"),
     ],
 )  # fmt: skip

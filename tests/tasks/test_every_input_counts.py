@@ -174,7 +174,6 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (MlTask, "promoted"): [may(promote(task(promoted="other"), replace(model(weights="other.txt"), name="other")))],
     (ChallengerOf, "task"): [cannot(task(challenger_of=replace(CHALLENGE, task="another")), CHALLENGER)],
     (ChallengerOf, "join_on"): [cannot(task(challenger_of=replace(CHALLENGE, join_on=["x"])), CHALLENGER)],
-    (ChallengerOf, "truth"): [cannot(task(challenger_of=replace(CHALLENGE, truth="c")), CHALLENGER)],
     # A partition is part of its own fingerprints, which the plan adds: the declaration alone changes no answer.
     (MlTask, "partitions"): [NESTED, cannot(task(partitions=StaticPartitions(column="c", values=["a"])))],
     (ModelSpec, "weights"): [may(model(weights="other.txt"))],

@@ -98,15 +98,11 @@ def test_a_task_finds_what_it_names_among_the_others():
         (lambda: replace(CHALLENGER, labels=(), output=EmbeddingOutput(length=2)),
          "output 'embedding' cannot be compared by challenger_of: vectors of two models.*an asset of your own"),
         (lambda: replace(CHALLENGER, labels=(), output=RegressionOutput(length=3)), "one list per row; name them"),
-        (lambda: replace(CHALLENGER, output=MultilabelOutput(),
-                         challenger_of=ChallengerOf(task="digit", join_on=["id"], truth="t")),
-         "challenger_of.truth='t': a column can hold the truth of a classification"),
         (lambda: replace(CHAMPION, promoted="digit"), "promoted='digit' is not the name of another task"),
         (lambda: replace(CHAMPION, promoted="a/b"), "promoted='a/b' is not the name of another task"),
         (lambda: replace(CHALLENGER, challenger_of="digit"), r"'rival': challenger_of='digit' .str.; expected ChallengerOf"),
         (lambda: ChallengerOf(task="digit", join_on=[]), "ChallengerOf.join_on is empty"),
         (lambda: ChallengerOf(task="predictions/digit", join_on=["id"]), "is no name of a task, such as 'digit'"),
-        (lambda: ChallengerOf(task="digit", join_on=["id"], truth="id"), "'id' is both truth and in join_on"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_when_it_is_declared(action, message):

@@ -11,6 +11,7 @@ from sparktorch_assets.orchestration.automation.schedules import refresh_tags, s
 from sparktorch_assets.orchestration.keys import COMPARISONS_GROUP, comparison_key, prediction_key
 from sparktorch_assets.tasks import MlTask
 from sparktorch_assets.tasks.digest import digest_of
+from sparktorch_assets.tasks.rivals import truth_of
 
 if TYPE_CHECKING:
     from sparktorch_assets.comparison.compare import Comparison
@@ -35,7 +36,14 @@ def build_comparison_asset(champion: MlTask, challenger: MlTask) -> dg.AssetsDef
     challenge = challenger.challenger_of
     assert challenge is not None
     shown = min(champion.preview_rows, challenger.preview_rows) > 0
-    declared = [_FORMAT, challenge.task, challenge.join_on, challenge.truth, challenger.feature_columns, shown]
+    declared = [
+        _FORMAT,
+        challenge.task,
+        challenge.join_on,
+        truth_of(champion, challenger),
+        challenger.feature_columns,
+        shown,
+    ]
     spec = dg.AssetSpec(
         key,
         deps=[prediction_key(champion), prediction_key(challenger)],

@@ -17,7 +17,7 @@ from sparktorch_assets.predict.failures import RowFailure
 from sparktorch_assets.predict.outputs.decoder import Decoded, Forward, Outputs, not_finite
 from sparktorch_assets.predict.outputs.result import find, tensor_of
 from sparktorch_assets.tally import CONFIDENCE_BINS, Tally
-from sparktorch_assets.tasks.ml_task import ONE_LABEL
+from sparktorch_assets.tasks.output_checks import ONE_LABEL
 from sparktorch_assets.tasks.outputs import ClassificationOutput
 
 if TYPE_CHECKING:

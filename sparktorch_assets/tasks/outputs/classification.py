@@ -54,8 +54,6 @@ class ClassificationOutput:
     """The kind of the feature that places in the predictions refer to: there are none."""
     incomparable = ""
     """Why `challenger_of` cannot compare predictions; empty if it can."""
-    has_truth = True
-    """Whether a column of the input can hold the right answer, for comparisons."""
     drifts: ClassVar[tuple[str, ...]] = ("class_share", "confidence")
     """The statistics whose drift can be limited."""
 

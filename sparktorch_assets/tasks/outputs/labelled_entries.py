@@ -30,8 +30,6 @@ class LabelledEntries:
         "which entries of two lists belong together is a choice of its own, such as how much boxes must overlap"
     )
     """Why `challenger_of` cannot compare predictions."""
-    has_truth = False
-    """Whether a column of the input can hold the right answer, for comparisons."""
     entry: ClassVar[str]
     """What an entry is called in statistics: `span` or `box`."""
     entries: ClassVar[str]

@@ -19,8 +19,6 @@ class UnlabelledOutput:
     """The kind of the feature that places in the predictions refer to: there are none."""
     incomparable = ""
     """Why `challenger_of` cannot compare predictions; empty if it can."""
-    has_truth = False
-    """Whether a column of the input can hold the right answer, for comparisons."""
     drifts: ClassVar[tuple[str, ...]] = ("number",)
     """The statistics whose drift can be limited."""
 

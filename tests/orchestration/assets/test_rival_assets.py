@@ -19,8 +19,8 @@ from sparktorch_assets.tasks import ChallengerOf, MlTask
 
 PNG = b"\x89PNG\r\n\x1a\nnot really"
 KEY = dg.AssetKey(["comparisons", "rival"])
-CHAMPION = a_task(keep_columns=["event_id", "truth"])
-RIVAL = a_task(name="rival", challenger_of=ChallengerOf(task="sample", join_on=["event_id"], truth="truth"))
+CHAMPION = a_task(keep_columns=["event_id", "truth"], truth="truth")
+RIVAL = a_task(name="rival", challenger_of=ChallengerOf(task="sample", join_on=["event_id"]))
 
 
 def write(lake: LakeResource, name: str, classes: list[str | None], **more: Any) -> None:
