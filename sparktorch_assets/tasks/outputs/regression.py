@@ -88,11 +88,6 @@ class RegressionOutput(UnlabelledOutput):
         )
 
     @property
-    def has_truth(self) -> bool:  # type: ignore[override]  # a constant of the other outputs
-        """Whether a column of the input can hold the right answer, for comparisons."""
-        return self.takes_truth
-
-    @property
     def takes_truth(self) -> bool:
         """Whether predictions can be compared with a column of true values."""
         return self.length is None and len(self.value_names) == 1
