@@ -39,13 +39,20 @@ def build_model_asset(task: MlTask) -> dg.AssetsDefinition:
     # load pyspark.
     from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderResource
 
-    @dg.asset(
-        key=model_key(task),
-        description=f"The model of {task.name}: {task.model.weights or task.model.factory}.",
-        group_name=MODELS_GROUP,
-        kinds={"pytorch"},
-        code_version=digest_of([asdict(task.model), task.files])[:_SHORT_DIGEST],
-        tags={WATCH_TAG: "yes"},
+    @dg.multi_asset(
+        name=f"models__{task.name}",
+        specs=[
+            dg.AssetSpec(
+                model_key(task),
+                description=f"The model of {task.name}: {task.model.weights or task.model.factory}.",
+                group_name=MODELS_GROUP,
+                kinds={"pytorch"},
+                code_version=digest_of([asdict(task.model), task.files])[:_SHORT_DIGEST],
+                tags={WATCH_TAG: "yes"},
+            )
+        ],
+        # A model has no partitions. Without the policy, no run over several partitions of predictions could include it.
+        backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def describe(
         context: dg.AssetExecutionContext,

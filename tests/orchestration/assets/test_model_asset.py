@@ -35,6 +35,11 @@ def test_the_version_changes_with_the_weights_and_only_then(project: Path, resou
     assert version(run(resources)) != version(first)
 
 
+def test_a_model_can_be_part_of_a_run_over_several_partitions():
+    """`dg launch --partition-range` takes only assets with this policy, whether they have partitions or not."""
+    assert build_model_asset(a_task()).backfill_policy == dg.BackfillPolicy.single_run()
+
+
 def test_a_model_is_described_once_a_digest(project: Path, resources: dict[str, Any]):
     first, second = run(resources), run(resources)
     assert FakeLoader.described == 1
