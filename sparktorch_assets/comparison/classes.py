@@ -80,7 +80,7 @@ class ClassComparison:
                 "challenger_accuracy": (self._right[True, True] + only_challenger) / known,
                 "only_champion_right": only_champion,
                 "only_challenger_right": only_challenger,
-                "chance_of_difference": chance_of_difference(only_champion, only_challenger),
+                "mcnemar_p_value": mcnemar_p_value(only_champion, only_challenger),
             }
         return found
 
@@ -95,14 +95,14 @@ class ClassComparison:
             others = {other: found for (one, other), found in self._pairs.items() if one == name and other != name}
             most = sorted(others.items(), key=lambda item: (-item[1], str(item[0])))[:3]
             agreed = 0 if name is None else self._pairs[name, name]
-            instead = ", ".join(f"{_named(other)} {found:,}" for other, found in most)
+            instead = ", ".join(f"{_named(other)}: {found:,}" for other, found in most)
             rows.append((_named(name), f"{count:,}", f"{agreed / count:.2%}", instead))
         return {
             "agreement_by_class": ShownTable(columns=("champion", "rows", "agreement", "challenger instead"), rows=rows)
         }
 
 
-def chance_of_difference(only_one: int, only_other: int) -> float:
+def mcnemar_p_value(only_one: int, only_other: int) -> float:
     """How likely a difference at least as large is if both tasks are right equally often: McNemar's test (Psychometrika
     12, 1947; for classifiers: Dietterich, Neural Computation 10, 1998), exact for few rows.
 
@@ -110,7 +110,7 @@ def chance_of_difference(only_one: int, only_other: int) -> float:
         only_one: the rows that only one of the tasks has right.
         only_other: those that only the other has right.
 
-    >>> round(chance_of_difference(1, 9), 4), chance_of_difference(5, 5)
+    >>> round(mcnemar_p_value(1, 9), 4), mcnemar_p_value(5, 5)
     (0.0215, 1.0)
     """
     decided = only_one + only_other

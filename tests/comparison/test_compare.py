@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rival_tables import classes, compared, rivals, table
 
 from sparktorch_assets.comparison import buckets
-from sparktorch_assets.comparison.classes import chance_of_difference
+from sparktorch_assets.comparison.classes import mcnemar_p_value
 from sparktorch_assets.comparison.compare import compare_predictions, drift
 from sparktorch_assets.errors import InputSchemaError, TableError, TaskError
 from sparktorch_assets.tally import Tally
@@ -36,12 +36,12 @@ def test_classes_are_counted_in_pairs_and_held_against_the_truth(tmp_path):
         "challenger_accuracy": 3 / 4,
         "only_champion_right": 1,
         "only_challenger_right": 2,
-        "chance_of_difference": 1.0,
+        "mcnemar_p_value": 1.0,
     }
     assert found.tables["agreement_by_class"].rows == [
-        ("a", "2", "50.00%", "b 1"),
-        ("(failed)", "1", "0.00%", "a 1"),
-        ("b", "1", "0.00%", "c 1"),
+        ("a", "2", "50.00%", "b: 1"),
+        ("(failed)", "1", "0.00%", "a: 1"),
+        ("b", "1", "0.00%", "c: 1"),
         ("c", "1", "100.00%", ""),
     ]
 
@@ -229,16 +229,16 @@ def test_the_drift_of_whole_tables_comes_from_their_receipts():
 @pytest.mark.promise("O101")
 @given(st.integers(0, 3000), st.integers(0, 3000))
 def test_the_chance_of_a_difference_is_a_symmetric_probability(one, other):
-    found = chance_of_difference(one, other)
+    found = mcnemar_p_value(one, other)
     assert 0 <= found <= 1
-    assert found == chance_of_difference(other, one)
-    assert chance_of_difference(one, one) == 1.0
+    assert found == mcnemar_p_value(other, one)
+    assert mcnemar_p_value(one, one) == 1.0
 
 
 def test_the_approximation_for_many_rows_continues_the_exact_value(monkeypatch):
-    exact = chance_of_difference(520, 480)
+    exact = mcnemar_p_value(520, 480)
     monkeypatch.setattr("sparktorch_assets.comparison.classes._EXACT", 0)
-    assert chance_of_difference(520, 480) == pytest.approx(exact, abs=0.001)
+    assert mcnemar_p_value(520, 480) == pytest.approx(exact, abs=0.001)
 
 
 def test_an_output_with_more_columns_is_compared_by_its_classes(tmp_path):
