@@ -120,7 +120,10 @@ def _share_cores(concurrent_slots: int) -> None:
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(1, cores // max(1, concurrent_slots)))
+    threads = max(1, cores // max(1, concurrent_slots))
+    torch.set_num_threads(threads)
+    if threads < cores:  # read once by `tokenizers`, which otherwise starts a thread per core in every slot
+        os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
 
 
 def _encodes_long(task: MlTask) -> bool:

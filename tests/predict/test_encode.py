@@ -81,6 +81,26 @@ def test_dictionary_encoded_strings_are_categories_too():
     assert c_BK.tolist() == [[2], [1]]
 
 
+@given(
+    values=st.lists(st.none() | st.sampled_from(["a", "b", "0", "zz", ""]), min_size=1, max_size=8),
+    fill=st.sampled_from([None, "b", "unknown"]),
+    kind=st.sampled_from([pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())]),
+)
+def test_a_large_vocabulary_means_the_same_as_a_small_one(values, fill, kind):
+    """Whether the vocabulary has many more entries than the window has rows changes no index and no failure."""
+    known = ["a", "b", "0", ""]
+    large = [*known, *(f"entry {number}" for number in range(200))]
+    column = pa.array(values, pa.string()).cast(kind)
+    found = [
+        make_encoder(CategoricalFeature(columns=["c"], vocabulary={"c": entries}, fill=fill), ".").encode(
+            pa.record_batch({"c": column})
+        )
+        for entries in (known, large)
+    ]
+    few, many = ((one.collate(np.arange(len(values)))[0].tolist(), one.failures) for one in found)
+    assert few == many
+
+
 @pytest.mark.parametrize(
     ("content", "message"), [(None, "there is no vocabulary file"), ("[", "is not JSON"), ("[1]", "one object")]
 )
@@ -111,6 +131,22 @@ def test_bytes_of_any_text(texts, max_tokens, start):
 
 
 @pytest.mark.promise("M28")
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_bytes_that_are_cut_off_take_no_memory(side, kind):
+    """Of texts of a megabyte, only the tokens that the model sees are held: their buffer has their size."""
+    texts = ["x" + "y" * 1_000_000 + "z", None, "", "short"]
+    feature = TextFeature(column="t", max_tokens=5, truncation_side=side, fill="")
+    rows = pa.record_batch({"t": pa.array(texts, kind)}).slice(0, 4)
+    encoded = make_encoder(feature, ".").encode(rows)
+    assert encoded.nbytes < 1_000
+    ids = encoded.collate(np.arange(4))[0].tolist()
+    cut = b"xyyyy" if side == "right" else b"yyyyz"
+    assert ids[0] == [byte + 1 for byte in cut]
+    assert ids[3] == [byte + 1 for byte in b"short"]
+    assert encoded.truncated_N.tolist() == [True, False, False, False]
+
+
 def test_tokenizers_file(tmp_path):
     """A `tokenizers` JSON file is read; texts are cut to max_tokens."""
     tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1, "b": 2}, unk_token="[UNK]"))

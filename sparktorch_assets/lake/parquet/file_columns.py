@@ -47,6 +47,8 @@ class FileColumns:
         self._check(found, [field.name for field in fields if field is not None])
         self.names = [name for name, _ in found.values()]
         """The columns to read, by their names in the file."""
+        self.unread = set(stored.names) - set(self.names)
+        """The file's other columns."""
 
     def conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Convert a batch with the columns `names` to one with exactly the wanted columns.

@@ -18,8 +18,11 @@ def merged_schema(schemas: Mapping[str, pa.Schema]) -> pa.Schema:
         InputSchemaError: no single type holds all values of a column in all files, or a file's names are not distinct.
     """
     distinct: dict[pa.Schema, str] = {}
+    last: pa.Schema | None = None
     for path, schema in schemas.items():
-        distinct.setdefault(schema.remove_metadata(), path)
+        if last is None or not schema.equals(last):  # comparing two is far cheaper than hashing one
+            distinct.setdefault(schema.remove_metadata(), path)
+            last = schema
     for schema in distinct:
         check_names(schema.names)
     if len(distinct) == 1:

@@ -26,6 +26,8 @@ from sparktorch_assets.tasks.row_test import RowTest
 _BATCH_ROWS = 1 << 16
 _BATCH_BYTES = 32 << 20
 _BUFFER_BYTES = 1 << 20
+_SAMPLED_GROUPS = 8
+"""About how many row groups tell how large a row is."""
 
 
 class ShardReader:
@@ -91,7 +93,7 @@ class ShardReader:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The shard's rows, in the file's order."""
         shard = self._shard
-        rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES * shard.rows // max(shard.bytes, 1)))
+        rows = max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / max(self._row_bytes(), 1e-9))))
         kept = KeptRows(self._deleted)
         found = 0
         batches = self._file.iter_batches(
@@ -117,6 +119,20 @@ class ShardReader:
             if self._identity() != self._opened:
                 raise self._changed() from error
             raise damaged_file(self._shard.file.uri, error) from error
+
+    def _row_bytes(self) -> float:
+        """Uncompressed bytes per row of the columns that are read, from some of the row groups."""
+        rows = size = 0
+        for number in self._groups[:: len(self._groups) // _SAMPLED_GROUPS + 1]:
+            group = self.footer.row_group(number)
+            rows += group.num_rows
+            chunks = map(group.column, range(group.num_columns))
+            size += sum(
+                chunk.total_uncompressed_size
+                for chunk in chunks
+                if chunk.path_in_schema.split(".")[0] not in self._columns.unread
+            )
+        return size / max(rows, 1)
 
     def _rows(self, groups: Iterable[int]) -> int:
         return sum(self.footer.row_group(group).num_rows for group in groups)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -37,6 +38,9 @@ from sparktorch_assets.tasks.features import (
     TextFeature,
 )
 from sparktorch_assets.tasks.validation import Scalar
+
+_MANY_TIMES = 10
+"""How many times as many entries as rows a vocabulary needs for a dictionary of it to be built once."""
 
 
 class FeatureEncoder(Protocol):
@@ -140,6 +144,7 @@ class CategoricalEncoder:
             )
         self._entries = {column: list(known[column]) for column in self.columns}
         self._texts: dict[tuple[str, pa.DataType], tuple[pa.Array, str | None]] = {}
+        self._places_of: dict[tuple[str, pa.DataType], dict[str, int]] = {}
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
         """Look each column's values up in its vocabulary, and stack the indices."""
@@ -153,9 +158,25 @@ class CategoricalEncoder:
             text = _text_of(column)
             if fill is not None:
                 text = text.fill_null(fill)
-            index = pc.index_in(text, value_set=values, skip_nulls=True).fill_null(-1)
-            c_NK[:, k] = index.to_numpy(zero_copy_only=False)
+            c_NK[:, k] = self._places((name, column.type), text, values)
         return DenseFeature((torch.from_numpy(c_NK) + 1,), failures)
+
+    def _places(
+        self, which: tuple[str, pa.DataType], text: pa.Array, values: pa.Array
+    ) -> npt.NDArray[np.int64] | npt.NDArray[np.int32]:
+        """The place of each text among the vocabulary's `values`; -1 for one that is not among them."""
+        if len(values) <= _MANY_TIMES * len(text):
+            places_N: npt.NDArray[np.int32] = (
+                pc.index_in(text, value_set=values, skip_nulls=True).fill_null(-1).to_numpy(zero_copy_only=False)
+            )
+            return places_N
+        # Arrow would hash the whole vocabulary for these few rows.
+        if which not in self._places_of:
+            self._places_of[which] = {
+                value: place for place, value in enumerate(values.to_pylist()) if value is not None
+            }
+        known = self._places_of[which]
+        return np.fromiter((known.get(value, -1) for value in text.to_pylist()), dtype=np.int64, count=len(text))
 
     def _known(self, name: str, kind: pa.DataType) -> tuple[pa.Array, str | None]:
         """The text forms of a column's vocabulary entries and of its fill value, for a column of type `kind`."""

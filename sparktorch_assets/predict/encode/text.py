@@ -86,24 +86,17 @@ class TextEncoder:
     def _byte_tokens(
         self, column: pa.Array, failures: dict[int, RowFailure], texts: list[str] | None
     ) -> EncodedFeature:
-        column = column.cast(pa.large_string())
-        _, offsets_buffer, data_buffer = column.buffers()
-        offsets_N1 = np.frombuffer(offsets_buffer, dtype=np.int64)[column.offset : column.offset + len(column) + 1]
-        data = np.frombuffer(data_buffer or b"", dtype=np.uint8)
-        whole_N = np.diff(offsets_N1)
+        starts_N, whole_N, data = _bytes_of(column)
         lengths_N = np.minimum(whole_N, self._feature.max_tokens)
-        first, last = (int(offsets_N1[0]), int(offsets_N1[-1])) if len(offsets_N1) else (0, 0)
-        starts_N1 = offsets_N1 - first
-        if self._feature.truncation_side == "left":
-            starts_N1[:-1] += whole_N - lengths_N
+        firsts_N = whole_N - lengths_N if self._feature.truncation_side == "left" else np.zeros_like(whole_N)
+        kept_N1 = np.concatenate(([0], np.cumsum(lengths_N)))
         origins = None
         if texts is not None:
-            firsts_N = starts_N1[:-1] + first - offsets_N1[:-1]
             kept = zip(texts, column.to_pylist(), firsts_N.tolist(), lengths_N.tolist(), strict=True)
             origins = object_array([byte_origin(*row, self._before) for row in kept])
         return RaggedFeature(
-            data[first:last].astype(np.int16) + 1,
-            starts_N1,
+            _gathered(data, starts_N + firsts_N, lengths_N, kept_N1).astype(np.int16) + 1,
+            kept_N1,
             lengths_N,
             failures,
             whole_N > lengths_N,
@@ -147,6 +140,38 @@ def _cleaned(text: str) -> str:
     for before, after in _SPACES.items():
         text = text.replace(before, after)
     return text
+
+
+def _bytes_of(column: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """Where the bytes of each text begin in a buffer, how many there are, and the buffer. The texts are not copied."""
+    if not pa.types.is_string(column.type):
+        column = column.cast(pa.large_string())
+    width = np.dtype(np.int32 if pa.types.is_string(column.type) else np.int64)
+    _, offsets, data = column.buffers()
+    if not len(column):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint8)
+    places_N1 = np.frombuffer(offsets, width)[column.offset : column.offset + len(column) + 1].astype(np.int64)
+    return places_N1[:-1], np.diff(places_N1), np.frombuffer(data or b"", np.uint8)
+
+
+def _gathered(
+    data: npt.NDArray[np.uint8],
+    starts_N: npt.NDArray[np.int64],
+    lengths_N: npt.NDArray[np.int64],
+    kept_N1: npt.NDArray[np.int64],
+) -> npt.NDArray[np.uint8]:
+    """The bytes of all rows, one after the other: those of row n are `data[starts_N[n]:][:lengths_N[n]]`.
+
+    Only these are touched. A window of long texts of which the model sees the first 256 bytes takes no memory for the
+    rest.
+    """
+    total = int(kept_N1[-1])
+    if total == 0:
+        return data[:0]
+    first = int(starts_N[0])
+    if first + total == int(starts_N[-1] + lengths_N[-1]) and (starts_N - first == kept_N1[:-1]).all():
+        return data[first : first + total]  # nothing was truncated
+    return data[np.repeat(starts_N - kept_N1[:-1], lengths_N) + np.arange(total)]
 
 
 def _joined(rows: list[list[int]]) -> npt.NDArray[np.int64]:
