@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from lake_scorer import OUTPUT, plan_of
 
-from sparktorch_assets.lake.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.shard_reader import ShardReader
 
 ROWS = 2_000
 
