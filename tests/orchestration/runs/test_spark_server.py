@@ -48,7 +48,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     module = "sparktorch_assets.spark.session.server"
     with said.open("w") as output:
         command = [sys.executable, "-m", module, "--port", str(port), "--master", "local[2]", "--memory", "1g"]
-        process = subprocess.Popen(command, env=kept, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command,
+            env=kept,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        )
     try:
         while not answers(port):
             assert process.poll() is None, said.read_text()
