@@ -112,6 +112,8 @@ PROMISES_NOTHING = (
     "A check of your own is a function of the statistics now",
     "A check may be right to ask",
     "Departures were very late in March",
+    "![The page of predictions/digit",
+    "![The checks of predictions/digit",
     "Dagster also shows those checks as failed that such a run did not come to",
 )
 """Beginnings of rows and paragraphs that promise nothing."""
