@@ -1,7 +1,7 @@
 # make run   build .venv, materialize every sample asset, print what came of it
-# make test  the tests, in two processes (eight minutes)
+# make test  the tests, in two processes (ten minutes)
 # make test-fast   those that start no JVM: what to run while working
-# make test-slow   those that start whole processes and kill them (fifteen minutes)
+# make test-slow   those that start whole processes and kill them (twenty minutes)
 # make spark-server   a Spark Connect server on this machine, for several runs at a time (PORT=15002)
 # make test-ui, test-production   those of the slow ones that drive a browser, or start PostgreSQL and a proxy
 # make screenshots   write docs/images from the sample project's UI

@@ -78,7 +78,7 @@ def test_the_page_says_who_is_right_and_shows_the_images_of_disagreements(lake: 
     assert (shown["agreement"], shown["champion_accuracy"], shown["challenger_accuracy"]) == (1 / 3, 2 / 3, 2 / 3)
     assert (shown["rows_compared"], shown["disagreements"]) == (3, 1)
     assert shown["most_confident_disagreements"].count("data:image/png") == 1
-    assert "| yes | 2 | 0.00% | (failed) 1, no 1 |" in shown["agreement_by_class"].replace("&#95;", "_")
+    assert "| yes | 2 | 0.00% | (failed): 1, no: 1 |" in shown["agreement_by_class"].replace("&#95;", "_")
     pairs = DeltaTable(lake.table_uri(KEY)).to_pyarrow_table().to_pylist()
     assert {(row["champion"], row["challenger"]) for row in pairs} == {("no", "no"), ("yes", "no"), ("yes", None)}
 
