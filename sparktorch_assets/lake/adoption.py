@@ -12,86 +12,69 @@ import os
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from pyarrow import fs
 
 from sparktorch_assets.errors import SparktorchError
 from sparktorch_assets.lake.files.folder import READ_THREADS, Folder
-from sparktorch_assets.lake.files.partition_values import partition_folder
-from sparktorch_assets.lake.parts.file import verify_part, verify_parts
+from sparktorch_assets.lake.files.partition_entries import partition_entries
+from sparktorch_assets.lake.parts.file import publish_part, verify_parts
 from sparktorch_assets.lake.plan import Plan
 
 _LOG = logging.getLogger(__name__)
 
 
-def adopt_parts(plan: Plan, tables: Sequence[str]) -> int:
-    """Copy finished parts of the plan's new shards from other tables into the plan's, where the next plan finds them.
+def adopt_parts(plans: Sequence[Plan], tables: Sequence[str]) -> int:
+    """Copy finished parts of the plans' new shards from other tables into the plans', where the next plan finds them.
 
     They are committed like parts that an interrupted run has left. A part that cannot be copied is left to be scored.
 
     Args:
-        plan: the plan for a table.
+        plans: plans for one table: for the whole of it, or for partitions.
         tables: paths or URIs of the other tables' folders, which need not exist.
 
     Returns:
         The number of parts that were copied.
     """
-    wanted = {shard.part_path for shard in plan.new}
+    target, partitions = plans[0].table.folder, [plan.partition for plan in plans if plan.new]
+    wanted = {shard.part_path for plan in plans for shard in plan.new}
     adopted = 0
     for table in tables:
         source = Folder(table)
-        if not wanted or source.absolute == plan.table.folder.absolute:
+        if not wanted or source.absolute == target.absolute:
             continue
-        found = [
-            entry for entry in source.files(partition_folder(plan.partition), recursive=False) if entry.path in wanted
-        ]
+        found = [entry for entry in partition_entries(source, partitions) if entry.path in wanted]
         paths = sorted(verify_parts(source, found))
-        if not paths:
-            continue
-        plan.table.folder.create(partition_folder(plan.partition))
+        for folder in sorted({path.rpartition("/")[0] for path in paths}):
+            target.create(folder)
         with ThreadPoolExecutor(READ_THREADS) as pool:
-            copied = [
-                path
-                for path, done in zip(paths, pool.map(_Copy(source, plan.table.folder), paths), strict=True)
-                if done
-            ]
-        wanted -= set(copied)
+            done = pool.map(partial(_copy, source, target), paths)
+            copied = {path for path, is_there in zip(paths, done, strict=True) if is_there}
+        wanted -= copied
         adopted += len(copied)
         if copied:
-            _LOG.info("%s takes over %d finished parts of %s", plan.table.uri, len(copied), source.uri)
+            _LOG.info("%s takes over %d finished parts of %s", target.uri, len(copied), source.uri)
     return adopted
 
 
-class _Copy:
-    """Copies one part at a time; calling it says whether the part is in the target folder then."""
-
-    def __init__(self, source: Folder, target: Folder) -> None:
-        self._source, self._target = source, target
-
-    def __call__(self, path: str) -> bool:
-        head, _, name = path.rpartition("/")
-        temporary = f"{head}/" * bool(head) + f".{name}.{os.getpid()}-{uuid.uuid4().hex[:12]}.tmp"
-        try:
-            fs.copy_files(
-                self._source.full(path),
-                self._target.full(temporary),
-                source_filesystem=self._source.filesystem,
-                destination_filesystem=self._target.filesystem,
-                use_threads=False,
-            )
-            if not self._target.publish(temporary, path):
-                self._settle_with(path, temporary)
-        except (OSError, SparktorchError) as error:
-            _LOG.warning("%s could not be taken over, and is scored instead: %s", self._source.full(path), error)
-            with contextlib.suppress(OSError):
-                self._target.delete(temporary)
-            return False
-        return True
-
-    def _settle_with(self, path: str, temporary: str) -> None:
-        """Keep the file that has the name already if it is whole, since a commit may list it; else replace it."""
-        taken = self._target.info(path)
-        if taken is not None and verify_part(self._target, taken) is not None:
-            self._target.delete(temporary)
-        else:
-            self._target.replace(temporary, path)
+def _copy(source: Folder, target: Folder, path: str) -> bool:
+    """Copy a part, and return whether it is in the target folder then."""
+    head, _, name = path.rpartition("/")
+    temporary = f"{head}/" * bool(head) + f".{name}.{os.getpid()}-{uuid.uuid4().hex[:12]}.tmp"
+    try:
+        fs.copy_files(
+            source.full(path),
+            target.full(temporary),
+            source_filesystem=source.filesystem,
+            destination_filesystem=target.filesystem,
+            use_threads=False,
+        )
+        if publish_part(target, temporary, path) is not None:
+            target.delete(temporary)
+    except (OSError, SparktorchError) as error:
+        _LOG.warning("%s could not be taken over, and is scored instead: %s", source.full(path), error)
+        with contextlib.suppress(OSError):
+            target.delete(temporary)
+        return False
+    return True

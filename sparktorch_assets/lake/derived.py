@@ -15,8 +15,7 @@ import pyarrow.parquet as pq
 from sparktorch_assets.errors import CommitConflictError, TableError
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.files.partition_values import Partition, parse_partition, partition_folder
-from sparktorch_assets.lake.log.commit import METADATA_PREFIX, commit_parts
-from sparktorch_assets.lake.log.history import commit_infos
+from sparktorch_assets.lake.log.commit import commit_parts
 from sparktorch_assets.lake.log.snapshot import same_columns
 from sparktorch_assets.lake.parquet.nan_columns import columns_with_nan
 from sparktorch_assets.lake.parquet.types import cast_column, storage_schema
@@ -163,7 +162,7 @@ def _is_made_from(table: Table, scope: Partition, made_from: str) -> bool:
     if scope:
         recorded = json.loads(table.metadata.get(_PARTITIONS_MADE_FROM, "{}")).get(partition_folder(scope))
         return [recorded] == [_token(made_from, path) for path in _parts(table, scope)]
-    return next(commit_infos(table.folder, table.version), {}).get(METADATA_PREFIX + _MADE_FROM) == made_from
+    return next(table.commits(), {}).get(_MADE_FROM) == made_from
 
 
 def _record(table: Table, scope: Partition, made_from: str, part: str) -> dict[str, str]:

@@ -9,8 +9,6 @@ from itertools import islice
 import pyarrow as pa
 
 from sparktorch_assets.lake.files.partition_values import Partition, partition_folder
-from sparktorch_assets.lake.log.commit import METADATA_PREFIX
-from sparktorch_assets.lake.log.history import commit_infos
 from sparktorch_assets.lake.log.snapshot import data_version_of
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.lake.table_tally import TALLY_KEY, receipts
@@ -79,7 +77,7 @@ def published_metadata(published: Iterable[Published]) -> dict[str, str]:
 def publications(table: Table) -> Iterator[dict[str, Tally]]:
     """What each commit up to the table's version published, the newest first: folder of a partition (empty for the
     whole table) -> tally. Commits that record nothing are left out."""
-    for commit in _commits(table):
+    for commit in table.commits():
         if _PUBLISHED in commit:
             yield {folder: Tally.from_plain(plain) for folder, plain in json.loads(commit[_PUBLISHED]).items()}
         elif TALLY_KEY in commit and not commit.keys() & {_PARTITION, _PARTITIONS}:
@@ -98,7 +96,7 @@ def partition_tallies(table: Table, partitions: Collection[Partition]) -> dict[P
         for partition, parts in untold.items()
         if parts
     }
-    for commit in islice(_commits(table), sum(map(len, untold.values()))):
+    for commit in islice(table.commits(), sum(map(len, untold.values()))):
         if not wanted:
             break
         versions = json.loads(commit.get(_VERSIONS, "{}"))
@@ -118,18 +116,10 @@ def last_publications(table: Table, partitions: Collection[Partition]) -> dict[P
     none of the latest commits published are left out."""
     wanted = {partition_folder(partition): partition for partition in partitions}
     found: dict[Partition, dict[str, str]] = {}
-    for commit in islice(_commits(table), max(_FEWEST_COMMITS, len(partitions))):
+    for commit in islice(table.commits(), max(_FEWEST_COMMITS, len(partitions))):
         if not wanted:
             break
         if TALLY_KEY in commit:
             covered = json.loads(commit.get(_PARTITIONS, "[]")) or [commit.get(_PARTITION, "")]
             found |= {wanted.pop(folder): commit for folder in wanted.keys() & set(covered)}
     return found
-
-
-def _commits(table: Table) -> Iterator[dict[str, str]]:
-    """Our own metadata of each commit up to the table's version, the newest first."""
-    for commit in commit_infos(table.folder, table.version) if table.version is not None else ():
-        yield {
-            key.removeprefix(METADATA_PREFIX): value for key, value in commit.items() if key.startswith(METADATA_PREFIX)
-        }

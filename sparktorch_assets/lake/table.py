@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import tee
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ from sparktorch_assets.lake.files.data_file import DataFile
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.files.folder_files import check_inside, folder_files
 from sparktorch_assets.lake.files.partition_values import Partition
-from sparktorch_assets.lake.log.commit import last_commit_metadata
+from sparktorch_assets.lake.log.commit import our_metadata
 from sparktorch_assets.lake.log.deletions import KeptRows, unpack_rows
 from sparktorch_assets.lake.log.snapshot import Snapshot, check_root, data_version_of, open_delta, snapshot_of
 from sparktorch_assets.lake.parquet.file_columns import FileColumns
@@ -39,6 +40,7 @@ class Table:
         self.folder = Folder(uri)
         self.uri = uri
         self._delta = open_delta(self.folder, version)
+        self._commits = iter(()) if self._delta is None else our_metadata(self.folder, self.version)
 
     @property
     def version(self) -> int | None:
@@ -55,8 +57,18 @@ class Table:
 
     @cached_property
     def metadata(self) -> dict[str, str]:
-        """The metadata of our last commit to the Delta table; see `last_commit_metadata`."""
-        return {} if self._delta is None else last_commit_metadata(self.folder, self.version)
+        """The metadata of our latest commit to the Delta table; empty if there is none.
+
+        Other writers' commits (OPTIMIZE, a user's DELETE) may follow it, so compare the version's parts before trusting
+        it.
+        """
+        return next(filter(None, self.commits()), {})  # nearly always that of the last commit
+
+    def commits(self) -> Iterator[dict[str, str]]:
+        """Our own metadata of each commit up to the table's version, the newest first; empty for a commit of another
+        writer. Each commit is read when somebody first gets that far, and only once."""
+        self._commits, found = tee(self._commits)
+        return found
 
     def lost_parts(self) -> set[str]:
         """The paths of the parts whose files are missing, or have another size than the log records; for tables without

@@ -41,7 +41,7 @@ def derived_partition(folder: Path) -> None:
 
 
 def adopted(folder: Path) -> None:
-    adopt_parts(plan_of(folder / "source", folder / "table", 2), [str(folder / "challenger")])
+    adopt_parts([plan_of(folder / "source", folder / "table", 2)], [str(folder / "challenger")])
     _, computed = refresh(folder / "source", folder / "table", 2)
     assert not computed, "the parts of the challenger are there to be taken over"
 

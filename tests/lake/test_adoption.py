@@ -25,7 +25,7 @@ def world(tmp_path):
 def promote(world: Path):
     """Refresh the champion with the challenger's weight, and return what was taken over and what was computed."""
     source, table = world / "source", world / "champion"
-    adopted = adopt_parts(plan_of(source, table, 2), [str(world / "challenger")])
+    adopted = adopt_parts([plan_of(source, table, 2)], [str(world / "challenger")])
     _, computed = carry_out(plan_of(source, table, 2), table, 2)
     return adopted, computed
 
@@ -71,7 +71,7 @@ def test_parts_for_another_input_or_model_are_not_taken_over(world):
     write_file(world / "source", "b", [7, 8, 9])  # its part is the only one that the challenger lacks
     adopted, computed = promote(world)
     assert (adopted, len(computed)) == (4, 1)
-    assert adopt_parts(plan_of(world / "source", world / "champion", 3), [str(world / "challenger")]) == 0
+    assert adopt_parts([plan_of(world / "source", world / "champion", 3)], [str(world / "challenger")]) == 0
 
 
 def test_a_part_that_cannot_be_copied_is_computed(world, monkeypatch, caplog):
@@ -96,7 +96,7 @@ def test_an_incomplete_file_of_the_name_is_replaced(world):
 
 def test_tables_that_do_not_exist_and_the_table_itself_have_nothing_to_give(world):
     plan = plan_of(world / "source", world / "champion", 2)
-    assert adopt_parts(plan, [str(world / "nowhere"), str(world / "champion"), f"file://{world}/champion"]) == 0
+    assert adopt_parts([plan], [str(world / "nowhere"), str(world / "champion"), f"file://{world}/champion"]) == 0
 
 
 @pytest.mark.slow
@@ -119,7 +119,7 @@ def test_kill_9_at_any_step_of_a_promotion_loses_nothing(tmp_path):
     for world in killed:
         source, table = world / "source", world / "table"
         assert rows_of(table) in (expected_rows(source, 1), expected_rows(source, 2))
-        adopt_parts(plan_of(source, table, 2), [str(world / "challenger")])
+        adopt_parts([plan_of(source, table, 2)], [str(world / "challenger")])
         _, computed = refresh(source, table, 2)
         assert computed == []
         assert rows_of(table) == expected_rows(source, 2)

@@ -7,7 +7,7 @@ for which it was planned, so retries are switched off: a commit is a compare-and
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -31,7 +31,7 @@ from sparktorch_assets.lake.log.snapshot import (
 )
 from sparktorch_assets.lake.parts.file import PartFile
 
-__all__ = ["METADATA_PREFIX", "PartFile", "commit_parts", "last_commit_metadata"]
+__all__ = ["METADATA_PREFIX", "PartFile", "commit_parts", "our_metadata"]
 
 METADATA_PREFIX = "sparktorch_assets."
 """Prefix of our keys in a commit's metadata, which they share with Delta's own keys."""
@@ -62,7 +62,7 @@ def commit_parts(
         add: parts whose files are already in the folder.
         remove: paths, relative to the folder, of parts that readers will no longer see; their files stay until
             vacuumed.
-        metadata: strings to keep with the commit; `last_commit_metadata` returns them.
+        metadata: strings to keep with the commit; `our_metadata` returns them.
         read_version: the version for which `add` and `remove` were planned; `None` if there was no table.
         description: the table's description, used if the table is created.
         partitions: the partitions that the commit covers, all by the same columns, by which the table is, or will be,
@@ -240,17 +240,11 @@ def _conflict(table: str, read_version: int | None, found: DeltaTable | None) ->
     )
 
 
-def last_commit_metadata(folder: Folder, version: int | None = None) -> dict[str, str]:
-    """The metadata of our latest commit up to `version`; empty if there is none.
-
-    Other writers' commits (OPTIMIZE, a user's DELETE) may follow it, so compare the version's parts before trusting it.
-    """
-    for commit in commit_infos(folder, version):  # nearly always the last one
-        ours = {
+def our_metadata(folder: Folder, version: int | None = None) -> Iterator[dict[str, str]]:
+    """Yield our own metadata of each commit up to `version`, the newest first; empty for a commit of another writer."""
+    for commit in commit_infos(folder, version):
+        yield {
             key.removeprefix(METADATA_PREFIX): str(value)
             for key, value in commit.items()
             if key.startswith(METADATA_PREFIX)
         }
-        if ours:
-            return ours
-    return {}

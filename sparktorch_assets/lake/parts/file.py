@@ -63,6 +63,27 @@ def publish_by_content(folder: Folder, part: PartFile, final: str) -> PartFile:
     return replace(part, path=final)
 
 
+def publish_part(folder: Folder, temporary: str, path: str) -> tuple[PartFile, Receipt] | None:
+    """Give a finished part its final name, which does not depend on its bytes.
+
+    Args:
+        folder: the table's folder.
+        temporary: the path of the file under its temporary name.
+        path: the path of the part in the table.
+
+    Returns:
+        The part that another writer has finished meanwhile: it stays, since a commit may already record its size, and
+        the temporary file is left to the caller. `None` if the file has the name now; an incomplete one is replaced.
+    """
+    if folder.publish(temporary, path):
+        return None
+    taken = folder.info(path)
+    whole = None if taken is None else verify_part(folder, taken)
+    if whole is None:
+        folder.replace(temporary, path)
+    return whole
+
+
 def _same_content(folder: Folder, one: str, other: str) -> bool:
     try:
         return folder.sha256(one) == folder.sha256(other)

@@ -24,7 +24,7 @@ from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.lake.parquet.encodings import dictionary_columns, no_statistics_columns
 from sparktorch_assets.lake.parquet.nan_columns import columns_with_nan
 from sparktorch_assets.lake.parquet.stats import delta_stats
-from sparktorch_assets.lake.parts.file import PartFile, part_path, verify_part
+from sparktorch_assets.lake.parts.file import PartFile, part_path, publish_part
 from sparktorch_assets.lake.parts.receipt import RECEIPT_KEY, Receipt
 from sparktorch_assets.tally import Tally
 
@@ -136,13 +136,10 @@ class PartWriter:
         with self._guard():
             self._sink.close()
             self._sink = None
-            if not self._folder.publish(self._temporary, self.path):
-                taken = self._folder.info(self.path)
-                whole = None if taken is None else verify_part(self._folder, taken)
-                if whole is not None:
-                    self.abort()
-                    return whole
-                self._folder.replace(self._temporary, self.path)
+            whole = publish_part(self._folder, self._temporary, self.path)
+            if whole is not None:
+                self.abort()
+                return whole
             entry = self._folder.info(self.path)
         if entry is None:
             raise TableError(

@@ -121,9 +121,9 @@ def _predict(
     settings: Mapping[str, Any],
     of_files: Mapping[str, Any],
 ) -> Iterator[Any]:
-    record_divided_input(context, prediction_key(task), source_key(task))
     from sparktorch_assets.lake.table import Table
 
+    record_divided_input(context, prediction_key(task), source_key(task))
     try:
         report = _score(context, task, spark, lake, settings, of_files)
     except (TooManyFailedRowsError, AuditFailedError) as error:

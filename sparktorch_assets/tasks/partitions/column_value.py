@@ -2,7 +2,7 @@
 
 import datetime as dt
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sparktorch_assets.errors import InputSchemaError, nearest
@@ -32,6 +32,29 @@ def unusable_as_key(value: str) -> str | None:
     if len(value.encode(errors="replace")) > _LONGEST_BYTES:
         return f"it becomes a folder's name, and is longer than {_LONGEST_BYTES} bytes"
     return None
+
+
+class ColumnValues:
+    """Partitions that are the values of a column."""
+
+    __slots__ = ()
+
+    column: str
+
+    def table_partitions(
+        self, keys: Iterable[str], column_types: Mapping[str, str], place: str
+    ) -> tuple[TablePartition, ...]:
+        """The partitions with these keys, in their order.
+
+        Args:
+            keys: keys of Dagster's.
+            column_types: the input's columns; types as `str(pyarrow.DataType)` gives them.
+            place: the beginning of error messages: the task and its input.
+
+        Raises:
+            InputSchemaError: the column is missing, or its type does not fit a key.
+        """
+        return tuple(value_partition(key, self.column, column_types, place) for key in keys)
 
 
 def column_type(column: str, column_types: Mapping[str, str], place: str) -> str:

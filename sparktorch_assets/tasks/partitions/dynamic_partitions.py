@@ -1,19 +1,18 @@
 """Partitions that are found in the data: the values of a column."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.field_types import check_fields
-from sparktorch_assets.tasks.partitions.column_value import value_partition, value_reader
-from sparktorch_assets.tasks.partitions.table_partition import TablePartition
+from sparktorch_assets.tasks.partitions.column_value import ColumnValues, value_reader
 from sparktorch_assets.tasks.validation import ASSET_NAME, names, positive
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DynamicPartitions:
+class DynamicPartitions(ColumnValues):
     """One partition per value that a column of text, whole numbers or dates holds. The input's asset registers new
     values each time it is materialized."""
 
@@ -43,18 +42,3 @@ class DynamicPartitions:
         """
         value_reader(self.column, column_types, place)
         return self.column
-
-    def table_partitions(
-        self, keys: Iterable[str], column_types: Mapping[str, str], place: str
-    ) -> tuple[TablePartition, ...]:
-        """The partitions with these keys, in their order.
-
-        Args:
-            keys: keys of Dagster's.
-            column_types: the input's columns; types as `str(pyarrow.DataType)` gives them.
-            place: the beginning of error messages: the task and its input.
-
-        Raises:
-            InputSchemaError: the column is missing, or its type does not fit a key.
-        """
-        return tuple(value_partition(key, self.column, column_types, place) for key in keys)

@@ -1,19 +1,18 @@
 """Partitions that are listed: the values of a column."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.tasks.field_types import check_fields
-from sparktorch_assets.tasks.partitions.column_value import unusable_as_key, value_partition
-from sparktorch_assets.tasks.partitions.table_partition import TablePartition
+from sparktorch_assets.tasks.partitions.column_value import ColumnValues, unusable_as_key
 from sparktorch_assets.tasks.validation import names, positive
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StaticPartitions:
+class StaticPartitions(ColumnValues):
     """One partition per listed value of a column of text, whole numbers or dates. Rows with another value are in no
     partition."""
 
@@ -50,18 +49,3 @@ class StaticPartitions:
         """
         self.table_partitions(self.keys, column_types, place)
         return self.column
-
-    def table_partitions(
-        self, keys: Iterable[str], column_types: Mapping[str, str], place: str
-    ) -> tuple[TablePartition, ...]:
-        """The partitions with these keys, in their order.
-
-        Args:
-            keys: keys of Dagster's.
-            column_types: the input's columns; types as `str(pyarrow.DataType)` gives them.
-            place: the beginning of error messages: the task and its input.
-
-        Raises:
-            InputSchemaError: the column is missing, or its type does not fit the values.
-        """
-        return tuple(value_partition(key, self.column, column_types, place) for key in keys)

@@ -14,5 +14,4 @@ def plan_adopted(plan: Callable[[], Planned], adopt_from: Sequence[str]) -> Plan
         adopt_from: paths or URIs of the other tables.
     """
     planned = plan()
-    copied = sum(adopt_parts(one, adopt_from) for one in planned.plans)
-    return plan() if copied else planned
+    return plan() if adopt_parts(planned.plans, adopt_from) else planned
