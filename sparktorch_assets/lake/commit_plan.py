@@ -47,9 +47,9 @@ class Commits:
 
 
 def keep_resumed(plan: Plan) -> None:
-    """Touch the parts that a run resumes from an earlier one, so that no vacuum deletes them as abandoned meanwhile."""
+    """Keep the parts that a run resumes from an earlier one from being deleted as abandoned by a vacuum meanwhile."""
     for path in plan.resumed:
-        plan.table.folder.touch(path)
+        plan.table.folder.keep_young(path)
 
 
 def commit_plan(

@@ -38,10 +38,10 @@ def vacuum(table: str, *, retention_hours: float = RETENTION_HOURS, dry_run: boo
     """Delete parts and temporary files that are not in the current version and are older than the retention.
 
     A part is old if it was both written and removed from the table longer ago than the retention. The retention must
-    exceed the longest refresh, since the finished parts of a running refresh do not belong to any version yet. Staging
-    folders on local disks have owners: those of killed runs are deleted whatever their age, and those of running ones
-    stay. Nothing outside the table's folder is touched, nor is anything in a folder below it that is a Delta table
-    itself.
+    exceed the longest refresh by an hour, since the finished parts of a running refresh do not belong to any version
+    yet, and those that it resumes may be an hour old already. Staging folders on local disks have owners: those of
+    killed runs are deleted whatever their age, and those of running ones stay. Nothing outside the table's folder is
+    touched, nor is anything in a folder below it that is a Delta table itself.
 
     Args:
         table: the table's folder. Only files named like parts, their temporary files and staging folders are touched.
@@ -70,7 +70,7 @@ def vacuum(table: str, *, retention_hours: float = RETENTION_HOURS, dry_run: boo
         if entry.modified_ms <= cutoff_ms and entry.path not in kept and (_is_part(entry) or _is_temporary(entry))
     ]
     if not dry_run:
-        # A run that resumes an old part touches it first, so check again right before each file is deleted.
+        # A run that resumes an old part makes it young first, so check again right before each file is deleted.
         committed = {spelled for path in Table(table).snapshot.parts for spelled in (path, unquote(path))}
         old = [entry for entry in old if entry.path not in committed and _delete_if_old(folder, entry, cutoff_ms)]
     old += _clear_staging(folder, entries, cutoff_ms, dry_run=dry_run)

@@ -1,6 +1,8 @@
 """Bytes that are not the ones that were written are noticed when they are read, and our own parts are made again."""
 
+import os
 import shutil
+import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,6 +10,7 @@ import pytest
 from lake_scorer import INPUT, expected_rows, plan_of, refresh, rows_of, write_file
 
 from sparktorch_assets.errors import TableError
+from sparktorch_assets.file_identity import file_identity
 from sparktorch_assets.lake.derived import write_if_changed
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.parts import damage as module
@@ -166,4 +169,20 @@ def test_a_damaged_file_under_a_content_name_gives_way(tmp_path, same_size):
     (tmp_path / final).write_bytes(content[:10] + b"\0" * (len(content) - 10) if same_size else content[:10])
     publish_by_content(folder, describe_part(folder, ".new.tmp"), final)
     assert (tmp_path / final).read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == [final]
+
+
+@pytest.mark.parametrize("modified", [None, 1], ids=["just written", "long ago"])
+def test_what_another_run_publishes_again_stays_the_file_that_was_planned(tmp_path, modified):
+    """Two runs write the same content. The first has committed it, and a third one reads it, when the second comes to
+    its name: only a file that a vacuum could take for abandoned gets a new time."""
+    folder, final = Folder(str(tmp_path)), f"part-{'0' * 32}-00000.parquet"
+    for temporary in (final, ".new.tmp"):
+        pq.write_table(pa.table({"x": [1, 2]}), tmp_path / temporary)
+    if modified is not None:
+        os.utime(tmp_path / final, (modified, modified))
+    planned = file_identity(tmp_path / final)
+    publish_by_content(folder, describe_part(folder, ".new.tmp"), final)
+    assert (file_identity(tmp_path / final) == planned) == (modified is None)
+    assert time.time() - (tmp_path / final).stat().st_mtime < 60
     assert [path.name for path in tmp_path.iterdir()] == [final]

@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.log import commit
 
-_FOLDER = ("create", "open_output", "publish", "touch", "delete")
+_FOLDER = ("create", "open_output", "publish", "keep_young", "delete")
 
 
 class Killed(BaseException):

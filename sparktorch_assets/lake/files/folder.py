@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ _CHUNK_BYTES = 8 << 20
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
 """Errors of `fsync` that are ignored: those of file systems that do not support it, such as some network shares, and
 that of a folder that this user may write to but not list."""
+_YOUNG_SECONDS = 3_600
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,11 +140,17 @@ class Folder:
         with self.open_input(path) as source:
             return sha256_of(source)
 
-    def touch(self, path: str) -> None:
-        """Set a local file's modification time to now, if it exists. On a store, this does nothing."""
+    def keep_young(self, path: str) -> None:
+        """Set a local file's modification time to now if it is more than an hour old, so that no vacuum takes it for
+        abandoned. On a store, this does nothing.
+
+        A younger file keeps its times: another run may have committed it meanwhile, and those who plan with it now
+        would take one with new times for another file.
+        """
         if self.is_local:
             with contextlib.suppress(OSError):
-                os.utime(self.full(path))
+                if time.time() - Path(self.full(path)).stat().st_mtime > _YOUNG_SECONDS:
+                    os.utime(self.full(path))
 
     def sync(self, path: str = "") -> None:
         """Flush a file's content, or the names in a folder, to disk (fsync), so that they survive a power failure. A

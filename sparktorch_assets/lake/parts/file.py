@@ -55,7 +55,7 @@ def publish_by_content(folder: Folder, part: PartFile, final: str) -> PartFile:
         The part under its final name.
     """
     if not folder.publish(part.path, final):
-        folder.touch(final)  # otherwise a vacuum could take it for abandoned before the commit
+        folder.keep_young(final)  # otherwise a vacuum could take it for abandoned before the commit
         if _same_content(folder, part.path, final):
             folder.delete(part.path)
         else:
