@@ -36,9 +36,22 @@ def write_file(folder: Path, name: str, values: list[int], group_rows: int = 3) 
     pq.write_table(table, folder / f"{name}.parquet", row_group_size=group_rows)
 
 
-def plan_of(source: Path, table: Path, weight: int, schema: pa.Schema = OUTPUT, target_rows: int = 3) -> Plan:
-    digest = f"weight {weight} {schema.names}"
-    return make_plan(Table(str(source)), Table(str(table)), schema=schema, digest=digest, target_rows=target_rows)
+def plan_of(
+    source: Path,
+    table: Path,
+    weight: int,
+    schema: pa.Schema = OUTPUT,
+    target_rows: int = 3,
+    shard_rows: int | None = None,
+) -> Plan:
+    return make_plan(
+        Table(str(source)),
+        Table(str(table)),
+        schema=schema,
+        digest=f"weight {weight} {schema.names}",
+        target_rows=target_rows,
+        shard_rows=shard_rows,
+    )
 
 
 def pieces_of(shards: Iterable[Shard]) -> list[Piece]:
