@@ -93,21 +93,25 @@ def carry_out(
     return committed, computed
 
 
-def refresh(source: Path, table: Path, weight: int, step: Callable[[str], None] = lambda _: None):
-    plan = plan_of(source, table, weight)
+def refresh(source: Path, table: Path, weight: int, step: Callable[[str], None] = lambda _: None, **cut: int):
+    plan = plan_of(source, table, weight, **cut)
     if not plan.changes:
         return None, []
     return carry_out(plan, table, weight, step)
 
 
-def refresh_partitions(source: Path, table: Path, weight: int, values: tuple[int, ...]) -> None:
+CUTS = {"row groups": {}, "row ranges": {"shard_rows": 1}, "small files": {"target_rows": 1_000}}
+"""Shards of whole row groups; of some rows of a row group; of several small files."""
+
+
+def refresh_partitions(source: Path, table: Path, weight: int, values: tuple[int, ...], **cut: int) -> None:
     """Refresh the partitions by `x` with these values, all in one commit."""
     scopes = []
     for value in values:
         partition, where = parse_partition({"x": str(value)}, INPUT)
         tests = conditions(INPUT, where)
         scopes.append(Scope(digest=f"weight {weight} of {value}", partition=partition, tests=tests))
-    plans = make_plans(Table(str(source)), Table(str(table)), scopes, schema=OUTPUT, target_rows=3)
+    plans = make_plans(Table(str(source)), Table(str(table)), scopes, schema=OUTPUT, **({"target_rows": 3} | cut))
     tests_of, parts = {scope.partition: scope.tests for scope in scopes}, {}
     for plan in plans:
         keep_resumed(plan)
