@@ -95,13 +95,20 @@ def make_plan(
     digest: str,
     target_rows: int = TARGET_ROWS,
     target_bytes: int = TARGET_BYTES,
+    shard_rows: int | None = None,
     partition: Partition = (),
     tests: Sequence[RowTest] = (),
 ) -> Plan:
     """Plan a refresh of the whole output, or of one partition of it; see `make_plans`."""
     scope = Scope(digest=digest, partition=partition, tests=tuple(tests))
     (plan,) = make_plans(
-        input_table, output_table, [scope], schema=schema, target_rows=target_rows, target_bytes=target_bytes
+        input_table,
+        output_table,
+        [scope],
+        schema=schema,
+        target_rows=target_rows,
+        target_bytes=target_bytes,
+        shard_rows=shard_rows,
     )
     return plan
 
@@ -114,6 +121,7 @@ def make_plans(
     schema: pa.Schema,
     target_rows: int = TARGET_ROWS,
     target_bytes: int = TARGET_BYTES,
+    shard_rows: int | None = None,
 ) -> list[Plan]:
     """Plan a refresh of the whole output, or of some of its partitions. Writes nothing, and reads each thing once: the
     input's log or folder and footers, the output's log and folder.
@@ -126,6 +134,8 @@ def make_plans(
         schema: the output's columns, in Delta's types.
         target_rows: see `shards.TARGET_ROWS`.
         target_bytes: see `shards.TARGET_BYTES`.
+        shard_rows: see `shards.make_shards`. A table must always be planned with the same number: with another, other
+            parts are planned.
 
     Returns:
         One plan per scope, in the same order.
@@ -136,7 +146,14 @@ def make_plans(
     """
     index = ScopeIndex(scopes, schema)
     files = [file for file in input_table.files if index.scopes_of(file)]
-    shards = make_shards(files, read_footers(files), index, target_rows=target_rows, target_bytes=target_bytes)
+    shards = make_shards(
+        files,
+        read_footers(files),
+        index,
+        target_rows=target_rows,
+        target_bytes=target_bytes,
+        shard_rows=shard_rows,
+    )
     check_ours(output_table)
     check_partitioning(output_table, scopes[0].partition)
     return plan_shards({scope.partition: shards.get(scope.partition, ()) for scope in scopes}, output_table, schema)

@@ -1,6 +1,6 @@
 """A stand-in for a model: predictions are `x * weight`, made with pyarrow alone, through the lake's real pieces."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,11 +9,12 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from sparktorch_assets.lake.commit_plan import Committed, commit_plan, commit_plans, keep_resumed
+from sparktorch_assets.lake.cut.piece import Piece
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.files.partition_values import parse_partition
 from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.plan import Plan, make_plan, make_plans
-from sparktorch_assets.lake.rows.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.piece_reader import PieceReader
 from sparktorch_assets.lake.scope import Scope
 from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.lake.table import Table
@@ -40,10 +41,20 @@ def plan_of(source: Path, table: Path, weight: int, schema: pa.Schema = OUTPUT, 
     return make_plan(Table(str(source)), Table(str(table)), schema=schema, digest=digest, target_rows=target_rows)
 
 
+def pieces_of(shards: Iterable[Shard]) -> list[Piece]:
+    """What the shards consist of, in order."""
+    return [piece for shard in shards for piece in shard.pieces]
+
+
+def batches_of(piece: Piece, schema: pa.Schema = INPUT) -> Iterator[pa.RecordBatch]:
+    with PieceReader(piece, schema) as reader:
+        yield from reader.batches()
+
+
 def score_shard(shard: Shard, table: Path, weight: int, step: Callable[[str], None], schema: pa.Schema = OUTPUT):
     writer = PartWriter(Folder(str(table)), shard.fingerprint, schema)  # no context: a killed process cleans nothing
-    with ShardReader(shard, INPUT) as reader:
-        for batch in reader.batches():
+    for piece in shard.pieces:
+        for batch in batches_of(piece):
             arrays = [*batch.columns, *[pc.multiply(batch["x"], weight)] * (len(schema) - 2)]
             writer.write(pa.RecordBatch.from_arrays(arrays, schema=schema))
     step("writing")
@@ -91,14 +102,15 @@ def refresh_partitions(source: Path, table: Path, weight: int, values: tuple[int
         for shard in plan.new:
             writer = PartWriter(Folder(str(table)), shard.fingerprint, plan.part_schema, partition=shard.partition)
             tally = Tally()
-            with ShardReader(shard, INPUT, (), tests_of[shard.partition]) as reader:
-                tally.outside = reader.outside_rows
-                for batch in reader.batches():
-                    mine = batch.filter(pc.equal(batch["x"], int(dict(shard.partition)["x"])))
-                    tally.outside += batch.num_rows - mine.num_rows
-                    tally.rows += mine.num_rows
-                    columns = [mine["id"], pc.multiply(mine["x"], weight)]
-                    writer.write(pa.RecordBatch.from_arrays(columns, schema=plan.part_schema))
+            for piece in shard.pieces:
+                with PieceReader(piece, INPUT, (), tests_of[shard.partition]) as reader:
+                    tally.outside += reader.outside_rows
+                    for batch in reader.batches():
+                        mine = batch.filter(pc.equal(batch["x"], int(dict(shard.partition)["x"])))
+                        tally.outside += batch.num_rows - mine.num_rows
+                        tally.rows += mine.num_rows
+                        columns = [mine["id"], pc.multiply(mine["x"], weight)]
+                        writer.write(pa.RecordBatch.from_arrays(columns, schema=plan.part_schema))
             tally.predicted = tally.rows
             parts[shard.part_path] = writer.finish(tally)
     changing = [plan for plan in plans if plan.changes]

@@ -6,11 +6,11 @@ import pyarrow as pa
 import pytest
 from delta_log import column, put_file, write_log
 from deltalake import DeltaTable, QueryBuilder
-from lake_scorer import conditions, plan_of
+from lake_scorer import conditions, pieces_of, plan_of
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.plan import make_plan
-from sparktorch_assets.lake.rows.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.piece_reader import PieceReader
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.tasks.row_filter import RowFilter
 
@@ -93,8 +93,8 @@ def read(table, schema, where=()):
         Table(str(table)), Table(str(table / "out")), schema=Table(str(table)).schema, digest="d", tests=tests
     )
     found = []
-    for shard in plan.new:
-        with ShardReader(shard, schema, tests) as reader:
+    for piece in pieces_of(plan.new):
+        with PieceReader(piece, schema, tests) as reader:
             found += [row for batch in reader.batches() for row in batch.to_pylist()]
     return found
 

@@ -7,7 +7,7 @@ import time
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from lake_scorer import INPUT, expected_rows, plan_of, refresh, rows_of, write_file
+from lake_scorer import INPUT, expected_rows, pieces_of, plan_of, refresh, rows_of, write_file
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.file_identity import file_identity
@@ -16,15 +16,15 @@ from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.parts import damage as module
 from sparktorch_assets.lake.parts.damage import damaged_file
 from sparktorch_assets.lake.parts.file import describe_part, publish_by_content
-from sparktorch_assets.lake.rows.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.piece_reader import PieceReader
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.lake.vacuum import vacuum
 
 
 def read(plan):
     rows = []
-    for shard in plan.new:
-        with ShardReader(shard, INPUT) as reader:
+    for piece in pieces_of(plan.new):
+        with PieceReader(piece, INPUT) as reader:
             rows += [tuple(row.values()) for batch in reader.batches() for row in batch.to_pylist()]
     return sorted(rows)
 

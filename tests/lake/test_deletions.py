@@ -6,10 +6,10 @@ from delta_log import column, file_vector, inline_vector, put_file, write_log
 from deltalake import DeltaTable, QueryBuilder
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lake_scorer import INPUT, OUTPUT, carry_out, conditions, plan_of, refresh, rows_of, write_file
+from lake_scorer import INPUT, OUTPUT, carry_out, conditions, pieces_of, plan_of, refresh, rows_of, write_file
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.rows.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.piece_reader import PieceReader
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.tasks.row_filter import RowFilter
 
@@ -41,10 +41,10 @@ def make(table, files, form="in the log", group_rows=3):
 
 def read(shards, where=()):
     found, skipped = [], 0
-    for shard in shards:
-        with ShardReader(shard, INPUT, conditions(INPUT, where)) as reader:
+    for piece in pieces_of(shards):
+        with PieceReader(piece, INPUT, conditions(INPUT, where)) as reader:
             mine = [one for batch in reader.batches() for one in batch["id"].to_pylist()]
-            assert len(mine) + reader.filtered_rows == shard.rows
+            assert len(mine) + reader.filtered_rows == piece.rows
         found += mine
         skipped += reader.filtered_rows
     return found, skipped
@@ -113,8 +113,8 @@ def test_a_deletion_rescores_its_own_shards_alone(tmp_path):
 def test_shards_travel_with_the_bits_of_their_own_rows_alone(tmp_path):
     make(tmp_path / "in", {"a": (64, {0, 63})}, group_rows=8)
     shards = plan_of(tmp_path / "in", tmp_path / "out", 1, target_rows=8).new
-    assert [shard.deleted for shard in shards] == [b"\x01", *[b""] * 6, b"\x80"]
-    assert {shard.file.deleted for shard in shards} == {b""}
+    assert [piece.deleted for piece in pieces_of(shards)] == [b"\x01", *[b""] * 6, b"\x80"]
+    assert {piece.file.deleted for piece in pieces_of(shards)} == {b""}
 
 
 BROKEN = {

@@ -10,12 +10,12 @@ from delta_log import column, put_file, write_log
 from deltalake import write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lake_scorer import plan_of
+from lake_scorer import pieces_of, plan_of
 
 from sparktorch_assets.errors import InputSchemaError, TableError
 from sparktorch_assets.lake.parquet.types import readable_schema, storage_schema
 from sparktorch_assets.lake.plan import make_plan
-from sparktorch_assets.lake.rows.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.piece_reader import PieceReader
 from sparktorch_assets.lake.table import Table
 
 UTC = dt.UTC
@@ -101,11 +101,11 @@ def shown(value, kind):  # noqa: PLR0911
 
 def read(table, schema):
     plan = make_plan(Table(str(table)), Table(str(table / "out")), schema=schema, digest="d")
-    return [row for shard in plan.new for row in _rows(shard, schema)]
+    return [row for piece in pieces_of(plan.new) for row in _rows(piece, schema)]
 
 
-def _rows(shard, schema):
-    with ShardReader(shard, schema) as reader:
+def _rows(piece, schema):
+    with PieceReader(piece, schema) as reader:
         return [row["c"] for batch in reader.batches() for row in batch.to_pylist()]
 
 
@@ -209,7 +209,7 @@ def test_nanoseconds_are_cut_wherever_they_stand(tmp_path):
     shown = readable_schema(Table(path).schema)
     rows = [{"c": at, "l": [at], "s": {"t": at}} for at in cut]
     plan = make_plan(Table(path), Table(str(tmp_path / "out")), schema=shown, digest="d")
-    with ShardReader(plan.new[0], shown) as reader:
+    with PieceReader(plan.new[0].pieces[0], shown) as reader:
         assert [row for batch in reader.batches() for row in batch.to_pylist()] == rows
     far = put_file(tmp_path / "far", "a.parquet", pa.table({"c": pa.array([2**60], pa.timestamp("ms"))}))
     write_log(tmp_path / "far", [column("c", "timestamp_ntz")], [far], features=["timestampNtz"])
@@ -251,8 +251,8 @@ def test_a_file_of_none_of_the_wanted_columns_is_refused(tmp_path):
         Table(str(tmp_path)).preview(9)
     shard = plan_of(tmp_path, tmp_path / "out", 1).new[-1]
     with pytest.raises(TableError, match=message):
-        ShardReader(shard, Table(str(tmp_path)).schema)
-    ShardReader(shard, pa.schema([("other", pa.int64())]))
+        PieceReader(shard.pieces[0], Table(str(tmp_path)).schema)
+    PieceReader(shard.pieces[0], pa.schema([("other", pa.int64())]))
 
 
 def test_partition_columns_need_no_file(tmp_path):

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 from lake_scorer import INPUT, conditions, plan_of, write_file
 
 from sparktorch_assets.lake.parquet.group_filter import FileBounds, GroupFilter
-from sparktorch_assets.lake.rows.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.piece_reader import PieceReader
 from sparktorch_assets.tasks import RowFilter
 
 
@@ -14,10 +14,10 @@ def test_groups_out_of_bounds_are_skipped_and_counted(tmp_path):
     write_file(tmp_path / "source", "a", [1, 2, 3, 11, 12, 13, 21, 22, 23])  # three row groups
     (shard,) = plan_of(tmp_path / "source", tmp_path / "table", 1, target_rows=100).new
     where = conditions(INPUT, [RowFilter(column="x", op=">", value=10), RowFilter(column="x", op="<=", value=20)])
-    with ShardReader(shard, INPUT, where) as reader:
+    with PieceReader(shard.pieces[0], INPUT, where) as reader:
         assert [row for batch in reader.batches() for row in batch["x"].to_pylist()] == [11, 12, 13]
         assert reader.filtered_rows == 6
-    with ShardReader(shard, INPUT, conditions(INPUT, [RowFilter(column="x", value=99)])) as reader:
+    with PieceReader(shard.pieces[0], INPUT, conditions(INPUT, [RowFilter(column="x", value=99)])) as reader:
         assert (list(reader.batches()), reader.filtered_rows) == ([], 9)
         (elsewhere,) = conditions(pa.schema([("y", pa.int64())]), [RowFilter(column="y", value=1)])
         assert GroupFilter(FileBounds(reader.footer), [elsewhere]).may_match(

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
-from lake_scorer import INPUT, OUTPUT, carry_out, expected_rows, plan_of, refresh, rows_of, write_file
+from lake_scorer import INPUT, OUTPUT, carry_out, expected_rows, pieces_of, plan_of, refresh, rows_of, write_file
 
 from sparktorch_assets.errors import CommitConflictError, TableError
 from sparktorch_assets.file_identity import FileIdentity
@@ -24,7 +24,7 @@ from sparktorch_assets.lake.log.snapshot import data_version_of
 from sparktorch_assets.lake.parquet.footers import Footer, RowGroup, footer_bytes, footer_digest
 from sparktorch_assets.lake.parts.file import describe_part
 from sparktorch_assets.lake.plan import make_plan, plan_shards
-from sparktorch_assets.lake.rows.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.piece_reader import PieceReader
 from sparktorch_assets.lake.scope import Scope, ScopeIndex
 from sparktorch_assets.lake.shards import make_shards
 from sparktorch_assets.lake.table import Table, data_version, table_version
@@ -251,15 +251,15 @@ def test_a_source_file_that_gives_way_to_one_that_looks_the_same_stops_the_run(t
         if times == "kept":
             os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
         with Folder(str(source)).open_input() as file:
-            assert footer_digest(footer_bytes(file)) == shard.footer_digest
+            assert footer_digest(footer_bytes(file)) == shard.pieces[0].footer_digest
         assert source.stat().st_size == before.st_size
 
     if when == "before it is opened":
         change()
         with pytest.raises(TableError, match="is no longer the file"):
-            ShardReader(shard, INPUT)
+            PieceReader(shard.pieces[0], INPUT)
         return
-    with ShardReader(shard, INPUT) as reader:
+    with PieceReader(shard.pieces[0], INPUT) as reader:
         change()
         with pytest.raises(TableError, match="is no longer the file"):
             list(reader.batches())
@@ -347,7 +347,11 @@ def test_a_cut_never_splits_row_groups_and_covers_all_rows():
     shards = make_shards(
         [file], [Footer(digest="f", seen=SEEN, schema=INPUT, packed=b"", row_groups=groups)], whole("d"), target_rows=10
     )[()]
-    assert [(shard.first_group, shard.end_group, shard.rows) for shard in shards] == [(0, 3, 10), (3, 4, 20), (4, 8, 2)]
+    assert [(piece.first_group, piece.end_group, piece.rows) for piece in pieces_of(shards)] == [
+        (0, 3, 10),
+        (3, 4, 20),
+        (4, 8, 2),
+    ]
 
 
 @pytest.mark.promise("T5")
@@ -431,7 +435,7 @@ def test_sparks_own_timestamps_are_instants(tmp_path):
     schema = Table(str(source)).schema
     assert schema.field("at").type == pa.timestamp("us", "UTC")
     (shard,) = make_plan(Table(str(source)), Table(str(table)), schema=schema, digest="d").new
-    with ShardReader(shard, schema) as reader:
+    with PieceReader(shard.pieces[0], schema) as reader:
         assert pa.Table.from_batches(reader.batches()).to_pylist() == rows.to_pylist()
 
 
@@ -455,7 +459,7 @@ def test_a_file_whose_columns_stand_in_another_order_computes_its_own_rows_alone
         Table(str(source)), Table(str(table)), schema=swapped, digest=f"weight 1 {OUTPUT.names}", target_rows=3
     )
     assert plan.schema.names == OUTPUT.names
-    assert {shard.file.path for shard in plan.new} == {"a.parquet"}
+    assert {piece.file.path for piece in pieces_of(plan.new)} == {"a.parquet"}
     carry_out(plan, table, 1)
     assert rows_of(table) == expected_rows(source, 1)
 

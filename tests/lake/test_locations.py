@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 from delta_log import column, file_vector, put_file, write_log
 from deltalake import DeltaTable
-from lake_scorer import INPUT, carry_out, expected_rows, plan_of, refresh, rows_of, write_file
+from lake_scorer import INPUT, carry_out, expected_rows, pieces_of, plan_of, refresh, rows_of, write_file
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.derived import write_if_changed
-from sparktorch_assets.lake.rows.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.piece_reader import PieceReader
 from sparktorch_assets.lake.table import Table, table_version
 from sparktorch_assets.lake.table_tally import TALLY_KEY
 from sparktorch_assets.lake.vacuum import vacuum
@@ -88,8 +88,8 @@ def test_a_shallow_clone_reads_the_files_of_another_table(tmp_path, spelling, de
     plan = plan_of(table, tmp_path / "out", 1)
     assert plan.rows == Table(str(table)).row_count() == 4 - len(deleted)
     found = []
-    for shard in plan.new:
-        with ShardReader(shard, INPUT) as reader:
+    for piece in pieces_of(plan.new):
+        with PieceReader(piece, INPUT) as reader:
             found += [row for batch in reader.batches() for row in batch["id"].to_pylist()]
     assert sorted(found) == sorted(["a", "b"] * 2)[len(deleted) :]
 

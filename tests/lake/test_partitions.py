@@ -16,14 +16,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
-from lake_scorer import conditions, rows_of
+from lake_scorer import conditions, pieces_of, rows_of
 
 from sparktorch_assets.errors import CommitConflictError, InputSchemaError, TableError, TaskError
 from sparktorch_assets.lake.commit_plan import commit_plan
 from sparktorch_assets.lake.files.partition_values import parse_partition
 from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.lake.plan import make_plan
-from sparktorch_assets.lake.rows.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.piece_reader import PieceReader
 from sparktorch_assets.lake.table import Table, table_version
 from sparktorch_assets.lake.vacuum import vacuum
 from sparktorch_assets.tally import Tally
@@ -55,7 +55,7 @@ def score(planned, weight=1, before_commit=lambda: None):
     for shard in refresh.new:
         read = pa.schema([column for column in refresh.schema if column.name in ("id", "x", "ds")])
         with (
-            ShardReader(shard, read, conditions(read, where)) as reader,
+            PieceReader(shard.pieces[0], read, conditions(read, where)) as reader,
             PartWriter(folder, shard.fingerprint, refresh.part_schema, partition=refresh.partition) as writer,
         ):
             for batch in reader.batches():
@@ -382,8 +382,8 @@ def test_inputs_have_partitions_of_any_type(tmp_path, kind):
     columns = Table(str(tmp_path)).schema
     shards = make_plan(Table(str(tmp_path)), Table(str(tmp_path / "out")), schema=columns, digest="d").new
     read = []
-    for shard in shards:
-        with ShardReader(shard, columns) as reader:
+    for piece in pieces_of(shards):
+        with PieceReader(piece, columns) as reader:
             read += [row for batch in reader.batches() for row in batch.to_pylist()]
     assert sorted(read, key=lambda row: row["x"]) == rows.to_pylist()
 
@@ -411,7 +411,7 @@ def test_a_folders_text_is_a_value_of_the_columns_type(tmp_path, inside):
         partition=partition,
         tests=conditions(columns, where),
     ).new
-    with ShardReader(shard, columns, conditions(columns, where)) as reader:
+    with PieceReader(shard.pieces[0], columns, conditions(columns, where)) as reader:
         assert [row["m"] for batch in reader.batches() for row in batch.to_pylist()] == [value]
 
 

@@ -9,7 +9,7 @@ from lake_scorer import INPUT, OUTPUT, expected_rows, plan_of, refresh, rows_of,
 
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.parts.writer import PartWriter
-from sparktorch_assets.lake.rows.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.piece_reader import PieceReader
 from sparktorch_assets.tally import Tally
 
 
@@ -38,7 +38,7 @@ def test_a_part_that_came_later_with_other_timings_is_put_right(tmp_path):
     refresh(source, table, 2)
     other = Folder(str(tmp_path / "other"))
     other.create()
-    with PartWriter(other, shard.fingerprint, OUTPUT) as writer, ShardReader(shard, INPUT) as reader:
+    with PartWriter(other, shard.fingerprint, OUTPUT) as writer, PieceReader(shard.pieces[0], INPUT) as reader:
         for batch in reader.batches():
             writer.write(pa.RecordBatch.from_arrays([*batch.columns, pc.multiply(batch["x"], 2)], schema=OUTPUT))
         tally = Tally(rows=3, predicted=3, classes={"2": 3})

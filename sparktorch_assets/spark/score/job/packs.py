@@ -24,4 +24,4 @@ def deal(shards: Sequence[Shard], slots: int) -> list[list[Shard]]:
         packs[number].append(shard)
         heapq.heappush(lightest, (size + shard.bytes, number))
     packs.sort(key=lambda pack: -sum(shard.bytes for shard in pack))
-    return [sorted(pack, key=lambda shard: (shard.file.path, shard.first_group)) for pack in packs]
+    return [sorted(pack, key=lambda shard: shard.place) for pack in packs]

@@ -22,12 +22,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import TableError
+from sparktorch_assets.lake.cut.piece import Piece
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.lake.parts.file import PartFile
 from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.lake.parts.writer import PartWriter
-from sparktorch_assets.lake.rows.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.piece_reader import PieceReader
 from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.rows.filter import BatchFilter
@@ -240,22 +241,28 @@ class _PackWork:
 
     def _read(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         for index, shard in enumerate(self._shards):
-            self.doing = f"task {self._job.task.name!r}, {shard.file.uri}, row groups {shard.first_group} to {shard.end_group - 1}"
-            tally, inside = self._tallies[index], self._selection(shard.partition)
-            start = time.perf_counter()
-            with ShardReader(shard, self._job.read_schema, self._where.tests, inside.tests) as reader:
+            for piece in shard.pieces:
+                self.doing = f"task {self._job.task.name!r}, {piece}"
+                yield from ((index, rows) for rows in self._read_piece(index, piece))
+
+    def _read_piece(self, index: int, piece: Piece) -> Iterator[pa.RecordBatch]:
+        shard, tally = self._shards[index], self._tallies[index]
+        inside = self._selection(shard.partition)
+        start = time.perf_counter()
+        with PieceReader(piece, self._job.read_schema, self._where.tests, inside.tests) as reader:
+            if piece is shard.pieces[0]:
                 self._footers[index] = reader.footer
-                tally.filtered += reader.filtered_rows
-                tally.outside += reader.outside_rows
-                self._tell(reader.filtered_rows + reader.outside_rows)
-                for batch in reader.batches():
-                    rows = inside.filter.rows(batch)
-                    if rows.num_rows < batch.num_rows:
-                        tally.outside += batch.num_rows - rows.num_rows
-                        self._tell(batch.num_rows - rows.num_rows)
-                    tally.spend("read", time.perf_counter() - start)
-                    yield index, rows
-                    start = time.perf_counter()
+            tally.filtered += reader.filtered_rows
+            tally.outside += reader.outside_rows
+            self._tell(reader.filtered_rows + reader.outside_rows)
+            for batch in reader.batches():
+                rows = inside.filter.rows(batch)
+                if rows.num_rows < batch.num_rows:
+                    tally.outside += batch.num_rows - rows.num_rows
+                    self._tell(batch.num_rows - rows.num_rows)
+                tally.spend("read", time.perf_counter() - start)
+                yield rows
+                start = time.perf_counter()
 
     def _selection(self, partition: Partition) -> "_Selection":
         """The rows of a partition; all rows for `()`."""
@@ -273,7 +280,7 @@ class _PackWork:
             self._folder,
             self._shards[index].fingerprint,
             self._job.schema,
-            source=lambda: self._footers.pop(index, None),  # known once the shard's file has been opened
+            source=lambda: self._footers.pop(index, None),  # known once the shard's first file has been opened
             added=self._added,
             partition=self._shards[index].partition,
         )
@@ -284,7 +291,7 @@ class _PackWork:
         shard, tally = self._shards[index], self._tallies[index]
         if not tally.balanced or tally.all_rows != shard.rows:
             raise TableError(
-                f"task {self._job.task.name!r}: of {shard.rows:,} rows of {shard.file.uri!r}, {tally.outside:,} are of other "
+                f"task {self._job.task.name!r}: of {shard.rows:,} rows ({shard}), {tally.outside:,} are of other "
                 f"partitions, {tally.filtered:,} were filtered, {tally.predicted:,} predicted, {tally.failed:,} failed and {tally.dropped:,} dropped, which does "
                 f"not add up. This is a fault of the library: please report it"
             )

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from lake_scorer import OUTPUT, plan_of
 
-from sparktorch_assets.lake.rows.shard_reader import ShardReader
+from sparktorch_assets.lake.rows.piece_reader import PieceReader
 
 ROWS = 2_000
 
@@ -23,7 +23,7 @@ def source(tmp_path_factory):
 
 def batches_of(source, columns):
     (shard,) = plan_of(source, source.parent / "out", 1, OUTPUT, target_rows=ROWS).new
-    with ShardReader(shard, pa.schema(columns)) as reader:
+    with PieceReader(shard.pieces[0], pa.schema(columns)) as reader:
         return list(reader.batches())
 
 

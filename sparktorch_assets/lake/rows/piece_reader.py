@@ -1,4 +1,4 @@
-"""Reads one shard as a stream of record batches: only the columns that are needed, in the table's types.
+"""Reads one piece of a shard as a stream of record batches: only the columns that are needed, in the table's types.
 
 Memory is bounded by `_BATCH_BYTES` (decoded) and the current pages, whatever the row group's size.
 """
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.file_identity import FileIdentity
+from sparktorch_assets.lake.cut.piece import Piece
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.log.deletions import KeptRows, unpack_rows
 from sparktorch_assets.lake.parquet.file_columns import FileColumns
@@ -20,7 +21,6 @@ from sparktorch_assets.lake.parquet.footers import footer_bytes, footer_digest
 from sparktorch_assets.lake.parquet.group_filter import FileBounds, GroupFilter
 from sparktorch_assets.lake.parts.damage import damaged_file
 from sparktorch_assets.lake.scope import decided_by_values
-from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.tasks.row_test import RowTest
 
 _BATCH_ROWS = 1 << 16
@@ -30,28 +30,28 @@ _SAMPLED_GROUPS = 8
 """About how many row groups tell how large a row is."""
 
 
-class ShardReader:
-    """An open shard.
+class PieceReader:
+    """An open piece.
 
     Raises:
         TableError: the file is missing, is not the one that was planned, or has columns that do not fit the table's.
     """
 
     def __init__(
-        self, shard: Shard, schema: pa.Schema, where: Sequence[RowTest] = (), partition: Sequence[RowTest] = ()
+        self, piece: Piece, schema: pa.Schema, where: Sequence[RowTest] = (), partition: Sequence[RowTest] = ()
     ) -> None:
         """Open the file and check that it is the one that was planned; rows are read later.
 
         Args:
-            shard: the shard to read.
+            piece: the rows to read.
             schema: the wanted columns, in the table's types.
             where: the tests of a task's `where`.
-            partition: the tests that select the rows of the shard's partition.
+            partition: the tests that select the rows of the output's partition.
 
         Row groups in which no row can pass are skipped; the others are read with all their rows.
         """
-        self._shard = shard
-        self._folder = Folder(shard.file.uri)
+        self._piece = piece
+        self._folder = Folder(piece.file.uri)
         self._opened = self._identity()
         try:
             self._source: Any = self._folder.open_input()
@@ -65,12 +65,12 @@ class ShardReader:
                 page_checksum_verification=True,
             )
         except (OSError, pa.ArrowException) as error:
-            raise TableError(f"cannot read {shard.file.uri!r}: {error}") from error
+            raise TableError(f"cannot read {piece.file.uri!r}: {error}") from error
         self.footer: pq.FileMetaData = self._file.metadata
-        groups = range(shard.first_group, shard.end_group)
-        if footer_digest(raw) != shard.footer_digest:
+        groups = range(piece.first_group, piece.end_group)
+        if footer_digest(raw) != piece.footer_digest:
             raise self._changed()
-        self._columns = FileColumns(shard.file, self.footer, schema)
+        self._columns = FileColumns(piece.file, self.footer, schema)
         deleted = self._deleted_rows(groups)
         outside, filtered, self._groups = self._divided(groups, where, partition)
         self._deleted = np.concatenate([np.empty(0, bool), *(deleted[group] for group in self._groups if deleted)])
@@ -91,26 +91,35 @@ class ShardReader:
         self._source.close()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The shard's rows, in the file's order."""
-        shard = self._shard
-        rows = max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / max(self._row_bytes(), 1e-9))))
+        """The piece's rows, in the file's order."""
         kept = KeptRows(self._deleted)
         found = 0
-        batches = self._file.iter_batches(
-            batch_size=rows,
-            row_groups=self._groups,
-            columns=self._columns.names,
-            use_threads=False,
-        )
-        while (batch := self._next(batches)) is not None:
+        for batch in self._decoded():
             left = kept.of_next(batch)
             found += left.num_rows
             if left.num_rows:
                 yield self._columns.conform(left)
-        if found != shard.rows - self.outside_rows - self.filtered_rows:
+        if found != self._piece.rows - self.outside_rows - self.filtered_rows:
             raise self._changed()
         if self._identity() != self._opened:
             raise self._changed()
+
+    def _decoded(self) -> Iterator[pa.RecordBatch]:
+        """The rows of the row groups to read; of a row group that is split, the piece's own. The rows before those are
+        decoded too, since a page can only be decoded from its start."""
+        batches = self._file.iter_batches(
+            batch_size=max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / max(self._row_bytes(), 1e-9)))),
+            row_groups=self._groups,
+            columns=self._columns.names,
+            use_threads=False,
+        )
+        first, end = self._piece.row_range or (0, self._rows(self._groups))
+        at = 0
+        while at < end and (batch := self._next(batches)) is not None:
+            start = max(first - at, 0)
+            if start < batch.num_rows:
+                yield batch.slice(start, end - at - start)
+            at += batch.num_rows
 
     def _next(self, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
         try:
@@ -118,7 +127,7 @@ class ShardReader:
         except (OSError, pa.ArrowException) as error:
             if self._identity() != self._opened:
                 raise self._changed() from error
-            raise damaged_file(self._shard.file.uri, error) from error
+            raise damaged_file(self._piece.file.uri, error) from error
 
     def _row_bytes(self) -> float:
         """Uncompressed bytes per row of the columns that are read, from some of the row groups."""
@@ -135,6 +144,10 @@ class ShardReader:
         return size / max(rows, 1)
 
     def _rows(self, groups: Iterable[int]) -> int:
+        """Number of the piece's rows in these row groups, including deleted ones."""
+        if self._piece.row_range is not None:
+            first, end = self._piece.row_range
+            return end - first if list(groups) else 0
         return sum(self.footer.row_group(group).num_rows for group in groups)
 
     def _divided(
@@ -142,7 +155,7 @@ class ShardReader:
     ) -> tuple[list[int], list[int], list[int]]:
         """The row groups without a row of the partition, those all of whose rows are in it and are excluded by `where`,
         and those to read."""
-        file, bounds = self._shard.file, FileBounds(self.footer)
+        file, bounds = self._piece.file, FileBounds(self.footer)
         inside, passing = (GroupFilter(bounds, file.stored_tests(tests)) for tests in (partition, where))
         by_bounds = decided_by_values(file, partition)
         outside, filtered, read = [], [], []
@@ -156,11 +169,10 @@ class ShardReader:
         return outside, filtered, read
 
     def _deleted_rows(self, groups: range) -> dict[int, np.ndarray]:
-        """Row group -> mask of its deleted rows; empty if the table deleted no row of the shard."""
-        shard = self._shard
-        if not shard.deleted:
+        """Row group -> mask of its deleted rows in the piece; empty if the table deleted none of them."""
+        if not self._piece.deleted:
             return {}
-        mask = unpack_rows(shard.deleted, self._rows(groups))
+        mask = unpack_rows(self._piece.deleted, self._rows(groups))
         ends = np.cumsum([self._rows([group]) for group in groups])[:-1]
         return dict(zip(groups, np.split(mask, ends), strict=True))
 
@@ -170,14 +182,14 @@ class ShardReader:
         Raises:
             TableError: it is another file, or missing.
         """
-        found, shard = self._folder.identity(), self._shard
+        found, piece = self._folder.identity(), self._piece
         # A copied file may not have the modification time that Delta's log records, so only the log's size is checked.
-        if found is None or found.size_bytes != shard.file.size_bytes or not found.agrees_with(shard.seen):
+        if found is None or found.size_bytes != piece.file.size_bytes or not found.agrees_with(piece.seen):
             raise self._changed()
         return found
 
     def _changed(self) -> TableError:
         return TableError(
-            f"{self._shard.file.uri!r} is no longer the file for which this run was planned (it was rewritten or "
+            f"{self._piece.file.uri!r} is no longer the file for which this run was planned (it was rewritten or "
             f"deleted during the run); run again"
         )
