@@ -89,7 +89,7 @@ def make_shards(
             of at least twice this many are split. `None`: `target_rows` alone counts, and row groups are never split.
     """
     target_rows = target_rows if shard_rows is None else min(target_rows, shard_rows)
-    small_files = SmallFiles(target_rows=target_rows, target_bytes=target_bytes)
+    small_files = SmallFiles.below(target_rows, target_bytes)
     pieces: dict[Partition, tuple[Scope, list[tuple[Piece, bool]]]] = {}
     for file, footer in sorted(zip(files, footers, strict=True), key=lambda pair: pair[0].path):
         is_small = small_files.include(footer)

@@ -15,7 +15,7 @@ from pathlib import Path
 from unittest import mock
 
 import pyarrow as pa
-from lake_scorer import plan_of, refresh, refresh_partitions
+from lake_scorer import CUTS, plan_of, refresh, refresh_partitions
 
 from sparktorch_assets.lake.adoption import adopt_parts
 from sparktorch_assets.lake.derived import write_if_changed
@@ -26,6 +26,14 @@ STEPS = [(os, "link"), (os, "fsync"), (Path, "unlink"), (Path, "replace"), (Fold
 
 def scored(folder: Path) -> None:
     refresh(folder / "source", folder / "table", 2)
+
+
+def row_ranges(folder: Path) -> None:
+    refresh(folder / "source", folder / "table", 2, **CUTS["row ranges"])
+
+
+def small_files(folder: Path) -> None:
+    refresh(folder / "source", folder / "table", 2, **CUTS["small files"])
 
 
 def derived(folder: Path) -> None:
@@ -46,7 +54,8 @@ def adopted(folder: Path) -> None:
     assert not computed, "the parts of the challenger are there to be taken over"
 
 
-KINDS = {writer.__name__: writer for writer in (scored, partitions, derived, derived_partition, adopted)}
+WRITERS = (scored, row_ranges, small_files, partitions, derived, derived_partition, adopted)
+KINDS = {writer.__name__: writer for writer in WRITERS}
 
 
 @contextlib.contextmanager

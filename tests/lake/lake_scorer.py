@@ -36,9 +36,22 @@ def write_file(folder: Path, name: str, values: list[int], group_rows: int = 3) 
     pq.write_table(table, folder / f"{name}.parquet", row_group_size=group_rows)
 
 
-def plan_of(source: Path, table: Path, weight: int, schema: pa.Schema = OUTPUT, target_rows: int = 3) -> Plan:
-    digest = f"weight {weight} {schema.names}"
-    return make_plan(Table(str(source)), Table(str(table)), schema=schema, digest=digest, target_rows=target_rows)
+def plan_of(
+    source: Path,
+    table: Path,
+    weight: int,
+    schema: pa.Schema = OUTPUT,
+    target_rows: int = 3,
+    shard_rows: int | None = None,
+) -> Plan:
+    return make_plan(
+        Table(str(source)),
+        Table(str(table)),
+        schema=schema,
+        digest=f"weight {weight} {schema.names}",
+        target_rows=target_rows,
+        shard_rows=shard_rows,
+    )
 
 
 def pieces_of(shards: Iterable[Shard]) -> list[Piece]:
@@ -80,21 +93,25 @@ def carry_out(
     return committed, computed
 
 
-def refresh(source: Path, table: Path, weight: int, step: Callable[[str], None] = lambda _: None):
-    plan = plan_of(source, table, weight)
+def refresh(source: Path, table: Path, weight: int, step: Callable[[str], None] = lambda _: None, **cut: int):
+    plan = plan_of(source, table, weight, **cut)
     if not plan.changes:
         return None, []
     return carry_out(plan, table, weight, step)
 
 
-def refresh_partitions(source: Path, table: Path, weight: int, values: tuple[int, ...]) -> None:
+CUTS = {"row groups": {}, "row ranges": {"shard_rows": 1}, "small files": {"target_rows": 1_000}}
+"""Shards of whole row groups; of some rows of a row group; of several small files."""
+
+
+def refresh_partitions(source: Path, table: Path, weight: int, values: tuple[int, ...], **cut: int) -> None:
     """Refresh the partitions by `x` with these values, all in one commit."""
     scopes = []
     for value in values:
         partition, where = parse_partition({"x": str(value)}, INPUT)
         tests = conditions(INPUT, where)
         scopes.append(Scope(digest=f"weight {weight} of {value}", partition=partition, tests=tests))
-    plans = make_plans(Table(str(source)), Table(str(table)), scopes, schema=OUTPUT, target_rows=3)
+    plans = make_plans(Table(str(source)), Table(str(table)), scopes, schema=OUTPUT, **({"target_rows": 3} | cut))
     tests_of, parts = {scope.partition: scope.tests for scope in scopes}, {}
     for plan in plans:
         keep_resumed(plan)

@@ -71,10 +71,11 @@ def test_every_form_of_a_vector_is_honoured(tmp_path, form):
     data=st.data(),
     counts=st.lists(st.integers(1, 40), min_size=1, max_size=3),
     group_rows=st.integers(1, 12),
-    target_rows=st.integers(1, 30),
+    target_rows=st.integers(1, 30) | st.just(500),
+    shard_rows=st.none() | st.integers(1, 10),
     above=st.none() | st.integers(-1, 40),
 )
-def test_shards_hold_the_rows_that_are_left(tmp_path_factory, data, counts, group_rows, target_rows, above):
+def test_shards_hold_the_rows_that_are_left(tmp_path_factory, data, counts, group_rows, target_rows, shard_rows, above):
     """However files, row groups and shards are cut, and whichever row groups are left unread."""
     table = tmp_path_factory.mktemp("deletions")
     files = {
@@ -82,7 +83,7 @@ def test_shards_hold_the_rows_that_are_left(tmp_path_factory, data, counts, grou
         for name, count in zip("abc", counts, strict=False)
     }
     left = make(table, files, group_rows=group_rows)
-    plan = plan_of(table, table / "out", 1, target_rows=target_rows)
+    plan = plan_of(table, table / "out", 1, target_rows=target_rows, shard_rows=shard_rows)
     where = () if above is None else (RowFilter(column="x", op=">", value=above),)
     found, skipped = read(plan.new, where)
     assert len(found) + skipped == plan.rows == Table(str(table)).row_count() == len(left)

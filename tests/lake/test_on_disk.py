@@ -27,10 +27,13 @@ def before(folder, kind, *, first):
     """A folder in which a writer of that kind has something to do."""
     folder.mkdir()
     write_file(folder / "source", "a", list(range(4)))  # two shards
+    if kind == "small_files":  # two shards as well: one of two files, and that of a larger one
+        write_file(folder / "source", "b", list(range(4, 8)))
+        write_file(folder / "source", "c", list(range(100)))
     if kind == "adopted":
         refresh(folder / "source", folder / "challenger", 2)
     if not first:
-        if kind in ("scored", "adopted"):
+        if kind in ("scored", "row_ranges", "small_files", "adopted"):
             refresh(folder / "source", folder / "table", 1)
         elif kind == "partitions":
             refresh_partitions(folder / "source", folder / "table", 1, (1, 2, 3))

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from lake_scorer import expected_rows, plan_of, refresh, rows_of, write_file
+from lake_scorer import CUTS, expected_rows, plan_of, refresh, rows_of, write_file
 
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.lake.table_tally import table_tally
@@ -22,8 +22,9 @@ class Killed(BaseException):
 
 
 class RefreshMachine(RuleBasedStateMachine):
-    @initialize()
-    def begin(self) -> None:
+    @initialize(cut=st.sampled_from([*CUTS]))
+    def begin(self, cut: str) -> None:
+        self.cut = CUTS[cut]
         self.root = Path(tempfile.mkdtemp())
         self.source, self.table = self.root / "source", self.root / "table"
         write_file(self.source, "zero", [])
@@ -54,7 +55,7 @@ class RefreshMachine(RuleBasedStateMachine):
 
         wanted = expected_rows(self.source, self.weight)
         try:
-            refresh(self.source, self.table, self.weight, step)
+            refresh(self.source, self.table, self.weight, step, **self.cut)
         except Killed:
             pass
         else:
@@ -81,7 +82,7 @@ class RefreshMachine(RuleBasedStateMachine):
 
     @rule()
     def refresh(self) -> None:
-        refresh(self.source, self.table, self.weight)
+        refresh(self.source, self.table, self.weight, **self.cut)
         wanted = expected_rows(self.source, self.weight)
         assert rows_of(self.table) == wanted
         self.seen = wanted
@@ -90,7 +91,7 @@ class RefreshMachine(RuleBasedStateMachine):
         tally = table_tally(table)
         assert tally.rows == tally.predicted == len(wanted)
         assert tally.classes == ({str(self.weight): len(wanted)} if wanted else {})
-        assert not plan_of(self.source, self.table, self.weight).changes
+        assert not plan_of(self.source, self.table, self.weight, **self.cut).changes
 
     @invariant()
     def readers_see_what_was_committed(self) -> None:

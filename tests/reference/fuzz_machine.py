@@ -48,6 +48,7 @@ from sparktorch_assets.errors import (
     TooManyDroppedRowsError,
     TooManyFailedRowsError,
 )
+from sparktorch_assets.lake.cut.piece import Piece
 from sparktorch_assets.lake.parts.file import PART_NAME
 from sparktorch_assets.lake.plan import Plan, make_plans
 from sparktorch_assets.lake.table import data_version, table_version
@@ -61,7 +62,8 @@ from sparktorch_assets.tasks.partitions import TablePartition
 
 FILES = st.sampled_from(["a.parquet", "b c.parquet", "sub/ü.parquet", "100%.parquet", "%20.parquet", "sub dir/f.parq"])
 STEPS = st.integers(0, 99)
-SHARD_ROWS = 4
+CUTS = ({"target_rows": 4}, {"target_rows": 4, "shard_rows": 2}, {"target_rows": 64})
+"""What `make_plans` is told: shards of some row groups, parts of row groups that are split, small files that are joined."""
 Partition = dict[str, str] | None
 _ADDED = {"string": pa.string(), "float": pa.float32(), "double": pa.float64(), "list<float>": pa.list_(pa.float32())}
 
@@ -89,7 +91,8 @@ class FuzzMachine(RuleBasedStateMachine):
         type(self).histories += 1
         self.root = Path(tempfile.mkdtemp(prefix="fuzz-"))
         self.real_make_plans = planned_module.make_plans
-        planned_module.make_plans = lambda *args, **options: make_plans(*args, target_rows=SHARD_ROWS, **options)
+        cut = data.draw(st.sampled_from(CUTS), label="cut")
+        planned_module.make_plans = lambda *args, **options: make_plans(*args, **(options | cut))
         self.table = self.root / "out" / data.draw(st.sampled_from(["t", "t 1", "ü 50%", "a#b?c"]))
         self.models = self.root / "models"
         (self.root / "code").mkdir()
@@ -529,9 +532,7 @@ class FuzzMachine(RuleBasedStateMachine):
         kinds = sorted((column.name, str(column.physical)) for column in self.held)
         counts = repr((what_counts(self.task, self.code, self.weights), kinds, partition))
         for shard in (*plan.new, *plan.unchanged, *plan.resumable):
-            file, groups = shard.file, (shard.first_group, shard.end_group)
-            content = sha256(Path(file.uri).read_bytes()).hexdigest()
-            meaning = repr((file.path, file.modified_ms, file.partition, content, groups, shard.deleted, counts))
+            meaning = repr(([*map(_meaning, shard.pieces)], counts))
             assert self.meanings.setdefault(shard.part_path, meaning) == meaning
             assert self.meanings.setdefault(meaning, shard.part_path) == shard.part_path
 
@@ -599,6 +600,13 @@ class FuzzMachine(RuleBasedStateMachine):
         if kinds[named] == "float32":
             value = float(np.float32(value))
         readers.check_filter(self.table, named, data.draw(st.sampled_from(operators)), value)
+
+
+def _meaning(piece: Piece) -> tuple[object, ...]:
+    """All that a piece's rows depend on."""
+    file, content = piece.file, sha256(Path(piece.file.uri).read_bytes()).hexdigest()
+    groups = (piece.first_group, piece.end_group, piece.row_range)
+    return file.path, file.modified_ms, file.partition, content, groups, piece.deleted
 
 
 def _key(partition: Partition) -> str:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
+from lone_files import lone_file
 
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.score.table import score_table
@@ -31,7 +32,7 @@ class Lake:
 
     def write(self, name: str, ids):
         rows = {"id": list(ids), "x": [1.0 if number % 2 else -1.0 for number in ids]}
-        pq.write_table(pa.table(rows), self.root / "input" / f"{name}.parquet")
+        pq.write_table(pa.table(rows), self.root / "input" / lone_file(name))
 
     def score(self, task: MlTask, table: str, *adopt_from: str, **given):
         return score_table(

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from lone_files import lone_file
 
 from sparktorch_assets.errors import (
     InputSchemaError,
@@ -54,7 +55,7 @@ class Lake:
                 "unused": np.arange(rows, dtype="u1"),
             }
         )
-        pq.write_table(table, self.source / f"{name}.parquet", row_group_size=group_rows)
+        pq.write_table(table, self.source / lone_file(name), row_group_size=group_rows)
 
     def spark(self):
         self.sessions_asked += 1
@@ -126,7 +127,7 @@ def test_a_table_is_scored_then_follows_its_input(lake):
     assert (metadata["run_id"], metadata["task"], metadata["model_digest"]) == ("run-1", "t", first.model_digest)
 
     lake.write("three", 40)
-    (lake.source / "one.parquet").unlink()
+    (lake.source / lone_file("one")).unlink()
     asked = lake.sessions_asked
     second = lake.score()
     assert (second.version, second.shards_new, second.shards_unchanged, second.shards_removed) == (1, 1, 1, 1)
@@ -159,7 +160,7 @@ def test_rows_that_only_go_need_no_session(lake):
     lake.write("one", 60)
     lake.write("two", 60)
     first = lake.score()
-    (lake.source / "two.parquet").unlink()
+    (lake.source / lone_file("two")).unlink()
     second = lake.score()
     assert second.rows_table == 60
     assert second.scoring == lake.score().scoring == first.scoring, "kept over a commit that scored nothing"
@@ -290,8 +291,8 @@ def test_filtered_and_narrowed_tables_account_for_every_row(lake):
 def test_a_file_without_a_kept_column_gives_nulls(lake):
     lake.write("one", 20)
     lake.write("two", 20)
-    narrow = pq.read_table(lake.source / "two.parquet").drop_columns(["unused"])
-    pq.write_table(narrow, lake.source / "two.parquet")
+    narrow = pq.read_table(lake.source / lone_file("two")).drop_columns(["unused"])
+    pq.write_table(narrow, lake.source / lone_file("two"))
     lake.score()
     lake.check()
     assert len([row for row in lake.rows() if row["unused"] is None]) == 20

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
+from lone_files import lone_file
 from pyspark import SparkFiles
 from test_score import TASK, Lake, lake, session  # noqa: F401  (fixtures)
 
@@ -72,7 +73,7 @@ def test_an_input_materialized_again_scores_nothing(lake, spark):  # noqa: F811
 def test_a_chained_task_scores_what_changed_upstream_alone(lake):  # noqa: F811
     """The second task reads the first one's predictions, those of one class; its filter reaches the row groups."""
     for name in ("one", "two"):
-        lake.write(name, 100)
+        lake.write(name, 1_100)  # parts of more than 1,000 rows share no shard
     lake.score()
     second = Lake.__new__(Lake)
     second.__dict__ = {**lake.__dict__, "source": lake.table, "table": lake.root / "second", "progress": []}
@@ -83,16 +84,16 @@ def test_a_chained_task_scores_what_changed_upstream_alone(lake):  # noqa: F811
     first = second.score(task)
     wanted = [row["id"] for row in lake.rows() if row["predicted_class"] == "x"]
     assert [row["id"] for row in second.rows()] == wanted
-    assert (first.rows_in, first.rows_table, first.tally.filtered) == (200, len(wanted), 200 - len(wanted))
+    assert (first.rows_in, first.rows_table, first.tally.filtered) == (2_200, len(wanted), 2_200 - len(wanted))
 
     assert lake.score().changed is False
     assert second.score(task).changed is False
     assert (lake.sessions_asked, second.sessions_asked) == (1, 2)  # one of them asked before the copy was made
-    lake.write("three", 50)
-    (lake.source / "one.parquet").unlink()
+    lake.write("three", 1_050)
+    (lake.source / lone_file("one")).unlink()
     lake.score()
     report = second.score(task)
-    assert (report.shards_new, report.shards_unchanged, report.shards_removed, report.rows_new) == (1, 1, 1, 50)
+    assert (report.shards_new, report.shards_unchanged, report.shards_removed, report.rows_new) == (1, 1, 1, 1_050)
     assert [row["id"] for row in second.rows()] == [row["id"] for row in lake.rows() if row["predicted_class"] == "x"]
 
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from jobs_here import JobsHere
+from lone_files import lone_file
 
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.lake.table_tally import table_tally
@@ -88,7 +89,7 @@ def write(folder: Path, name: str, ids):
     x = [None if number == 3 else number for number in x.tolist()]
     texts = [None if number is None else f"{number:g}" for number in x]
     rows = pa.table({"id": ids, "x": pa.array(x, pa.float64()), "text": pa.array(texts, pa.string())})
-    pq.write_table(rows, folder / f"{name}.parquet")
+    pq.write_table(rows, folder / lone_file(name))
 
 
 @pytest.mark.promise("M107")
@@ -121,7 +122,7 @@ def test_a_table_of_each_kind_follows_its_input(tmp_path, name):
     assert all(outcome.passed for outcome in task.output.checks(report.tally, task.labels))
     failed = failed_rows(str(table)).to_pylist()
     assert [(row["id"], row["prediction_error"].split(": ")[1]) for row in failed] == [(3, "Null")]
-    (source / "two.parquet").unlink()
+    (source / lone_file("two")).unlink()
     left = refresh()
     assert left.rows_table == 8
     shutil.rmtree(fresh)
@@ -149,7 +150,7 @@ def test_statistics_go_with_the_last_predicted_row(tmp_path, name):
     write(source, "failed", [3])
     write(source, "failed_too", [3, 3])
     refresh("out")
-    (source / "good.parquet").unlink()
+    (source / lone_file("good")).unlink()
     left, fresh = refresh("out"), refresh("fresh")
     assert (left.predicted, left.failed) == (0, 3)
     assert (left.numbers, left.classes, left.marks) == (fresh.numbers, fresh.classes, fresh.marks)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from fake_session import FakeSession
+from lone_files import lone_file
 
 from sparktorch_assets.errors import (
     CommitConflictError,
@@ -67,7 +68,7 @@ class World:
                 rows["region"].append("north" if day % 2 else "south")
                 self.ids += 1
         table = pa.table(rows, pa.schema([("id", pa.int64()), ("at", pa.timestamp("us", "UTC")), ("x", pa.float64()), ("region", pa.string())]))  # fmt: skip
-        pq.write_table(table, self.source / f"{name}.parquet", row_group_size=group_rows)
+        pq.write_table(table, self.source / lone_file(name), row_group_size=group_rows)
 
     def columns(self):
         return {column.name: str(column.type) for column in Table(str(self.source)).schema}
@@ -154,7 +155,7 @@ def test_rows_of_other_partitions_are_told_from_rows_that_where_leaves_out(world
 def test_row_groups_of_other_partitions_are_not_read(world, monkeypatch):
     """Nor are files planned that have no others."""
     (shard,) = world.plan(world.months("2013-04-01")).plans["2013-04-01"].new
-    assert shard.file.path == "sorted.parquet"
+    assert [piece.file.path for piece in shard.pieces] == [lone_file("sorted")]
     read, groups = [], pq.ParquetFile.iter_batches
 
     def iter_batches(self, *given, **named):
@@ -264,8 +265,9 @@ def test_the_names_of_parts_depend_on_these_things_and_no_others(world):
         }
     )
     (shard,) = plan.new
-    file = shard.file
-    identity = json.dumps([2, digest, file.path, file.size_bytes, file.modified_ms, [], shard.footer_digest])
+    (piece,) = shard.pieces
+    file = piece.file
+    identity = json.dumps([2, digest, file.path, file.size_bytes, file.modified_ms, [], piece.footer_digest])
     assert shard.fingerprint == hashlib.sha256(identity.encode() + b"0:8").hexdigest()[:32]
 
 
@@ -318,7 +320,7 @@ def test_partitions_that_make_no_sense_are_refused(world):
 def test_a_column_that_is_added_may_not_hide_another_one(world, taken):
     """Readers would see the partition's key in place of the prediction, or two columns of one name."""
     world.write("a", 1)
-    path = world.source / "a.parquet"
+    path = world.source / lone_file("a")
     rows = pq.read_table(path)
     if taken == "AT_MONTH":
         pq.write_table(rows.append_column(taken, rows["region"]), path)
@@ -371,7 +373,7 @@ def test_a_task_reads_partitioned_predictions_whole_or_partition_by_partition(wo
     monthly = world.root / "monthly"
     plan = plan_partitions(str(world.table), chained, output_table=str(monthly), partitions=months, **given)
     for month, found in plan.plans.items():
-        assert {shard.file.path.split("/")[0] for shard in found.new} == {f"at_month={month}"}
+        assert {piece.file.path.split("/")[0] for shard in found.new for piece in shard.pieces} == {f"at_month={month}"}
     reports = score_partitions(world.session, str(world.table), chained, output_table=str(monthly), partitions=months, **given)  # fmt: skip
     assert [(report.rows_in, report.tally.outside) for report in reports] == [(5, 0), (5, 0), (6, 0)]
     again = DeltaTable(str(monthly)).to_pyarrow_table().to_pylist()

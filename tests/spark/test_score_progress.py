@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from lone_files import lone_file
 
 from sparktorch_assets.lake.commit_plan import commit_plan
 from sparktorch_assets.lake.files.folder import Folder
@@ -109,7 +110,7 @@ def test_rows_beyond_a_small_shard_count_too(tmp_path, monkeypatch):
     """A window takes in many small shards: while its batches are predicted, progress does not stop at the first of them."""
     (tmp_path / "source").mkdir()
     for name in range(40):
-        pq.write_table(pa.table({"x": np.ones(100)}), tmp_path / "source" / f"{name}.parquet")
+        pq.write_table(pa.table({"x": np.ones(100)}), tmp_path / "source" / lone_file(str(name)))
     loader = ModelLoader(tmp_path)
     planned = plan_refresh(
         str(tmp_path / "source"),

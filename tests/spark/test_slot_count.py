@@ -165,11 +165,11 @@ def test_local_slots_are_this_hosts_gpus(monkeypatch):
 def test_executors_that_come_later_find_work():
     """A cluster of unknown size gets as many packs as a large one; where the slots are known, or the most there may be,
     each gets six."""
-    shards = [SimpleNamespace(file=SimpleNamespace(path=str(number)), first_group=0, bytes=1) for number in range(1000)]
+    shards = [SimpleNamespace(place=number, bytes=1) for number in range(1000)]
 
     def packs(*looks, **conf):
         dealt = deal(shards, find_slots(session(*looks, **conf), SlotPolicy(device="cpu")).to_deal_for)
-        assert sorted(int(shard.file.path) for pack in dealt for shard in pack) == list(range(1000))
+        assert sorted(shard.place for pack in dealt for shard in pack) == list(range(1000))
         return len(dealt)
 
     assert packs((1, 2)) == 12

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from jobs_here import JobsHere
+from lone_files import lone_file
 from PIL import Image
 
 from sparktorch_assets.errors import InputSchemaError
@@ -80,7 +81,7 @@ def write(folder: Path, name: str, ids):
     folder.mkdir(exist_ok=True, parents=True)
     texts = [None if number == 3 else "abc\U0001f600 "[: number % 6] for number in ids]
     files = [None if number == 3 else png(1 + number % 5) for number in ids]
-    pq.write_table(pa.table({"id": ids, "text": texts, "file": files}), folder / f"{name}.parquet")
+    pq.write_table(pa.table({"id": ids, "text": texts, "file": files}), folder / lone_file(name))
 
 
 def rows_of(table):
@@ -109,7 +110,7 @@ def test_a_table_follows_its_input_with_its_statistics(tmp_path, name):
         assert found.numbers["score"].buckets == whole.tally.numbers["score"].buckets
     assert sum(whole.tally.classes.values()) == sum(len(row[name] or []) for row in rows_of(fresh)) > 0
     assert all(outcome.passed for outcome in task.output.checks(whole.tally, task.labels))
-    (source / "two.parquet").unlink()
+    (source / lone_file("two")).unlink()
     assert score(source, table, task, tmp_path).tally.numbers["score"].count < whole.tally.numbers["score"].count
 
 

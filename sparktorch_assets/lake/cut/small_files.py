@@ -9,44 +9,49 @@ every 64th file would change all shards behind a new file.)
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from sparktorch_assets.lake.cut.piece import Piece
 from sparktorch_assets.lake.parquet.footers import Footer
 
-SMALL_ROWS = 1_000
-SMALL_BYTES = 1 << 20
-"""A file of more rows or uncompressed bytes has a shard of its own."""
 FILES = 64
-"""Number of small files that a shard has on average."""
+ROWS = 4_000
+BYTES = 4 << 20
+"""What a shard of small files has on average, at most: so many files, rows and uncompressed bytes. It is what a new
+small file costs, since its neighbours are scored again."""
 _CAP = 4
 """A shard that reaches this many times the average ends, whatever the hashes say; about one of fifty (`exp(-4)`) does.
 The shards between it and the next file that ends one then depend on their neighbours."""
+_SMALL = 4
+"""This many small files or more are an average shard; a file of more than its share has a shard of its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SmallFiles:
     """Which files are joined, and after which of them a shard ends."""
 
-    target_rows: int
-    target_bytes: int
-    """The size that a shard should not exceed."""
+    rows: int
+    bytes: int
+    """What a shard of small files has on average, at most."""
+
+    @classmethod
+    def below(cls, target_rows: int, target_bytes: int) -> Self:
+        """Small files of a table whose shards should not have more rows and bytes than these."""
+        return cls(rows=min(ROWS, target_rows // _CAP), bytes=min(BYTES, target_bytes // _CAP))
 
     def include(self, footer: Footer) -> bool:
-        """Whether a file is small: at most `SMALL_ROWS`, `SMALL_BYTES` and a sixteenth of a shard."""
-        return footer.rows <= min(SMALL_ROWS, self.target_rows // 16) and sum(
-            group.bytes for group in footer.row_groups
-        ) <= min(SMALL_BYTES, self.target_bytes // 16)
+        """Whether a file is small: at most a quarter of the rows and bytes of an average shard."""
+        size = sum(group.bytes for group in footer.row_groups)
+        return footer.rows <= self.rows // _SMALL and size <= self.bytes // _SMALL
 
     def end_after(self, pieces: Sequence[Piece]) -> bool:
         """Whether the shard of these small files ends here."""
-        rows, size = sum(piece.rows for piece in pieces), sum(piece.bytes for piece in pieces)
-        is_full = len(pieces) >= _CAP * FILES or rows >= self.target_rows or size >= self.target_bytes
-        return is_full or _place(pieces[-1].file.path) < self._share(pieces[-1])
+        fullness = sum(map(self._weight, pieces))
+        return fullness >= _CAP or hash_of_path(pieces[-1].file.path) < self._weight(pieces[-1])
 
-    def _share(self, piece: Piece) -> float:
-        """The share of such files after which a shard ends: one of 64, or so many that a shard has a quarter of the
-        target on average."""
-        return max(1 / FILES, _CAP * piece.rows / self.target_rows, _CAP * piece.bytes / self.target_bytes)
+    def _weight(self, piece: Piece) -> float:
+        """The file's share of an average shard, which is also the share of such files after which a shard ends."""
+        return max(1 / FILES, piece.rows / self.rows, piece.bytes / self.bytes)
 
 
 def joined(pieces: Iterable[tuple[Piece, bool]], small_files: SmallFiles) -> Iterator[tuple[Piece, ...]]:
@@ -69,7 +74,7 @@ def joined(pieces: Iterable[tuple[Piece, bool]], small_files: SmallFiles) -> Ite
         yield tuple(together)
 
 
-def _place(path: str) -> float:
+def hash_of_path(path: str) -> float:
     """A number from 0 to 1 that depends on the path alone."""
     digest = hashlib.sha256(path.encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:6], "big") / (1 << 48)
