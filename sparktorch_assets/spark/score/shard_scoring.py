@@ -62,6 +62,9 @@ def score_shards(
             planned = _cut_anew(planned, result.row_costs, options, finished)
             watch.watch(planned.plans)
             result = _run(spark, planned, options, slots, finished=finished)
+    idle = _idle_slots(planned, options, result, slots)
+    if idle:
+        _LOG.warning("%s", idle)
     tally = Tally.total(receipt.tally for _, receipt in result.parts.values())
     scoring = Scoring(
         rows=sum(shard.rows for shard in _new(planned)) - tally.outside,
@@ -159,4 +162,24 @@ def _with_own(plan: Plan, finished: Parts) -> Plan:
         new=(*plan.new, *own),
         resumable=tuple(shard for shard in plan.resumable if shard.part_path not in paths),
         resumed={path: part for path, part in plan.resumed.items() if path not in paths},
+    )
+
+
+def _idle_slots(planned: Planned, options: RunOptions, result: RunResult, slots: SlotCount) -> str | None:
+    """Why some slots had no work although the shards took long, and what to do about it; `None` if all had some."""
+    shards = _new(planned)
+    mean_s = sum(result.busy_s.values()) / max(1, len(shards))
+    if planned.shard_rows.rows is not None or len(shards) >= slots.slots or mean_s < options.shard_seconds.too_long:
+        return None
+    largest = max(shards, key=lambda shard: shard.rows)
+    again = (
+        ""
+        if planned.task.batch.deduplicate
+        else "; or score every row of the table again (`rescore`, in Dagster `full_rescore`), after which row groups "
+        "are split as the model needs it"
+    )
+    return (
+        f"task {planned.task.name!r}: {len(shards)} of {slots.slots} slots had work, for {mean_s:,.0f} s each: the rows "
+        f"to score are in {len(shards)} shards, since {planned.table.uri} was first scored in shards of whole row groups (the "
+        f"largest is {largest}, with {largest.rows:,} rows). Write the input in smaller row groups or more files{again}"
     )

@@ -101,7 +101,7 @@ def lake(tmp_path):
     return Lake(tmp_path)
 
 
-@pytest.mark.promise("T137", "O190")
+@pytest.mark.promise("T137", "O192")
 def test_one_row_group_keeps_all_slots_busy_from_the_first_run_on(lake):
     lake.write("a", 4000)
     report = lake.score()
@@ -185,6 +185,7 @@ def test_two_first_runs_cut_alike(lake):
     assert not lake.score().changed
 
 
+@pytest.mark.promise("O192")
 def test_finished_shards_that_keep_their_names_are_scored_once(lake, monkeypatch):
     """A few rows with much in them come first, since shards are dealt by their bytes."""
     lake.write("a", 4000)
@@ -268,6 +269,25 @@ def test_a_table_of_an_earlier_version_keeps_its_parts_until_all_rows_are_scored
     assert not lake.score().changed
 
 
+@pytest.mark.promise("O193")
+def test_slots_without_work_are_explained_until_the_table_is_cut_anew(lake, caplog):
+    lake.write("a", 3000)
+    lake.score(aim=replace(AIM, too_long=1000.0))
+    assert not caplog.records
+    lake.write("b", 3000)
+    lake.score()
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "1 of 6 slots had work" in said
+    assert "b.parquet" in said
+    assert "3,000 rows" in said
+    assert "full_rescore" in said
+    caplog.clear()
+    lake.score(rescore="all")
+    lake.write("c", 100)
+    lake.score()
+    assert not caplog.records
+
+
 @pytest.mark.promise("T139")
 def test_partitions_share_one_number(lake):
     """It is measured for the first of them, and neither a later one nor a request to score one again changes it."""
@@ -326,6 +346,7 @@ def test_filtered_rows_make_larger_shards(lake):
     assert (report.rows_table, report.tally.filtered) == (800, 7200)
 
 
+@pytest.mark.promise("O194")
 def test_equal_rows_that_are_predicted_once_tell_nothing_of_the_others(lake):
     lake.write("a", 4000)
     lake.score(replace(TASK, batch=replace(TASK.batch, deduplicate=True)))
