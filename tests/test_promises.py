@@ -18,6 +18,7 @@ from sparktorch_assets.orchestration.automation.staleness import WAITS
 from sparktorch_assets.predict import file_bounds
 from sparktorch_assets.predict.encode import image as encode_image
 from sparktorch_assets.predict.model import precision
+from sparktorch_assets.spark.score.job.row_cost import ShardSeconds
 from sparktorch_assets.tasks import BatchPolicy, MlTask, SequenceFeature, SlotPolicy, TextFeature
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +35,7 @@ PAGES = {
             "What a run shows",
             "Settings of a single run",
             "Several runs at a time",
+            "Slow models",
         ),
         "deployment.md": ("What holds then", "Before a change is merged"),
         "asset-pages.md": (),
@@ -107,6 +109,7 @@ PROMISES_NOTHING = (
     "| `canaries` |",
     "| the name of your function |",
     "| `confidence_psi`, `confidence_distance` |",
+    "A single file, or one large row group, keeps all slots busy as well",
     "Canaries are rows whose answers you know.",
     "The task `digit` of the sample project has 20 of them",
     "A check of your own is a function of the statistics now",
@@ -197,6 +200,10 @@ def default(kind, name):
 FIGURES = [
     ("T", r"until they hold ([\d,]+) rows", shards.TARGET_ROWS),
     ("T", r"rows or ([\d,]+) MiB\.", shards.TARGET_BYTES >> 20),
+    ("T", r"shard would take more than (\d+) s", ShardSeconds().too_long),
+    ("T", r"into about (\d+) smaller ones", ShardSeconds().share),
+    ("T", r"if they would take less than (\d+) s", ShardSeconds().least),
+    ("T", r"if they would take more than (\d+) s", ShardSeconds().most),
     ("M", r"a checkpoint's pickle are limited to (\d+) MiB", file_bounds.MAX_INDEX_BYTES >> 20),
     ("M", r"a vocabulary to (\d+) MiB", file_bounds.MAX_VOCABULARY_BYTES >> 20),
     ("M", r"a tokenizer to (\d+) MiB", file_bounds.MAX_TOKENIZER_BYTES >> 20),

@@ -15,8 +15,9 @@ from sparktorch_assets.lake.publication import Audit
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.score.plan.adopted import plan_adopted
 from sparktorch_assets.spark.score.plan.planned import Planned, Selection, plan_refresh
-from sparktorch_assets.spark.score.refresh import RunOptions, refresh
+from sparktorch_assets.spark.score.refresh import refresh
 from sparktorch_assets.spark.score.report.report import Progress, ScoreReport
+from sparktorch_assets.spark.score.run_options import RunOptions
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.partitions.table_partition import TablePartition
 from sparktorch_assets.tasks.slot_policy import settle_device

@@ -1,49 +1,35 @@
-"""Carries out a planned refresh: one Spark job over all shards to score, one commit, and one report per plan."""
+"""Carries out a planned refresh: all shards to score are scored, and one commit publishes them, with one report per plan."""
 
 import logging
 import time
 from collections import ChainMap
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
 from sparktorch_assets.audit.history import order_of_values
 from sparktorch_assets.audit.task_audit import TaskAudit, recorded_outcomes
 from sparktorch_assets.errors import SparktorchError
-from sparktorch_assets.lake.commit_plan import Commits, commit_plans, keep_resumed
+from sparktorch_assets.lake.commit_plan import Commits, Parts, commit_plans, keep_resumed
 from sparktorch_assets.lake.files.partition_values import Partition, partition_folder
 from sparktorch_assets.lake.log.snapshot import data_version_of
 from sparktorch_assets.lake.plan import Plan
-from sparktorch_assets.lake.publication import Audit, Publication, last_publications, partition_tallies
+from sparktorch_assets.lake.publication import Publication, last_publications, partition_tallies
 from sparktorch_assets.lake.table_tally import table_tally
 from sparktorch_assets.spark.score.commit import check_publication, commit_metadata
 from sparktorch_assets.spark.score.job.canaries import ask_canaries, find_canaries
-from sparktorch_assets.spark.score.job.run import RunResult, run_shards
-from sparktorch_assets.spark.score.job.worker import ScoreJob
 from sparktorch_assets.spark.score.plan.planned import Planned
-from sparktorch_assets.spark.score.progress.progress import ProgressWatch
-from sparktorch_assets.spark.score.report.report import Progress, ScoreReport
+from sparktorch_assets.spark.score.report.report import ScoreReport
 from sparktorch_assets.spark.score.report.scoring import Scoring, last_scoring
+from sparktorch_assets.spark.score.run_options import RunOptions
+from sparktorch_assets.spark.score.shard_scoring import Scored, score_shards
 from sparktorch_assets.tally import Tally
-from sparktorch_assets.tasks import SlotPolicy
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunOptions:
-    """How a refresh is carried out; see `score_table`."""
-
-    slots: SlotPolicy
-    batch_size: int | None
-    run_id: str
-    on_progress: Callable[[Progress], None] | None
-    audit: Audit | None
-    publish_despite: Collection[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,10 +48,14 @@ class _Run:
 
     started: float
     seconds: dict[str, float]
-    result: RunResult = field(default_factory=RunResult)
-    slots: int = 0
-    balance: float | None = None
+    scored: Scored | None = None
     scoring: Scoring | None = None
+    """How this run scored rows or, if it had none to score, how the last run that scored rows did."""
+
+    @property
+    def parts(self) -> Parts:
+        """The parts of the shards that were scored."""
+        return self.scored.parts if self.scored else {}
 
 
 def refresh(
@@ -110,24 +100,28 @@ def refresh(
     )
     run.seconds["session"] = time.perf_counter() - asked
     if any(plan.new for plan in changing):
-        _score(session, planned, changing, options, run)
+        run.scored = score_shards(session, planned, options, run.seconds)
+        planned, run.scoring = run.scored.planned, run.scored.scoring
+        run.seconds |= run.scoring.seconds
+        changing = [plan for plan in planned.plans if plan.changes]
     scored = time.perf_counter()
     run.scoring = run.scoring or last_scoring(planned.table)
-    rescored: dict[str, str] = {}
+    carried: dict[str, str] = {}
 
     def check(publication: Publication) -> None:
         check_publication(planned.task, publication, audit, options.audit, kept=True)
-        rescored.update(planned.rescoring.metadata(publication.table.metadata))
+        carried.update(planned.rescoring.metadata(publication.table.metadata))
+        carried.update(planned.shard_rows.metadata(publication.table.metadata))
 
     commits = commit_plans(
         # In the order in which the audit compares them, whatever the order of the run's partitions.
         sorted(changing, key=lambda plan: order_of_values(partition_folder(plan.partition))),
-        {path: part for plan in changing for path, part in plan.resumed.items()} | run.result.parts,
+        {path: part for plan in changing for path, part in plan.resumed.items()} | dict(run.parts),
         check,
         # A view: what the checks find is known when they have looked at what would be committed.
         ChainMap(
             audit.recorded,
-            rescored,
+            carried,
             commit_metadata(planned.task, planned.model_digest, options.run_id, run.scoring),
         ),
         description=planned.task.description,
@@ -144,53 +138,6 @@ def _checked(spark_session: "Callable[[], SparkSession] | SparkSession") -> "Spa
     session = spark_session() if callable(spark_session) else spark_session
     check_session_python(session)
     return session
-
-
-def _score(
-    session: "Callable[[], SparkSession]",
-    planned: Planned,
-    plans: list[Plan],
-    options: RunOptions,
-    run: _Run,
-) -> None:
-    from sparktorch_assets.spark.session.slot_count import find_slots
-
-    asked = time.perf_counter()
-    spark = session()
-    ready = time.perf_counter()
-    found_slots = find_slots(spark, options.slots)
-    _LOG.info("task %r: %s", planned.task.name, found_slots)
-    planned.table.folder.create()
-    shards = [shard for plan in plans for shard in plan.new]
-    job = ScoreJob(
-        task=planned.task,
-        model_loader=planned.model_loader,
-        slots=options.slots,
-        batch_size=options.batch_size,
-        concurrent_slots=found_slots.on_a_worker,
-        output_table=planned.table.folder.absolute,
-        read_schema=planned.read_schema,
-        schema=plans[0].part_schema,
-        files_digest=planned.files_digest,
-        code=planned.code,
-        packs=(),
-        rows_of={plan.partition: planned.rows_of[plan.partition] for plan in plans if plan.partition},
-    )
-    with ProgressWatch(plans, options.on_progress):
-        run.result = run_shards(spark, job, shards, found_slots.to_deal_for)
-    run.seconds["session"] += ready - asked
-    run.seconds["score"] = time.perf_counter() - ready
-    run.slots, run.balance = found_slots.slots, run.result.balance(found_slots.all_at_work)
-    tally = Tally.total(receipt.tally for _, receipt in run.result.parts.values())
-    run.scoring = Scoring(
-        rows=sum(shard.rows for shard in shards) - tally.outside,
-        seconds={phase: run.seconds[phase] for phase in ("plan", "session", "score")},
-        worker_seconds=tally.seconds,
-        devices=tuple(sorted(tally.devices)),
-        slots=run.slots,
-        balance=run.balance,
-        run_id=options.run_id,
-    )
 
 
 def _warn_of_another_task(planned: Planned, plans: list[Plan]) -> None:
@@ -223,7 +170,7 @@ def _reports(planned: Planned, run: _Run, commits: Commits, audit: TaskAudit) ->
         committed = commits.committed.get(plan.partition)
         tally = tallies[plan.partition] if committed is None else committed.tally
         folder = partition_folder(plan.partition)
-        run_tally = Tally.total(run.result.parts[shard.part_path][1].tally for shard in plan.new)
+        run_tally = Tally.total(run.parts[shard.part_path][1].tally for shard in plan.new)
         share = own / scored if scored else 1 / len(planned.plans)
         reports[plan.partition] = ScoreReport(
             task=planned.task.name,
@@ -240,8 +187,8 @@ def _reports(planned: Planned, run: _Run, commits: Commits, audit: TaskAudit) ->
             tally=tally,
             run_tally=run_tally,
             seconds={phase: seconds * share for phase, seconds in run.seconds.items()},
-            slots=run.slots,
-            balance=run.balance,
+            slots=run.scored.scoring.slots if run.scored else 0,
+            balance=run.scored.scoring.balance if run.scored else None,
             scoring=run.scoring,
             model_digest=planned.model_digest,
             data_version=data_version_of(plan.target, plan.schema),

@@ -14,8 +14,9 @@ from sparktorch_assets.lake.publication import Audit
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.score.plan.adopted import plan_adopted
 from sparktorch_assets.spark.score.plan.planned import plan_refresh, selections
-from sparktorch_assets.spark.score.refresh import RunOptions, refresh
+from sparktorch_assets.spark.score.refresh import refresh
 from sparktorch_assets.spark.score.report.report import Progress, ScoreReport
+from sparktorch_assets.spark.score.run_options import RunOptions
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.slot_policy import settle_device
 

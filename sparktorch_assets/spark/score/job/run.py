@@ -1,5 +1,6 @@
 """Sends packs of shards to Spark, collects the receipts of the finished parts, and recovers from workers that die."""
 
+import json
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from sparktorch_assets.lake.parts.file import PartFile, verify_parts
 from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.spark.score.job.packs import deal
+from sparktorch_assets.spark.score.job.row_cost import RowCost
 from sparktorch_assets.spark.score.job.worker import RESULT_SCHEMA, ScoreJob, ShardResult, bind, pack
 from sparktorch_assets.spark.session.stoppable import run_stoppable
 from sparktorch_assets.spark.session.worker_memory import explain_memory, memory_hint
@@ -36,6 +38,8 @@ class RunResult:
     """Path -> part and receipt."""
     busy_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Slot (host and process) -> seconds of work."""
+    row_costs: list[RowCost] = field(default_factory=list)
+    """What a row costs, by each worker that found the job's shards to take too long. The job has ended early then."""
 
     def balance(self, slots: int | None) -> float | None:
         """The busiest slot's seconds divided by the mean over `slots` slots, or over those that were seen if `slots` is
@@ -47,7 +51,8 @@ class RunResult:
 def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], slots: int) -> RunResult:
     """Score the shards. If a job fails because a process died, it is started again with the missing shards.
 
-    Spark retries tasks itself before that, but not in local mode, where a task has only one attempt.
+    Spark retries tasks itself before that, but not in local mode, where a task has only one attempt. If the job asks a
+    question and the answer is yes, only the shards that were finished until then have parts.
 
     Args:
         spark: a classic or Connect session.
@@ -86,9 +91,15 @@ def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], sl
             result.parts.update(found)
         else:
             for row in rows:
-                done = ShardResult.from_json(row["result"])
+                plain = json.loads(row["result"])
+                if "row_cost" in plain:
+                    result.row_costs.append(RowCost(**plain["row_cost"]))
+                    continue
+                done = ShardResult.from_plain(plain)
                 result.parts[done.part.path] = (done.part, done.receipt)
                 result.busy_s[done.slot] += done.busy_s
+            if result.row_costs:
+                return result
             missing = [shard for shard in waiting if shard.part_path not in result.parts]
             assert not missing, missing[:1]
         waiting = [shard for shard in waiting if shard.part_path not in result.parts]

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,6 +34,7 @@ from sparktorch_assets.lake.rows.piece_reader import PieceReader
 from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.rows.filter import BatchFilter
+from sparktorch_assets.spark.score.job.row_cost import CostQuestion, CostWatch, RowCost, RowsAreCostly
 from sparktorch_assets.spark.score.job.rows_hint import RowsHint
 from sparktorch_assets.spark.task_place import task_place
 from sparktorch_assets.spark.worker_errors import marked
@@ -68,6 +70,8 @@ class ScoreJob:
     """The shards of each pack, serialized by `pack`; a worker deserializes only its own."""
     rows_of: Mapping[Partition, tuple[RowFilter, ...]] = field(default_factory=dict)
     """Partition of the output -> the conditions that select its rows of the input."""
+    question: CostQuestion | None = None
+    """What the workers find out about the cost of a row; if its answer is yes, they end without scoring every shard."""
 
 
 def pack(shards: Sequence[Shard]) -> bytes:
@@ -98,9 +102,8 @@ class ShardResult:
         )
 
     @classmethod
-    def from_json(cls, text: str) -> "ShardResult":
-        """The result that `to_json` returned as text."""
-        plain = json.loads(text)
+    def from_plain(cls, plain: dict[str, Any]) -> "ShardResult":
+        """The result, from the JSON object that `to_json` wrote."""
         partition = tuple((name, value) for name, value in plain["part"].pop("partition"))
         return cls(
             part=PartFile(**plain["part"], partition=partition),
@@ -120,16 +123,16 @@ def bind(job: ScoreJob) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.Reco
 
 
 def score_packs(job: ScoreJob, numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Score the packs with these numbers, and yield one result row per shard."""
+    """Score the packs with these numbers, and yield one result row per finished shard."""
     for batch in numbers:
         for number in batch.column(0).to_pylist():
             for result in score_pack(job, number):
                 yield pa.RecordBatch.from_pydict({"result": [result.to_json()]})
 
 
-def score_pack(job: ScoreJob, number: int) -> Iterator[ShardResult]:
+def score_pack(job: ScoreJob, number: int) -> Iterator[ShardResult | RowCost]:
     """Score one pack. A batch for the model may contain rows of several shards, so that small shards cause no small
-    batches.
+    batches. If the job's shards take too long, the cost of a row comes instead of those that are not finished.
 
     Raises:
         RuntimeError: anything went wrong; its message contains the error for the driver.
@@ -164,6 +167,7 @@ class _PackWork:
         self._where = _Selection(job.task.where, job)
         self._folder = Folder(job.output_table)
         self._added = {column.name for column in job.task.output_columns}
+        self._cost = CostWatch(job.question, self._tallies)
         self._telling = threading.Lock()
         self._rows_done = self._rows_before = 0
         self._since = time.perf_counter()
@@ -173,8 +177,10 @@ class _PackWork:
         """Reports the pack's progress while a shard's part is being written; made with the part's writer."""
         self.doing = f"task {job.task.name!r}, bringing the model up"
 
-    def run(self) -> Iterator[ShardResult]:
+    def run(self) -> Iterator[ShardResult | RowCost]:
         """Score the pack, and yield results in the order of the shards."""
+        if self._cost.ended:
+            return
         from sparktorch_assets.predict.local import LocalPredictor
         from sparktorch_assets.predict.partition import predict_keyed
 
@@ -198,7 +204,7 @@ class _PackWork:
             predictor=predictor,
             schema=job.schema,
             tally_of=lambda index: self._tallies[index],
-            on_rows=self._tell,
+            on_rows=self._on_rows,
         )
         at = 0
         writer = self._writer(at)
@@ -215,10 +221,18 @@ class _PackWork:
                 if at < len(self._shards):
                     writer = self._writer(at)
             yield from self._published()
+        except RowsAreCostly as found:
+            yield from self._published()
+            yield found.cost
         finally:
             self._publisher.shutdown()  # a finished part is kept, whatever else went wrong
             self._hint.clear()
             writer.abort()
+
+    def _on_rows(self, rows: int) -> None:
+        """Note that rows were predicted, failed or left out. Can be called from any thread."""
+        self._tell(rows)
+        self._cost.look()
 
     def _tell(self, rows: int) -> None:
         """Add to the number of the pack's finished rows: predicted, failed or filtered ones. Can be called from any

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pyarrow as pa
 
@@ -13,6 +14,7 @@ from sparktorch_assets.lake.files.partition_values import Partition, parse_parti
 from sparktorch_assets.lake.parquet.types import readable_schema, storage_schema
 from sparktorch_assets.lake.plan import Plan, make_plans
 from sparktorch_assets.lake.scope import Scope
+from sparktorch_assets.lake.shard_rows import SHARD_ROWS_KEY, ShardRows
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.schema import output_schema
@@ -68,6 +70,9 @@ class Planned:
     task: MlTask
     model_loader: ModelLoader = field(repr=False)
     rescoring: Rescoring
+    shard_rows: ShardRows
+    cut_at: Callable[[int | None], Sequence[Plan]] = field(repr=False)
+    """Plans the same refresh, of the same versions of input and output, with this number of rows per shard."""
     model_digest: str
     files_digest: str
     """Digest of the model's files."""
@@ -80,6 +85,21 @@ class Planned:
     def table(self) -> Table:
         """The output, as it was when the refresh was planned."""
         return self.plans[0].table
+
+    @property
+    def may_measure(self) -> bool:
+        """Whether the run may find out what a row costs, and cut the table accordingly: only if no run has decided that
+        for this model and task yet, and if no part of theirs is there that another cut would make useless."""
+        if self.shard_rows.settled or any(plan.unchanged or plan.resumable for plan in self.plans):
+            return False
+        if sum(len(plan.obsolete) for plan in self.plans) == len(self.table.snapshot.parts):
+            return True
+        # Other partitions stay. Commits that list all models and tasks show that they have no part of this one.
+        return SHARD_ROWS_KEY in self.table.metadata and not self.shard_rows.before_request
+
+    def cut(self, shard_rows: ShardRows) -> "Planned":
+        """The same refresh, with another cut."""
+        return replace(self, plans=tuple(self.cut_at(shard_rows.rows)), shard_rows=shard_rows)
 
 
 def plan_refresh(
@@ -127,7 +147,10 @@ def plan_refresh(
         "schema": sorted([column.name, str(column.type)] for column in schema),
     }
     types = {column.name: str(column.type) for column in columns}
-    rescoring = Rescoring.of(output.metadata, rescore, map(_last_metadata, adopt_from))
+    others = [_last_metadata(table) for table in adopt_from]
+    rescoring = Rescoring.of(output.metadata, rescore, others)
+    plain = digest_of(common)
+    shard_rows = ShardRows.find(output, rescoring.digest(plain), plain_digest=plain, others=others)
     scopes = [
         Scope(
             digest=rescoring.digest(digest_of({**common, **selection.digest_parts})),
@@ -137,17 +160,26 @@ def plan_refresh(
         for selection in selected
     ]
     tested = replace(task, where=(*task.where, *selected[0].where))  # the same columns in every selection
+    cut_at = partial(_make_plans, source, output, scopes, schema)
     return Planned(
-        plans=tuple(make_plans(source, output, scopes, schema=schema)),
+        plans=tuple(cut_at(shard_rows.rows)),
         rows_of={selection.partition: selection.where for selection in selected if selection.where},
         task=task,
         model_loader=loader,
         rescoring=rescoring,
+        shard_rows=shard_rows,
+        cut_at=cut_at,
         model_digest=digest,
         files_digest=files,
         code=code,
         read_schema=pa.schema([columns.field(name) for name in tested.read_columns(columns.names)]),
     )
+
+
+def _make_plans(
+    source: Table, output: Table, scopes: Sequence[Scope], schema: pa.Schema, shard_rows: int | None
+) -> list[Plan]:
+    return make_plans(source, output, scopes, schema=schema, shard_rows=shard_rows)
 
 
 def _check_added(task: MlTask, added: Sequence[str], names: Sequence[str]) -> None:

@@ -38,11 +38,9 @@ class ProgressWatch:
         """
         self._bar = ProgressBar(sys.stderr) if on_progress is None and sys.stderr.isatty() else None
         self._on_progress = self._bar or on_progress
-        self._folder, self._within = plans[0].table.folder, {plan.partition for plan in plans if plan.new}
-        self._rows_of = {shard.part_path: shard.rows for plan in plans for shard in plan.new}
-        self._total, self._interval_s = sum(self._rows_of.values()), interval_s
-        self._start = time.perf_counter()
-        self._done, self._pace = 0, Pace(self._total)
+        self._folder, self._interval_s = plans[0].table.folder, interval_s
+        self._watching = threading.Lock()
+        self.watch(plans)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="score-progress", daemon=True)
 
@@ -62,8 +60,18 @@ class ProgressWatch:
         if self._bar is not None:
             self._bar.close()
 
+    def watch(self, plans: Sequence[Plan]) -> None:
+        """Watch these plans from now on, and nothing else: the same refresh, cut into other shards."""
+        with self._watching:
+            self._within = {plan.partition for plan in plans if plan.new}
+            self._rows_of = {shard.part_path: shard.rows for plan in plans for shard in plan.new}
+            self._total = sum(self._rows_of.values())
+            self._start = time.perf_counter()
+            self._done, self._pace = 0, Pace(self._total)
+
     def rows_done(self) -> int:
-        """The number of rows in finished parts, plus those that packs at work have reported; it never decreases."""
+        """The number of rows in finished parts, plus those that packs at work have reported; it never decreases while
+        the same plans are watched."""
         done: dict[str, int] = {}
         for entry in partition_entries(self._folder, self._within):
             hint = read_hint(entry.path)
@@ -81,11 +89,11 @@ class ProgressWatch:
     def _tell(self) -> bool:
         assert self._on_progress is not None
         try:
-            done = self.rows_done()
-            left_s = self._pace.look(time.perf_counter() - self._start, done)
-            self._on_progress(
-                Progress(rows_done=done, rows_total=self._total, rows_per_s=self._pace.rows_per_s, eta_s=left_s)
-            )
+            with self._watching:
+                done = self.rows_done()
+                left_s = self._pace.look(time.perf_counter() - self._start, done)
+                found = Progress(rows_done=done, rows_total=self._total, rows_per_s=self._pace.rows_per_s, eta_s=left_s)
+            self._on_progress(found)
         except Exception:  # noqa: BLE001  (whatever a user's callback raises, the run matters more than its progress)
             _LOG.warning("progress reports stopped", exc_info=True)
             return False

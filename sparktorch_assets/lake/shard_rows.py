@@ -1,0 +1,116 @@
+"""Keeps the number of rows at which a table's shards are cut, so that later runs, on any machine, plan the same shards.
+
+Where no shard takes long, the input's files alone decide the cut, and there is no such number. A run that finds its shards
+too long for the model measures the cost of a row and cuts at a number. That number belongs to what was measured: a model
+and a task, by a digest. Every commit lists the numbers of the latest digests. Until the first commit of a digest, the number
+lies in a small file in the table's folder: a run that is killed and taken up again reads it there, and of two runs
+that measure at the same time, the first one to publish decides for both.
+"""
+
+import contextlib
+import json
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.lake.table import Table
+
+SHARD_ROWS_KEY = "shard_rows"
+"""Key of a commit's metadata: a JSON object from the beginning of a digest to the number; null if the files alone decide."""
+MOST_DIGESTS = 50
+"""Each commit repeats the numbers of so many digests, the latest ones."""
+_SHORT = 16
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardRows:
+    """What is known about the number of rows at which a table is cut for one model and task."""
+
+    key: str
+    """The beginning of the digest of model and task."""
+    rows: int | None = None
+    """The number; `None` if the files alone decide."""
+    settled: bool = False
+    """Whether an earlier run has decided that."""
+    before_request: bool = False
+    """Whether it is the number of the parts that are to be scored again at somebody's request."""
+
+    @classmethod
+    def find(
+        cls, table: Table, digest: str, *, plain_digest: str = "", others: Iterable[Mapping[str, str]] = ()
+    ) -> "ShardRows":
+        """What the table's last commit says, or else the file that a run has left, or else another table.
+
+        Args:
+            table: the prediction table, which need not exist.
+            digest: a digest of the model, the task, and the request to score rows again, if there was one.
+            plain_digest: the digest without such a request.
+            others: the metadata of the last commits of the tables from which parts are taken over. Parts of another cut
+                have other names, so a promoted model is cut as the challenger's table was.
+        """
+        key = digest[:_SHORT]
+        recorded = _recorded(table.metadata)
+        if key in recorded:
+            return cls(key=key, rows=recorded[key], settled=True)
+        published = _published(table.folder, key)
+        if published is not None:
+            return cls(key=key, rows=published, settled=True)
+        for other in map(_recorded, others):
+            if key in other:
+                return cls(key=key, rows=other[key], settled=True)
+        plain = plain_digest[:_SHORT]
+        return cls(key=key, rows=recorded.get(plain), before_request=plain in recorded)
+
+    def published(self, folder: Folder, rows: int) -> "ShardRows":
+        """Leave the number in the table's folder, unless another run has left one there.
+
+        Returns:
+            The number that counts.
+        """
+        temporary = f".{uuid.uuid4().hex}.tmp"  # a name that a vacuum knows as that of a temporary file
+        try:
+            with folder.open_output(temporary) as sink:
+                sink.write(str(rows).encode())
+            if not folder.publish(temporary, _path(self.key)):
+                earlier = _published(folder, self.key)
+                if earlier is None:  # cut short by a power failure
+                    folder.replace(temporary, _path(self.key))
+                else:
+                    rows = earlier
+        finally:
+            with contextlib.suppress(OSError):
+                folder.delete(temporary)
+        # On a store, two runs may both have published; the file says which of them was last.
+        return ShardRows(key=self.key, rows=_published(folder, self.key) or rows, settled=True)
+
+    def metadata(self, last: Mapping[str, str]) -> dict[str, str]:
+        """What the next commit has to record.
+
+        Args:
+            last: the metadata of the commit that it follows, which another run may have made since the plan.
+        """
+        numbers = _recorded(last)
+        numbers.pop(self.key, None)
+        latest = dict([*numbers.items(), (self.key, self.rows)][-MOST_DIGESTS:])
+        return {SHARD_ROWS_KEY: json.dumps(latest)}
+
+
+def _recorded(metadata: Mapping[str, str]) -> dict[str, int | None]:
+    found: dict[str, int | None] = json.loads(metadata.get(SHARD_ROWS_KEY, "{}"))
+    return found
+
+
+def _path(key: str) -> str:
+    return f"_shard_rows-{key}"  # readers of a folder leave out names that begin with an underscore
+
+
+def _published(folder: Folder, key: str) -> int | None:
+    try:
+        with folder.open_input(_path(key)) as source:
+            text = source.read().decode(errors="replace")
+    except OSError:  # there is none
+        return None
+    return int(text) if _NUMBER.fullmatch(text) else None
