@@ -15,7 +15,8 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,6 +32,7 @@ from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.rows.filter import BatchFilter
 from sparktorch_assets.spark.score.job.rows_hint import RowsHint
+from sparktorch_assets.spark.sealed_task import SealedTask
 from sparktorch_assets.spark.task_place import task_place
 from sparktorch_assets.spark.worker_errors import marked
 from sparktorch_assets.tally import Tally
@@ -65,6 +67,15 @@ class ScoreJob:
     """The shards of each pack, serialized by `pack`; a worker deserializes only its own."""
     rows_of: Mapping[Partition, tuple[RowFilter, ...]] = field(default_factory=dict)
     """Partition of the output -> the conditions that select its rows of the input."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The job is pickled with its task sealed, since it is unpickled for every pack."""
+        rest = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "task"}
+        return _with_task, (SealedTask(self.task), rest)
+
+
+def _with_task(sealed: SealedTask, rest: Mapping[str, Any]) -> ScoreJob:
+    return ScoreJob(task=sealed.task, **rest)
 
 
 def pack(shards: Sequence[Shard]) -> bytes:
