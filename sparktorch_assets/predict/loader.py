@@ -19,7 +19,15 @@ from sparktorch_assets.stores.remote_root import absolute_root, check_root
 from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
 from sparktorch_assets.tasks.code.import_path import import_path_code, load_import_path
 from sparktorch_assets.tasks.code.imported_code import DECLARED, check_code
-from sparktorch_assets.tasks.digest import code_of, digest_of, files_digest, model_code, model_digest, task_code
+from sparktorch_assets.tasks.digest import (
+    code_of,
+    declared_state,
+    digest_of,
+    files_digest,
+    model_code,
+    model_digest,
+    task_code,
+)
 from sparktorch_assets.tasks.files.completed_task import completed_task
 from sparktorch_assets.tasks.files.model_files import FilesInUse, check_file, model_files, weights_sha256
 from sparktorch_assets.tasks.files.model_trust import check_weights
@@ -310,7 +318,8 @@ class ModelLoader:
         # writes text is brought up with the output's options as well.
         output = task.output if isinstance(task.output, GenerationOutput) else task.output.kind
         try:
-            declared = plain_state([task.model, task.features, task.labels, task.execution, output, seen], task.name)
+            large = [declared_state(declaration) for declaration in (task.model, *task.features)]
+            declared = plain_state([large, task.labels, task.execution, output, seen], task.name)
             state = plain_state(self._state(), self._where, loader.models_root)
         except TaskError:
             return None

@@ -14,6 +14,7 @@ from pyspark.sql.pandas.types import from_arrow_type, to_arrow_type
 from pyspark.sql.types import StructField, StructType
 
 from sparktorch_assets.errors import InputSchemaError, TaskError
+from sparktorch_assets.spark.sealed_task import SealedTask
 from sparktorch_assets.spark.session.slot_count import find_slots, is_connect
 from sparktorch_assets.spark.session.worker_pool import workers_for
 from sparktorch_assets.spark.session.worker_python import check_session_python, check_worker, driver_version
@@ -167,7 +168,7 @@ class PredictPartition:
         planned_files: str | None = None,
     ) -> None:
         self._planned_files = planned_files
-        self._task, self._loader, self._policy = task, loader, policy
+        self._sealed, self._loader, self._policy = SealedTask(task), loader, policy
         self._columns, self._schema = tuple(columns), schema
         self._batch_size, self._concurrent_slots = batch_size, concurrent_slots
         self._code = code
@@ -194,11 +195,11 @@ class PredictPartition:
         from sparktorch_assets.predict.partition import predict_batches
 
         partition_index, gpu_addresses = task_place()
-        loader = self._loader
+        task, loader = self._sealed.task, self._loader
         if self._planned_files is not None:
-            loader, _ = loader.with_planned_files(self._task, self._planned_files)
+            loader, _ = loader.with_planned_files(task, self._planned_files)
         predictor = LocalPredictor(
-            self._task,
+            task,
             self._batch_size,
             partition_index,
             model_loader=loader,

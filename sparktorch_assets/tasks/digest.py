@@ -12,11 +12,14 @@ from sparktorch_assets.tasks.code.closure import code_closure
 from sparktorch_assets.tasks.code.function_code import modules_behind
 from sparktorch_assets.tasks.code.import_path import import_path_code, named_module
 from sparktorch_assets.tasks.code.module_finder import ModuleFinder
+from sparktorch_assets.tasks.features import Feature
 from sparktorch_assets.tasks.features.checks import ADDED
 from sparktorch_assets.tasks.files.model_files import file_sha256, model_files
 from sparktorch_assets.tasks.files.model_trust import check_weights
 from sparktorch_assets.tasks.hooks import HOOKS, Hook
 from sparktorch_assets.tasks.ml_task import MlTask
+from sparktorch_assets.tasks.model_spec import ModelSpec
+from sparktorch_assets.tasks.per_declaration import PerDeclaration
 from sparktorch_assets.tasks.plain_state import classes_in, plain_state
 
 
@@ -108,11 +111,22 @@ def task_digest(task: MlTask) -> str:
     Raises:
         TaskError: a hook's module cannot be found, or a hook is a function object, whose code cannot be found by name.
     """
-    hooks = {}
+    hooks = []
     for name in HOOKS:
         hook = getattr(task.hooks, name)
         if hook is not None:
-            hooks[name] = [hook, import_path_code(_named(task, name, hook), f"Hooks.{name}")]
+            path = _named(task, name, hook)
+            hooks.append((name, path, tuple(import_path_code(path, f"Hooks.{name}").items())))
+    return _digest_with_hooks(task, tuple(hooks))
+
+
+_HookCode = tuple[str, str, tuple[tuple[str, str], ...]]
+"""A hook's field, its import path, and the pieces of code behind it, each with its digest."""
+
+
+@PerDeclaration
+def _digest_with_hooks(task: MlTask, hooks: tuple[_HookCode, ...]) -> str:
+    """The digest of the task with these hooks, whose code may change while the task stays as it is."""
     execution = task.execution
     return digest_of(
         {
@@ -121,7 +135,7 @@ def task_digest(task: MlTask) -> str:
             "execution": [execution.precision, execution.compile, execution.channels_last],
             "where": [condition.plain for condition in task.where],
             "keep_columns": task.keep_columns,
-            "hooks": hooks,
+            "hooks": {name: [path, dict(pieces)] for name, path, pieces in hooks},
             "outputs": [_shallow(column) for column in task.output_columns],
             "code_version": task.code_version,
             # Left out where it is empty, so that a plain classification keeps the fingerprints that it had before there
@@ -132,6 +146,16 @@ def task_digest(task: MlTask) -> str:
         },
         f"task {task.name!r}",
     )
+
+
+@PerDeclaration
+def declared_state(declaration: ModelSpec | Feature) -> str:
+    """A digest of a model or a feature as it is declared, of whatever values: see `plain_state`.
+
+    Raises:
+        TaskError: it holds a value that cannot be compared.
+    """
+    return digest_of(plain_state(declaration, type(declaration).__name__))
 
 
 def _shallow(declared: Any) -> dict[str, Any]:

@@ -24,12 +24,13 @@ from sparktorch_assets.tasks.origin import check_origin
 from sparktorch_assets.tasks.output_checks import WITH_LABELS, check_audit, check_generation, check_labels
 from sparktorch_assets.tasks.outputs import COLUMN_TYPES, ClassificationOutput, GenerationOutput, Output, OutputColumn
 from sparktorch_assets.tasks.partitions import Partitions, refuse_several
+from sparktorch_assets.tasks.per_declaration import PerDeclaration
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.row_test import row_tests
 from sparktorch_assets.tasks.validation import ASSET_KEY, ASSET_NAME, freeze, names, share, texts
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
 class MlTask:
     """A model, the columns that it reads, and the table of its predictions. Frozen, validated and cheap to create."""
 
@@ -236,7 +237,7 @@ class MlTask:
     def argument_texts(self) -> tuple[str, ...]:
         """All strings and paths in the arguments of the model and the encoders. Any of them may name a file or a
         module."""
-        return tuple(dict.fromkeys(text for given in self.all_arguments for text in texts(given)))
+        return _argument_texts(self)
 
     @property
     def all_arguments(self) -> tuple[Any, ...]:
@@ -370,3 +371,8 @@ class MlTask:
             f"None drops its row, and so does a batch hook that leaves the row out. Nothing was committed; return the "
             f"rows, or raise max_dropped_share if this many are to be dropped"
         )
+
+
+@PerDeclaration
+def _argument_texts(task: MlTask) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for given in task.all_arguments for text in texts(given)))

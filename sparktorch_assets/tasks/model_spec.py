@@ -66,7 +66,7 @@ _CODE = {
 """What files of the formats that are programs can do. Files of the other formats contain only tensors."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
 class ModelSpec:
     """One model. Give `weights` (a file), or `factory` (code that builds the model, with or without a file)."""
 

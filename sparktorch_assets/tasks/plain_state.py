@@ -10,7 +10,9 @@ from typing import Any
 
 from sparktorch_assets.errors import TaskError
 
-_SCALARS = (str, bytes, int, float, bool, type(None), date, datetime, timedelta, Decimal)
+_SCALARS: frozenset[type] = frozenset((str, bytes, int, float, bool, type(None), date, datetime, timedelta, Decimal))
+
+_SCALAR_NAMES = {kind: f"{kind.__module__}.{kind.__qualname__}" for kind in _SCALARS}
 
 
 def plain_state(value: Any, where: str, root: PurePath | None = None) -> Any:
@@ -48,7 +50,10 @@ def _plain(value: Any, where: str, root: PurePath | None) -> Any:  # noqa: PLR09
     if isinstance(value, PurePath):
         return ["path", (value.relative_to(root) if root and value.is_relative_to(root) else value).as_posix()]
     if kind in (list, tuple, set, frozenset):
-        held = [_plain(item, f"{where}[{index}]", root) for index, item in enumerate(value)]
+        if _SCALARS.issuperset(map(type, value)):  # a vocabulary: the place of each entry need not be spelt out
+            held = [[_SCALAR_NAMES[type(item)], repr(item)] for item in value]
+        else:
+            held = [_plain(item, f"{where}[{index}]", root) for index, item in enumerate(value)]
         return [name, held if kind in (list, tuple) else sorted(held, key=repr)]
     if kind is dict:
         pairs = (
@@ -76,6 +81,20 @@ def _pickled_name(value: Any) -> str | None:
     except Exception:  # noqa: BLE001  (the class cannot be pickled; the caller reports it)
         return None
     return reduced if isinstance(reduced, str) else None
+
+
+def is_fixed(value: Any) -> bool:
+    """Whether the value is immutable, with everything in it, so that what follows from it stays true: scalars, paths,
+    tuples and frozen dataclasses of these, and objects that are pickled by name. Of a set that the user's code can change,
+    or a dataclass that is not frozen, it is not known."""
+    kind = type(value)
+    if kind in _SCALARS or isinstance(value, PurePath):
+        return True
+    if kind in (tuple, frozenset):
+        return _SCALARS.issuperset(map(type, value)) or all(map(is_fixed, value))
+    if is_dataclass(kind):
+        return kind.__dataclass_params__.frozen and all(is_fixed(getattr(value, f.name)) for f in fields(kind))  # type: ignore[attr-defined]
+    return not isinstance(value, list | dict | set | Enum) and _pickled_name(value) is not None
 
 
 def classes_in(value: Any) -> Iterator[type]:

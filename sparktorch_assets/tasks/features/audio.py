@@ -18,7 +18,7 @@ MAX_SECONDS = 7_200.0
 """Two hours, which take 460 MB at 16,000 samples per second."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
 class AudioFeature(SingleColumn):
     """Recordings (WAV, FLAC, OGG, MP3) as padded waveforms: `values_BT` float32, 0 where padded, and `mask_BT` bool
     (True = a real sample). Channels are averaged."""

@@ -12,7 +12,7 @@ from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.validation import freeze, names
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
 class CategoricalFeature(FeatureGroup):
     """Categories as vocabulary indices: `c_BK` int64; 0 stands for any value outside the vocabulary, entry i for i +
     1."""

@@ -12,7 +12,7 @@ from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.validation import freeze, names
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
 class CustomFeature(FeatureGroup):
     """Tensors that a user's encoder makes of some columns.
 

@@ -13,7 +13,7 @@ from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.validation import names, positive, share
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
 class ImageFeature(SingleColumn):
     """Encoded images (PNG, JPEG, WebP, TIFF ...) as `x_BCHW` float32, `(pixel / 255 - mean) / std`."""
 

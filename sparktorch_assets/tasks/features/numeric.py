@@ -11,7 +11,7 @@ from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.validation import names
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
 class NumericFeature(FeatureGroup):
     """Numbers, booleans and dates' parts as one float tensor: `x_BF` float32."""
 

@@ -10,7 +10,7 @@ from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.validation import names, positive
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
 class SequenceFeature(SingleColumn):
     """One list of numbers per row (a series, a history, token ids) as padded values: `values_BT`, 0 where padded, and
     `mask_BT` bool (True = a real value)."""

@@ -12,7 +12,7 @@ from sparktorch_assets.tasks.field_types import check_fields
 from sparktorch_assets.tasks.validation import names, positive
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
 class TensorFeature(SingleColumn):
     """One list of numbers per row, all of the same length, or one Spark ML vector, as a tensor of one shape:
     `x_B...`."""

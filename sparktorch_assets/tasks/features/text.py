@@ -17,7 +17,7 @@ TEXT_PLACE = "{text}"
 """Stands for the text in a template."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
 class TextFeature(FeatureGroup):
     """Text as padded tokens: `token_ids_BT` int64 and `mask_BT` bool (True = a real token), and `type_ids_BT` int64 if
     `type_ids` asks for them."""

@@ -4,7 +4,8 @@ unchanged while they are used.
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -12,8 +13,11 @@ from sparktorch_assets.errors import ModelError, nearest
 from sparktorch_assets.file_identity import FileIdentity, file_identity
 from sparktorch_assets.tasks.files.onnx.onnx_file import OnnxFile
 from sparktorch_assets.tasks.ml_task import MlTask
+from sparktorch_assets.tasks.per_declaration import PerDeclaration
 
 _CHUNK_BYTES = 1 << 20
+_MANY_TEXTS = 1_000
+"""For fewer strings, asking for each of them is cheaper than listing the models root."""
 
 
 def model_files(task: MlTask, models_root: Path) -> dict[str, Path]:
@@ -51,7 +55,40 @@ def data_of_weights(task: MlTask, models_root: Path) -> list[str]:
 
 def named_files(task: MlTask, models_root: Path) -> list[str]:
     """The strings in `arguments` that name an existing file or folder under the models root."""
-    return [text for text in task.argument_texts if _lies_under(models_root, text)]
+    return [text for text in _perhaps_named(task, models_root) if _lies_under(models_root, text)]
+
+
+def _perhaps_named(task: MlTask, models_root: Path) -> Iterable[str]:
+    """Those strings in `arguments` that may name something under the models root, in their order: of a vocabulary of many
+    words, those that begin with a name in that folder."""
+    if len(task.argument_texts) < _MANY_TEXTS:
+        return task.argument_texts
+    try:
+        names = [path.name for path in models_root.iterdir()]
+    except FileNotFoundError:
+        names = []
+    except OSError:  # a folder can be used without the right to list it
+        return task.argument_texts
+    by_name = _texts_by_first_name(task)
+    found = by_name.keys() & {"", *map(_first_name, names)}
+    return [text for _, text in sorted(pair for name in found for pair in by_name[name])]
+
+
+@PerDeclaration
+def _texts_by_first_name(task: MlTask) -> dict[str, list[tuple[int, str]]]:
+    """First name of a path -> the strings that begin with it, each with its place."""
+    by_name = defaultdict(list)
+    for place, text in enumerate(task.argument_texts):
+        by_name[_first_name(text)].append((place, text))
+    return dict(by_name)
+
+
+def _first_name(path: str) -> str:
+    """The name of the topmost folder or file of a relative path, in small letters, since some file systems take no notice
+    of case. Empty where only the file system knows which name is meant: absolute paths, dots, and letters with more than
+    one encoding."""
+    name = path.partition("/")[0]
+    return "" if name in (".", "..") or ".." in path or not name.isascii() else name.lower()
 
 
 def _lies_under(models_root: Path, text: str) -> bool:

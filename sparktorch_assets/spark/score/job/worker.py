@@ -16,7 +16,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import pyarrow as pa
@@ -36,6 +36,7 @@ from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.rows.filter import BatchFilter
 from sparktorch_assets.spark.score.job.row_cost import CostQuestion, CostWatch, RowCost, RowsAreCostly
 from sparktorch_assets.spark.score.job.rows_hint import RowsHint
+from sparktorch_assets.spark.sealed_task import SealedTask
 from sparktorch_assets.spark.task_place import task_place
 from sparktorch_assets.spark.worker_errors import marked
 from sparktorch_assets.tally import Tally
@@ -72,6 +73,15 @@ class ScoreJob:
     """Partition of the output -> the conditions that select its rows of the input."""
     question: CostQuestion | None = None
     """What the workers find out about the cost of a row; if its answer is yes, they end without scoring every shard."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The job is pickled with its task sealed, since it is unpickled for every pack."""
+        rest = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "task"}
+        return _with_task, (SealedTask(self.task), rest)
+
+
+def _with_task(sealed: SealedTask, rest: Mapping[str, Any]) -> ScoreJob:
+    return ScoreJob(task=sealed.task, **rest)
 
 
 def pack(shards: Sequence[Shard]) -> bytes:
