@@ -241,6 +241,7 @@ ENTRIES: dict[tuple[type, str], list[Any]] = {
     (ImageFeature, "crop_offset"): [may(replaced(TASK, 4, shortest_side=7, crop_offset="down"), replaced(TASK, 4, shortest_side=7))],
     (ImageFeature, "exif_orientation"): [may(replaced(TASK, 4, exif_orientation=True), shown=False)],  # none has a tag
     (ImageFeature, "background"): [may(replaced(TASK, 4, background=1.0), shown=False)],  # none is transparent
+    (ImageFeature, "jpeg_reducing_gap"): [may(replaced(TASK, 4, jpeg_reducing_gap=2.0), shown=False)],  # none is large
     (ImageFeature, "read"): [may(replaced(PREPARED, 4, read="uri"), PREPARED, shown=False)],
     (ImageFeature, "folder"): [
         may(replaced(TASK, 4, column="c", read="uri", folder="/a"), replaced(TASK, 4, column="c", read="uri"), shown=False)

@@ -17,6 +17,7 @@ from sparktorch_assets.predict.encode.columns import column_of, null_failures
 from sparktorch_assets.predict.encode.each_file import each_file
 from sparktorch_assets.predict.encode.encoded import DenseFeature, EncodedFeature
 from sparktorch_assets.predict.encode.origins import image_origin
+from sparktorch_assets.predict.encode.reduced_jpeg import Reduced, reduce_jpeg
 from sparktorch_assets.predict.encode.stored_files import StoredFiles
 from sparktorch_assets.tasks.features import ImageFeature
 
@@ -103,6 +104,15 @@ class ImageEncoder:
     def _decode(self, encoded: bytes) -> tuple[npt.NDArray[np.uint8] | npt.NDArray[np.float32], tuple[int, int]]:
         """Pixels (H, W, C) from 0 to 255, with fractions if the image has 16 bits per channel; and the width and height
         of the image itself, once it is turned."""
+        gap = self._feature.jpeg_reducing_gap
+        if gap is not None:
+            with contextlib.suppress(OSError):  # a broken file then fails as it does without a gap
+                return self._decode_with(gap, encoded)
+        return self._decode_with(None, encoded)
+
+    def _decode_with(
+        self, gap: float | None, encoded: bytes
+    ) -> tuple[npt.NDArray[np.uint8] | npt.NDArray[np.float32], tuple[int, int]]:
         with _opened(encoded) as image:
             pixels = image.width * image.height
             if pixels > MAX_PIXELS:  # checked before any pixel is decoded
@@ -115,10 +125,13 @@ class ImageEncoder:
                     f"the image has {image.width} x {image.height} pixels, and would have {width} x {height} with a "
                     f"shortest side of {self._feature.shortest_side}; at most {MAX_PIXELS:,} are made"
                 )
-            pixels = max(pixels, width * height)
-            with _decodes_large if pixels > LARGE_PIXELS else contextlib.nullcontext():
-                pixels_HWC = self._pixels(image)
-                return pixels_HWC, image.size
+            turned = self._feature.exif_orientation
+            reduced = None if gap is None else reduce_jpeg(image, gap, self._resized, turned=turned)
+            if reduced is not None and not image.info.get("progressive"):  # those are held in memory as a whole
+                pixels = image.width * image.height
+            with _decodes_large if max(pixels, width * height) > LARGE_PIXELS else contextlib.nullcontext():
+                pixels_HWC = self._pixels(image, reduced)
+                return pixels_HWC, image.size if reduced is None else reduced.size
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
         """The size to which an image of this size is resized, before the crop if there is one."""
@@ -128,12 +141,12 @@ class ImageEncoder:
         # As in torchvision, fractions of a pixel are cut off.
         return (shortest, shortest * height // width) if width <= height else (shortest * width // height, shortest)
 
-    def _fit(self, image: Image.Image) -> Image.Image:
+    def _fit(self, image: Image.Image, reduced: Reduced | None = None) -> Image.Image:
         """The image in the size of the feature: resized, and cropped around its centre if it was resized to its
         shortest side."""
-        resized = self._resized(*image.size)
+        resized = self._resized(*(image.size if reduced is None else reduced.size))
         if image.size != resized:
-            image = image.resize(resized, self._resample)
+            image = image.resize(resized, self._resample, box=None if reduced is None else reduced.box)
         if resized == self._size:
             return image
         left, top = self._corner(resized)
@@ -152,7 +165,7 @@ class ImageEncoder:
         grey = round(255 * self._feature.background)
         return Image.alpha_composite(Image.new("RGBA", image.size, (grey, grey, grey, 255)), image.convert("RGBA"))
 
-    def _pixels(self, image: Image.Image) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+    def _pixels(self, image: Image.Image, reduced: Reduced | None) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
         if self._feature.exif_orientation:
             ImageOps.exif_transpose(image, in_place=True)  # a copy would not know its format
         # Pillow returns PGM files of more than 8 bits as 32-bit pixels, scaled to the range of 16 bits.
@@ -160,7 +173,7 @@ class ImageEncoder:
             return self._decode_16_bits(image)
         if image.mode in ("I", "F"):
             self._check_range(image)
-        pixels = self._fit(self._opaque(image).convert(self._mode))
+        pixels = self._fit(self._opaque(image).convert(self._mode), reduced)
         return np.array(pixels, dtype=np.uint8).reshape(*self._feature.size, -1)
 
     def _decode_16_bits(self, image: Image.Image) -> npt.NDArray[np.float32]:

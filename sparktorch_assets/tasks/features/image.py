@@ -44,6 +44,10 @@ class ImageFeature(SingleColumn):
     """Turn photos as the camera's EXIF orientation says, before they are resized."""
     background: float | None = field(default=None, metadata=ADDED)
     """A grey level in [0, 1] on which images with transparent parts are laid. `None`: transparency is ignored."""
+    jpeg_reducing_gap: float | None = field(default=None, metadata=ADDED)
+    """Decode a JPEG file at a half, a quarter or an eighth of its size: the smallest at which both sides are at least
+    this many times as long as what they are resized to. A number from 1 on; the higher it is, the closer pixels are to
+    those of full decoding, and the fewer files are reduced. `None`: files are decoded at their own size."""
     read: Literal["bytes", "uri"] = field(default="bytes", metadata=ADDED)
     """What the column holds: the `bytes` of files, or with `uri` their paths or URIs, which are read through
     `pyarrow.fs`."""
@@ -69,6 +73,7 @@ class ImageFeature(SingleColumn):
         share(self.fill, "ImageFeature.fill")
         share(self.background, "ImageFeature.background")
         check_folder(self)
+        self._check_gap()
         largest = max(self.height or 0, self.width or 0)
         if self.shortest_side is not None and self.shortest_side < largest:
             raise TaskError(
@@ -86,6 +91,18 @@ class ImageFeature(SingleColumn):
             object.__setattr__(self, name, value)
         if any(part <= 0 for part in self.std):
             raise TaskError(f"ImageFeature.std={tuple(self.std)}; every value must be above 0")
+
+    def _check_gap(self) -> None:
+        gap = self.jpeg_reducing_gap
+        if gap is None:
+            return
+        if not 1 <= gap < math.inf:
+            raise TaskError(f"ImageFeature.jpeg_reducing_gap={gap} must be a finite number of at least 1; try 2")
+        if self.resample == "nearest":
+            raise TaskError(
+                f"ImageFeature.jpeg_reducing_gap={gap} makes averages of neighbouring pixels, and resample: nearest takes "
+                f"pixels as they are; give another filter, or leave jpeg_reducing_gap out"
+            )
 
     @property
     def size(self) -> tuple[int, int]:
