@@ -63,14 +63,14 @@ def model_only(model: Any, batch: Any) -> float:
     import numpy as np
     import torch
 
-    from sparktorch_assets.predict.batches.packing import batches_of
+    from sparktorch_assets.predict.batches.packing import PackedBatches
     from sparktorch_assets.predict.failures import Quarantine
     from sparktorch_assets.tally import Tally
 
     window = batch.slice(0, model.window_rows)
     encoded = model.prepare(window, Quarantine("bench"), Tally())
     lengths = next((feature.lengths_N for feature in encoded.features if feature.lengths_N is not None), None)
-    packed = list(batches_of(np.arange(window.num_rows), lengths, model.launcher.sizer))
+    packed = list(PackedBatches(np.arange(window.num_rows), lengths, model.launcher.sizer))
     resident = [
         [tensor.to(model.device) for feature in encoded.features for tensor in feature.collate(rows)] for rows in packed
     ]

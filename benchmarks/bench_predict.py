@@ -28,7 +28,7 @@ import torch
 from networks import BUILDERS, build
 from PIL import Image
 
-from sparktorch_assets.predict.batches.packing import batches_of
+from sparktorch_assets.predict.batches.packing import PackedBatches
 from sparktorch_assets.predict.batches.sizer import BatchSizer
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.local import LocalPredictor
@@ -104,7 +104,7 @@ def bare_text(module: torch.nn.Module, batches: list[pa.RecordBatch], device: to
             ids = [np.frombuffer(text.encode(), dtype=np.uint8) + np.int64(1) for text in window.column(0).to_pylist()]
             lengths = np.array([len(row) for row in ids])
             index, confidence = torch.empty(len(ids), dtype=torch.int64), torch.empty(len(ids))
-            for rows in batches_of(np.arange(len(ids)), lengths, sizer):
+            for rows in PackedBatches(np.arange(len(ids)), lengths, sizer):
                 padded = torch.zeros(len(rows), int(lengths[rows].max()), dtype=torch.int64)
                 for i, row in enumerate(rows):
                     padded[i, : lengths[row]] = torch.from_numpy(ids[row])

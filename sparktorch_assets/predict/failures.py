@@ -20,8 +20,11 @@ PATIENCE_SEEN = 256
 """A step is not given up before it has been given this many rows, since a table may begin with bad rows."""
 
 FAN_OUT = 4
-"""Number of pieces into which a failing batch is split. Compared with halves, quarters need about as many calls and
-waste half as many rows."""
+"""Number of pieces into which a failing part is split. Compared with halves, quarters need an eighth more calls and
+predict half as many rows in vain."""
+
+FEW_ROWS = 32
+"""A failing part of at most so many rows is halved, since a call costs more than its rows."""
 
 _MESSAGE_CHARACTERS = 200
 _LONGEST_KIND = 80
@@ -91,15 +94,26 @@ class Quarantine:
         self._last_error: dict[str, BaseException] = {}
 
     def run(
-        self, stage: str, rows: Rows, step: Callable[[Rows], Result]
+        self,
+        stage: str,
+        rows: Rows,
+        step: Callable[[Rows], Result],
+        put_back: Callable[[int], None] | None = None,
     ) -> tuple[list[tuple[Rows, Result]], dict[int, RowFailure]]:
-        """Run `step` on `rows`; if it raises, on quarters of them, down to single rows.
+        """Run `step` on `rows`; if it raises, on quarters of them, and on halves of few rows, down to single rows.
 
-        When a part fails, its quarters are tried in order up to the first that fails, which is split in turn. The last
-        quarter is not tried as a whole: if all others succeed, the failing row must be in it. The first time that a
+        When a part fails, its pieces are tried in order up to the first that fails, which is split in turn. The last
+        piece is not tried as a whole: if all others succeed, the failing row must be in it. The first time that a
         failing row is found, all rows after it are tried as one part, since usually nothing else is wrong with them.
         One bad row among n costs about 2 log4(n) extra calls, over n rows that have to be predicted anyway and n/4 that
         are wasted: among 1,024 rows, about 10 calls over 1,280 rows.
+
+        Args:
+            stage: the step's name in failures and errors.
+            rows: row numbers.
+            step: called with some of the rows, in order.
+            put_back: if it is given, the rows after the first failing row are not tried, but left to a later call:
+                `put_back` is called with their number.
 
         Returns:
             The pieces that succeeded, in order, and the failure of each failed row.
@@ -149,6 +163,10 @@ class Quarantine:
                 # than its depth in the search.
                 if len(failures) <= 1 and behind:
                     behind = [np.concatenate(behind[::-1])]
+                    if failures and put_back is not None:
+                        self._seen_rows[stage] -= len(behind[0])
+                        put_back(len(behind[0]))
+                        break
                 untried += behind
         return pieces, failures
 
@@ -192,13 +210,14 @@ def _search(part: Rows, fails: Callable[[Rows], bool]) -> list[Rows]:
     """
     behind: list[Rows] = []
     while len(part) > 1:
-        *quarters, last = np.array_split(part, min(FAN_OUT, len(part)))
+        pieces = FAN_OUT if len(part) > FEW_ROWS else 2
+        *tested, last = np.array_split(part, pieces)
         tried = 0
-        for quarter in quarters:
-            tried += len(quarter)
-            if fails(quarter):
+        for piece in tested:
+            tried += len(piece)
+            if fails(piece):
                 behind.append(part[tried:])
-                part = quarter
+                part = piece
                 break
         else:
             part = last

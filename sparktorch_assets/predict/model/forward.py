@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparktorch_assets.predict.batches.out_of_memory import is_out_of_memory
-from sparktorch_assets.predict.batches.packing import batches_of
+from sparktorch_assets.predict.batches.packing import PackedBatches
 from sparktorch_assets.predict.batches.shared_limits import SharedLimits
 from sparktorch_assets.predict.batches.sizer import BatchSizer
 from sparktorch_assets.predict.encode.encoded import EncodedFeature
@@ -94,11 +94,16 @@ class BatchLauncher:
         lengths_N = np.sum(lengths, axis=0) + self._network.new_tokens if lengths else None
         launched: list[PendingBatch] = []
         failures: dict[int, RowFailure] = {}
-        for batch in batches_of(positions, lengths_N, self.sizer):
+        packed = PackedBatches(positions, lengths_N, self.sizer)
+        for batch in packed:
+            # The rows behind a failing one join the next batch, which saves a call. They do so once, lest many failing
+            # rows make a large batch fail for each of them; and not while the best size is sought, by whole batches.
+            once = None if self.sizer.searching or packed.continues else packed.put_back
             parts, failed = quarantine.run(
-                "forward", batch, lambda rows: self._launch_halving(features, rows, lengths_N, tally, on_rows)
+                "forward", batch, lambda rows: self._launch_halving(features, rows, lengths_N, tally, on_rows), once
             )
-            self.sizer.failed(len(failed), _padded(batch, _longest(batch, lengths_N)))
+            tried = batch[: len(batch) - packed.returned]
+            self.sizer.failed(len(failed), _padded(tried, _longest(tried, lengths_N)))
             failures |= failed
             for _, batches in parts:
                 launched += batches
