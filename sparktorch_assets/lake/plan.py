@@ -136,7 +136,8 @@ def make_plans(
     """
     index = ScopeIndex(scopes, schema)
     files = [file for file in input_table.files if index.scopes_of(file)]
-    shards = make_shards(files, read_footers(files), index, target_rows=target_rows, target_bytes=target_bytes)
+    footers = read_footers(files, bounds=index.need_bounds(files))
+    shards = make_shards(files, footers, index, target_rows=target_rows, target_bytes=target_bytes)
     check_ours(output_table)
     check_partitioning(output_table, scopes[0].partition)
     return plan_shards({scope.partition: shards.get(scope.partition, ()) for scope in scopes}, output_table, schema)

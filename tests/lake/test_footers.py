@@ -17,7 +17,7 @@ def reads(monkeypatch):
     """The files whose footers were read, in turn."""
     found = []
     real = footers._read
-    monkeypatch.setattr(footers, "_read", lambda uri, seen: (found.append(uri), real(uri, seen))[1])
+    monkeypatch.setattr(footers, "_read", lambda file, objects: (found.append(file.uri), real(file, objects))[1])
     return found
 
 
@@ -58,7 +58,7 @@ def test_a_remembered_footer_holds_everything(tmp_path):
 
 def test_a_second_pass_over_more_than_fits_finds_a_good_part_of_it():
     """With the oldest entry going first, it would find nothing."""
-    memory = FooterMemory[int](800)
+    memory = FooterMemory[int](800, most_bytes=800)
     hits = 0
     for _ in range(2):
         hits = 0
@@ -69,7 +69,7 @@ def test_a_second_pass_over_more_than_fits_finds_a_good_part_of_it():
 
 
 def test_the_bound_holds_and_an_entry_is_replaced_by_its_successor():
-    memory = FooterMemory[int](100)
+    memory = FooterMemory[int](100, most_bytes=100)
     for size in (10, 100, 30):
         memory.put("a", size, size)
         assert memory.get("a") == size
