@@ -19,6 +19,7 @@ class S3Store:
     """The server's one bucket."""
 
     def __init__(self, endpoint: str, requests: list[tuple[str, str]]) -> None:
+        self.endpoint = endpoint
         self._client: Any = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
         self._client.create_bucket(Bucket=BUCKET)
         self._requests = requests
@@ -33,12 +34,6 @@ class S3Store:
                 key = f"{path}/{file.relative_to(folder).as_posix()}"
                 self._client.put_object(Bucket=BUCKET, Key=key, Body=file.read_bytes())
         return self.uri(path)
-
-    def put(self, path: str, content: bytes) -> None:
-        self._client.put_object(Bucket=BUCKET, Key=path, Body=content)
-
-    def get(self, path: str) -> bytes:
-        return bytes(self._client.get_object(Bucket=BUCKET, Key=path)["Body"].read())
 
     @contextmanager
     def recorded(self) -> Iterator[Counter[str]]:

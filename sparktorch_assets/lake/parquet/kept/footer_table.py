@@ -10,8 +10,8 @@ from sparktorch_assets.lake.parquet.footers import Footer, RowGroup
 
 _MAGIC = b"sparktorch_assets footers 1\n"
 _HASH_BYTES = hashlib.sha256().digest_size
-HEAD_BYTES = len(_MAGIC) + _HASH_BYTES
-"""So many bytes at the beginning tell whether two files hold the same footers."""
+_HEAD_BYTES = len(_MAGIC) + _HASH_BYTES
+"""So many bytes at the beginning tell which footers follow; then come the checksum and the table."""
 _SCHEMA = pa.schema(
     [
         ("name", pa.binary(_HASH_BYTES)),
@@ -35,8 +35,12 @@ def name_of(uri: str) -> bytes:
     return hashlib.sha256(uri.encode(errors="surrogatepass")).digest()
 
 
-def head_of(footers: Mapping[bytes, Footer]) -> bytes:
-    """The first `HEAD_BYTES` of `packed_footers(footers)`."""
+def holds(content: bytes, footers: Mapping[bytes, Footer]) -> bool:
+    """Whether the content is what `packed_footers` made of these footers, undamaged."""
+    return content.startswith(_head(footers)) and _is_whole(content)
+
+
+def _head(footers: Mapping[bytes, Footer]) -> bytes:
     digest = hashlib.sha256()
     for name, footer in footers.items():
         digest.update(name + f"{footer.seen}{footer.digest}{len(footer.packed)}\0".encode())
@@ -54,7 +58,7 @@ def packed_footers(footers: Mapping[bytes, Footer]) -> bytes:
     with pa.ipc.new_stream(sink, _SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         writer.write(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
     body: bytes = sink.getvalue().to_pybytes()
-    return head_of(footers) + hashlib.sha256(body).digest() + body
+    return _head(footers) + hashlib.sha256(body).digest() + body
 
 
 def unpacked_footers(content: bytes) -> Iterator[tuple[bytes, Footer]]:
@@ -63,10 +67,9 @@ def unpacked_footers(content: bytes) -> Iterator[tuple[bytes, Footer]]:
     Raises:
         ValueError: the content is damaged, or something else. (The errors of Arrow are also of this kind.)
     """
-    body = content[HEAD_BYTES + _HASH_BYTES :]
-    if not content.startswith(_MAGIC) or hashlib.sha256(body).digest() != content[HEAD_BYTES:][:_HASH_BYTES]:
+    if not _is_whole(content):
         raise ValueError("it is damaged, or holds something else")
-    table = pa.ipc.open_stream(body).read_all()
+    table = pa.ipc.open_stream(content[_HEAD_BYTES + _HASH_BYTES :]).read_all()
     table.validate(full=True)
     if table.schema != _SCHEMA or any(column.null_count for column in table.columns):
         raise ValueError("it has other columns")
@@ -85,6 +88,11 @@ def unpacked_footers(content: bytes) -> Iterator[tuple[bytes, Footer]]:
                 packed=packed,
             ),
         )
+
+
+def _is_whole(content: bytes) -> bool:
+    checksum, body = content[_HEAD_BYTES:][:_HASH_BYTES], content[_HEAD_BYTES + _HASH_BYTES :]
+    return content.startswith(_MAGIC) and hashlib.sha256(body).digest() == checksum
 
 
 def _cells(footers: Mapping[bytes, Footer]) -> Iterable[list[object]]:

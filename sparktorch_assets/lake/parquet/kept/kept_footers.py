@@ -22,13 +22,7 @@ from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.files.data_file import DataFile
 from sparktorch_assets.lake.files.folder import READ_THREADS, Folder
 from sparktorch_assets.lake.parquet.footers import Footer, remember, remembered
-from sparktorch_assets.lake.parquet.kept.footer_table import (
-    HEAD_BYTES,
-    head_of,
-    name_of,
-    packed_footers,
-    unpacked_footers,
-)
+from sparktorch_assets.lake.parquet.kept.footer_table import holds, name_of, packed_footers, unpacked_footers
 
 _LOG = logging.getLogger(__name__)
 NAME = ".footers"
@@ -55,9 +49,7 @@ class KeptFooters:
         if len(files) <= _FEW_FILES or all(map(self._knows, files)):
             return
         try:
-            with self._folder.open_input(NAME) as source:
-                content = bytes(source.read(_MOST_BYTES)) if source.size() <= _MOST_BYTES else b""
-            kept = dict(unpacked_footers(content))
+            kept = dict(unpacked_footers(self._content()))
         except (OSError, ValueError, pa.ArrowException) as error:
             _LOG.debug("no footers of the input of %s were kept: %s", self._folder.uri, error)
             return
@@ -66,14 +58,13 @@ class KeptFooters:
 
     def keep(self, files: Sequence[DataFile]) -> None:
         """Keep what this process knows of these files for the next one. If that cannot be written, it is not kept."""
-        if len(files) <= _FEW_FILES or self._head() == head_of(self._known(files)):
+        if len(files) <= _FEW_FILES:
             return
         self.recall(files)
         known = self._known(files)
-        if self._head() == head_of(known):
-            return
         try:
-            self._write(packed_footers(known))
+            if not holds(self._content(), known):
+                self._write(packed_footers(known))
         except (OSError, pa.ArrowException, TableError) as error:
             _LOG.debug("the footers of the input of %s are not kept: %s", self._folder.uri, error)
 
@@ -94,9 +85,11 @@ class KeptFooters:
                 known[name_of(file.uri)] = footer
         return known
 
-    def _head(self) -> bytes:
+    def _content(self) -> bytes:
+        """What the file holds; nothing if there is none."""
         with contextlib.suppress(OSError), self._folder.open_input(NAME) as source:
-            return bytes(source.read(HEAD_BYTES))
+            if source.size() <= _MOST_BYTES:
+                return bytes(source.read())
         return b""
 
     def _write(self, content: bytes) -> None:
