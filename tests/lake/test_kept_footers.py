@@ -33,7 +33,9 @@ class World:
         for number in range(FILES):
             write_file(self.source, f"{number:02}", [1, 2])
         real = footers._read
-        monkeypatch.setattr(footers, "_read", lambda file, objects: (self.read.append(file.path), real(file, objects))[1])
+        monkeypatch.setattr(
+            footers, "_read", lambda file, objects: (self.read.append(file.path), real(file, objects))[1]
+        )
         self._monkeypatch = monkeypatch
 
     def plan(self, where=(), bounds=False):

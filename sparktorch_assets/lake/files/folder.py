@@ -21,8 +21,8 @@ from sparktorch_assets.errors import TableError
 from sparktorch_assets.file_identity import FileIdentity, file_identity, object_identity
 from sparktorch_assets.masking import has_password, without_secrets
 
-READ_THREADS = 32
-"""Number of threads that read files of a folder in parallel, whatever the number of cores, since they mostly wait."""
+STORE_THREADS = 32
+"""Number of threads that read files of a store in parallel, whatever the number of cores, since they only wait."""
 _CHUNK_BYTES = 8 << 20
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
 """Errors of `fsync` that are ignored: those of file systems that do not support it, such as some network shares, and
@@ -214,6 +214,11 @@ class Folder:
         with contextlib.suppress(OSError):
             return shutil.disk_usage(self.root).free
         return None
+
+
+def read_threads(*, is_local: bool) -> int:
+    """Number of threads that read files of a folder in parallel: on a disk, some more than there are cores."""
+    return min(STORE_THREADS, 4 * (os.cpu_count() or 1)) if is_local else STORE_THREADS
 
 
 def sha256_of(source: Any) -> str:

@@ -21,7 +21,7 @@ from deltalake.exceptions import DeltaError
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.file_identity import FileIdentity, file_identity, object_identity
 from sparktorch_assets.lake.files.data_file import DataFile
-from sparktorch_assets.lake.files.folder import READ_THREADS, Folder, local_path
+from sparktorch_assets.lake.files.folder import Folder, local_path, read_threads
 from sparktorch_assets.lake.files.object_reader import ObjectReader
 from sparktorch_assets.lake.parquet.footer_memory import FooterMemory
 from sparktorch_assets.lake.parquet.stored_schema import stored_schema
@@ -89,7 +89,8 @@ def read_footers(files: Sequence[DataFile], *, bounds: bool = False) -> list[Foo
     missing = [file for file in files if found.get(file.uri) is None]
     if missing:
         objects = ObjectReader(missing)
-        with ThreadPoolExecutor(READ_THREADS) as pool:
+        is_local = all(local_path(file.uri) is not None for file in missing)
+        with ThreadPoolExecutor(read_threads(is_local=is_local)) as pool:
             footers = pool.map(lambda file: _footer(file, objects, bounds=bounds), missing)
             found |= zip((file.uri for file in missing), footers, strict=True)
     footers_in_order = [cast(Footer, found[file.uri]) for file in files]

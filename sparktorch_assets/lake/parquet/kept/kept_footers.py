@@ -20,14 +20,14 @@ import pyarrow as pa
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.files.data_file import DataFile
-from sparktorch_assets.lake.files.folder import READ_THREADS, Folder
+from sparktorch_assets.lake.files.folder import STORE_THREADS, Folder
 from sparktorch_assets.lake.parquet.footers import Footer, remember, remembered
 from sparktorch_assets.lake.parquet.kept.footer_table import holds, name_of, packed_footers, unpacked_footers
 
 _LOG = logging.getLogger(__name__)
 NAME = ".footers"
 """Hidden, so that Spark and other readers of a folder's files do not take it for one of them."""
-_FEW_FILES = READ_THREADS
+_FEW_FILES = STORE_THREADS
 """So many footers are read at once, in no more time than this file takes."""
 _MOST_BYTES = 64 << 20
 """A larger file is not read. Footers that would take more memory than this are not written."""
