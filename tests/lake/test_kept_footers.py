@@ -107,7 +107,7 @@ def test_a_table_of_other_columns_behind_the_right_checksum_is_not_read(world, m
     assert len(world.read) == FILES
 
 
-@pytest.mark.promise("T142")
+@pytest.mark.promise("T140")
 def test_a_local_file_is_the_same_only_if_the_disk_says_so(world):
     """Another file of equal size and time, in its place."""
     world.refresh()
