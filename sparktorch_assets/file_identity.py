@@ -15,10 +15,16 @@ _TICK_NS = 20_000_000
 """File systems record times in steps of up to 10 ms. Two writes within one step leave equal times, so a file that was
 changed this recently is examined again after the step has passed."""
 
+_STORE = ""
+"""Stands for the host in identities of objects, which are the same on every host."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """What the operating system reports about a file, without reading its content. Symbolic links are followed."""
+    """What the operating system reports about a file, without reading its content. Symbolic links are followed.
+
+    For an object in a store, see `object_identity`.
+    """
 
     host: str
     device: int
@@ -31,11 +37,27 @@ class FileIdentity:
         """Whether both can have the same content.
 
         On one host, everything must be equal. Another host numbers its devices differently, and may have a copy with
-        other inodes and change times: between hosts, only size and modification time are compared.
+        other inodes and change times: between hosts, only size and modification time are compared. Of an object in a
+        store, the size may be all that one of the two knows.
         """
+        if self.host == other.host == _STORE and 0 in (self.modified_ns, other.modified_ns):
+            return self.size_bytes == other.size_bytes
         if self.host == other.host:
             return self == other
         return (self.size_bytes, self.modified_ns) == (other.size_bytes, other.modified_ns)
+
+
+def object_identity(size_bytes: int, modified_ns: int | None) -> FileIdentity:
+    """The identity of an object in a store: its size, and the second in which it was written.
+
+    A store has neither devices nor inodes, and S3 tells no more than the second when asked for a single object.
+
+    Args:
+        size_bytes: its size.
+        modified_ns: when it was written, by the store's clock; `None` if that is not known.
+    """
+    second = (modified_ns or 0) // 1_000_000_000 * 1_000_000_000
+    return FileIdentity(host=_STORE, device=0, inode=0, changed_ns=0, size_bytes=size_bytes, modified_ns=second)
 
 
 def file_identity(path: str | os.PathLike[str]) -> FileIdentity | None:

@@ -17,7 +17,7 @@ from functools import partial
 from pyarrow import fs
 
 from sparktorch_assets.errors import SparktorchError
-from sparktorch_assets.lake.files.folder import READ_THREADS, Folder
+from sparktorch_assets.lake.files.folder import Folder, read_threads
 from sparktorch_assets.lake.files.partition_entries import partition_entries
 from sparktorch_assets.lake.parts.file import publish_part, verify_parts
 from sparktorch_assets.lake.plan import Plan
@@ -48,7 +48,7 @@ def adopt_parts(plans: Sequence[Plan], tables: Sequence[str]) -> int:
         paths = sorted(verify_parts(source, found))
         for folder in sorted({path.rpartition("/")[0] for path in paths}):
             target.create(folder)
-        with ThreadPoolExecutor(READ_THREADS) as pool:
+        with ThreadPoolExecutor(read_threads(is_local=target.is_local)) as pool:
             done = pool.map(partial(_copy, source, target), paths)
             copied = {path for path, is_there in zip(paths, done, strict=True) if is_there}
         wanted -= copied

@@ -148,7 +148,7 @@ def make_plans(
     files = [file for file in input_table.files if index.scopes_of(file)]
     shards = make_shards(
         files,
-        read_footers(files),
+        read_footers(files, bounds=index.need_bounds(files)),
         index,
         target_rows=target_rows,
         target_bytes=target_bytes,

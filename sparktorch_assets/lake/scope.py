@@ -63,6 +63,11 @@ class ScopeIndex:
             return fitting
         return [scope for scope in fitting if all(_may_hold(test, outside) for test in scope.tests)]
 
+    def need_bounds(self, files: Iterable[DataFile]) -> bool:
+        """Whether the tests of the scopes concern columns inside any of the files, whose footers tell their bounds."""
+        tested = {test.column for scope in self._scopes for test in scope.tests}
+        return bool(tested) and any(not tested <= dict(file.partition).keys() for file in files)
+
 
 def decided_by_values(file: DataFile, tests: Sequence[RowTest]) -> bool:
     """Whether those of the tests that concern the file's partition values hold for all of its rows, if `ScopeIndex`

@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 from lake_scorer import INPUT, conditions, write_file
 
+from sparktorch_assets.file_identity import object_identity
 from sparktorch_assets.lake.parquet import footers
 from sparktorch_assets.lake.parquet.footer_memory import FooterMemory
 from sparktorch_assets.lake.plan import make_plan
@@ -17,7 +18,7 @@ def reads(monkeypatch):
     """The files whose footers were read, in turn."""
     found = []
     real = footers._read
-    monkeypatch.setattr(footers, "_read", lambda uri, seen: (found.append(uri), real(uri, seen))[1])
+    monkeypatch.setattr(footers, "_read", lambda file, objects: (found.append(file.uri), real(file, objects))[1])
     return found
 
 
@@ -58,7 +59,7 @@ def test_a_remembered_footer_holds_everything(tmp_path):
 
 def test_a_second_pass_over_more_than_fits_finds_a_good_part_of_it():
     """With the oldest entry going first, it would find nothing."""
-    memory = FooterMemory[int](800)
+    memory = FooterMemory[int](800, most_bytes=800)
     hits = 0
     for _ in range(2):
         hits = 0
@@ -69,7 +70,7 @@ def test_a_second_pass_over_more_than_fits_finds_a_good_part_of_it():
 
 
 def test_the_bound_holds_and_an_entry_is_replaced_by_its_successor():
-    memory = FooterMemory[int](100)
+    memory = FooterMemory[int](100, most_bytes=100)
     for size in (10, 100, 30):
         memory.put("a", size, size)
         assert memory.get("a") == size
@@ -79,6 +80,47 @@ def test_the_bound_holds_and_an_entry_is_replaced_by_its_successor():
         assert sorted(memory._order) == sorted(memory._entries)
     memory.put("large", 1, 101)
     assert memory.get("large") is None or memory._bytes <= 100
+
+
+@pytest.mark.promise("T144")
+def test_the_footers_of_a_table_that_is_larger_than_the_memory_fit_all_the_same(tmp_path, reads, monkeypatch):
+    """Besides what it held at first; a warm plan opens no file."""
+    monkeypatch.setattr(footers, "_memory", FooterMemory(5_000, most_bytes=1 << 20))
+    for number in range(20):
+        write_file(tmp_path / "source", f"{number:02}", [1, 2, 3])
+    for _ in range(3):
+        footers.read_footers(Table(str(tmp_path / "source")).files)
+    assert len(reads) == 20
+
+
+@pytest.mark.promise("T144")
+def test_the_memory_grows_up_to_its_bound():
+    memory = FooterMemory[int](100, most_bytes=500)
+    for size, limit in ((200, 300), (50, 300), (1000, 500)):
+        memory.reserve(size)
+        for key in range(1000):
+            memory.put(str(key), key, 1)
+        assert memory._bytes == limit
+
+
+@pytest.mark.promise("T144")
+def test_twenty_thousand_files_fit():
+    held = footers.Footer(
+        digest="0" * 32,
+        seen=object_identity(1, 1),
+        schema=pa.schema([]),
+        row_groups=(footers.RowGroup(rows=1, bytes=1),) * 10,
+        packed=bytes(40_000),
+    ).held_bytes
+    assert 20_000 * held + (128 << 20) < footers._memory._most_bytes
+
+
+def test_files_of_one_table_share_a_schema_in_memory(tmp_path):
+    for name in "abc":
+        write_file(tmp_path / "source", name, [1, 2, 3])
+    files = Table(str(tmp_path / "source")).files
+    footers.read_footers(files)
+    assert len({id(footer.schema) for footer in footers.read_footers(files)}) == 1
 
 
 def test_a_footer_that_changed_while_it_was_read_is_an_error(tmp_path, monkeypatch):

@@ -18,11 +18,11 @@ import pyarrow as pa
 from pyarrow import fs
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.file_identity import FileIdentity, file_identity
+from sparktorch_assets.file_identity import FileIdentity, file_identity, object_identity
 from sparktorch_assets.masking import has_password, without_secrets
 
-READ_THREADS = min(32, 4 * (os.cpu_count() or 1))
-"""Number of threads that read files of a folder in parallel: more than cores, since they mostly wait."""
+STORE_THREADS = 32
+"""Number of threads that read files of a store in parallel, whatever the number of cores, since they only wait."""
 _CHUNK_BYTES = 8 << 20
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
 """Errors of `fsync` that are ignored: those of file systems that do not support it, such as some network shares, and
@@ -82,17 +82,14 @@ class Folder:
     def identity(self, path: str = "") -> FileIdentity | None:
         """What distinguishes the file from any other that may replace it; `None` if there is no such file.
 
-        An object store has neither devices nor inodes: there, the identity is the size and the modification time, the
-        same on every host.
+        In a store, this is the size and the modification time, the same on every host.
         """
         if self.is_local:
             return file_identity(self.full(path))
         found = self.filesystem.get_file_info(self.full(path))
         if found.type != fs.FileType.File:
             return None
-        return FileIdentity(
-            host="", device=0, inode=0, changed_ns=0, size_bytes=found.size, modified_ns=found.mtime_ns or 0
-        )
+        return object_identity(found.size, found.mtime_ns)
 
     def is_folder(self, path: str = "") -> bool:
         """Whether there is a folder of that name."""
@@ -217,6 +214,11 @@ class Folder:
         with contextlib.suppress(OSError):
             return shutil.disk_usage(self.root).free
         return None
+
+
+def read_threads(*, is_local: bool) -> int:
+    """Number of threads that read files of a folder in parallel: on a disk, some more than there are cores."""
+    return min(STORE_THREADS, 4 * (os.cpu_count() or 1)) if is_local else STORE_THREADS
 
 
 def sha256_of(source: Any) -> str:

@@ -26,7 +26,8 @@ def folder_files(folder: Folder) -> list[DataFile]:
     if single is not None:
         name = PurePosixPath(folder.root).name
         return [DataFile(uri=folder.absolute, path=name, size_bytes=single.size_bytes, modified_ms=single.modified_ms)]
-    if not folder.is_folder():
+    entries = list(folder.files())
+    if not entries and not folder.is_folder():
         raise TableError(f"there is no table at {folder.uri!r}: neither a Delta table, nor a folder, nor a file")
     if folder.is_folder(LOG_FOLDER) or (folder.is_local and os.path.lexists(folder.full(LOG_FOLDER))):
         raise TableError(
@@ -39,7 +40,6 @@ def folder_files(folder: Folder) -> list[DataFile]:
             f"{folder.uri!r} is a partition's folder of the Delta table {inside!r}, and its rows cannot be determined "
             f"from its files alone. Name that table as the input, and select the rows by `where` or by a partition"
         )
-    entries = list(folder.files())
     tables = {entry.path.partition(f"/{LOG_FOLDER}/")[0] for entry in entries if f"/{LOG_FOLDER}/" in entry.path}
     nested = sorted(table for table in tables if is_visible(table))
     if nested:

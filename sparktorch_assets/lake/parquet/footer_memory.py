@@ -1,4 +1,5 @@
-"""A cache of footers with a limit in bytes. When it is full, randomly chosen entries are evicted.
+"""A cache of footers with a limit in bytes, which grows with the tables that are planned. When it is full, randomly
+chosen entries are evicted.
 
 LRU eviction would be of no use here: a plan reads all files in order, twice, and if they do not all fit, the second
 pass would find none of them.
@@ -14,8 +15,15 @@ T = TypeVar("T")
 class FooterMemory(Generic[T]):
     """A thread-safe cache with one entry per file."""
 
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes, self._bytes = limit_bytes, 0
+    def __init__(self, limit_bytes: int, *, most_bytes: int) -> None:
+        """An empty cache.
+
+        Args:
+            limit_bytes: how much it holds at first.
+            most_bytes: how much it may hold for a table that needs more.
+        """
+        self._first_bytes = self._limit_bytes = limit_bytes
+        self._most_bytes, self._bytes = most_bytes, 0
         self._entries: dict[str, tuple[T, int]] = {}
         self._order: list[str] = []
         """The entries' keys, from which one can be chosen in constant time."""
@@ -25,6 +33,11 @@ class FooterMemory(Generic[T]):
         """The entry of that key; `None` if there is none."""
         found = self._entries.get(key)
         return None if found is None else found[0]
+
+    def reserve(self, size_bytes: int) -> None:
+        """Let the cache hold this much besides what it holds at first, up to its bound. It does not shrink again."""
+        with self._lock:
+            self._limit_bytes = min(max(self._limit_bytes, self._first_bytes + size_bytes), self._most_bytes)
 
     def put(self, key: str, value: T, size_bytes: int) -> None:
         """Add an entry of about this size, replacing one of the same key."""

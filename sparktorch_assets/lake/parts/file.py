@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.files.folder import READ_THREADS, Folder, FolderEntry
+from sparktorch_assets.lake.files.folder import Folder, FolderEntry, read_threads
 from sparktorch_assets.lake.files.partition_values import Partition, partition_folder, path_partition
 from sparktorch_assets.lake.parquet.stats import delta_stats
 from sparktorch_assets.lake.parts.receipt import RECEIPT_KEY, Receipt
@@ -136,7 +136,7 @@ def verify_part(folder: Folder, entry: FolderEntry) -> tuple[PartFile, Receipt] 
 
 def verify_parts(folder: Folder, entries: Iterable[FolderEntry]) -> dict[str, tuple[PartFile, Receipt]]:
     """Path -> part and receipt, for the files that `verify_part` accepts. Footers are read in parallel."""
-    with ThreadPoolExecutor(READ_THREADS) as pool:
+    with ThreadPoolExecutor(read_threads(is_local=folder.is_local)) as pool:
         verified = pool.map(lambda entry: verify_part(folder, entry), entries)
         return {found[0].path: found for found in verified if found is not None}
 

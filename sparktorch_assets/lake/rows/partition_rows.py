@@ -63,7 +63,7 @@ def divide_rows(table: Table, partitions: Sequence[TablePartition]) -> DividedRo
         return DividedRows(partitions={}, outside=total)
     windows = _Windows(table, partitions)
     rows, parts = Counter[int](), [set[str]() for _ in partitions]
-    for file, footer in zip(table.files, read_footers(table.files), strict=True):
+    for file, footer in zip(table.files, read_footers(table.files, bounds=True), strict=True):
         if not footer.rows:
             continue
         bounds = windows.bounds(file, footer)

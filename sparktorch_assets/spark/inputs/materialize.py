@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import CommitConflictError, RowsRejectedError, RowsVanishedError, TableError
-from sparktorch_assets.lake.files.folder import READ_THREADS, Folder
+from sparktorch_assets.lake.files.folder import Folder, read_threads
 from sparktorch_assets.lake.log.commit import commit_parts
 from sparktorch_assets.lake.log.snapshot import Snapshot, data_version_of
 from sparktorch_assets.lake.parts.file import PartFile, describe_part, publish_by_content
@@ -219,7 +219,7 @@ class _Refresh:
     def _staged(self, path: str, folders: Mapping[str, SourceFile]) -> list[tuple[SourceFile, PartFile]]:
         """The files that Spark wrote, each with its source, in the source's order."""
         found = [entry.path for entry in self._folder.files(path) if entry.path.endswith(".parquet")]
-        with ThreadPoolExecutor(READ_THREADS) as pool:
+        with ThreadPoolExecutor(read_threads(is_local=self._folder.is_local)) as pool:
             described = list(pool.map(lambda name: describe_part(self._folder, name), sorted(found)))
         return [(folders[part.path.split("/")[-2]], part) for part in described if part.rows]
 

@@ -81,6 +81,7 @@ def refresh(
         run.scoring = last_scoring(planned.table)
         several = f"all {len(planned.plans):,} partitions of {planned.table.uri} are up to date"
         _LOG.info("%s", planned.plans[0] if len(planned.plans) == 1 else several)
+        planned.kept_footers.keep(planned.source.files)
         return Refreshed(reports=_reports(planned, run, Commits(committed={}, refused={}), audit), refused={})
     audit.begin(planned.model_digest)
     canaries = find_canaries(planned.task, planned.model_loader, planned.model_digest)
@@ -126,6 +127,7 @@ def refresh(
         ),
         description=planned.task.description,
     )
+    planned.kept_footers.keep(planned.source.files)
     done = time.perf_counter()
     run.seconds |= {"commit": done - scored, "total": done - started}
     return Refreshed(reports=_reports(planned, run, commits, audit), refused=commits.refused)

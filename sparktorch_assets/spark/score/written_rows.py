@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparktorch_assets.lake.files.folder import READ_THREADS, Folder, FolderEntry, sha256_of
+from sparktorch_assets.lake.files.folder import Folder, FolderEntry, read_threads, sha256_of
 from sparktorch_assets.lake.parts.file import PartFile, part_of, publish_by_content
 from sparktorch_assets.predict.count import count_values
 from sparktorch_assets.predict.failures import reason_in
@@ -33,7 +33,7 @@ def read_written(folder: Folder, staging: str, task: MlTask) -> list[WrittenPart
     found = sorted(
         (entry for entry in folder.files(staging) if entry.path.endswith(".parquet")), key=lambda entry: entry.path
     )
-    with ThreadPoolExecutor(READ_THREADS) as pool:
+    with ThreadPoolExecutor(read_threads(is_local=folder.is_local)) as pool:
         read = list(pool.map(lambda entry: _read(folder, entry, task), found))
     parts, copies = [], Counter[str]()
     for part, tally, digest in read:

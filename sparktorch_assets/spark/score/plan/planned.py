@@ -11,9 +11,10 @@ import pyarrow as pa
 from sparktorch_assets.errors import SparktorchError, TaskError
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.files.partition_values import Partition, parse_partition
+from sparktorch_assets.lake.parquet.kept.kept_footers import KeptFooters
 from sparktorch_assets.lake.parquet.types import readable_schema, storage_schema
 from sparktorch_assets.lake.plan import Plan, make_plans
-from sparktorch_assets.lake.scope import Scope
+from sparktorch_assets.lake.scope import Scope, ScopeIndex
 from sparktorch_assets.lake.shard_rows import SHARD_ROWS_KEY, ShardRows
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.predict.loader import ModelLoader
@@ -63,6 +64,10 @@ def selections(given: Sequence[Mapping[str, str]], columns: pa.Schema) -> list[S
 class Planned:
     """A planned refresh, with everything that the plans depend on."""
 
+    source: Table
+    """The input, as it was when the refresh was planned."""
+    kept_footers: KeptFooters = field(repr=False)
+    """What the runs of this table keep of the input's footers."""
     plans: tuple[Plan, ...]
     """One per selection, in the same order; all of one table and with the same columns."""
     rows_of: Mapping[Partition, tuple[RowFilter, ...]]
@@ -126,6 +131,7 @@ def plan_refresh(
     loader, task = model_loader.settled(ml_task)
     source, output = Table(input_table), Table(output_table)
     _check_places(task, source, output)
+    KeptFooters(output.folder, bounds=False).recall(source.files)
     columns = readable_schema(source.schema)
     selected = select(columns)
     schema = storage_schema(output_schema(task, columns))
@@ -159,9 +165,12 @@ def plan_refresh(
         )
         for selection in selected
     ]
+    bounds = ScopeIndex(scopes, schema).need_bounds(source.files)
     tested = replace(task, where=(*task.where, *selected[0].where))  # the same columns in every selection
     cut_at = partial(_make_plans, source, output, scopes, schema)
     return Planned(
+        source=source,
+        kept_footers=KeptFooters(output.folder, bounds=bounds),
         plans=tuple(cut_at(shard_rows.rows)),
         rows_of={selection.partition: selection.where for selection in selected if selection.where},
         task=task,

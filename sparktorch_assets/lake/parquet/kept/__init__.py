@@ -1,0 +1,1 @@
+"""Footers that a run keeps in a file for the next one."""
