@@ -26,7 +26,9 @@ from shapes.every import GROWTHS, SHAPES
 from shapes.measure import Result, Sessions, grow, measure
 from shapes.shape import Shape
 
-HEADING = f"{'shape':<11}{'':<60}{'ours s':>8}{'floor s':>9}{'ratio':>7}{'exponent':>10}{'requests':>10}{'memory':>8}  target"
+HEADING = (
+    f"{'shape':<11}{'':<60}{'ours s':>8}{'floor s':>9}{'ratio':>7}{'exponent':>10}{'requests':>10}{'memory':>8}  target"
+)
 _MEASURES = {"requests": "requests", "peak_memory_ratio": "memory", "median_s": "s"}
 
 
@@ -82,7 +84,9 @@ def main() -> int:
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
     missed = [result.shape for result in results if result.missed]
-    print(f"{len(results) - len(missed)} of {len(results)} shapes meet their targets; missed: {', '.join(missed) or 'none'}")
+    print(
+        f"{len(results) - len(missed)} of {len(results)} shapes meet their targets; missed: {', '.join(missed) or 'none'}"
+    )
     if failed:
         print(f"failed: {', '.join(failed)}; see above")
     print(json.dumps({"benchmark": "shapes", "results": [result.plain for result in results]}))

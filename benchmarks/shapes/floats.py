@@ -6,9 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparktorch_assets import MlTask, ModelSpec, NumericFeature
-
 from shapes.networks import LABELS
+from sparktorch_assets import MlTask, ModelSpec, NumericFeature
 
 FEATURES = [f"f{number}" for number in range(16)]
 

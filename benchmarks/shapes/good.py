@@ -9,11 +9,11 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
+
 from shapes.floats import FEATURES, network, rows_of, task, write
 from shapes.networks import answers, build, stacked, with_answers
 from shapes.shape import Target
 from shapes.table_shape import TableShape, write_part
-
 from sparktorch_assets import ImageFeature, MlTask, RowFilter
 
 _GROUP_ROWS = 50_000

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
 from shapes import library
 from shapes.floats import rows_of, task, write
 from shapes.shape import Growth, Target
 from shapes.table_shape import SLOTS
-
 from sparktorch_assets import MlTask, SlotPolicy
 
 
@@ -37,7 +37,7 @@ class Files(TableGrowth):
 
     letter = "files"
     name = "files of 10 rows"
-    smallest = 500
+    smallest = 250
 
     def prepare(self) -> None:
         """One file under many names."""
@@ -54,9 +54,9 @@ class Columns(TableGrowth):
     smallest = 500
 
     def prepare(self) -> None:
-        """Four files."""
+        """Two files."""
         rows = rows_of(2_000, max(16, self.units))
-        for number in range(4):
+        for number in range(2):
             write(rows, self.source / f"{number}.parquet")
 
 

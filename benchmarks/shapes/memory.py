@@ -1,16 +1,17 @@
 """What a worker holds at most, beside what the bare loop holds in a process of its own."""
 
 import contextlib
-import re
 from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
 import torch
+
 from shapes.floats import FEATURES, rows_of, write
 from shapes.networks import answers, build, stacked, with_answers
+from shapes.peak import peak_mb
 from shapes.shape import ProcessShape, Taken, Target, Way
-from shapes.table_shape import TableShape, ids_and_classes, write_part
+from shapes.table_shape import TableShape, write_part
 
 
 class BareLoop(ProcessShape):
@@ -55,16 +56,12 @@ class WorkerMemory(TableShape):
         taken = super().once(way)
         return Taken(seconds=taken.seconds, result=taken.result, peak_mb=_workers_peak_mb())
 
-    def found(self, result: Path) -> tuple[int, str]:
-        """The ids with their classes."""
-        return ids_and_classes(result)
-
 
 def _workers_peak_mb() -> float:
-    peaks = [0.0]
+    """The peak of the worker that held most. Spark's daemon has no torch, so it holds less than any worker."""
+    peaks = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error, OSError):  # workers of an earlier session may be ending
             if "pyspark.daemon" in process.cmdline():
-                status = Path(f"/proc/{process.pid}/status").read_text()
-                peaks += [int(peak) / 1024 for peak in re.findall(r"VmHWM:\s+(\d+) kB", status)]
+                peaks.append(peak_mb(process.pid))
     return max(peaks)

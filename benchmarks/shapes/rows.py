@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+
 from shapes import library
 from shapes.floats import FEATURES, network, rows_of, task
 from shapes.networks import (
@@ -20,8 +21,7 @@ from shapes.networks import (
     with_answers,
 )
 from shapes.shape import Shape, Target, Way
-from shapes.table_shape import cores, digest_of
-
+from shapes.table_shape import SHOWN, cores
 from sparktorch_assets import CategoricalFeature, Hooks, MlTask
 
 READ_ROWS = 65_536
@@ -50,9 +50,9 @@ class RowsShape(Shape):
         """The task, made once, as a run does."""
         return self.task
 
-    def found(self, result: pa.Table) -> tuple[int, str]:
-        """The ids with their classes, and the first feature."""
-        return digest_of(result.select([name for name in ("id", "f0", "predicted_class") if name in result.column_names]))
+    def found(self, result: pa.Table) -> pa.Table:
+        """The class of each id, in the input's order."""
+        return result.select(SHOWN)
 
 
 class RowHooks(RowsShape):

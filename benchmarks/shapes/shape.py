@@ -1,13 +1,14 @@
 """A shape of work: what it is made of, how the library does it, and the loop that one would write by hand for it."""
 
 import multiprocessing
-import resource
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
+
+from shapes.peak import forget_peak, peak_mb
 
 Way = Literal["ours", "floor"]
 
@@ -123,9 +124,9 @@ class ProcessShape(Shape):
 
 def _go(shape: ProcessShape, way: Way, pipe: Any) -> None:
     shape.settle()
+    forget_peak()
     taken = Shape.once(shape, way)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    pipe.send(Taken(seconds=taken.seconds, result=taken.result, peak_mb=peak_mb))
+    pipe.send(Taken(seconds=taken.seconds, result=taken.result, peak_mb=peak_mb()))
 
 
 class Growth(ABC):

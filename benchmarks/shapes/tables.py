@@ -7,11 +7,11 @@ from typing import ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+
 from shapes.floats import FEATURES, network, rows_of, task, write
 from shapes.networks import answers, build, stacked, with_answers
 from shapes.shape import Target
 from shapes.table_shape import TableShape, write_part
-
 from sparktorch_assets import MlTask, NumericFeature
 
 
@@ -60,6 +60,7 @@ class TinyFiles(TableShape):
     name = "5,000 files of 10 rows"
     floor_is = "all files read by threads into one table, which is predicted and written as one file"
     target = Target(ratio=2.0)
+    rounds_at_most = 2
 
     def prepare(self) -> None:
         """Different rows in each file."""
@@ -120,13 +121,12 @@ class ManyColumns(TableShape):
     letter = "C"
     name = "4,000 kept columns"
     floor_is = "one file at a time read, predicted and written in each of 2 threads"
+    rounds_at_most = 2
 
     def prepare(self) -> None:
         """16 of the columns are features."""
         columns = self.sized(4_000, 40)
         rows = rows_of(2_000, columns)
-        for number in range(8):
+        for number in range(4):
             ids = pa.array([f"{number}-{row:05}" for row in range(len(rows))])
             write(rows.set_column(0, "id", ids), self.source / f"{number}.parquet")
-
-

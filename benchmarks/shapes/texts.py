@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+
 from shapes import library
 from shapes.floats import network, task
 from shapes.networks import answers, build, with_answers
 from shapes.shape import ProcessShape, Taken, Target, Way
-from shapes.table_shape import cores, digest_of
-
+from shapes.table_shape import SHOWN, cores
 from sparktorch_assets import MlTask, TextFeature
 
 MAX_TOKENS = 256
@@ -71,16 +71,13 @@ class LongTexts(ProcessShape):
     def prepare(self) -> None:
         """Nothing to write."""
 
-    def ours(self) -> tuple[int, str]:
+    def ours(self) -> pa.Table:
         """Predict."""
-        return digest_of(library.predict(byte_task(), self.batches, self.folder, slots=cores()).select(SHOWN))
+        return library.predict(byte_task(), self.batches, self.folder, slots=cores()).select(SHOWN)
 
-    def floor(self) -> tuple[int, str]:
+    def floor(self) -> pa.Table:
         """Cut, predict."""
-        return digest_of(by_hand(self.batches).select(SHOWN))
-
-
-SHOWN = ["id", "predicted_class"]
+        return by_hand(self.batches).select(SHOWN)
 
 
 class GiantTexts(LongTexts):
@@ -143,5 +140,3 @@ def _native_threads(name: str = "") -> int:
     if name:
         return sum(name in found for found in names)
     return len(names) - len(threading.enumerate())
-
-
