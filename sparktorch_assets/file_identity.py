@@ -37,27 +37,29 @@ class FileIdentity:
         """Whether both can have the same content.
 
         On one host, everything must be equal. Another host numbers its devices differently, and may have a copy with
-        other inodes and change times: between hosts, only size and modification time are compared. Of an object in a
-        store, the size may be all that one of the two knows.
+        other inodes and change times: between hosts, only size and modification time are compared.
+
+        Of an object in a store, the size and the second of its time are compared, since S3 tells no more than the second
+        when asked for a single object. If one of the two does not know the time, the size alone is.
         """
-        if self.host == other.host == _STORE and 0 in (self.modified_ns, other.modified_ns):
-            return self.size_bytes == other.size_bytes
+        if self.host == other.host == _STORE:
+            seconds = {identity.modified_ns // 1_000_000_000 for identity in (self, other) if identity.modified_ns}
+            return self.size_bytes == other.size_bytes and len(seconds) <= 1
         if self.host == other.host:
             return self == other
         return (self.size_bytes, self.modified_ns) == (other.size_bytes, other.modified_ns)
 
 
 def object_identity(size_bytes: int, modified_ns: int | None) -> FileIdentity:
-    """The identity of an object in a store: its size, and the second in which it was written.
-
-    A store has neither devices nor inodes, and S3 tells no more than the second when asked for a single object.
+    """The identity of an object in a store, which has neither a device nor an inode.
 
     Args:
         size_bytes: its size.
         modified_ns: when it was written, by the store's clock; `None` if that is not known.
     """
-    second = (modified_ns or 0) // 1_000_000_000 * 1_000_000_000
-    return FileIdentity(host=_STORE, device=0, inode=0, changed_ns=0, size_bytes=size_bytes, modified_ns=second)
+    return FileIdentity(
+        host=_STORE, device=0, inode=0, changed_ns=0, size_bytes=size_bytes, modified_ns=modified_ns or 0
+    )
 
 
 def file_identity(path: str | os.PathLike[str]) -> FileIdentity | None:

@@ -35,10 +35,10 @@ class Lake:
         self.listed, self.read = Counter(), 0
         self._monkeypatch, self._files, self._read = monkeypatch, Folder.files, footers._read
         monkeypatch.setattr(kept_footers, "_FEW_FILES", 2)
-        monkeypatch.setattr(Folder, "files", lambda *given, **options: self._list(*given, **options))
+        monkeypatch.setattr(Folder, "files", lambda folder, path="", **options: self._list(folder, path, **options))
         monkeypatch.setattr(footers, "_read", self._count)
 
-    def _list(self, folder, path="", **options):
+    def _list(self, folder, path, **options):
         if not path.startswith("_delta_log"):
             self.listed[folder.root.rpartition("/")[2]] += 1
         return self._files(folder, path, **options)

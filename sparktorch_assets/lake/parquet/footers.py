@@ -83,9 +83,8 @@ def read_footers(files: Sequence[DataFile], *, bounds: bool = False) -> list[Foo
     Raises:
         TableError: a file is missing, or is not a Parquet file.
     """
-    found: dict[str, Footer | None] = {}
-    if len(files) <= _FEW_FILES:  # checking a few local files takes less time than starting threads
-        found = {file.uri: _remembered(file, bounds=bounds) for file in files}
+    few = len(files) <= _FEW_FILES  # checking a few local files takes less time than starting threads
+    found = {file.uri: _remembered(file, bounds=bounds) for file in files if few or local_path(file.uri) is None}
     missing = [file for file in files if found.get(file.uri) is None]
     if missing:
         objects = ObjectReader(missing)
@@ -94,8 +93,8 @@ def read_footers(files: Sequence[DataFile], *, bounds: bool = False) -> list[Foo
             footers = pool.map(lambda file: _footer(file, objects, bounds=bounds), missing)
             found |= zip((file.uri for file in missing), footers, strict=True)
     footers_in_order = [cast(Footer, found[file.uri]) for file in files]
-    if missing:
-        remember(zip(files, footers_in_order, strict=True))
+    _memory.reserve(sum(footer.held_bytes for footer in footers_in_order))
+    remember((file, cast(Footer, found[file.uri])) for file in missing)
     return footers_in_order
 
 
@@ -105,6 +104,8 @@ def remember(footers: Iterable[tuple[DataFile, Footer]]) -> None:
     _memory.reserve(sum(footer.held_bytes for _, footer in found))
     schema: pa.Schema | None = None
     for file, footer in found:
+        if footer is remembered(file):
+            continue
         if schema is None or not footer.schema.equals(schema):
             schema = footer.schema
         _memory.put(file.uri, replace(footer, schema=schema), footer.held_bytes)
