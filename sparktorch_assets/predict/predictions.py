@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sparktorch_assets.arrow_types import arrow_type
+from sparktorch_assets.predict.arrow_lists import scatter
 from sparktorch_assets.predict.failures import RowFailure
 from sparktorch_assets.tasks.ml_task import MlTask
 
@@ -53,7 +54,11 @@ def mark_failed(batch: pa.RecordBatch, task: MlTask, failures: dict[int, RowFail
     failed_N = np.zeros(batch.num_rows, dtype=bool)
     failed_N[list(failures)] = True
     mask = pa.array(failed_N)
-    texts = pa.array([failures[row].text if failed else None for row, failed in enumerate(failed_N)], pa.string())
+    texts = scatter(
+        [(np.array(list(failures)), pa.array([failure.text for failure in failures.values()], pa.string()))],
+        batch.num_rows,
+        pa.string(),
+    )
     added = {column.name for column in task.output_columns}
     arrays = []
     for name, column in zip(batch.schema.names, batch.columns, strict=True):

@@ -162,6 +162,7 @@ class TorchModel:
         """Whether the comparison with fp32 may still refuse all predictions of the run."""
         return self.network.undecided
 
+    @torch.inference_mode(mode=False)  # whatever the caller's mode is: only ordinary tensors show `InputGuard` changes
     def prepare(self, batch: pa.RecordBatch, quarantine: Quarantine, tally: Tally) -> EncodedWindow:
         """Encode the N rows of a window; uses neither the network nor the device."""
         started = time.perf_counter()

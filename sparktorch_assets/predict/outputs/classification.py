@@ -44,9 +44,8 @@ class ClassificationDecoder:
         highest_B, class_index_B = logits_BC.max(dim=1)
         # The winner's softmax probability alone: with few classes, a full softmax would be the slowest step.
         confidence_B = (logits_BC - highest_B[:, None]).exp_().sum(dim=1).reciprocal_()
-        # The smallest and largest logits of a row are finite only if all are, and 0 x (NaN or infinity) is NaN, which
-        # marks the row.
-        confidence_B += (highest_B + logits_BC.amin(dim=1) * 0.0) * 0.0
+        # A row's NaN and +inf have made its confidence NaN by now, unlike -inf, and 0 x -inf is NaN, which marks the row.
+        confidence_B.add_(logits_BC.amin(dim=1), alpha=0.0)
         found = {"classes": class_index_B, "confidence": confidence_B}
         if output.scores:
             found["scores"] = logits_BC.softmax(dim=1)
