@@ -6,6 +6,7 @@ input, the output and the models at the same paths or URIs.
 """
 
 import gc
+import itertools
 import json
 import os
 import pickle
@@ -28,6 +29,7 @@ from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.lake.parts.file import PartFile
 from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.lake.parts.writer import PartWriter
+from sparktorch_assets.lake.rows.joined_batches import joined_batches
 from sparktorch_assets.lake.rows.piece_reader import PieceReader
 from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.predict.loader import ModelLoader
@@ -241,11 +243,11 @@ class _PackWork:
 
     def _read(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         for index, shard in enumerate(self._shards):
-            for piece in shard.pieces:
-                self.doing = f"task {self._job.task.name!r}, {piece}"
-                yield from ((index, rows) for rows in self._read_piece(index, piece))
+            batches = itertools.chain.from_iterable(self._read_piece(index, piece) for piece in shard.pieces)
+            yield from ((index, rows) for rows in (joined_batches(batches) if len(shard.pieces) > 1 else batches))
 
     def _read_piece(self, index: int, piece: Piece) -> Iterator[pa.RecordBatch]:
+        self.doing = f"task {self._job.task.name!r}, {piece}"
         shard, tally = self._shards[index], self._tallies[index]
         inside = self._selection(shard.partition)
         start = time.perf_counter()
