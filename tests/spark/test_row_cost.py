@@ -20,12 +20,12 @@ def question(rows, largest=None, aim=AIM):
 @pytest.mark.parametrize(
     ("seconds", "rows", "batch_rows", "shard_rows"),
     [
-        (0.001, 60_000, 256, 2048),  # 60 s: shards of 2 s
+        (0.001, 60_000, 256, 1024),  # 60 s: shards of 1 s
         (0.001, 1_000_000, 256, 16_384),  # a 64th of 1,000 s
         (0.001, 10_000_000, 256, 16_384),  # no more than 20 s
         (10.0, 50_000, 8, 8),  # a batch, however long it takes
         (0.1, 1000, 50, 64),
-        (1e-7, 4_000_000, 1024, 16_777_216),
+        (1e-7, 4_000_000, 1024, 8_388_608),
     ],
 )
 def test_shards_take_a_64th_of_the_work_within_limits(seconds, rows, batch_rows, shard_rows):

@@ -299,7 +299,8 @@ def test_partitions_share_one_number(lake):
     lake.score(partitions=[{"day": "1"}])
     assert (lake.session.jobs, lake.numbers()) == (jobs + 1, [number])
     kept = lake.parts()
-    lake.score(partitions=[{"day": "1"}], rescore="one")
+    eager = ShardSeconds(least=0.001, too_long=0.001, watched=0.0)
+    lake.score(partitions=[{"day": "1"}], rescore="one", aim=eager)
     assert (lake.session.jobs, set(lake.numbers())) == (jobs + 2, {number})
     assert len(lake.parts() & kept) == first.shards_new
     assert not any(report.changed for report in lake.score(partitions=[{"day": "0"}, {"day": "1"}]))

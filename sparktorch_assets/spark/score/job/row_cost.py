@@ -1,7 +1,7 @@
 """Finds out in the workers, while they score, whether a row costs so much that the table should be cut into smaller shards.
 
 No job is run for that, and no model brought up: the first run of a table starts with the shards that its files give. Once a
-worker has seen for a second how long rows take, and finds that the largest shard would take too long, it ends its work and
+worker has seen for half a second how long rows take, and finds that the largest shard would take too long, it ends its work and
 returns the cost of a row instead. The whole job ends within seconds in this way, and its rows are dealt anew.
 """
 
@@ -19,7 +19,7 @@ from sparktorch_assets.tally import Tally
 class ShardSeconds:
     """How long a shard should keep a slot busy."""
 
-    least: float = 2.0
+    least: float = 1.0
     """Shorter shards are not worth their parts."""
     most: float = 20.0
     """What a worker that dies may lose."""
@@ -27,7 +27,7 @@ class ShardSeconds:
     """Between these, this many shards: enough to keep some dozens of slots equally busy."""
     too_long: float = 8.0
     """A table is not cut anew for shards that take less than this."""
-    watched: float = 1.0
+    watched: float = 0.5
     """Seconds of predicting, after the first batch, from which the cost of a row is taken."""
 
 
@@ -42,8 +42,8 @@ class RowCost:
     def shard_rows(self, rows: int, aim: ShardSeconds) -> int:
         """The number of rows of a shard: a power of two, so that runs which measure slightly different costs agree.
 
-        For example, 60,000 rows of 1 ms take 60 s. A 64th of that is 0.9 s, so a shard should take 2 s: 2,000 rows, or
-        rather 2,048.
+        For example, 60,000 rows of 1 ms take 60 s. A 64th of that is 0.9 s, so a shard should take 1 s: 1,000 rows, or
+        rather 1,024.
 
         Args:
             rows: number of rows of the whole work.
