@@ -133,9 +133,13 @@ class NumberSummary:
                 counts[place] += count * (inside / (end - begin) if end > begin else 1)
         return counts
 
+    def to_plain(self) -> dict[str, Any]:
+        """The summary as a dict of plain values, for JSON."""
+        return {item.name: getattr(self, item.name) for item in fields(self)} | {"buckets": dict(self.buckets)}
+
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """The summary that `dataclasses.asdict` gave; fields that only other versions have are ignored."""
+        """The summary that `to_plain` gave; fields that only other versions have are ignored."""
         known = {item.name for item in fields(cls)}
         return cls(**{name: value for name, value in plain.items() if name in known})
 

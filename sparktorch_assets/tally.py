@@ -5,7 +5,8 @@ of numbers, and one way to add them up.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from copy import copy
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from sparktorch_assets.number_summary import NumberSummary
@@ -110,8 +111,11 @@ class Tally:
         return self.confidence_sum / counted if counted else None
 
     def to_plain(self) -> dict[str, Any]:
-        """The tally as a dict of plain values, for JSON."""
-        return asdict(self)
+        """The tally as a dict of plain values, for JSON. It shares no dict or list with the tally."""
+        # Not `asdict`, which takes ten times as long: it copies every key and number of a part's buckets by a call.
+        plain = {item.name: getattr(self, item.name) for item in fields(self)}
+        plain["numbers"] = {name: found.to_plain() for name, found in self.numbers.items()}
+        return {name: copy(value) if isinstance(value, dict | list) else value for name, value in plain.items()}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:

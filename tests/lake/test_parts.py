@@ -260,3 +260,25 @@ def test_dictionaries_go_where_values_repeat():
     pq.write_table(table.drop_columns(["new"]), sink, use_dictionary=False)
     plain = pq.read_metadata(pa.BufferReader(sink.getvalue()))
     assert dictionary_columns(batch, plain, {"new"}) == ["new"]
+
+
+@pytest.mark.promise("T146")
+def test_row_groups_are_small_enough_to_skip_and_have_bounds(tmp_path):
+    """A reader that looks for one value opens one of them, by integers and by floating-point numbers."""
+    rows = 300_000
+    part, _ = write(Folder(str(tmp_path)), rows)
+    footer = pq.read_metadata(tmp_path / part.path)
+    groups = [footer.row_group(index) for index in range(footer.num_row_groups)]
+    assert [group.num_rows for group in groups] == [100_000] * 3
+    bounds = [(group.column(0).statistics.min, group.column(0).statistics.max) for group in groups]
+    assert bounds == [(0.0, 99_999.0), (100_000.0, 199_999.0), (200_000.0, 299_999.0)]
+    assert json.loads(part.stats)["maxValues"]["x"] == rows - 1
+
+
+@pytest.mark.promise("T146")
+@pytest.mark.parametrize(("rows", "expected"), [(0, []), (1, [1]), (131_072, [131_072]), (131_073, [65_537, 65_536])])
+def test_no_row_group_is_left_with_a_few_rows(rows, expected, tmp_path):
+    """They are of equal size."""
+    part, _ = write(Folder(str(tmp_path)), rows)
+    footer = pq.read_metadata(tmp_path / part.path)
+    assert [footer.row_group(index).num_rows for index in range(footer.num_row_groups) if rows] == expected

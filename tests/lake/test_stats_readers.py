@@ -200,12 +200,13 @@ def test_a_wide_partitioned_table_whose_columns_change_places(tmp_path):
     check(tmp_path, [(old, [[first]], "one"), (new, [[second]], "two")], [("c0",), ("c33",), ("c41",), ("c49",)])
 
 
+@pytest.mark.parametrize("limit", ["_BUFFER_ROWS", "_GROUP_ROWS"])
 @pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
 @pytest.mark.parametrize("values", [[0.5, math.nan], [math.nan, 0.5, None], [math.nan], [0.5, 0.25, 0.5, math.nan]])
-def test_no_bounds_in_a_footer_hide_a_nan(tmp_path, kind, values, monkeypatch):
+def test_no_bounds_in_a_footer_hide_a_nan(tmp_path, kind, values, limit, monkeypatch):
     """DataFusion and DuckDB sort it above every number, and skip groups of rows by the bounds in the footers. It may come in a
-    later group than the first, when the file has been begun."""
-    monkeypatch.setattr("sparktorch_assets.lake.parts.writer._GROUP_ROWS", 3)
+    later group than the first, whether the file has been begun before or not."""
+    monkeypatch.setattr(f"sparktorch_assets.lake.parts.writer.{limit}", 3)
     write_table(tmp_path, [(pa.schema([("x", kind)]), [[{"x": value} for value in values]], "")], bare=False)
     query = QueryBuilder().register("t", DeltaTable(str(tmp_path))).execute("select x from t where x > 1.0")
     (file,) = tmp_path.glob("part-*.parquet")

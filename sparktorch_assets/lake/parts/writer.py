@@ -3,11 +3,12 @@ end.
 
 The last step only waits for the disk, so another thread can do it.
 
-Memory is bounded by one row group (`_GROUP_ROWS` rows or `_GROUP_BYTES`), whatever the part's size.
+Memory is bounded by what is buffered (`_BUFFER_ROWS` rows or `_BUFFER_BYTES`), whatever the part's size.
 """
 
 import contextlib
 import errno
+import math
 import os
 import time
 import uuid
@@ -28,8 +29,12 @@ from sparktorch_assets.lake.parts.file import PartFile, part_path, publish_part
 from sparktorch_assets.lake.parts.receipt import RECEIPT_KEY, Receipt
 from sparktorch_assets.tally import Tally
 
-_GROUP_ROWS = 1 << 20
-_GROUP_BYTES = 64 << 20
+_BUFFER_ROWS = 1 << 20
+_BUFFER_BYTES = 64 << 20
+_GROUP_ROWS = 1 << 17
+"""The most rows of a row group, which is what readers skip: finding one row in a part takes a fifth of the time that it
+takes with groups of 2^20, and files are as large and as fast to write and read (benchmarks/LOG.md). What is buffered is
+more, since columns have bounds only if it is known which of them hold a NaN."""
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -93,7 +98,7 @@ class PartWriter:
         self._waiting.append(batch)
         self._waiting_rows += batch.num_rows
         self._waiting_bytes += batch.nbytes
-        if self._waiting_rows >= _GROUP_ROWS or self._waiting_bytes >= _GROUP_BYTES:
+        if self._waiting_rows >= _BUFFER_ROWS or self._waiting_bytes >= _BUFFER_BYTES:
             self._flush(is_last=False)
         self.seconds += time.perf_counter() - start
 
@@ -177,19 +182,22 @@ class PartWriter:
         self._nan_columns |= columns_with_nan(table)
         with self._guard():
             if self._writer is None:
-                self._open(batches[0], is_only_group=is_last)
+                self._open(batches[0], is_whole_part=is_last)
             assert self._writer is not None
-            self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
+            groups = max(
+                1, math.ceil(table.num_rows / _GROUP_ROWS)
+            )  # of equal size, so that none is left with a few rows
+            self._writer.write_table(table, row_group_size=max(1, math.ceil(table.num_rows / groups)))
         self._waiting.clear()
         self._waiting_rows = self._waiting_bytes = 0
 
-    def _open(self, sample: pa.RecordBatch, *, is_only_group: bool) -> None:
+    def _open(self, sample: pa.RecordBatch, *, is_whole_part: bool) -> None:
         if self._partition or not self._folder.is_local:
             self._folder.create(self._temporary.rpartition("/")[0])
         # Parquet's bounds ignore NaN, which DataFusion sorts above all numbers, so it would skip row groups that hold
-        # one. If more row groups follow, any floating-point column may still get one.
+        # one. If more is written later, any floating-point column may still get one.
         with_nan = (
-            self._nan_columns if is_only_group else [c.name for c in self._schema if pa.types.is_floating(c.type)]
+            self._nan_columns if is_whole_part else [c.name for c in self._schema if pa.types.is_floating(c.type)]
         )
         bare = {*no_statistics_columns(self._schema), *with_nan}
         self._sink = self._folder.open_output(self._temporary)
