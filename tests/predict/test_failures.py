@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparktorch_assets.errors import ModelError
-from sparktorch_assets.predict.failures import FAN_OUT, PATIENCE_ROWS, PATIENCE_SEEN, Quarantine
+from sparktorch_assets.predict.failures import FAN_OUT, FEW_ROWS, PATIENCE_ROWS, PATIENCE_SEEN, Quarantine
 
 
 class Step:
@@ -48,12 +48,12 @@ def test_all_rows_but_the_failing_ones_get_through_once(rows, bad, flaky):
 @pytest.mark.promise("M55")
 @given(st.integers(2, 20_000), st.data())
 def test_one_bad_row_is_found_in_few_calls(rows, data):
-    """Calls grow with the logarithm of the rows, and what is predicted twice is about a third of them."""
+    """Calls grow with the logarithm of the rows, and what is predicted twice is about a third of them, and a few."""
     step = Step([data.draw(st.integers(0, rows - 1))])
     Quarantine("t").run("forward", np.arange(rows), step)
     depth = math.ceil(math.log(rows, FAN_OUT))
     assert step.calls <= (FAN_OUT - 1) * depth + 3
-    assert step.rows <= rows + rows * (1 + 1 / (FAN_OUT - 1)) + FAN_OUT * (depth + 1)
+    assert step.rows <= rows + rows * (1 + 1 / (FAN_OUT - 1)) + FAN_OUT * (depth + 1) + FEW_ROWS
 
 
 @given(st.integers(100, 2_000), st.floats(0.01, 1.0))
