@@ -551,14 +551,14 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch):
     at_work, most, together = set(), [0], threading.Barrier(2, timeout=20)
     decode = ImageEncoder._pixels
 
-    def watched(self, image):
+    def watched(self, image, reduced):
         at_work.add(threading.get_ident())
         most[0] = max(most[0], len(at_work))
         if image.width == 2:
             together.wait()
         time.sleep(0.01)
         try:
-            return decode(self, image)
+            return decode(self, image, reduced)
         finally:
             at_work.discard(threading.get_ident())
 

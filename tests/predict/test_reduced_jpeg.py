@@ -241,6 +241,7 @@ def test_only_what_is_held_as_a_whole_waits_for_other_large_images(progressive, 
     thread.join()
 
 
+@pytest.mark.promise("M244")
 def test_what_cannot_be_meant_is_refused():
     """A gap below 1 would enlarge what was decoded too small, and averages are not pixels as they are."""
     for gap in (0.5, 0, -1, float("inf"), float("nan")):

@@ -127,7 +127,7 @@ class ImageEncoder:
                 )
             turned = self._feature.exif_orientation
             reduced = None if gap is None else reduce_jpeg(image, gap, self._resized, turned=turned)
-            if reduced is not None and not image.info.get("progressive"):  # those are held in memory as a whole
+            if reduced is not None and not image.info.get("progressive"):  # libjpeg holds those as a whole
                 pixels = image.width * image.height
             with _decodes_large if max(pixels, width * height) > LARGE_PIXELS else contextlib.nullcontext():
                 pixels_HWC = self._pixels(image, reduced)
@@ -173,8 +173,10 @@ class ImageEncoder:
             return self._decode_16_bits(image)
         if image.mode in ("I", "F"):
             self._check_range(image)
-        pixels = self._fit(self._opaque(image).convert(self._mode), reduced)
-        return np.array(pixels, dtype=np.uint8).reshape(*self._feature.size, -1)
+        image = self._opaque(image)
+        if image.mode != self._mode:  # otherwise, converting copies every pixel
+            image = image.convert(self._mode)
+        return np.asarray(self._fit(image, reduced), dtype=np.uint8).reshape(*self._feature.size, -1)
 
     def _decode_16_bits(self, image: Image.Image) -> npt.NDArray[np.float32]:
         grey = self._fit(Image.fromarray(np.asarray(image).astype(np.float32) / _WHITE_16))
