@@ -15,7 +15,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test test-fast test-slow test-ui test-production screenshots fuzz dev spark-server docs graph lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models
+.PHONY: run test test-fast test-slow test-ui test-production screenshots fuzz dev spark-server docs graph lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models bench-shapes
 
 PORT ?= 3000
 MINUTES ?= 30
@@ -90,6 +90,9 @@ bench-durability: $(READY)
 
 bench-models: $(READY)
 	@$(BIN)/python benchmarks/bench_models.py $(BENCH)
+
+bench-shapes: $(READY)
+	@$(BIN)/python benchmarks/bench_shapes.py $(BENCH)
 
 bench-gpu: $(READY)
 	@$(BIN)/python benchmarks/bench_gpu.py $(BENCH)

@@ -61,8 +61,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="1: some seconds for each shape")
     options = parser.parse_args()
-    # Workers find the networks where this file lies.
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    # Workers find the networks where this file lies, and the library where PYTHONPATH says. They would look into the
+    # working directory first, which may be a checkout of another version.
+    folders = [str(Path(__file__).parent), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, folders))
+    os.chdir(Path(__file__).parent)
     results: list[Result] = []
     failed: list[str] = []
     print(HEADING)

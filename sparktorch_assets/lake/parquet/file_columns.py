@@ -1,6 +1,7 @@
 """Converts a file's columns to the table's: they are found by name, cast if the file's type differs, and null if the
 file is older than the column. A column that cannot be read correctly is refused."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,11 +35,12 @@ class FileColumns:
         self._partition = _partition_values(file, wanted)
         stored = stored_schema(footer)
         fields = list(stored) if file.mapping is None else file.mapping.logical(stored)
+        occurrences, wanted_names = Counter(stored.names), frozenset(wanted.names)  # pyarrow makes `names` anew
         found: dict[str, tuple[str, pa.DataType]] = {}
         for raw, field in zip(stored, fields, strict=True):
-            if field is None or field.name in self._partition or field.name not in wanted.names:
+            if field is None or field.name in self._partition or field.name not in wanted_names:
                 continue
-            if field.name in found or stored.names.count(raw.name) > 1:
+            if field.name in found or occurrences[raw.name] > 1:
                 raise TableError(
                     f"{file.uri!r} has more than one column {raw.name!r}; write it again with distinct names"
                 )
@@ -84,7 +86,8 @@ class FileColumns:
 
     def _check(self, found: Mapping[str, tuple[str, pa.DataType]], names: list[str]) -> None:
         uri = self._file.uri
-        missing = [column.name for column in self._wanted if column.name not in found.keys() | self._partition.keys()]
+        known = found.keys() | self._partition.keys()
+        missing = [column.name for column in self._wanted if column.name not in known]
         spelled = {name.lower(): name for name in names}
         for name in missing:
             if name.lower() in spelled:
