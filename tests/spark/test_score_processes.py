@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from lone_files import lone_file
 
 from sparktorch_assets.lake.table import Table, table_version
 
@@ -71,7 +72,7 @@ def root(tmp_path):
     (tmp_path / "source").mkdir()
     for name in ("one", "two", "three"):
         table = pa.table({"id": [f"{name}-{row}" for row in range(30)], "a": np.arange(30.0), "b": np.arange(30.0)})
-        pq.write_table(table, tmp_path / "source" / f"{name}.parquet")
+        pq.write_table(table, tmp_path / "source" / lone_file(name))
     return tmp_path
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
+from lone_files import lone_file
 
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.inputs.materialize import materialize_input
@@ -82,7 +83,7 @@ def write_shards(folder, *, hanging):
         values = [float(row) for row in range(40)]
         if hanging and number == 7:
             values[20] = 777.0
-        pq.write_table(pa.table({"n": [number] * 40, "x": values}), folder / f"{number}.parquet")
+        pq.write_table(pa.table({"n": [number] * 40, "x": values}), folder / lone_file(str(number)))
 
 
 @pytest.mark.slow
@@ -101,7 +102,7 @@ def test_scoring_stops_and_keeps_finished_parts(spark, tmp_path, number):
     check_idle_and_usable(spark)
     assert not (out / "_delta_log").exists()
     finished = {path.name for path in out.glob("part-*.parquet")}
-    (tmp_path / "in" / "7.parquet").unlink()
+    (tmp_path / "in" / lone_file("7")).unlink()
     report = score_table(spark, str(tmp_path / "in"), TASK, **options)
     assert report.shards_resumed == len(finished) >= 3
     assert DeltaTable(str(out)).to_pyarrow_table().num_rows == 7 * 40
@@ -120,7 +121,7 @@ def test_scoring_a_dataframe_stops(spark, tmp_path):
     check_idle_and_usable(spark)
     assert not (tmp_path / "out" / "_delta_log").exists()
     (
-        tmp_path / "in" / "7.parquet"
+        tmp_path / "in" / lone_file("7")
     ).unlink()  # a task that is cancelled may still write into the staging folder for a moment
     score_dataframe(spark, spark.read.parquet(str(tmp_path / "in")), TASK, **options)
     assert DeltaTable(str(tmp_path / "out")).to_pyarrow_table().num_rows == 7 * 40
