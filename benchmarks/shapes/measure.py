@@ -18,6 +18,7 @@ from shapes.shape import Growth, Shape, Taken, Target, Way
 from sparktorch_assets import start_session
 
 _DOUBLINGS = 3
+_GROWTH_ROUNDS = 2
 _WARM_ROWS = 5_000
 
 
@@ -146,7 +147,7 @@ def grow(kind: type[Growth], folder: Path, sessions: Sessions, rounds: int, scal
     growths[0].before()
     growths[0].ours()  # to warm up
     seconds: list[list[float]] = [[] for _ in growths]
-    for _ in range(rounds):
+    for _ in range(min(rounds, _GROWTH_ROUNDS)):
         for growth, goes in zip(growths, seconds, strict=True):
             growth.before()
             started = time.perf_counter()
