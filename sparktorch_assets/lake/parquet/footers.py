@@ -141,13 +141,16 @@ def footer_digest(raw: bytes) -> str:
 
 def _identity(file: DataFile) -> FileIdentity | None:
     """What distinguishes the file from another one of its name: for a local file, what the disk says now; for one in a
-    store, what it is listed with. The time in a Delta log is that of the writer's clock, and a file of a Delta table is
-    never written again, so only its size counts.
+    store, what it is listed with. The time in a Delta log is that of the writer's clock, which the store does not know;
+    it tells the files apart if a table is deleted, and written again with the same names.
     """
     path = local_path(file.uri)
     if path is not None:
         return file_identity(path)
-    return object_identity(file.size_bytes, None if file.logged_path else file.modified_ms * 1_000_000)
+    time_ns = file.modified_ms * 1_000_000
+    if file.logged_path:
+        return object_identity(file.size_bytes, None, logged_ns=time_ns)
+    return object_identity(file.size_bytes, time_ns)
 
 
 def _remembered(file: DataFile, *, bounds: bool) -> Footer | None:
