@@ -50,15 +50,17 @@ class FileIdentity:
         return (self.size_bytes, self.modified_ns) == (other.size_bytes, other.modified_ns)
 
 
-def object_identity(size_bytes: int, modified_ns: int | None) -> FileIdentity:
+def object_identity(size_bytes: int, modified_ns: int | None, *, logged_ns: int = 0) -> FileIdentity:
     """The identity of an object in a store, which has neither a device nor an inode.
 
     Args:
         size_bytes: its size.
         modified_ns: when it was written, by the store's clock; `None` if that is not known.
+        logged_ns: when it was written, by the clock of who wrote it into a table's log. `agrees_with` cannot compare
+            this with the store's time, and leaves it out.
     """
     return FileIdentity(
-        host=_STORE, device=0, inode=0, changed_ns=0, size_bytes=size_bytes, modified_ns=modified_ns or 0
+        host=_STORE, device=0, inode=0, changed_ns=logged_ns, size_bytes=size_bytes, modified_ns=modified_ns or 0
     )
 
 

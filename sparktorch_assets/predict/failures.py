@@ -156,14 +156,14 @@ class Quarantine:
 
         untried = [rows] if len(rows) else []
         while untried:
-            part = untried.pop()
+            part, failed_before = untried.pop(), len(failures)
             if fails(part):
                 behind = _search(part, fails)
                 # With many failing rows, the parts after it grow step by step, so that no row is tried much more often
-                # than its depth in the search.
-                if len(failures) <= 1 and behind:
+                # than its depth in the search. The same goes for parts that fail for being large, where no row fails.
+                if behind and failed_before == 0 and failures:
                     behind = [np.concatenate(behind[::-1])]
-                    if failures and put_back is not None:
+                    if put_back is not None:
                         self._seen_rows[stage] -= len(behind[0])
                         put_back(len(behind[0]))
                         break

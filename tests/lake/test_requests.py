@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import write_deltalake
+from deltalake import convert_to_deltalake, write_deltalake
 from lake_scorer import INPUT, OUTPUT, carry_out, write_file
 from s3_store import s3_store
 
@@ -27,6 +27,7 @@ def store():
 @pytest.fixture(autouse=True)
 def _few(monkeypatch):
     monkeypatch.setattr(kept_footers, "_FEW_FILES", 4)
+    monkeypatch.setattr(footers, "_YOUNG_SECONDS", -1)
 
 
 @pytest.fixture
@@ -105,6 +106,41 @@ def test_an_object_that_was_written_again_is_read_again(store, forget, tmp_path)
     store.upload(tmp_path, "again")
     (second,) = footers.read_footers(Table(source).files)
     assert (first.rows, second.rows) == (3, 4)
+
+
+@pytest.mark.promise("T140")
+def test_a_delta_table_written_anew_with_the_names_and_sizes_of_another_is_read_again(store, forget, tmp_path):
+    """Also by a process that finds the footers kept: otherwise no run could read the rows that it has planned."""
+    digests = []
+    for attempt, first in enumerate((0, 50)):
+        for number in range(FILES):
+            write_file(tmp_path / f"{attempt}", str(number), [first + number])
+        convert_to_deltalake(str(tmp_path / f"{attempt}"))
+        source = store.upload(tmp_path / f"{attempt}", "anew")
+        forget()
+        _, keep = plan_of(source, store.uri("anew_out"))
+        keep()
+        digests.append([footer.digest for footer in footers.read_footers(Table(source).files)])
+    sizes = [[file.size_bytes for file in Table(str(tmp_path / name)).files] for name in "01"]
+    assert sizes[0] == sizes[1]
+    assert not set(digests[0]) & set(digests[1])
+
+
+@pytest.mark.promise("T140")
+def test_an_object_that_was_written_twice_in_a_second_is_read_again(store, forget, tmp_path, monkeypatch):
+    """With the same size, and so the same listing."""
+    monkeypatch.setattr(footers, "_YOUNG_SECONDS", 5)
+    for attempt in range(9):
+        forget()
+        path, seen = f"second{attempt}", []
+        for row in (1, 2):
+            write_file(tmp_path, "a", [row])
+            (file,) = Table(store.upload(tmp_path, path)).files
+            seen.append((file.size_bytes, file.modified_ms, footers.read_footers([file])[0].digest))
+        if seen[0][:2] == seen[1][:2]:
+            break
+    assert seen[0][:2] == seen[1][:2]
+    assert seen[0][2] != seen[1][2]
 
 
 def test_a_log_with_another_size_or_an_object_that_is_gone(store, forget, tmp_path):

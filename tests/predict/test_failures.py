@@ -66,6 +66,25 @@ def test_many_bad_rows_cost_no_more_than_each_row_at_every_depth(rows, share):
     assert step.rows <= 4 * rows * math.log2(rows)
 
 
+@pytest.mark.parametrize("bad", [set(), {5}])
+@pytest.mark.parametrize("most", [1, 8, 64])
+def test_calls_that_fail_for_their_size_cost_no_more_than_many_bad_rows(most, bad):
+    """No row of theirs fails alone: that the rest is fine cannot be concluded from the first ones."""
+    rows, tried = 4_096, 0
+
+    def step(part):
+        nonlocal tried
+        tried += len(part)
+        if len(part) > most or bad & set(part.tolist()):
+            raise ValueError("too many")
+        return part
+
+    pieces, failures = Quarantine("t").run("forward", np.arange(rows), step)
+    assert set(failures) == bad
+    assert sum(len(part) for part, _ in pieces) == rows - len(bad)
+    assert tried <= 2 * rows * (math.log(rows, FAN_OUT) + 2)
+
+
 def test_rows_that_all_fail_end_the_search_with_the_models_own_error():
     """It is not about single rows when none ever got through."""
     step = Step(range(10_000))

@@ -8,7 +8,7 @@ from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.model.input_guard import InputGuard
 from sparktorch_assets.predict.partition import predict_map
-from sparktorch_assets.tasks import BatchPolicy, Execution, MlTask, ModelSpec, NumericFeature
+from sparktorch_assets.tasks import BatchPolicy, CustomFeature, Execution, MlTask, ModelSpec, NumericFeature
 
 ROWS = pa.record_batch({"x": [row / 4 for row in range(64)]})
 
@@ -126,3 +126,25 @@ def test_tensors_of_inference_mode_keep_no_count_and_are_copied():
                 assert given.data_ptr() != view.data_ptr()
                 given.add_(1)
     assert view.flatten().tolist() == [1, 2, 3]
+
+
+def projects():
+    """An encoder with weights of its own."""
+    layer = torch.nn.Linear(1, 1)
+    return lambda batch: torch.from_numpy(
+        layer(torch.tensor(batch.column(0).to_pylist(), dtype=torch.float32)[:, None]).numpy()
+    )
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_an_encoder_with_weights_records_no_gradients_whatever_the_callers_mode(mode, tmp_path):
+    task = MlTask(
+        name="t",
+        input="i",
+        model=ModelSpec(factory="test_input_guard:shifts", arguments={"in_place": True}),
+        features=[CustomFeature(columns=["x"], encoder="test_input_guard:projects")],
+        labels=["small", "big"],
+    )
+    with mode():
+        (found,) = predict_map(0, [ROWS], task, model_loader=ModelLoader(tmp_path))
+    assert found.column("prediction_error").null_count == len(found)

@@ -8,6 +8,7 @@ What is in a store is taken to be as it was listed: asking again would cost as m
 """
 
 import hashlib
+import time
 import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -69,6 +70,9 @@ class Footer:
 TAIL_BYTES = 64 << 10
 """How much is read at once of a file's end. A footer that is longer takes a second read."""
 _FEW_FILES = 256
+_YOUNG_SECONDS = 5
+"""The footer of an object that was written this recently is not remembered: stores list times in seconds, so that another
+one of the same size may follow it with the same time. Clocks may differ by some seconds."""
 _memory: FooterMemory[Footer] = FooterMemory(128 << 20, most_bytes=1 << 30)
 """For a table of 20,000 files with 50 columns and a row group each, about 100 MB."""
 
@@ -86,6 +90,7 @@ def read_footers(files: Sequence[DataFile], *, bounds: bool = False) -> list[Foo
     few = len(files) <= _FEW_FILES  # checking a few local files takes less time than starting threads
     found = {file.uri: _remembered(file, bounds=bounds) for file in files if few or local_path(file.uri) is None}
     missing = [file for file in files if found.get(file.uri) is None]
+    settled = [file for file in missing if _is_settled(file)]
     if missing:
         objects = ObjectReader(missing)
         is_local = all(local_path(file.uri) is not None for file in missing)
@@ -94,7 +99,7 @@ def read_footers(files: Sequence[DataFile], *, bounds: bool = False) -> list[Foo
             found |= zip((file.uri for file in missing), footers, strict=True)
     footers_in_order = [cast(Footer, found[file.uri]) for file in files]
     _memory.reserve(sum(footer.held_bytes for footer in footers_in_order))
-    remember((file, cast(Footer, found[file.uri])) for file in missing)
+    remember((file, cast(Footer, found[file.uri])) for file in settled)
     return footers_in_order
 
 
@@ -141,13 +146,23 @@ def footer_digest(raw: bytes) -> str:
 
 def _identity(file: DataFile) -> FileIdentity | None:
     """What distinguishes the file from another one of its name: for a local file, what the disk says now; for one in a
-    store, what it is listed with. The time in a Delta log is that of the writer's clock, and a file of a Delta table is
-    never written again, so only its size counts.
+    store, what it is listed with. The time in a Delta log is that of the writer's clock, which the store does not know;
+    it tells the files apart if a table is deleted, and written again with the same names.
     """
     path = local_path(file.uri)
     if path is not None:
         return file_identity(path)
-    return object_identity(file.size_bytes, None if file.logged_path else file.modified_ms * 1_000_000)
+    time_ns = file.modified_ms * 1_000_000
+    if file.logged_path:
+        return object_identity(file.size_bytes, None, logged_ns=time_ns)
+    return object_identity(file.size_bytes, time_ns)
+
+
+def _is_settled(file: DataFile) -> bool:
+    """Whether the file will have another identity if it is written again from now on."""
+    if local_path(file.uri) is not None or file.logged_path:
+        return True
+    return time.time() - file.modified_ms / 1_000 > _YOUNG_SECONDS
 
 
 def _remembered(file: DataFile, *, bounds: bool) -> Footer | None:

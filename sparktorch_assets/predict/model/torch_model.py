@@ -163,6 +163,7 @@ class TorchModel:
         return self.network.undecided
 
     @torch.inference_mode(mode=False)  # whatever the caller's mode is: only ordinary tensors show `InputGuard` changes
+    @torch.no_grad()  # which the mode above turns off: a user's encoder may have weights, and their graph would stay
     def prepare(self, batch: pa.RecordBatch, quarantine: Quarantine, tally: Tally) -> EncodedWindow:
         """Encode the N rows of a window; uses neither the network nor the device."""
         started = time.perf_counter()
