@@ -10,8 +10,6 @@ import zlib
 from collections import OrderedDict
 from typing import Any
 
-from pyspark import cloudpickle
-
 from sparktorch_assets.tasks import MlTask
 from sparktorch_assets.tasks.plain_state import is_fixed
 
@@ -35,6 +33,8 @@ class SealedTask:
         """What pickle stores: the bytes, and their hash, so that workers need not compute it."""
         if not is_fixed(self.task):
             return SealedTask, (self.task,)
+        from pyspark import cloudpickle  # planning a refresh does not load pyspark
+
         content = zlib.compress(cloudpickle.dumps(self.task), 1)  # type: ignore[no-untyped-call]
         return _open, (hashlib.sha256(content).hexdigest(), content)
 
