@@ -68,7 +68,7 @@ class ShardRows:
             if key in other:
                 return cls(key=key, rows=other[key][0], others=other[key][1:], settled=True)
         plain = recorded.get(plain_digest[:_SHORT])
-        return cls(key=key, rows=plain and plain[0], before_request=plain is not None)
+        return cls(key=key, rows=plain[0] if plain else None, before_request=plain is not None)
 
     def published(self, folder: Folder, rows: int) -> "ShardRows":
         """Leave the number in the table's folder, unless another run has left one there.
