@@ -13,12 +13,15 @@ import re
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.lake.table import Table
 
 SHARD_ROWS_KEY = "shard_rows"
-"""Key of a commit's metadata: a JSON object from the beginning of a digest to the number; null if the files alone decide."""
+"""Key of a commit's metadata: a JSON object from the beginning of a digest to the number; null if the files alone decide. A
+list has the numbers of partitions that were cut differently."""
 MOST_DIGESTS = 50
 """Each commit repeats the numbers of so many digests, the latest ones."""
 _SHORT = 16
@@ -33,6 +36,9 @@ class ShardRows:
     """The beginning of the digest of model and task."""
     rows: int | None = None
     """The number; `None` if the files alone decide."""
+    others: tuple[int | None, ...] = ()
+    """Other numbers of the same digest: runs of several partitions that started at the same time may have found
+    different ones, or only one of them may have found its shards too long. Each partition keeps its own."""
     settled: bool = False
     """Whether an earlier run has decided that."""
     before_request: bool = False
@@ -54,15 +60,15 @@ class ShardRows:
         key = digest[:_SHORT]
         recorded = _recorded(table.metadata)
         if key in recorded:
-            return cls(key=key, rows=recorded[key], settled=True)
+            return cls(key=key, rows=recorded[key][0], others=recorded[key][1:], settled=True)
         published = _published(table.folder, key)
         if published is not None:
             return cls(key=key, rows=published, settled=True)
         for other in map(_recorded, others):
             if key in other:
-                return cls(key=key, rows=other[key], settled=True)
-        plain = plain_digest[:_SHORT]
-        return cls(key=key, rows=recorded.get(plain), before_request=plain in recorded)
+                return cls(key=key, rows=other[key][0], others=other[key][1:], settled=True)
+        plain = recorded.get(plain_digest[:_SHORT])
+        return cls(key=key, rows=plain[0] if plain else None, before_request=plain is not None)
 
     def published(self, folder: Folder, rows: int) -> "ShardRows":
         """Leave the number in the table's folder, unless another run has left one there.
@@ -86,21 +92,25 @@ class ShardRows:
         # On a store, two runs may both have published; the file says which of them was last.
         return ShardRows(key=self.key, rows=_published(folder, self.key) or rows, settled=True)
 
-    def metadata(self, last: Mapping[str, str]) -> dict[str, str]:
+    def metadata(self, last: Mapping[str, str], partition: Partition = ()) -> dict[str, str]:
         """What the next commit has to record.
 
         Args:
             last: the metadata of the commit that it follows, which another run may have made since the plan.
+            partition: what is committed; empty for the whole table. Other partitions keep their numbers.
         """
         numbers = _recorded(last)
-        numbers.pop(self.key, None)
-        latest = dict([*numbers.items(), (self.key, self.rows)][-MOST_DIGESTS:])
-        return {SHARD_ROWS_KEY: json.dumps(latest)}
+        earlier = numbers.pop(self.key, ())
+        own = dict.fromkeys((*earlier, self.rows, *self.others) if partition else (self.rows,))
+        # Small shards come first, so that it does not matter which of two runs is the first to commit.
+        numbers[self.key] = tuple(sorted(own, key=lambda rows: (rows is None, rows)))
+        latest = list(numbers.items())[-MOST_DIGESTS:]
+        return {SHARD_ROWS_KEY: json.dumps({key: rows if len(rows) > 1 else rows[0] for key, rows in latest})}
 
 
-def _recorded(metadata: Mapping[str, str]) -> dict[str, int | None]:
-    found: dict[str, int | None] = json.loads(metadata.get(SHARD_ROWS_KEY, "{}"))
-    return found
+def _recorded(metadata: Mapping[str, str]) -> dict[str, tuple[int | None, ...]]:
+    found: dict[str, Any] = json.loads(metadata.get(SHARD_ROWS_KEY, "{}"))
+    return {key: tuple(rows) if isinstance(rows, list) else (rows,) for key, rows in found.items()}
 
 
 def _path(key: str) -> str:

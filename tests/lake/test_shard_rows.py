@@ -76,3 +76,18 @@ def test_commits_list_the_latest_digests(tmp_path):
 
 def test_no_number_is_remembered_as_well():
     assert json.loads(ShardRows(key="a" * 16).metadata({})[SHARD_ROWS_KEY]) == {"a" * 16: None}
+
+
+@pytest.mark.promise("T139")
+def test_partitions_that_were_cut_differently_at_the_same_time_keep_their_numbers(tmp_path):
+    """Runs of two partitions began before either had measured, and only one found its shards too long."""
+    slow, quick = ShardRows(key="a" * 16, rows=64), ShardRows(key="a" * 16)
+    both = [
+        one.metadata(other.metadata({}, (("ds", "1"),)), (("ds", "2"),))
+        for one, other in [(slow, quick), (quick, slow)]
+    ]
+    assert both[0] == both[1] == {SHARD_ROWS_KEY: json.dumps({"a" * 16: [64, None]})}
+    found = find(tmp_path, others=both)
+    assert found == ShardRows(key="a" * 16, rows=64, others=(None,), settled=True)
+    assert found.metadata(both[0], (("ds", "3"),)) == both[0]
+    assert slow.metadata(both[0]) == {SHARD_ROWS_KEY: json.dumps({"a" * 16: 64})}  # of the whole table

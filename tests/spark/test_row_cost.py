@@ -62,11 +62,11 @@ def test_only_shards_that_take_long_and_can_be_divided_are_cut_anew(rows, larges
 
 
 def watched(asked, **counts):
-    """Whether a pack ends early: one batch of 10 rows, and another one after 0.05 s."""
+    """Whether a pack ends early: batches of 10 rows, 0.05 s after each other."""
     tally = Tally(rows=1000, **counts)
     watch = CostWatch(asked, [tally])
     watch.look()
-    for _ in range(2):
+    for _ in range(4):
         time.sleep(0.05)
         tally.batch_sizes["10"] = tally.batch_sizes.get("10", 0) + 1
         try:
@@ -88,22 +88,59 @@ def test_rows_that_are_left_out_cost_nothing():
 def test_a_process_answers_once_for_all_packs_of_a_job():
     aim = ShardSeconds(watched=0.01, too_long=1.0)
     costly, cheap = question(10**6, aim=aim), question(100, aim=aim)
-    assert not CostWatch(costly, []).ended
+    assert CostWatch(costly, []).found is None
     watched(costly)
-    assert CostWatch(costly, []).ended
+    assert CostWatch(costly, []).found
     assert watched(costly)[1] is None  # would end before the first row
     watch, cost = watched(cheap)
     assert cost is None
-    assert not watch.ended
-    assert not CostWatch(None, []).ended
+    assert watch.found is None
+    assert CostWatch(None, []).found is None
 
 
 def test_a_model_that_takes_its_time_for_the_first_batch_alone_is_not_slow():
     watch, cost = watched(question(10**6, aim=ShardSeconds(watched=10.0)))
     assert cost is None
-    assert not watch.ended
+    assert watch.found is None
 
 
 def test_a_cost_is_one_line():
     cost = RowCost(seconds=0.5, batch_rows=8)
     assert RowCost(**json.loads(cost.to_json())["row_cost"]) == cost
+
+
+def paced(*seconds, read=None, dropped=0, drops_predicted=False):
+    """The cost that is found from batches of 10 rows that take this long, each after a read of `read` seconds."""
+    tally = Tally(rows=1000, dropped=dropped)
+    asked = question(10**6, aim=ShardSeconds(watched=0.01, too_long=0.001, least=0.001))
+    watch = CostWatch(asked, [tally], drops_predicted=drops_predicted)
+    for taken in seconds:
+        time.sleep(taken)
+        if read:
+            tally.spend("read", read)
+        tally.batch_sizes["10"] = tally.batch_sizes.get("10", 0) + 1
+        try:
+            watch.look()
+        except RowsAreCostly as found:
+            return found.cost.seconds
+    return None
+
+
+def test_a_second_batch_for_which_a_network_is_compiled_again_does_not_count():
+    assert paced(0.02, 0.5, 0.02, 0.02) < 0.02
+
+
+def test_time_that_goes_to_reading_does_not_count():
+    """Smaller shards would have more to read, since each of them decodes the rows before its own."""
+    assert paced(0.05, 0.05, 0.05, 0.05, read=0.045) < 0.003
+
+
+def test_rows_that_are_dropped_once_they_are_predicted_cost_as_much_as_others():
+    assert paced(0.05, 0.05, 0.05, 0.05, dropped=1000, drops_predicted=True) >= 0.005
+
+
+def test_every_pack_that_is_left_undone_tells_the_cost():
+    """The results of the pack that found it are lost if another worker dies before the end of the job."""
+    asked = question(10**6, aim=ShardSeconds(watched=0.01, too_long=1.0))
+    _, cost = watched(asked)
+    assert CostWatch(asked, []).found == cost

@@ -112,7 +112,7 @@ def refresh(
     def check(publication: Publication) -> None:
         check_publication(planned.task, publication, audit, options.audit, kept=True)
         carried.update(planned.rescoring.metadata(publication.table.metadata))
-        carried.update(planned.shard_rows.metadata(publication.table.metadata))
+        carried.update(planned.shard_rows.metadata(publication.table.metadata, publication.partition))
 
     commits = commit_plans(
         # In the order in which the audit compares them, whatever the order of the run's partitions.

@@ -7,6 +7,7 @@ returns the cost of a row instead. The whole job ends within seconds in this way
 
 import json
 import math
+import statistics
 import time
 import uuid
 from collections.abc import Sequence
@@ -89,22 +90,28 @@ class RowsAreCostly(BaseException):
 class CostWatch:
     """Watches how a pack's rows get on, until the question of its job is answered."""
 
-    def __init__(self, question: CostQuestion | None, tallies: Sequence[Tally]) -> None:
+    def __init__(
+        self, question: CostQuestion | None, tallies: Sequence[Tally], *, drops_predicted: bool = False
+    ) -> None:
         """Start nothing.
 
         Args:
             question: `None` asks nothing.
             tallies: those of the pack's shards.
+            drops_predicted: whether the rows that hooks drop have been predicted before.
         """
-        self._question, self._tallies = question, tallies
-        self._looked_s, self._predicted_rows = 0.0, 0
-        self._since: tuple[float, int] | None = None
-        """When the first batch was through, and the number of predicted rows then."""
+        self._question, self._tallies, self._drops_predicted = question, tallies, drops_predicted
+        self._looked_s, self._predicted_rows, self._read_s = 0.0, 0, 0.0
+        self._since_s: float | None = None
+        """When the first batch was through."""
+        self._paces: list[float] = []
+        """Seconds per predicted row, from one look to the next."""
 
     @property
-    def ended(self) -> bool:
-        """Whether this process has found that the job's shards take too long: its further packs are left undone."""
-        return self._question is not None and _ANSWERS.get(self._question.job) is True
+    def found(self) -> RowCost | None:
+        """The cost of a row, if this process has found that the job's shards take too long: its further packs are left
+        undone."""
+        return None if self._question is None else _ANSWERS.get(self._question.job)
 
     def look(self) -> None:
         """Look at the batches that the tallies count. Called whenever rows are finished, from any thread.
@@ -116,32 +123,44 @@ class CostWatch:
         if question is None or question.job in _ANSWERS or now_s - self._looked_s < _INTERVAL_S:
             return
         batches = [(int(size), count) for tally in self._tallies for size, count in list(tally.batch_sizes.items())]
-        self._looked_s, predicted_rows = now_s, sum(size * count for size, count in batches)
-        if predicted_rows == self._predicted_rows:  # these rows were only left out
+        looked_s, self._looked_s = self._looked_s, now_s
+        before, predicted_rows = self._predicted_rows, sum(size * count for size, count in batches)
+        if predicted_rows == before:  # these rows were only left out
+            self._looked_s = looked_s
             return
         self._predicted_rows = predicted_rows
-        if self._since is None:  # the first batch takes longer than others
-            self._since = now_s, predicted_rows
+        read_s, self._read_s = self._read_s, sum(tally.seconds.get("read", 0.0) for tally in self._tallies)
+        if self._since_s is None:  # the first batch takes longer than others
+            self._since_s = now_s
             return
-        since_s, before = self._since
-        if now_s - since_s < question.aim.watched:
+        # Smaller shards would not make reading faster: each part of a row group decodes the rows before it, too.
+        spent_s = max(0.0, now_s - looked_s - (self._read_s - read_s))
+        self._paces.append(spent_s / (predicted_rows - before))
+        if now_s - self._since_s < question.aim.watched or len(self._paces) < _LOOKS:
             return
-        seconds = (now_s - since_s) / (predicted_rows - before) * self._share_for_model()
-        cost = RowCost(seconds=seconds, batch_rows=max(size for size, _ in batches))
+        # The median, since a compiled network may also take long for its second batch, which has another size.
+        cost = RowCost(
+            seconds=statistics.median(self._paces) * self._share_for_model(),
+            batch_rows=max(size for size, _ in batches),
+        )
         _ANSWERS.clear()
-        _ANSWERS[question.job] = question.too_long(cost)
+        _ANSWERS[question.job] = cost if question.too_long(cost) else None
         if _ANSWERS[question.job]:
             raise RowsAreCostly(cost)
 
     def _share_for_model(self) -> float:
-        """The share of the model's rows among those that were read: others are of other partitions, filtered or
-        dropped."""
+        """The share of the model's rows among those that were read: others are of other partitions, filtered, or dropped
+        by a preprocessor."""
         rows = sum(tally.rows for tally in self._tallies)
         left_out = sum(tally.filtered + tally.outside for tally in self._tallies)
-        return max(0, rows - sum(tally.dropped for tally in self._tallies)) / max(1, rows + left_out)
+        dropped = 0 if self._drops_predicted else sum(tally.dropped for tally in self._tallies)
+        return max(0, rows - dropped) / max(1, rows + left_out)
 
 
 _INTERVAL_S = 0.01
 """A pack may have many shards, and their batches may be short."""
-_ANSWERS: dict[str, bool] = {}
-"""The job that this process has answered last: whether its shards take too long."""
+_LOOKS = 3
+"""The smallest number of paces of which the median is taken."""
+_ANSWERS: dict[str, RowCost | None] = {}
+"""The job that this process has answered last, with the cost of a row if its shards take too long. Every pack of the job
+that is left undone repeats the cost, since the results of others are lost if a worker dies."""

@@ -177,7 +177,7 @@ class _PackWork:
         self._where = _Selection(job.task.where, job)
         self._folder = Folder(job.output_table)
         self._added = {column.name for column in job.task.output_columns}
-        self._cost = CostWatch(job.question, self._tallies)
+        self._cost = CostWatch(job.question, self._tallies, drops_predicted=job.task.hooks.postprocesses)
         self._telling = threading.Lock()
         self._rows_done = self._rows_before = 0
         self._since = time.perf_counter()
@@ -189,7 +189,8 @@ class _PackWork:
 
     def run(self) -> Iterator[ShardResult | RowCost]:
         """Score the pack, and yield results in the order of the shards."""
-        if self._cost.ended:
+        if self._cost.found is not None:
+            yield self._cost.found
             return
         from sparktorch_assets.predict.local import LocalPredictor
         from sparktorch_assets.predict.partition import predict_keyed

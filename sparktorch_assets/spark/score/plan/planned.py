@@ -171,7 +171,7 @@ def plan_refresh(
     return Planned(
         source=source,
         kept_footers=KeptFooters(output.folder, bounds=bounds),
-        plans=tuple(cut_at(shard_rows.rows)),
+        plans=_cut_as_scored(cut_at, shard_rows),
         rows_of={selection.partition: selection.where for selection in selected if selection.where},
         task=task,
         model_loader=loader,
@@ -183,6 +183,18 @@ def plan_refresh(
         code=code,
         read_schema=pa.schema([columns.field(name) for name in tested.read_columns(columns.names)]),
     )
+
+
+def _cut_as_scored(cut_at: Callable[[int | None], Sequence[Plan]], shard_rows: ShardRows) -> tuple[Plan, ...]:
+    """The plans, each of them with that of the numbers with which most of its rows have been scored."""
+    plans = tuple(cut_at(shard_rows.rows))
+    for rows in shard_rows.others:
+        plans = tuple(max(pair, key=_scored_rows) for pair in zip(plans, cut_at(rows), strict=True))
+    return plans
+
+
+def _scored_rows(plan: Plan) -> int:
+    return sum(shard.rows for shards in (plan.unchanged, plan.resumable) for shard in shards)
 
 
 def _make_plans(
