@@ -9,6 +9,7 @@ from deltalake import DeltaTable, QueryBuilder
 from lake_scorer import conditions, pieces_of, plan_of
 
 from sparktorch_assets.errors import TableError
+from sparktorch_assets.lake.files.column_mapping import ColumnMapping
 from sparktorch_assets.lake.plan import make_plan
 from sparktorch_assets.lake.rows.piece_reader import PieceReader
 from sparktorch_assets.lake.table import Table
@@ -128,6 +129,19 @@ def test_conditions_look_at_the_right_bounds(tmp_path, mode):
         assert 3 in {row["id"] for row in read(tmp_path, schema, (RowFilter(column="x", op=op, value=value), day))}
     left_out = read(tmp_path, schema, (RowFilter(column="id", op=">", value=5),))
     assert [row["id"] for row in left_out] == ([] if mode == "name" else [1, 2, 3])
+
+
+@pytest.mark.parametrize("mode", ["name", "id"])
+def test_what_the_files_call_the_columns(tmp_path, mode):
+    make(tmp_path, mode, "legacy")
+    (file,) = Table(str(tmp_path)).files
+    assert file.mapping.stored_names(["id"]) == [("id", {"name": "col-1", "id": "1"}[mode])]
+    fields = {path for path, _ in file.mapping.stored_names(["s", "l", "m"])}
+    assert fields == {"s", "s.u", "s.v", "l", "l.element.u", "l.element.v", "m", "m.value.u", "m.value.v"}
+    unchanged = ColumnMapping(
+        mode="name", schema=pa.schema([("id", pa.int64()), ("s", pa.struct([("u", pa.int64())]))])
+    )
+    assert unchanged.stored_names(["id", "s"]) == []
 
 
 def test_files_without_numbers_are_refused(tmp_path):

@@ -6,6 +6,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from delta_log import column, put_file, write_log
 from deltalake import DeltaTable, write_deltalake
 from jobs_here import JobsHere
 from pyspark.sql import Row
@@ -109,3 +110,34 @@ def test_spark_and_we_read_each_others_partition_folders(tmp_path, spark):
     finally:
         spark.conf.unset("spark.sql.sources.partitionColumnTypeInference.enabled")
     assert {row["id"]: row["ds"] for row in found} == wanted
+
+
+@pytest.mark.parametrize("mode", ["name", "id"])
+def test_columns_that_exchange_their_names_are_scored_again(tmp_path, mode):
+    """`RENAME COLUMN` changes no file: the same name stands for other values afterwards. A column that the task does not
+    read may have any name."""
+
+    def declare(version, **numbers):
+        columns = [
+            column(name, kind, **{"delta.columnMapping.physicalName": f"c{number}", "delta.columnMapping.id": number})
+            for (name, number), kind in zip(numbers.items(), ["long", "double", "double", "double"], strict=True)
+        ]
+        properties = {"delta.columnMapping.mode": mode}
+        write_log(tmp_path / "in", columns, [action], version=version, properties=properties, reader=2)
+
+    kinds = [pa.int64(), pa.float64(), pa.float64(), pa.float64()]
+    fields = [
+        pa.field(f"c{number}", kind, metadata={"PARQUET:field_id": str(number)})
+        for number, kind in enumerate(kinds, start=1)
+    ]
+    rows = pa.table({"c1": [1, 2], "c2": [1.0, 1.0], "c3": [-1.0, -1.0], "c4": [0.0, 0.0]}, schema=pa.schema(fields))
+    action = put_file(tmp_path / "in", "a.parquet", rows)
+    job = task(keep_columns=["id"])
+    declare(0, id=1, x=2, y=3, z=4)
+    score(tmp_path, job=job)
+    assert classes(tmp_path) == [(1, "yes"), (2, "yes")]
+    declare(1, id=1, x=2, y=4, z=3)
+    assert not score(tmp_path, plan_table, job).new
+    declare(2, id=1, x=3, y=2, z=4)
+    score(tmp_path, job=job)
+    assert classes(tmp_path) == [(1, "no"), (2, "no")]

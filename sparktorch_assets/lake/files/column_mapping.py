@@ -2,7 +2,7 @@
 table's schema maps them to its current columns. Renaming or dropping a column then rewrites no file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -33,6 +33,16 @@ class ColumnMapping:
         if self.mode == "id":
             return ()
         return tuple(replace(test, column=self._key(self.schema.field(test.column))) for test in tests)
+
+    def stored_names(self, columns: Sequence[str]) -> list[tuple[str, str]]:
+        """Pairs of a column, or the path of a struct's field, and its name or field id in the files, for those of these
+        columns that have another name there."""
+        return [pair for name in columns for pair in self._stored_names(self.schema.field(name)) if pair[0] != pair[1]]
+
+    def _stored_names(self, field: pa.Field) -> Iterator[tuple[str, str]]:
+        yield field.name, self._key(field)
+        for inner in _fields_within(field.type):
+            yield from ((f"{field.name}.{path}", f"{field.name}.{key}") for path, key in self._stored_names(inner))
 
     def _key(self, field: pa.Field) -> str:
         metadata = field.metadata or {}
@@ -65,3 +75,11 @@ class ColumnMapping:
         if pa.types.is_list(stored) and pa.types.is_list(table):
             return pa.list_(stored.value_field.with_type(self._renamed_type(stored.value_type, table.value_type)))
         return stored
+
+
+def _fields_within(kind: pa.DataType) -> Iterable[pa.Field]:
+    if pa.types.is_map(kind):
+        return kind.key_field, kind.item_field
+    if pa.types.is_list(kind):
+        return (kind.value_field,)
+    return list(kind) if pa.types.is_struct(kind) else ()

@@ -140,6 +140,8 @@ def plan_refresh(
     for name, _ in selected[0].partition:
         if name not in schema.names:  # readers take it from the parts' paths, whatever columns the task keeps
             schema = schema.append(pa.field(name, pa.string()) if selected[0].added else columns.field(name))
+    tested = replace(task, where=(*task.where, *selected[0].where))  # the same columns in every selection
+    read = tested.read_columns(columns.names)
     digest, files = model_digest(task, loader.models_root), files_digest(task, loader.models_root)
     # Workers must use exactly these files and pieces of code, so the fingerprints contain both as they were read here.
     code = loader.code(task)
@@ -151,6 +153,7 @@ def plan_refresh(
         "code": {piece: found for piece, found in code.items() if not piece.endswith(DECLARED)},
         # Sorted: the order of columns depends on which of the input's files comes first, and affects no row.
         "schema": sorted([column.name, str(column.type)] for column in schema),
+        **_stored_names(source, read),
     }
     types = {column.name: str(column.type) for column in columns}
     others = [_last_metadata(table) for table in adopt_from]
@@ -166,7 +169,6 @@ def plan_refresh(
         for selection in selected
     ]
     bounds = ScopeIndex(scopes, schema).need_bounds(source.files)
-    tested = replace(task, where=(*task.where, *selected[0].where))  # the same columns in every selection
     cut_at = partial(_make_plans, source, output, scopes, schema)
     return Planned(
         source=source,
@@ -181,8 +183,16 @@ def plan_refresh(
         model_digest=digest,
         files_digest=files,
         code=code,
-        read_schema=pa.schema([columns.field(name) for name in tested.read_columns(columns.names)]),
+        read_schema=pa.schema([columns.field(name) for name in read]),
     )
+
+
+def _stored_names(source: Table, columns: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    """The names of the columns in the files, where they differ: after `RENAME COLUMN` or `DROP COLUMN`, a name may stand
+    for other values in the same files."""
+    mapping = next((file.mapping for file in source.files if file.mapping is not None), None)
+    names = [] if mapping is None else sorted(mapping.stored_names(columns))
+    return {"stored_names": names} if names else {}
 
 
 def _cut_as_scored(cut_at: Callable[[int | None], Sequence[Plan]], shard_rows: ShardRows) -> tuple[Plan, ...]:
