@@ -156,22 +156,22 @@ def apply_batch_hook(
         known = {field.name: field.type for field in columns.schema if not pa.types.is_null(field.type)} | known
         held.append((stay, columns))
         failed |= {int(stay[place]): failure for place, failure in {**unfit, **misfits}.items()}
-    broken = sorted(failed.keys() - {int(row) for stay, _ in held for row in stay})
+    broken = sorted(failed.keys() - {int(row) for stay, _ in held for row in stay}) if failed else []
     if broken:  # they keep their values from before the hook, and their positions
         stay = np.array(broken, dtype=np.int64)
         held.append((stay, settle_types(batch.take(pa.array(stay)), known, stage)[0]))
     if not held:
         return HookedRows(batch.slice(0, 0), rows[:0], {})
     positions = np.concatenate([part for part, _ in held])
-    order = np.argsort(positions, kind="stable")
     tables = [pa.Table.from_batches([columns]) for _, columns in held]
     joined = pa.concat_tables(tables, promote_options="permissive")
     if not (np.diff(positions) > 0).all():
-        joined = joined.take(pa.array(order))
+        order = np.argsort(positions, kind="stable")
+        joined, positions = joined.take(pa.array(order)), positions[order]
     joined = joined.combine_chunks()
     result = joined.to_batches()[0] if joined.num_rows else batch.slice(0, 0)
-    where = {int(row): position for position, row in enumerate(positions[order])} if failed else {}
-    return HookedRows(result, positions[order], {where[row]: failure for row, failure in failed.items()})
+    where = {int(row): position for position, row in enumerate(positions)} if failed else {}
+    return HookedRows(result, positions, {where[row]: failure for row, failure in failed.items()})
 
 
 def _call(
@@ -189,13 +189,14 @@ def _call(
     labels = _labels(result, len(part), stage)
     if not result.columns.is_unique or not all(isinstance(name, str) for name in result.columns):
         raise HookError(f"{stage} returned columns {list(result.columns)!r:.200}; names must be unique strings")
+    if not _is_every_row(labels, given.num_rows):
+        given = given.take(pa.array(labels))
     before = dict(zip(given.schema.names, given.columns, strict=True))
     failures: dict[int, RowFailure] = {}
     arrays = []
     for name in map(str, result.columns):
         kind = types.field(name).type if types.get_field_index(name) >= 0 else None
-        old = before[name].take(pa.array(labels)) if name in before else None
-        array, misfits = from_pandas(name, result[name], kind, old, stage)
+        array, misfits = from_pandas(name, result[name], kind, before.get(name), stage)
         arrays.append(own_memory(array))  # a hook may reuse one frame
         failures = misfits | failures
     return part[labels], pa.RecordBatch.from_arrays(arrays, names=list(result.columns)), failures
@@ -206,9 +207,16 @@ def _labels(result: pd.DataFrame, rows: int, stage: str) -> Rows:
     index = result.index
     if not len(index):
         return np.zeros(0, dtype=np.int64)
+    if index.name == _INDEX_NAME and isinstance(index, pd.RangeIndex) and index.equals(pd.RangeIndex(rows)):
+        return np.arange(rows)
     if index.name != _INDEX_NAME or not index.is_unique or not index.isin(range(rows)).all():
         raise HookError(
             f"{stage} returned a DataFrame with another index than its input, so its rows cannot be matched; keep the "
             f"index of the rows (no reset_index; pass index=frame.index to a new DataFrame); leave a row out to drop it"
         )
     return index.to_numpy(dtype=np.int64)
+
+
+def _is_every_row(labels: Rows, rows: int) -> bool:
+    """Whether the labels, each of another row, are those of all rows in order."""
+    return len(labels) == rows and bool((np.diff(labels) > 0).all())
