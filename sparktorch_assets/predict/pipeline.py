@@ -144,7 +144,9 @@ class Pipeline(Generic[K, PreparedT, StartedT]):
             self._input_types = {
                 field.name: field.type for field in inputs.schema if not pa.types.is_null(field.type)
             } | self._input_types
-            failures, rows = unfit | hooked.failures, rows.take(pa.array(hooked.rows))
+            failures = unfit | hooked.failures
+            if len(hooked.rows) < rows.num_rows:
+                rows = rows.take(pa.array(hooked.rows))
             before = set(rows.schema.names)
             made = {
                 name: column

@@ -3,8 +3,6 @@ dropped, and values that it does not change are passed through unconverted.
 """
 
 from collections.abc import Callable
-from itertools import compress
-from operator import is_not
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,8 @@ import pyarrow as pa
 from sparktorch_assets.errors import HookError
 from sparktorch_assets.predict.failures import Quarantine, RowFailure, Rows, is_about_the_row
 from sparktorch_assets.predict.predictions import without_dictionaries
-from sparktorch_assets.predict.rows.convert import column_of_values, conform_rows, own_memory, settle_types
+from sparktorch_assets.predict.rows.changes import changed_column, changed_values
+from sparktorch_assets.predict.rows.convert import column_of_values, own_memory, settle_types
 from sparktorch_assets.predict.rows.pandas_columns import from_pandas, to_pandas
 
 _INDEX_NAME = "__row__"
@@ -95,6 +94,9 @@ def apply_row_hook(
     if not any(result is not None for result in results):
         return HookedRows(stayed, rows, failures)
     before = dict(zip(stayed.schema.names, stayed.columns, strict=True))
+    if len(kept) < batch.num_rows:
+        given = [given[row] for row in kept]
+    changes = changed_values(list(before), given, results)
     arrays, ordered = [], [name for name in before if name in names] + [name for name in names if name not in before]
     for name in ordered:
         kind = types.field(name).type if types.get_field_index(name) >= 0 else None
@@ -102,7 +104,7 @@ def apply_row_hook(
             new = [None if result is None else result.get(name) for result in results]
             array, misfits = column_of_values(name, new, stage, kind=kind)
         else:
-            array, misfits = _hooked_column(name, results, [given[row] for row in kept], before[name], kind, stage)
+            array, misfits = changed_column(name, results, given, changes[name], before[name], kind, stage)
         arrays.append(array)
         failures = misfits | failures
     return HookedRows(pa.RecordBatch.from_arrays(arrays, names=ordered), rows, failures)
@@ -123,45 +125,6 @@ def _dicts(batch: pa.RecordBatch, stage: str) -> tuple[list[dict[str, Any]], dic
                 failures[row] = RowFailure.of(stage, error)
                 rows.append({})
         return rows, failures
-
-
-def _hooked_column(
-    name: str,
-    results: list[dict[str, Any] | None],
-    given: list[dict[str, Any]],
-    before: pa.Array,
-    kind: pa.DataType | None,
-    stage: str,
-) -> tuple[pa.Array, dict[int, RowFailure]]:
-    """A column that existed before the hook: only the values that the hook changed are converted."""
-    old = [row.get(name) for row in given]
-    new = [value if result is None else result.get(name) for value, result in zip(old, results, strict=True)]
-    changed = list(map(is_not, old, new))
-    if pa.types.is_nested(before.type):  # the hook may have changed a list or dict in place: compare with a fresh copy
-        hooked = np.flatnonzero([result is not None for result in results])
-        for place, value in zip(hooked.tolist(), before.take(pa.array(hooked)).to_pylist(), strict=True):
-            changed[place] = _differ(value, new[place])
-    if not any(changed):
-        return (before, {}) if kind is None else conform_rows(before, kind, name, stage)
-    array, misfits = column_of_values(name, list(compress(new, changed)), stage, kind=kind, like=before.type)
-    places = np.flatnonzero(changed)
-    failures = {int(places[row]): failure for row, failure in misfits.items()}
-    if array.type != before.type:
-        if kind is None:  # convert all values to the new type, if there is one for all
-            return column_of_values(name, new, stage)
-        before, unfit = conform_rows(before, kind, name, stage)
-        failures = {row: failure for row, failure in unfit.items() if not changed[row]} | failures
-    source = np.arange(len(old))
-    source[places] = len(old) + np.arange(len(places))
-    return pa.concat_arrays([before, array]).take(pa.array(source)), failures
-
-
-def _differ(old: Any, new: Any) -> bool:
-    """Whether a value was changed; if the comparison raises, it counts as changed, and is converted."""
-    try:
-        return type(old) is not type(new) or bool(old != new)
-    except Exception:  # noqa: BLE001  (a user's type may raise anything when it is compared)
-        return True
 
 
 def apply_batch_hook(
@@ -193,22 +156,22 @@ def apply_batch_hook(
         known = {field.name: field.type for field in columns.schema if not pa.types.is_null(field.type)} | known
         held.append((stay, columns))
         failed |= {int(stay[place]): failure for place, failure in {**unfit, **misfits}.items()}
-    broken = sorted(failed.keys() - {int(row) for stay, _ in held for row in stay})
+    broken = sorted(failed.keys() - {int(row) for stay, _ in held for row in stay}) if failed else []
     if broken:  # they keep their values from before the hook, and their positions
         stay = np.array(broken, dtype=np.int64)
         held.append((stay, settle_types(batch.take(pa.array(stay)), known, stage)[0]))
     if not held:
         return HookedRows(batch.slice(0, 0), rows[:0], {})
     positions = np.concatenate([part for part, _ in held])
-    order = np.argsort(positions, kind="stable")
     tables = [pa.Table.from_batches([columns]) for _, columns in held]
     joined = pa.concat_tables(tables, promote_options="permissive")
     if not (np.diff(positions) > 0).all():
-        joined = joined.take(pa.array(order))
+        order = np.argsort(positions, kind="stable")
+        joined, positions = joined.take(pa.array(order)), positions[order]
     joined = joined.combine_chunks()
     result = joined.to_batches()[0] if joined.num_rows else batch.slice(0, 0)
-    where = {int(row): position for position, row in enumerate(positions[order])} if failed else {}
-    return HookedRows(result, positions[order], {where[row]: failure for row, failure in failed.items()})
+    where = {int(row): position for position, row in enumerate(positions)} if failed else {}
+    return HookedRows(result, positions, {where[row]: failure for row, failure in failed.items()})
 
 
 def _call(
@@ -226,13 +189,14 @@ def _call(
     labels = _labels(result, len(part), stage)
     if not result.columns.is_unique or not all(isinstance(name, str) for name in result.columns):
         raise HookError(f"{stage} returned columns {list(result.columns)!r:.200}; names must be unique strings")
+    if not _is_every_row(labels, given.num_rows):
+        given = given.take(pa.array(labels))
     before = dict(zip(given.schema.names, given.columns, strict=True))
     failures: dict[int, RowFailure] = {}
     arrays = []
     for name in map(str, result.columns):
         kind = types.field(name).type if types.get_field_index(name) >= 0 else None
-        old = before[name].take(pa.array(labels)) if name in before else None
-        array, misfits = from_pandas(name, result[name], kind, old, stage)
+        array, misfits = from_pandas(name, result[name], kind, before.get(name), stage)
         arrays.append(own_memory(array))  # a hook may reuse one frame
         failures = misfits | failures
     return part[labels], pa.RecordBatch.from_arrays(arrays, names=list(result.columns)), failures
@@ -243,9 +207,16 @@ def _labels(result: pd.DataFrame, rows: int, stage: str) -> Rows:
     index = result.index
     if not len(index):
         return np.zeros(0, dtype=np.int64)
+    if index.name == _INDEX_NAME and isinstance(index, pd.RangeIndex) and index.equals(pd.RangeIndex(rows)):
+        return np.arange(rows)
     if index.name != _INDEX_NAME or not index.is_unique or not index.isin(range(rows)).all():
         raise HookError(
             f"{stage} returned a DataFrame with another index than its input, so its rows cannot be matched; keep the "
             f"index of the rows (no reset_index; pass index=frame.index to a new DataFrame); leave a row out to drop it"
         )
     return index.to_numpy(dtype=np.int64)
+
+
+def _is_every_row(labels: Rows, rows: int) -> bool:
+    """Whether the labels, each of another row, are those of all rows in order."""
+    return len(labels) == rows and bool((np.diff(labels) > 0).all())
