@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from lake_scorer import pieces_of, plan_of
 
 from sparktorch_assets.errors import InputSchemaError, TableError
+from sparktorch_assets.lake.files.data_file import DataFile
+from sparktorch_assets.lake.parquet.file_columns import FileColumns
 from sparktorch_assets.lake.parquet.types import readable_schema, storage_schema
 from sparktorch_assets.lake.plan import make_plan
 from sparktorch_assets.lake.rows.piece_reader import PieceReader
@@ -321,3 +323,28 @@ def test_files_without_rows_count_for_columns_alone(tmp_path):
     assert Table(path).schema.names == ["c", "late"]
     assert (Table(path).row_count(), Table(path).preview(9)) == (1, [{"c": 1, "late": None}])
     assert read(tmp_path, Table(path).schema) == [1]
+
+
+@pytest.mark.parametrize("changed", ["type", "name", "partition"])
+def test_columns_of_the_file_before_are_taken_over_only_if_they_are_equal(tmp_path, changed):
+    """A file after one with equal columns takes over what was found for it; after any other, it finds its own."""
+    tables = [pa.table({"a": pa.array([1], pa.int64())})] * 2 + [
+        pa.table({"b" if changed == "name" else "a": pa.array([1], pa.int32() if changed == "type" else pa.int64())})
+    ]
+    keys = ["1", "1", "2" if changed == "partition" else "1"]
+    wanted = pa.schema([("a", pa.int64()), ("b", pa.int64()), ("key", pa.int64())])
+    before = None
+    found = []
+    for number, (table, key) in enumerate(zip(tables, keys, strict=True)):
+        path = tmp_path / f"{number}.parquet"
+        pq.write_table(table, path)
+        file = DataFile(uri=str(path), path=path.name, size_bytes=1, modified_ms=1, partition=(("key", key),))
+        columns = FileColumns(file, pq.read_metadata(path), wanted, before=before)
+        alone = FileColumns(file, pq.read_metadata(path), wanted)
+        assert columns.found == alone.found
+        batch = table.to_batches()[0].select(columns.names)
+        assert columns.conform(batch).equals(alone.conform(batch))
+        found.append(columns)
+        before = columns
+    assert found[1].names is found[0].names
+    assert found[2].names is not found[1].names

@@ -7,7 +7,7 @@ every 64th file would change all shards behind a new file.)
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -44,12 +44,11 @@ class SmallFiles:
         size = sum(group.bytes for group in footer.row_groups)
         return footer.rows <= self.rows // _SMALL and size <= self.bytes // _SMALL
 
-    def end_after(self, pieces: Sequence[Piece]) -> bool:
-        """Whether the shard of these small files ends here."""
-        fullness = sum(map(self._weight, pieces))
-        return fullness >= _CAP or hash_of_path(pieces[-1].file.path) < self._weight(pieces[-1])
+    def end_after(self, piece: Piece, fullness: float) -> bool:
+        """Whether a shard of small files ends after this one, with which it has that fullness."""
+        return fullness >= _CAP or hash_of_path(piece.file.path) < self.weight(piece)
 
-    def _weight(self, piece: Piece) -> float:
+    def weight(self, piece: Piece) -> float:
         """The file's share of an average shard, which is also the share of such files after which a shard ends."""
         return max(1 / FILES, piece.rows / self.rows, piece.bytes / self.bytes)
 
@@ -62,14 +61,16 @@ def joined(pieces: Iterable[tuple[Piece, bool]], small_files: SmallFiles) -> Ite
         small_files: where shards end.
     """
     together: list[Piece] = []
+    fullness = 0.0
     for piece, is_small in pieces:
         if together and not is_small:
             yield tuple(together)
-            together = []
+            together, fullness = [], 0.0
         together.append(piece)
-        if not is_small or small_files.end_after(together):
+        fullness += small_files.weight(piece)
+        if not is_small or small_files.end_after(piece, fullness):
             yield tuple(together)
-            together = []
+            together, fullness = [], 0.0
     if together:
         yield tuple(together)
 

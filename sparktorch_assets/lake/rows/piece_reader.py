@@ -41,7 +41,13 @@ class PieceReader:
     """
 
     def __init__(
-        self, piece: Piece, schema: pa.Schema, where: Sequence[RowTest] = (), partition: Sequence[RowTest] = ()
+        self,
+        piece: Piece,
+        schema: pa.Schema,
+        where: Sequence[RowTest] = (),
+        partition: Sequence[RowTest] = (),
+        *,
+        before: FileColumns | None = None,
     ) -> None:
         """Open the file and check that it is the one that was planned; rows are read later.
 
@@ -50,6 +56,8 @@ class PieceReader:
             schema: the wanted columns, in the table's types.
             where: the tests of a task's `where`.
             partition: the tests that select the rows of the output's partition.
+            before: the columns of a piece that was read before with the same `schema`, which need not be found again if
+                this one's are equal.
 
         Row groups in which no row can pass are skipped; the others are read with all their rows.
         """
@@ -75,7 +83,7 @@ class PieceReader:
         groups = range(piece.first_group, piece.end_group)
         if footer_digest(raw) != piece.footer_digest:
             raise self._changed()
-        self._columns = FileColumns(piece.file, self.footer, schema)
+        self.columns = FileColumns(piece.file, self.footer, schema, before=before)
         deleted = self._deleted_rows(groups)
         outside, filtered, self._groups = self._divided(groups, where, partition)
         self._deleted = np.concatenate([np.empty(0, bool), *(deleted[group] for group in self._groups if deleted)])
@@ -103,7 +111,7 @@ class PieceReader:
             left = kept.of_next(batch)
             found += left.num_rows
             if left.num_rows:
-                yield self._columns.conform(left)
+                yield self.columns.conform(left)
         if found != self._piece.rows - self.outside_rows - self.filtered_rows:
             raise self._changed()
         if self._identity() != self._opened:
@@ -113,9 +121,9 @@ class PieceReader:
         """The rows of the row groups to read; of a row group that is split, the piece's own. The rows before those are
         decoded too, since a page can only be decoded from its start."""
         batches = self._file.iter_batches(
-            batch_size=max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / max(self._row_bytes(), 1e-9)))),
+            batch_size=self._batch_rows(),
             row_groups=self._groups,
-            columns=self._columns.names,
+            columns=self.columns.names,
             use_threads=False,
         )
         first, end = self._piece.row_range or (0, self._rows(self._groups))
@@ -134,6 +142,11 @@ class PieceReader:
                 raise self._changed() from error
             raise damaged_file(self._piece.file.uri, error) from error
 
+    def _batch_rows(self) -> int:
+        if self._piece.row_range is None and self._piece.bytes <= _BATCH_BYTES:
+            return _BATCH_ROWS
+        return max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / max(self._row_bytes(), 1e-9))))
+
     def _row_bytes(self) -> float:
         """Uncompressed bytes per row of the columns that are read, from some of the row groups."""
         rows = size = 0
@@ -144,7 +157,7 @@ class PieceReader:
             size += sum(
                 chunk.total_uncompressed_size
                 for chunk in chunks
-                if chunk.path_in_schema.split(".")[0] not in self._columns.unread
+                if chunk.path_in_schema.split(".")[0] not in self.columns.unread
             )
         return size / max(rows, 1)
 

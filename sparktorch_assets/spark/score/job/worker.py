@@ -26,6 +26,7 @@ from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.cut.piece import Piece
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.files.partition_values import Partition
+from sparktorch_assets.lake.parquet.file_columns import FileColumns
 from sparktorch_assets.lake.parts.file import PartFile
 from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.lake.parts.writer import PartWriter
@@ -173,6 +174,8 @@ class _PackWork:
         self._shards: list[Shard] = pickle.loads(zlib.decompress(job.packs[number]))  # noqa: S301  (our own bytes)
         self._tallies = [Tally() for _ in self._shards]
         self._footers: dict[int, pq.FileMetaData] = {}
+        self._columns: FileColumns | None = None
+        """The columns of the piece that was read last, which those of the next mostly equal."""
         self._selections: dict[Partition, _Selection] = {}
         self._where = _Selection(job.task.where, job)
         self._folder = Folder(job.output_table)
@@ -262,7 +265,8 @@ class _PackWork:
         shard, tally = self._shards[index], self._tallies[index]
         inside = self._selection(shard.partition)
         start = time.perf_counter()
-        with PieceReader(piece, self._job.read_schema, self._where.tests, inside.tests) as reader:
+        with PieceReader(piece, self._job.read_schema, self._where.tests, inside.tests, before=self._columns) as reader:
+            self._columns = reader.columns
             if piece is shard.pieces[0]:
                 self._footers[index] = reader.footer
             tally.filtered += reader.filtered_rows
