@@ -67,7 +67,8 @@ def joined(pieces: Iterable[tuple[Piece, bool]], small_files: SmallFiles) -> Ite
             yield tuple(together)
             together, fullness = [], 0.0
         together.append(piece)
-        fullness += small_files.weight(piece)
+        if is_small:
+            fullness += small_files.weight(piece)
         if not is_small or small_files.end_after(piece, fullness):
             yield tuple(together)
             together, fullness = [], 0.0
