@@ -21,8 +21,7 @@ def test_texts_have_the_places_that_arrow_finds_whatever_is_null(nulls: bool) ->
     assert Lookup(entries).places(texts).tolist() == expected
 
 
-def test_pieces_are_joined_in_order_and_no_texts_have_no_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookup, "_PIECE_ROWS", 4)
+def test_places_are_in_the_order_of_texts_and_no_texts_have_no_places() -> None:
     known = Lookup(pa.array(ENTRIES))
     assert known.places(pa.array(["v1", None, "x", "v2", "v9", "v7"])).tolist() == [7, -1, -1, 8, 15, 13]
     assert known.places(pa.array([], pa.string())).tolist() == []

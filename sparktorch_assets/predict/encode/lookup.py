@@ -1,4 +1,4 @@
-"""Finds the places of texts in a vocabulary, whose hash table is built once if it is larger than a window:
+"""Finds the places of texts in a vocabulary, whose hash table is built once if it is much larger than a window:
 `pyarrow.compute.index_in` builds one for every window.
 
 Shapes: N texts, V entries of the vocabulary.
@@ -16,8 +16,8 @@ from pandas.util import hash_array
 _FEW = 3_000
 """Entries up to which Arrow always builds its table faster than keys are made of the texts."""
 
-_PIECE_ROWS = 8_192
-"""Texts that are looked up at once, so that what is made of them stays in the processor's cache."""
+_TIMES = 2
+"""How many times as many entries as texts Arrow hashes faster than keys are made of the texts."""
 
 
 class Lookup:
@@ -33,9 +33,8 @@ class Lookup:
 
     def places(self, text_N: pa.Array) -> npt.NDArray[np.int64]:
         """The place of each text among the entries, int64; -1 for a text that is not among them, and for a null."""
-        if len(self._entries_V) > max(_FEW, len(text_N)) and self._keys.is_unique:
-            pieces = [text_N.slice(start, _PIECE_ROWS) for start in range(0, len(text_N), _PIECE_ROWS)]
-            return np.concatenate([np.zeros(0, dtype=np.int64), *map(self._places_by_key, pieces)])
+        if len(self._entries_V) > max(_FEW, _TIMES * len(text_N)) and self._keys.is_unique:
+            return self._places_by_key(text_N)
         found_N = pc.index_in(text_N, value_set=self._entries_V, skip_nulls=True).fill_null(-1)
         return np.asarray(found_N.to_numpy(zero_copy_only=False), dtype=np.int64)
 
