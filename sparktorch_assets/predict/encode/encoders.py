@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -18,6 +17,7 @@ from sparktorch_assets.predict.encode.audio import AudioEncoder
 from sparktorch_assets.predict.encode.columns import column_of, null_failures
 from sparktorch_assets.predict.encode.encoded import DenseFeature, EncodedFeature
 from sparktorch_assets.predict.encode.image import ImageEncoder
+from sparktorch_assets.predict.encode.lookup import Lookup
 from sparktorch_assets.predict.encode.sequence import SequenceEncoder, ragged
 from sparktorch_assets.predict.encode.tensor import TensorEncoder
 from sparktorch_assets.predict.encode.text import TextEncoder
@@ -38,9 +38,6 @@ from sparktorch_assets.tasks.features import (
     TextFeature,
 )
 from sparktorch_assets.tasks.validation import Scalar
-
-_MANY_TIMES = 10
-"""How many times as many entries as rows a vocabulary needs for a dictionary of it to be built once."""
 
 
 class FeatureEncoder(Protocol):
@@ -143,8 +140,7 @@ class CategoricalEncoder:
                 f"vocabulary {vocabulary!r} has no values for {missing[0]!r}; {nearest(missing[0], known)}"
             )
         self._entries = {column: list(known[column]) for column in self.columns}
-        self._texts: dict[tuple[str, pa.DataType], tuple[pa.Array, str | None]] = {}
-        self._places_of: dict[tuple[str, pa.DataType], dict[str, int]] = {}
+        self._lookups: dict[tuple[str, pa.DataType], tuple[Lookup, str | None]] = {}
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
         """Look each column's values up in its vocabulary, and stack the indices."""
@@ -152,40 +148,23 @@ class CategoricalEncoder:
         failures: dict[int, RowFailure] = {}
         for k, name in enumerate(self.columns):
             column = column_of(batch, name)
-            values, fill = self._known(name, column.type)
+            lookup, fill = self._known(name, column.type)
             if self._fill is None:
                 failures |= null_failures(column, f"column {name!r}")
             text = _text_of(column)
             if fill is not None:
                 text = text.fill_null(fill)
-            c_NK[:, k] = self._places((name, column.type), text, values)
+            c_NK[:, k] = lookup.places(text)
         return DenseFeature((torch.from_numpy(c_NK) + 1,), failures)
 
-    def _places(
-        self, which: tuple[str, pa.DataType], text: pa.Array, values: pa.Array
-    ) -> npt.NDArray[np.int64] | npt.NDArray[np.int32]:
-        """The place of each text among the vocabulary's `values`; -1 for one that is not among them."""
-        if len(values) <= _MANY_TIMES * len(text):
-            places_N: npt.NDArray[np.int32] = (
-                pc.index_in(text, value_set=values, skip_nulls=True).fill_null(-1).to_numpy(zero_copy_only=False)
-            )
-            return places_N
-        # Arrow would hash the whole vocabulary for these few rows.
-        if which not in self._places_of:
-            self._places_of[which] = {
-                value: place for place, value in enumerate(values.to_pylist()) if value is not None
-            }
-        known = self._places_of[which]
-        return np.fromiter((known.get(value, -1) for value in text.to_pylist()), dtype=np.int64, count=len(text))
-
-    def _known(self, name: str, kind: pa.DataType) -> tuple[pa.Array, str | None]:
-        """The text forms of a column's vocabulary entries and of its fill value, for a column of type `kind`."""
-        if (name, kind) not in self._texts:
+    def _known(self, name: str, kind: pa.DataType) -> tuple[Lookup, str | None]:
+        """The text forms of a column's vocabulary entries, and that of its fill value, for a column of type `kind`."""
+        if (name, kind) not in self._lookups:
             value_kind = kind.value_type if pa.types.is_dictionary(kind) else kind
             if pa.types.is_nested(value_kind):
                 raise InputSchemaError(f"categorical feature {name!r} has type {kind}, whose values have no text form")
             entries = self._entries[name]
-            texts = [text_form(entry, value_kind) for entry in entries]
+            texts = text_forms(entries, value_kind)
             if entries and not pa.types.is_null(value_kind) and all(text is None for text in texts):
                 raise InputSchemaError(
                     f"column {name!r} has type {kind}, and no entry of its vocabulary ({entries[0]!r} ...) is a value "
@@ -197,8 +176,22 @@ class CategoricalEncoder:
                     taken[text] = place  # "1" takes precedence over "01", which means the same number
             values = [text if text is not None and taken[text] == place else None for place, text in enumerate(texts)]
             fill = None if self._fill is None else text_form(self._fill, value_kind) or self._fill
-            self._texts[name, kind] = pa.array(values, pa.string()), fill
-        return self._texts[name, kind]
+            self._lookups[name, kind] = Lookup(pa.array(values, pa.string())), fill
+        return self._lookups[name, kind]
+
+
+def text_forms(values: Sequence[Any], kind: pa.DataType) -> list[str | None]:
+    """The `text_form` of each value. Strings of a column of strings, and integers of one of integers, are converted all
+    at once: of a million, one by one takes ten seconds."""
+    kinds = set(map(type, values))
+    try:
+        if kinds == {str} and pa.types.is_string(kind):
+            return cast(list[str | None], pa.array(values, kind).to_pylist())
+        if kinds == {int} and pa.types.is_integer(kind):
+            return cast(list[str | None], pa.array(values).cast(kind).cast(pa.string()).to_pylist())
+    except (pa.ArrowException, ValueError, OverflowError):  # some value does not fit
+        pass
+    return [text_form(value, kind) for value in values]
 
 
 def text_form(value: Any, kind: pa.DataType) -> str | None:
