@@ -9,7 +9,7 @@ import pyarrow as pa
 
 def check_required(column: pa.Array) -> None:
     """Raise `ArrowInvalid` if a part that is not nullable is null inside a value that is not."""
-    if _requires(column.type):
+    if pa.types.is_nested(column.type) and _requires(column.type):
         _check(column)
 
 
