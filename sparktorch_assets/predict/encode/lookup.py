@@ -48,7 +48,7 @@ class Lookup:
         return np.flatnonzero(self._entries_V.is_valid().to_numpy(zero_copy_only=False))
 
     def _places_by_key(self, text_N: pa.Array) -> npt.NDArray[np.int64]:
-        found_N = self._keys.get_indexer(_keys_of(text_N))
+        found_N = self._keys.get_indexer(pd.Index(_keys_of(text_N)))
         places_N = np.append(self._places_of_keys, -1)[found_N] if self._entries_V.null_count else found_N
         # A text's key may be that of an entry that differs. It is then no entry, since their keys are unique.
         same_N = pc.equal(self._entries_V.take(pa.array(places_N, mask=places_N < 0)), text_N).fill_null(False)
