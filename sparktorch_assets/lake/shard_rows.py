@@ -59,6 +59,8 @@ class ShardRows:
         """
         key = digest[:_SHORT]
         recorded = _recorded(table.metadata)
+        if not table.snapshot.parts:  # nothing was scored, so nothing is known of a row's cost yet
+            recorded = {key: rows for key, rows in recorded.items() if rows != (None,)}
         if key in recorded:
             return cls(key=key, rows=recorded[key][0], others=recorded[key][1:], settled=True)
         published = _published(table.folder, key)

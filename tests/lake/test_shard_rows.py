@@ -4,7 +4,9 @@ import json
 import threading
 
 import pytest
+from lake_scorer import plan_of, score_shard, write_file
 
+from sparktorch_assets.lake.commit_plan import commit_plan
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.shard_rows import MOST_DIGESTS, SHARD_ROWS_KEY, ShardRows
 from sparktorch_assets.lake.table import Table
@@ -72,6 +74,18 @@ def test_commits_list_the_latest_digests(tmp_path):
     assert len(kept) == MOST_DIGESTS
     assert list(kept.items())[-1] == (f"{5:016x}", 7)
     assert f"{4:016x}" not in kept
+
+
+@pytest.mark.parametrize("rows", [None, 64])
+@pytest.mark.parametrize("parts", [0, 1])
+def test_a_table_without_rows_has_decided_nothing(tmp_path, rows, parts):
+    """Its input was empty until now; a number, however, was measured on rows that were deleted since."""
+    write_file(tmp_path / "source", "a", [1] * parts)
+    Folder(str(tmp_path / "table")).create()
+    plan = plan_of(tmp_path / "source", tmp_path / "table", 1)
+    written = {shard.part_path: score_shard(shard, tmp_path / "table", 1, print) for shard in plan.new}
+    commit_plan(plan, written, lambda _: None, committed(a=rows))
+    assert find(tmp_path / "table").settled == (parts == 1 or rows is not None)
 
 
 def test_no_number_is_remembered_as_well():
