@@ -119,6 +119,14 @@ def test_a_large_row_group_is_split_into_nearly_equal_ranges(rows, shard_rows):
     assert all(len(shard.pieces) == 1 for shard in shards)
 
 
+@given(rows=st.integers(100_000, 1_000_000), bytes_of_row=st.integers(1, 1_000_000))
+def test_ranges_do_not_read_the_same_bytes_too_often(rows, bytes_of_row):
+    """Each reads what lies before its rows: together half of the row group times their number."""
+    ranges = list(pieces_of(cut({"a": (rows,)}, bytes_of_row=bytes_of_row, target_bytes=1 << 60, shard_rows=100)[()]))
+    assert len(ranges) == 2 or sum(piece.row_range[0] for piece in ranges) * bytes_of_row <= 16 << 30
+    assert len(ranges) == MOST_RANGES or len(ranges) == max(2, (32 << 30) // (rows * bytes_of_row))
+
+
 def lost_and_made(before, after, **how):
     """The shards of small files that a change took away, and those that it made."""
     old, new = ({shard.fingerprint: shard for shard in cut(files, **how).get((), [])} for files in (before, after))

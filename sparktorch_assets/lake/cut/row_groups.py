@@ -8,6 +8,9 @@ from sparktorch_assets.lake.parquet.footers import RowGroup
 MOST_RANGES = 256
 """Parts into which one row group is split at most. To reach its rows, each part decodes those before them: about 0.1 s
 per million rows."""
+_MOST_BYTES = 32 << 30
+"""Uncompressed bytes of a row group times its parts, which read half of that before they reach their rows. A row group of
+1 GiB is split into at most 32 parts, one of 10 GiB into three."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +44,7 @@ def cut_row_groups(
         if rows and is_split:
             yield GroupRange(first=first, end=index)
         if shard_rows is not None and is_split:
-            count = min(MOST_RANGES, round(group.rows / shard_rows))
+            count = min(MOST_RANGES, round(group.rows / shard_rows), max(2, _MOST_BYTES // max(group.bytes, 1)))
             for part in range(count):
                 part_rows = group.rows * part // count, group.rows * (part + 1) // count
                 yield GroupRange(first=index, end=index + 1, rows=part_rows)
