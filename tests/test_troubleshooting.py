@@ -1,6 +1,7 @@
 """docs/troubleshooting.md has an entry for every exception, and quotes messages as they are raised."""
 
 import ast
+import os
 import re
 import socket
 import subprocess
@@ -275,10 +276,12 @@ def test_a_misspelt_key_is_refused_as_the_page_says():
 
 
 def test_dg_outside_of_a_project_says_what_the_page_says(tmp_path):
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")  # its first use prints a notice
     command = "import sys; from dagster_dg_cli.cli.entrypoint import main; sys.argv = ['dg', 'check', 'defs']; main()"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", command],
         cwd=tmp_path,
+        env={**os.environ, "DAGSTER_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=100,

@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.jvm, pytest.mark.timeout(900)]
 
 Execute = Callable[[str], "subprocess.Popen[bytes]"]
 LOCATION = Path(__file__).with_name("hanging_location.py")
+ROWS = 1_040
 SOON_S = 60
 """Far less than the hour that the network hangs. Spark gives its Python workers two seconds."""
 
@@ -38,12 +39,12 @@ def instance(project: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def write_table(project: Path, *, hanging: bool) -> Path:
-    """Eight files of 40 rows; the last one holds the value on which the network hangs."""
+    """Eight files, each large enough for a shard of its own; the last one holds the value on which the network hangs."""
     for number in range(8):
-        values = [float(row) for row in range(40)]
+        values = [float(row % 40) for row in range(ROWS)]
         if hanging and number == 7:
             values[20] = POISON
-        write_deltalake(project / "data/lake/table", pa.table({"n": [number] * 40, "x": values}), mode="append")
+        write_deltalake(project / "data/lake/table", pa.table({"n": [number] * ROWS, "x": values}), mode="append")
     return project / "data/lake/predictions/slow"
 
 
@@ -94,7 +95,7 @@ def check_resumed(project: Path, table: Path, instance: dg.DagsterInstance, exec
     DeltaTable(project / "data/lake/table").delete("n = 7")
     assert execute("predict").wait(300) == 0
     assert status(instance) == dg.DagsterRunStatus.SUCCESS
-    assert DeltaTable(table).to_pyarrow_table().num_rows == 7 * 40
+    assert DeltaTable(table).to_pyarrow_table().num_rows == 7 * ROWS
     assert {path: path.stat().st_ino for path in finished} == finished
 
 
