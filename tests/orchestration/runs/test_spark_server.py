@@ -18,6 +18,8 @@ from served_location import POISON
 from sparktorch_assets.spark.session.server import TOKEN, server_command, server_environment
 
 LOCATION = Path(__file__).with_name("served_location.py")
+ROWS = 1_050
+"""Of a file, which is large enough for a shard of its own."""
 
 
 @pytest.mark.promise("O160")
@@ -84,7 +86,7 @@ def project(tmp_path: Path, dagster_home: Path, server: dict[str, str], monkeypa
     with dg.DagsterInstance.get() as instance:  # two processes that make its databases at once trip over each other
         assert not instance.get_runs()
     for number in range(4):
-        rows = {"n": [number] * 30, "x": [float(row % 3 - 1) for row in range(30)]}
+        rows = {"n": [number] * ROWS, "x": [float(row % 3 - 1) for row in range(ROWS)]}
         write_deltalake(tmp_path / "data/lake/numbers", pa.table(rows), mode="append")
     return tmp_path
 
@@ -101,7 +103,7 @@ def finish(run: "subprocess.Popen[str]") -> None:
 
 def check(project: Path, task: str) -> None:
     found = DeltaTable(project / "data/lake/predictions" / task).to_pyarrow_table().to_pylist()
-    assert len(found) == 120
+    assert len(found) == 4 * ROWS
     assert all(row["predicted_class"] == ("yes" if row["x"] > 0 else "no") for row in found)
 
 
