@@ -1,6 +1,7 @@
 """Rows in this process, without files or Spark: hooks, and vocabularies. One thread on both sides."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -50,6 +51,14 @@ class RowsShape(Shape):
         """The task, made once, as a run does."""
         return self.task
 
+    def by_hand(self, change: Callable[[pa.RecordBatch], pa.Table]) -> pa.Table:
+        """Predict what a hook made of each batch, beside the columns from before."""
+        mlp = build(None, torch.device("cpu"), "mlp")
+        return pa.concat_tables(
+            with_answers(pa.Table.from_batches([batch]), answers(mlp, stacked(change(batch), FEATURES)))
+            for batch in self.batches
+        )
+
     def found(self, result: pa.Table) -> pa.Table:
         """The class of each id, in the input's order."""
         return result.select(SHOWN)
@@ -73,13 +82,11 @@ class RowHooks(RowsShape):
 
     def floor(self) -> pa.Table:
         """To dicts, hook, back."""
-        mlp = build(None, torch.device("cpu"), "mlp")
-        tables = []
-        for batch in self.batches:
-            rows = pa.Table.from_pylist([halve_first(row) for row in batch.to_pylist()], schema=batch.schema)
-            found = answers(mlp, stacked(rows, FEATURES))
-            tables.append(with_answers(pa.Table.from_batches([batch]), found))
-        return pa.concat_tables(tables)
+
+        def change(batch: pa.RecordBatch) -> pa.Table:
+            return pa.Table.from_pylist([halve_first(row) for row in batch.to_pylist()], schema=batch.schema)
+
+        return self.by_hand(change)
 
 
 class BatchHooks(RowsShape):
@@ -100,14 +107,12 @@ class BatchHooks(RowsShape):
 
     def floor(self) -> pa.Table:
         """To pandas, hook, back."""
-        mlp = build(None, torch.device("cpu"), "mlp")
-        tables = []
-        for batch in self.batches:
+
+        def change(batch: pa.RecordBatch) -> pa.Table:
             frame = halve_first_of_frame(batch.to_pandas())
-            rows = pa.Table.from_pandas(frame, schema=batch.schema, preserve_index=False)
-            found = answers(mlp, stacked(rows, FEATURES))
-            tables.append(with_answers(pa.Table.from_batches([batch]), found))
-        return pa.concat_tables(tables)
+            return pa.Table.from_pandas(frame, schema=batch.schema, preserve_index=False)
+
+        return self.by_hand(change)
 
 
 class Vocabulary(RowsShape):

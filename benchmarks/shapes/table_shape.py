@@ -5,6 +5,7 @@ import shutil
 from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -58,11 +59,15 @@ class TableShape(Shape):
 
     def floor(self) -> Path:
         """Read, predict and write one file at a time in each of as many threads as there are slots."""
-        network = build(None, torch.device("cpu"), "mlp")
+        return self.each_file(partial(pq.read_table, use_threads=False))
+
+    def each_file(self, read: Callable[[Path], pa.Table], **network: object) -> Path:
+        """Read, predict by an MLP with these arguments, and write, a file at a time in each thread."""
+        mlp = build(None, torch.device("cpu"), "mlp", **network)
 
         def one(path: Path) -> None:
-            rows = pq.read_table(path, use_threads=False)
-            rows = with_answers(rows, answers(network, stacked(rows, FEATURES)))
+            rows = read(path)
+            rows = with_answers(rows, answers(mlp, stacked(rows, FEATURES)))
             write_part(rows, self.folder / "floor" / path.name)
 
         return self.by_hand(one, sorted(self.source.glob("*.parquet")))
