@@ -66,12 +66,14 @@ class PieceReader:
         self._opened = self._identity()
         try:
             self._source: Any = self._folder.open_input()
-            if piece.file.size_bytes <= _WHOLE_FILE_BYTES:
+            is_whole = piece.file.size_bytes <= _WHOLE_FILE_BYTES
+            if is_whole:
                 with self._source as opened:
                     self._source = pa.BufferReader(opened.read())
             raw = footer_bytes(self._source)
             self._file = pq.ParquetFile(
                 self._source,
+                metadata=None if is_whole else pq.read_metadata(pa.BufferReader(raw)),  # not to read it again
                 buffer_size=_BUFFER_BYTES,
                 pre_buffer=False,
                 coerce_int96_timestamp_unit="us",  # nanoseconds cover only the years 1677 to 2262
