@@ -184,9 +184,8 @@ class PartWriter:
             if self._writer is None:
                 self._open(batches[0], is_whole_part=is_last)
             assert self._writer is not None
-            groups = max(
-                1, math.ceil(table.num_rows / _GROUP_ROWS)
-            )  # of equal size, so that none is left with a few rows
+            # Of equal size, so that none is left with a few rows.
+            groups = max(1, math.ceil(table.num_rows / _GROUP_ROWS))
             self._writer.write_table(table, row_group_size=max(1, math.ceil(table.num_rows / groups)))
         self._waiting.clear()
         self._waiting_rows = self._waiting_bytes = 0

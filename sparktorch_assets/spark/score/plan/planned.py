@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import pyarrow as pa
 
@@ -169,7 +168,10 @@ def plan_refresh(
         for selection in selected
     ]
     bounds = ScopeIndex(scopes, schema).need_bounds(source.files)
-    cut_at = partial(_make_plans, source, output, scopes, schema)
+
+    def cut_at(shard_rows: int | None) -> list[Plan]:
+        return make_plans(source, output, scopes, schema=schema, shard_rows=shard_rows)
+
     return Planned(
         source=source,
         kept_footers=KeptFooters(output.folder, bounds=bounds),
@@ -205,12 +207,6 @@ def _cut_as_scored(cut_at: Callable[[int | None], Sequence[Plan]], shard_rows: S
 
 def _scored_rows(plan: Plan) -> int:
     return sum(shard.rows for shards in (plan.unchanged, plan.resumable) for shard in shards)
-
-
-def _make_plans(
-    source: Table, output: Table, scopes: Sequence[Scope], schema: pa.Schema, shard_rows: int | None
-) -> list[Plan]:
-    return make_plans(source, output, scopes, schema=schema, shard_rows=shard_rows)
 
 
 def _check_added(task: MlTask, added: Sequence[str], names: Sequence[str]) -> None:
