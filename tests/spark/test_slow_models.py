@@ -356,6 +356,7 @@ def test_equal_rows_that_are_predicted_once_tell_nothing_of_the_others(lake):
 
 @pytest.mark.promise("T137")
 def test_spark_cuts_a_slow_table_in_its_first_run(spark, tmp_path):
+    spark.sparkContext.addPyFile(str(Path(__file__).with_name("score_nets.py")))
     lake = Lake(tmp_path, spark)
     lake.write("a", 4000)
     report = lake.score(taking(0.0005))
