@@ -2,9 +2,9 @@
 
 import dataclasses
 import json
-import sys
 
 import pytest
+from call_count import calls
 
 from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.number_summary import NumberSummary
@@ -69,22 +69,6 @@ def test_what_is_done_to_plain_values_leaves_the_tally_alone():
 
 def test_a_receipt_costs_as_many_calls_whatever_its_number_of_classes_and_buckets():
     """A part's receipt is made for every shard, and a call for each key and number took longer than writing it."""
-
-    def calls(work):
-        count = 0
-
-        def counted(_frame, event, _argument):
-            nonlocal count
-            count += event in ("call", "c_call")
-
-        before = sys.getprofile()
-        sys.setprofile(counted)
-        try:
-            work()
-        finally:
-            sys.setprofile(before)
-        return count
-
     small, large = receipt(10), receipt(1_000)
     assert calls(large.to_json) == calls(small.to_json)
     texts = small.to_json(), large.to_json()

@@ -1,31 +1,14 @@
 """What a hook leaves alone costs next to nothing."""
 
-import sys
-
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from call_count import calls
 
 from sparktorch_assets.predict.failures import Quarantine
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.predict.rows.hooks import apply_batch_hook, apply_row_hook
 from sparktorch_assets.tasks import Hooks
-
-
-def calls(work):
-    """Number of calls that Python code makes in `work`."""
-    count = 0
-
-    def note(_frame, event, _what):
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(note)
-    try:
-        work()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 def test_no_python_code_runs_for_a_value_that_a_row_hook_leaves_alone():

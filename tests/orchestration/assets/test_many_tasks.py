@@ -1,7 +1,6 @@
 """What a code location costs grows with its tasks, and no faster."""
 
-import sys
-
+from call_count import calls
 from orchestration_fakes import a_task
 
 from sparktorch_assets.orchestration.assets.factory import build_prediction_definitions
@@ -10,20 +9,8 @@ from sparktorch_assets.orchestration.assets.factory import build_prediction_defi
 def calls_for(number):
     """The function calls that build the definitions of this many tasks, each of which knows of the others, as those of
     components do."""
-    tasks, calls = [a_task(name=f"t{index}") for index in range(number)], 0
-
-    def counted(_frame, event, _argument):
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    before = sys.getprofile()
-    sys.setprofile(counted)
-    try:
-        for task in tasks:
-            build_prediction_definitions([task], others=tasks)
-    finally:
-        sys.setprofile(before)
-    return calls
+    tasks = [a_task(name=f"t{index}") for index in range(number)]
+    return calls(lambda: [build_prediction_definitions([task], others=tasks) for task in tasks])
 
 
 def test_definitions_of_twice_as_many_tasks_take_twice_the_calls():
