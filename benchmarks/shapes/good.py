@@ -66,7 +66,8 @@ class KeptDocuments(TableShape):
         words = np.array(["".join(map(chr, drawn.integers(97, 123, size))) for size in drawn.integers(2, 10, 2_000)])
         texts = [" ".join(drawn.choice(words, 800)) for _ in range(200)]
         for number in range(8):
-            rows = rows_of(self.sized(12_500, 20), seed=number, first=number * 12_500)
+            count = self.sized(25_000, 20)
+            rows = rows_of(count, seed=number, first=number * count)
             documents = [f"{row} {texts[row % len(texts)]}" for row in range(len(rows))]
             write(rows.append_column("document", pa.array(documents)), self.source / f"{number}.parquet")
 
@@ -82,7 +83,8 @@ class NestedColumns(TableShape):
     def prepare(self) -> None:
         """Five entries per row."""
         for number in range(8):
-            rows = rows_of(self.sized(100_000, 20), seed=number, first=number * 100_000)
+            count = self.sized(400_000, 20)
+            rows = rows_of(count, seed=number, first=number * count)
             entries = np.arange(5 * len(rows))
             structs = pa.StructArray.from_arrays([pa.array(entries), pa.array(entries / 7)], names=["item", "price"])
             lists = pa.ListArray.from_arrays(pa.array(np.arange(0, len(entries) + 1, 5), pa.int32()), structs)
@@ -105,7 +107,8 @@ class SelectiveWhere(TableShape):
     def prepare(self) -> None:
         """The parts take turns."""
         for number in range(8):
-            rows = rows_of(self.sized(400_000, 200), seed=number, first=number * 400_000)
+            count = self.sized(2_000_000, 200)
+            rows = rows_of(count, seed=number, first=number * count)
             parts = pa.array(np.arange(len(rows), dtype=np.int32) % 100)
             write(rows.append_column("part", parts), self.source / f"{number}.parquet", row_group_size=100_000)
 

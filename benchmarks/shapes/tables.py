@@ -123,7 +123,7 @@ class ManyColumns(TableShape):
     def prepare(self) -> None:
         """16 of the columns are features."""
         columns = self.sized(4_000, 40)
-        rows = rows_of(2_000, columns)
+        rows = rows_of(8_000, columns)
         for number in range(4):
             ids = pa.array([f"{number}-{row:05}" for row in range(len(rows))])
             write(rows.set_column(0, "id", ids), self.source / f"{number}.parquet")

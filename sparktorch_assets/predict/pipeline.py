@@ -91,6 +91,10 @@ class Pipeline(Generic[K, PreparedT, StartedT]):
         self._device = predictor.device
         self._overlaps = predictor.overlaps
         self._schema = schema
+        self._conformed: pa.Schema | None = None
+        """The schema of the rows that were made to fit the table's last, which those of the next mostly have."""
+        self._unlike: list[int] = []
+        """The positions of its columns that may need a conversion."""
         self._tally_of = tally_of
         self._quarantine = Quarantine(self._task.name)
         self._hooks = {name: self._task.hooks.load(name) for name in HOOK_NAMES}
@@ -259,17 +263,28 @@ class Pipeline(Generic[K, PreparedT, StartedT]):
 
     def _conform(self, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, RowFailure]]:
         """The table's columns, in their types; a value that does not fit its column's type makes its row fail."""
-        found = dict(zip(rows.schema.names, rows.columns, strict=True))
+        if rows.schema.names != self._schema.names:
+            found = dict(zip(rows.schema.names, rows.columns, strict=True))
+            missing = {
+                field.name: pa.nulls(rows.num_rows, field.type) for field in self._schema if field.name not in found
+            }
+            found |= missing
+            arrays = [found[name] for name in self._schema.names]
+            rows = pa.RecordBatch.from_arrays(arrays, names=self._schema.names)
+        if self._conformed is None or not rows.schema.equals(self._conformed):
+            pairs = zip(rows.schema, self._schema, strict=True)
+            # Of nested values, a part may be null that must not be.
+            self._unlike = [
+                at for at, (has, field) in enumerate(pairs) if has != field or pa.types.is_nested(field.type)
+            ]
+            self._conformed = rows.schema
+        columns = rows.columns
         failures: dict[int, RowFailure] = {}
-        arrays = []
-        for field in self._schema:
-            if field.name not in found:
-                arrays.append(pa.nulls(rows.num_rows, field.type))
-                continue
-            array, misfits = conform_rows(found[field.name], field.type, field.name, "hooks")
-            arrays.append(array)
+        for at in self._unlike:
+            field = self._schema.field(at)
+            columns[at], misfits = conform_rows(columns[at], field.type, field.name, "hooks")
             failures = misfits | failures
-        return pa.RecordBatch.from_arrays(arrays, schema=self._schema), failures
+        return pa.RecordBatch.from_arrays(columns, schema=self._schema), failures
 
     def _apply(
         self, kind: str, batch: pa.RecordBatch, failures: dict[int, RowFailure], types: pa.Schema, tally: Tally
@@ -301,6 +316,10 @@ class Pipeline(Generic[K, PreparedT, StartedT]):
 
 def with_columns(batch: pa.RecordBatch, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
     """`batch` with columns appended; they replace columns of the same name."""
+    if columns.keys().isdisjoint(batch.schema.names):
+        for name, column in columns.items():
+            batch = batch.append_column(name, column)
+        return batch
     kept = {name: column for name, column in zip(batch.schema.names, batch.columns, strict=True) if name not in columns}
     found = {**kept, **columns}
     return pa.RecordBatch.from_arrays(list(found.values()), names=list(found))

@@ -204,7 +204,7 @@ class PartWriter:
             self._sink,
             self._schema,
             use_dictionary=dictionary_columns(sample, self._source(), self._added),
-            write_statistics=[name for name in self._schema.names if name not in bare],
+            write_statistics=[name for name in self._schema.names if name not in bare] if bare else True,
             compression="snappy",
             write_page_checksum=True,
         )
