@@ -226,7 +226,7 @@ class DeclaredVocabulary(Vocabulary):
     floor_is = "one look-up of each whole column by pyarrow"
     columns: ClassVar[list[str]] = ["c0", "c1", "c2", "c3"]
     entries = 100_000
-    rows = 1_000_000
+    rows = 4_000_000
 
     @property
     def vocabulary(self) -> dict[str, list[str]]:
