@@ -15,7 +15,7 @@ from servers import Server, eventually, free_ports
 from sparktorch_assets.spark.session.java import prepare_java
 
 _BIN = Path(pyspark.__file__).parent / "bin"
-_SMALL = {
+SMALL = {
     "SPARK_DAEMON_MEMORY": "256m",
     "SPARK_DAEMON_JAVA_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dspark.master.rest.enabled=false",
 }
@@ -62,7 +62,7 @@ def standalone(found: Sequence[Host], folder: Path, *, cores: int = 1, memory: s
     for number, worker in enumerate(workers):
         start_worker(worker, url, number, cores=cores, memory=memory)
     eventually(
-        lambda: _registered(master) == len(workers),
+        lambda: registered_workers(master) == len(workers),
         servers=[server for host in found for server in host.servers],
     )
     yield Cluster(url=url, driver=driver, workers=workers, master=master, folder=folder / "shared")
@@ -74,7 +74,7 @@ def standalone(found: Sequence[Host], folder: Path, *, cores: int = 1, memory: s
 def start_master(host: Host, port: int) -> Server:
     """Start a master on a host."""
     command = [_BIN / "spark-class", "org.apache.spark.deploy.master.Master"]
-    return host.server("master", [*command, "--host", host.address, "--port", str(port), "--webui-port", "0"], **_SMALL)
+    return host.server("master", [*command, "--host", host.address, "--port", str(port), "--webui-port", "0"], **SMALL)
 
 
 def start_worker(host: Host, url: str, number: int = 0, *, cores: int = 1, memory: str = "1g") -> Server:
@@ -84,8 +84,9 @@ def start_worker(host: Host, url: str, number: int = 0, *, cores: int = 1, memor
     command += ["--work-dir", work, "--webui-port", "0", url]
     if not host.is_apart:
         command[2:2] = ["--host", host.address]
-    return host.server(f"worker-{number}", command, **_SMALL)
+    return host.server(f"worker-{number}", command, **SMALL)
 
 
-def _registered(master: Server) -> int:
+def registered_workers(master: Server) -> int:
+    """The number of workers that have registered with a master so far."""
     return len(re.findall(r"Registering worker", master.log.read_text(errors="replace")))

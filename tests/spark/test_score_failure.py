@@ -135,6 +135,7 @@ def test_what_py4j_writes_before_a_java_exception_is_no_reason():
     assert reason_of(RuntimeError(text)) == "org.apache.spark.SparkException: Job aborted"
 
 
+@pytest.mark.promise("O205")
 def test_a_python_that_is_not_on_the_workers_hosts_is_named():
     """Spark shows it in the middle of a stack trace, after four attempts."""
     text = 'An error occurred while calling o1.collect.\n: x: java.io.IOException: Cannot run program "/opt/no/python": error=2'

@@ -191,6 +191,7 @@ def test_a_run_says_once_what_its_slots_were_counted_from(tmp_path, caplog):
     assert said == ["task 'echo': slots at work: 1, 1 on each worker, counted from spark.master=local[1]"]
 
 
+@pytest.mark.promise("O205")
 def test_a_cluster_without_executors_is_reported(caplog):
     """Spark's own warning is not shown, and the job would wait without a word."""
     settings = {

@@ -10,6 +10,7 @@ from sparktorch_assets.spark.session import standalone_master
 from sparktorch_assets.spark.session.standalone_master import require_standalone_master
 
 
+@pytest.mark.promise("O205")
 @pytest.mark.parametrize(
     "address", ["127.0.0.1:{port}", "user:c4n4ry@127.0.0.1:{port}", "127.0.0.1:{port},127.0.0.1:1"]
 )
