@@ -52,6 +52,9 @@ class Host:
         self.name, self.address = name, address
         self.shared = shared
         """The shared folder, as programs of this host see it."""
+        self.own = logs / name
+        """A folder that no other host uses."""
+        self.own.mkdir(exist_ok=True)
         self._logs = logs
         self.servers: list[Server] = []
 
@@ -109,6 +112,7 @@ class HostApart(Host):
 
     def __init__(self, name: str, address: str, *, shared: Path, logs: Path, hosts_file: Path) -> None:
         super().__init__(name, address, shared=SHARED, logs=logs)
+        self.own = Path("/tmp")
         needed = {str(ROOT), sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parent)}
         kept = sorted(path for path in needed if path.startswith("/tmp/"))
         self._unshare = subprocess.Popen(

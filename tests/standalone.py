@@ -1,6 +1,5 @@
 """A standalone cluster of pip's pyspark: a master on the first host, and a worker on each of the others."""
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ SMALL = {
     "SPARK_DAEMON_MEMORY": "256m",
     "SPARK_DAEMON_JAVA_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Dspark.master.rest.enabled=false",
 }
+"""Variables for masters and workers that take little of the machine."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,14 +61,16 @@ def standalone(found: Sequence[Host], folder: Path, *, cores: int = 1, memory: s
     master = start_master(driver, port)
     for number, worker in enumerate(workers):
         start_worker(worker, url, number, cores=cores, memory=memory)
-    eventually(
-        lambda: registered_workers(master) == len(workers),
-        servers=[server for host in found for server in host.servers],
-    )
-    yield Cluster(url=url, driver=driver, workers=workers, master=master, folder=folder / "shared")
-    for host in found:
-        for server in reversed(host.servers):
-            server.kill()
+    try:
+        eventually(
+            lambda: registered_workers(master) == len(workers),
+            servers=[server for host in found for server in host.servers],
+        )
+        yield Cluster(url=url, driver=driver, workers=workers, master=master, folder=folder / "shared")
+    finally:
+        for host in found:
+            for server in reversed(host.servers):
+                server.kill()
 
 
 def start_master(host: Host, port: int) -> Server:
@@ -78,10 +80,9 @@ def start_master(host: Host, port: int) -> Server:
 
 
 def start_worker(host: Host, url: str, number: int = 0, *, cores: int = 1, memory: str = "1g") -> Server:
-    """Start a worker on a host. Its applications' logs and temporary files go to a folder in `/tmp`."""
-    work = f"/tmp/spark-work-{os.getpid()}-{number}"  # not where the driver or another worker could see them
+    """Start a worker on a host. Its applications' logs and files go to a folder that is the host's alone."""
     command = [_BIN / "spark-class", "org.apache.spark.deploy.worker.Worker", "--cores", str(cores), "--memory", memory]
-    command += ["--work-dir", work, "--webui-port", "0", url]
+    command += ["--work-dir", str(host.own / f"spark-work-{number}"), "--webui-port", "0", url]
     if not host.is_apart:
         command[2:2] = ["--host", host.address]
     return host.server(f"worker-{number}", command, **SMALL)

@@ -24,7 +24,7 @@ def source(cluster):
 def scored(cluster, where, name, **env):
     """What the program said on the driver's host, the table that it made, and who worked on it."""
     command = [sys.executable, HERE / "both_verbs.py", where, str(cluster.driver.shared), name]
-    done = cluster.driver.run(command, **env)
+    done = cluster.driver.run(command, timeout=500, **env)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     table = DeltaTable(cluster.folder / name / "table").to_pyarrow_table().sort_by("id").to_pylist()
@@ -44,7 +44,7 @@ def locally(cluster, source):
 
 
 @pytest.mark.promise("O200")
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_standalone_cluster_of_two_hosts_gives_the_same_rows(cluster, locally):
     """Row by row, and both hosts have done some of both."""
     said, table, notes = scored(cluster, cluster.url, "standalone")
@@ -60,7 +60,7 @@ def test_a_standalone_cluster_of_two_hosts_gives_the_same_rows(cluster, locally)
 
 
 @pytest.mark.promise("O201")
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_connect_server_in_front_of_the_cluster_gives_the_same_rows(cluster, locally):
     """The server is a process of its own, whose executors are on other hosts; only its own host reaches it."""
     (port,) = [15002] if cluster.driver.is_apart else free_ports(1)
@@ -85,7 +85,7 @@ def test_a_connect_server_in_front_of_the_cluster_gives_the_same_rows(cluster, l
 
 
 @pytest.mark.promise("O202")
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("no_work_folder")
 def test_local_cluster_gives_the_same_rows(cluster, locally):
     """Two executors in processes of their own, on the driver's host."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-pytestmark = [pytest.mark.cluster, pytest.mark.jvm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.jvm, pytest.mark.timeout(900)]
 
 HERE = Path(__file__).parent
 IMAGES = 5_000

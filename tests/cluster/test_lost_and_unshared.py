@@ -15,7 +15,7 @@ from shards import FILES, ROWS, noted, write_source
 from sparktorch_assets.predict.frame import predict_frame
 from sparktorch_assets.predict.loader import ModelLoader
 
-pytestmark = [pytest.mark.cluster, pytest.mark.jvm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.jvm, pytest.mark.timeout(900)]
 
 HERE = Path(__file__).parent
 SCORE = """
@@ -74,7 +74,7 @@ def test_a_folder_that_hosts_do_not_share_is_an_error_and_nothing_is_committed(c
     for worker in cluster.workers:
         worker.run(["mkdir", "-p", "/tmp/own/table", "/tmp/own/frame", "/tmp/own/things"])
     done = cluster.driver.run(
-        [sys.executable, HERE / "unshared_folders.py", cluster.url, str(cluster.driver.shared)], timeout=400
+        [sys.executable, HERE / "unshared_folders.py", cluster.url, str(cluster.driver.shared)], timeout=500
     )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)

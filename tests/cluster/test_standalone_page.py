@@ -13,7 +13,7 @@ from standalone import SMALL, registered_workers
 
 from sparktorch_assets.spark.session.java import prepare_java
 
-pytestmark = [pytest.mark.cluster, pytest.mark.jvm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.jvm, pytest.mark.timeout(900)]
 
 
 @pytest.mark.promise("O207")
