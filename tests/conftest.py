@@ -1,5 +1,8 @@
 """One Spark session for the whole test run: a JVM start costs as much as a hundred small tests."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
@@ -23,6 +26,21 @@ def spark(tmp_path_factory):
     )
     yield session
     session.stop()
+
+
+@pytest.fixture
+def no_work_folder():
+    """Spark's local cluster keeps its executors' logs under its own installation."""
+    import pyspark
+
+    work = Path(pyspark.__path__[0]) / "work"
+    before = set(work.iterdir()) if work.exists() else None
+    yield
+    if before is None:
+        shutil.rmtree(work, ignore_errors=True)
+    else:
+        for path in set(work.iterdir()) - before:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items):

@@ -63,6 +63,9 @@ RUNNERS: Mapping[str, Callable[[Block], bool]] = {
     "tests/orchestration/partitions/test_partitions_page.py": lambda block: (
         block.page == "docs/partitions.md" and bool(block.language)
     ),
+    "tests/cluster/test_standalone_page.py": lambda block: (
+        block.page == "docs/clusters.md" and block.section == "Standalone"
+    ),
     "tests/orchestration/assets/test_rival_assets.py": lambda block: block.page == "docs/comparing.md",
     "tests/spark/test_audited_assets.py": lambda block: block.page == "docs/checks.md",
     "tests/spark/test_docs.py": lambda block: block.page == "docs/tables.md",
@@ -110,6 +113,15 @@ NOT_RUN: Mapping[tuple[str, str], str] = {
             "/srv/dagster/venv/bin/pip install /srv/dagster/project dagster-webserver==1.13.27 dagster-postgres==0.29.27",
             "sudo -u postgres createuser --pwprompt dagster",
             "install -m 644 /srv/dagster/deploy/nginx.conf /etc/nginx/conf.d/dagster.conf",
+        )
+    },
+    **{
+        ("docs/clusters.md", first_line): "needs a cluster of that kind, as the page says"
+        for first_line in (
+            "export HADOOP_CONF_DIR=/etc/hadoop/conf PYSPARK_DRIVER_PYTHON=python PYSPARK_PYTHON=./environment/bin/python",
+            "FROM apache/spark:4.3.0 AS spark",
+            "apiVersion: v1",
+            "spark-submit --master k8s://https://cluster.example:443 --deploy-mode cluster --name scoring \\",
         )
     },
     ("docs/operations.md", "make spark-server                      # PORT=15003 for another port"): (

@@ -24,7 +24,7 @@ def test_a_block_is_run_by_one_test_or_listed(block):
 
 def test_the_list_of_what_is_not_run_is_current_and_short():
     assert NOT_RUN.keys() <= {(block.page, block.first_line) for block in BLOCKS}
-    assert len(NOT_RUN) <= 12
+    assert len(NOT_RUN) <= 16
 
 
 @pytest.mark.parametrize("test", RUNNERS)

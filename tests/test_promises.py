@@ -37,6 +37,7 @@ PAGES = {
             "Several runs at a time",
             "Slow models",
         ),
+        "clusters.md": ("What holds",),
         "deployment.md": ("What holds then", "Before a change is merged"),
         "asset-pages.md": (),
     },

@@ -32,6 +32,8 @@ _AFTER = re.compile(r"\n(?:\tat |\s*SQLSTATE: |\s*Driver stacktrace:|\s*JVM stac
 _MESSAGE_CHARS = 10_000
 _TRACE_CHARS = 4000
 _REASON_CHARS = 1000
+_CALL = re.compile(r"An error occurred while calling \S+\n: ")
+"""Matches what py4j puts before the text of a Java exception."""
 _NO_TEXT = "(no message)"
 
 
@@ -138,7 +140,7 @@ def is_lost_worker(text: str) -> bool:
 
 def reason_of(error: BaseException) -> str:
     """A Spark error in brief: the exception in its Python traceback, else the first line of its text."""
-    text = _text_of(error)
+    text = _CALL.sub("", _text_of(error), count=1)
     found = python_error(text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return (str(found) if found else next(iter(lines), type(error).__name__))[:_REASON_CHARS]

@@ -17,6 +17,7 @@ from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.ml_predict import PredictPartition, spark_ml_predict
 from sparktorch_assets.spark.score.dataframe import score_dataframe
 from sparktorch_assets.spark.score.table import score_table
+from sparktorch_assets.spark.session.worker_python import explain_worker_failure
 from sparktorch_assets.spark.worker_errors import find_marked, is_lost_worker, marked, own_error, reason_of
 from sparktorch_assets.tasks import MlTask, ModelSpec, NumericFeature, SlotPolicy
 
@@ -125,6 +126,23 @@ def test_lost_workers_are_known():
     assert is_lost_worker("org.apache.spark.SparkException: Python worker exited unexpectedly (crashed)")
     assert reason_of(RuntimeError("\n  Job aborted\n at x")) == "Job aborted"
     assert reason_of(RuntimeError()) == "RuntimeError"
+
+
+def test_what_py4j_writes_before_a_java_exception_is_no_reason():
+    text = (
+        "An error occurred while calling o73.collectToPython.\n: org.apache.spark.SparkException: Job aborted\n\tat x"
+    )
+    assert reason_of(RuntimeError(text)) == "org.apache.spark.SparkException: Job aborted"
+
+
+@pytest.mark.promise("O205")
+def test_a_python_that_is_not_on_the_workers_hosts_is_named():
+    """Spark shows it in the middle of a stack trace, after four attempts."""
+    text = 'An error occurred while calling o1.collect.\n: x: java.io.IOException: Cannot run program "/opt/no/python": error=2'
+    found = explain_worker_failure(RuntimeError(text))
+    assert isinstance(found, errors.HostError)
+    assert "Spark's workers cannot run '/opt/no/python'" in str(found)
+    assert "PYSPARK_PYTHON" in str(found)
 
 
 @pytest.mark.slow

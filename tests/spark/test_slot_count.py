@@ -191,6 +191,24 @@ def test_a_run_says_once_what_its_slots_were_counted_from(tmp_path, caplog):
     assert said == ["task 'echo': slots at work: 1, 1 on each worker, counted from spark.master=local[1]"]
 
 
+@pytest.mark.promise("O205")
+def test_a_cluster_without_executors_is_reported(caplog):
+    """Spark's own warning is not shown, and the job would wait without a word."""
+    settings = {
+        "spark_executor_memory": "64g",
+        "spark_driver_host": "driver",
+        "spark_scheduler_maxRegisteredResourcesWaitingTime": "0s",
+    }
+    with caplog.at_level(logging.WARNING):
+        assert cluster_size(session((0, 0), **settings)).certainty == "so far"
+    assert "no executor has registered yet" in caplog.text
+    assert "a worker with 64g free" in caplog.text
+    assert "spark.driver.host=driver" in caplog.text
+    caplog.clear()
+    cluster_size(session((2, 2), **settings))
+    assert not caplog.records
+
+
 REAL = """
 import os, sys
 from types import SimpleNamespace

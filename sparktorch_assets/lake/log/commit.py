@@ -169,7 +169,8 @@ def _check_in_place(folder: Folder, add: Sequence[PartFile], way_out: str = "Not
             found = f"has {sizes[part.path]:,} bytes" if part.path in sizes else "is missing"
             raise TableError(
                 f"{folder.full(part.path)} is part of this commit: it should have {part.size_bytes:,} bytes and {found}; "
-                f"did a vacuum with too short a retention run meanwhile? {way_out}"
+                f"did a vacuum with too short a retention run meanwhile, or did a host write it that does not share this "
+                f"folder? {way_out}"
             )
 
 

@@ -3,6 +3,7 @@
 Memory is bounded by `_BATCH_BYTES` (decoded) and the current pages, whatever the row group's size.
 """
 
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -211,5 +212,5 @@ class PieceReader:
     def _changed(self) -> TableError:
         return TableError(
             f"{self._piece.file.uri!r} is no longer the file for which this run was planned (it was rewritten or "
-            f"deleted during the run); run again"
+            f"deleted during the run, or {socket.gethostname()!r} does not share this folder); run again"
         )

@@ -171,12 +171,14 @@ class _Refresh:
             with staging_folder(self._folder) as staging, open_sources(session, self._table, state.new) as reader:
                 rejected_rows = reader.write_rows(spark_path(self._folder, f"{staging}/rows"))
                 staged = self._staged(f"{staging}/rows", reader.folders)
-                self._check_rejected(reader, rejected_rows, sum(part.rows for _, part in staged))
+                found_rows = sum(part.rows for _, part in staged)
+                reader.written.check(found_rows, f"InputTable {self._table.name!r}", self._folder.absolute)
+                self._check_rejected(reader, rejected_rows, found_rows)
                 if rejected_rows:
                     reader.write_malformed(spark_path(self._folder, f"{staging}/malformed"))
                     malformed = self._keep_malformed(self._staged(f"{staging}/malformed", reader.folders))
                 self._check_counted(rejected_rows, malformed)
-                self._check_vanished(sum(part.rows for _, part in staged))
+                self._check_vanished(found_rows)
                 self._check_unchanged()
                 parts = self._publish(staged, state.new)
         else:

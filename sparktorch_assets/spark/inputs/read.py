@@ -19,6 +19,7 @@ from sparktorch_assets.spark.inputs.values import judge, judged_columns, types_t
 from sparktorch_assets.spark.session.own_session import own_session
 from sparktorch_assets.spark.session.stoppable import run_stoppable
 from sparktorch_assets.spark.session.worker_python import explain_worker_failure
+from sparktorch_assets.spark.written_count import WrittenCount
 from sparktorch_assets.tasks.input_table import InputTable
 
 if TYPE_CHECKING:
@@ -67,9 +68,12 @@ class SourceReader:
         self._data = self._open()
         self.folders = self._source_folders(sources)
         """Name of the folder to which a source's rows are written -> source."""
+        self.written: WrittenCount
+        """The count of the rows that `write_rows` writes."""
 
     def write_rows(self, staging: str) -> int:
         """Write the well-formed rows under `staging`, one folder per source, and return the number of malformed rows.
+        `written` counts the others.
 
         Raises:
             TableError: a file cannot be read, or has quoted texts with line breaks although `multiLine` is not
@@ -84,8 +88,9 @@ class SourceReader:
             malformed = functions.count_if(functions.col(_RECORD).isNotNull())
             data = data.observe(observed, malformed.alias("malformed"))
             data = data.where(functions.col(_RECORD).isNull())
+        self.written = WrittenCount(data.select(_SOURCE, *self._columns()))
         with self._reading():
-            self._write(data.select(_SOURCE, *self._columns()), staging)
+            self._write(self.written.dataframe, staging)
             return 0 if observed is None else int(observed.get["malformed"])
 
     def write_malformed(self, staging: str) -> None:

@@ -35,6 +35,7 @@ from sparktorch_assets.spark.score.written_rows import WrittenPart, publish_part
 from sparktorch_assets.spark.session.stoppable import run_stoppable
 from sparktorch_assets.spark.spark_path import spark_path
 from sparktorch_assets.spark.worker_errors import own_error, reason_of
+from sparktorch_assets.spark.written_count import WrittenCount
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.digest import model_digest
@@ -142,10 +143,13 @@ def score_dataframe(
     planned = time.perf_counter()
     with staging_folder(folder) as staging:
         with _writing(spark_session, task):
-            write = predicted.write.options(**_WRITE_OPTIONS)
+            writing = WrittenCount(predicted)
+            write = writing.dataframe.write.options(**_WRITE_OPTIONS)
             run_stoppable(spark_session, lambda: write.parquet(spark_path(folder, f"{staging}/rows")))
         written = read_written(folder, f"{staging}/rows", task)
-        tally = counted.account(Tally.total(part.tally for part in written))
+        found = Tally.total(part.tally for part in written)
+        writing.check(found.rows, f"task {task.name!r}", folder.absolute)
+        tally = counted.account(found)
         publication = Publication(
             table=table,
             partition=(),

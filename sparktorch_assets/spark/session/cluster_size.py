@@ -7,6 +7,7 @@ after the start it counts only the executors that have registered by then.
 
 import contextlib
 import io
+import logging
 import re
 import time
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from sparktorch_assets.spark.session.config import is_local
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+_LOG = logging.getLogger(__name__)
 Certainty = Literal["exact", "at most", "so far"]
 
 _LOCAL_CLUSTER = re.compile(r"local-cluster\[\s*(\d+)\s*,\s*(\d+)\s*,\s*\d+\s*\]$")
@@ -176,6 +178,13 @@ def _wait_for_executors(spark: "SparkSession") -> None:
             there, since = now, time.monotonic()
     if there[0]:
         _waited.add(context.applicationId)
+        return
+    _LOG.warning(
+        "no executor has registered yet, and no task can run until one does. Does the cluster have a worker with %s free, "
+        "which is what spark.executor.memory asks for, and can its hosts reach this one (spark.driver.host=%s)?",
+        setting(spark, "spark.executor.memory", "1g"),
+        setting(spark, "spark.driver.host", "not set"),
+    )
 
 
 def _there(spark: "SparkSession") -> tuple[int, int]:

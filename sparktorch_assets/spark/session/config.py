@@ -25,6 +25,11 @@ def is_local(master: str | None) -> bool:
     return master is not None and _LOCAL.match(master) is not None
 
 
+def runs_on_this_host(master: str) -> bool:
+    """Whether all of the master's processes run on this host: also for `local-cluster[...]`, unlike `is_local`."""
+    return is_local(master) or master.startswith("local-cluster")
+
+
 def default_config(master: str | None = "local[*]") -> dict[str, str]:
     """The settings that a session gets unless its own configuration overrides them.
 
@@ -48,7 +53,7 @@ def default_config(master: str | None = "local[*]") -> dict[str, str]:
         "spark.sql.warehouse.dir": (temporary_folder() / "warehouse").as_uri(),
         "spark.driver.extraJavaOptions": _java_options(local=is_local(master)),
     }
-    if is_local(master) or master.startswith("local-cluster"):
+    if runs_on_this_host(master):
         shared |= {
             "spark.driver.host": _LOOPBACK,
             "spark.driver.bindAddress": _LOOPBACK,

@@ -2,7 +2,7 @@
 
     python -m sparktorch_assets.spark.session.server [--port 15002] [--master 'local[*]'] [--memory 4g]
 
-It has the settings of this library's own sessions, and listens on the loopback address only. Every user of this machine
+It has the settings of this library's own sessions, and listens for clients on the loopback address only. Every user of this machine
 can reach that, so the server also asks for a token. Ctrl-C stops it. What it prints tells other processes where it is:
 
     export SPARK_REMOTE=sc://localhost:15002 SPARK_CONNECT_AUTHENTICATE_TOKEN=...
@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sparktorch_assets.errors import HostError
-from sparktorch_assets.spark.session.config import default_config
+from sparktorch_assets.spark.session.config import default_config, runs_on_this_host
 from sparktorch_assets.spark.session.start import prepare_host, require_free_port
 
 TOKEN = "SPARK_CONNECT_AUTHENTICATE_TOKEN"  # noqa: S105  (the name of a variable, which Spark's servers and clients read)
@@ -31,7 +31,8 @@ def server_command(master: str, port: int, memory: str) -> list[str]:
     """The command that runs the server.
 
     Args:
-        master: the cores that all clients share: `local[*]` for all of this machine's, `local[4]` for four.
+        master: the cores that all clients share: `local[*]` for all of this machine's, `local[4]` for four, or a
+            cluster's, such as `spark://host:7077`.
         port: the port of the loopback address.
         memory: the memory of its Java process, such as `4g`. Models are in the memory of its Python workers.
     """
@@ -40,6 +41,7 @@ def server_command(master: str, port: int, memory: str) -> list[str]:
     settings = {
         **default_config(master),
         "spark.driver.memory": memory,
+        "spark.connect.grpc.binding.address": _HOST,  # whatever the master: executors reach the driver by another port
         "spark.connect.grpc.binding.port": str(port),
         # Without this, the tasks of one run wait until all those of an earlier one are done.
         "spark.scheduler.mode": "FAIR",
@@ -49,15 +51,12 @@ def server_command(master: str, port: int, memory: str) -> list[str]:
     return [str(submit), "--class", _MAIN_CLASS, "--master", master, *options, "spark-internal"]
 
 
-def server_environment(given: Mapping[str, str]) -> dict[str, str]:
+def server_environment(master: str, given: Mapping[str, str]) -> dict[str, str]:
     """The environment of the server: this one, with a token, and with no address of another server."""
     kept = {name: value for name, value in given.items() if name not in _OF_CLIENTS}
-    return {
-        **kept,
-        TOKEN: given.get(TOKEN) or secrets.token_urlsafe(24),
-        "SPARK_LOCAL_IP": _HOST,
-        "SPARK_CONNECT_MODE": "0",
-    }
+    # On a cluster, executors on other hosts have to reach the driver.
+    of_this_host = {"SPARK_LOCAL_IP": _HOST} if runs_on_this_host(master) else {}
+    return {**kept, TOKEN: given.get(TOKEN) or secrets.token_urlsafe(24), **of_this_host, "SPARK_CONNECT_MODE": "0"}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -73,7 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
     except HostError as error:
         sys.exit(f"error: {error}")
     command = server_command(given.master, given.port, given.memory)
-    environment = server_environment(os.environ)
+    environment = server_environment(given.master, os.environ)
     # With a token, the client wants TLS of every host but `localhost`.
     print(  # noqa: T201  (a command's output)
         f"Spark Connect server on {given.master} (Ctrl-C to stop). In another terminal:\n\n"

@@ -27,6 +27,7 @@ from sparktorch_assets.spark.session.config import (
 )
 from sparktorch_assets.spark.session.dead_session import forget_dead_sessions, require_server
 from sparktorch_assets.spark.session.java import JavaHome, find_java, prepare_java
+from sparktorch_assets.spark.session.standalone_master import require_standalone_master
 from sparktorch_assets.spark.session.worker_python import check_local_python
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def start_session(
 
     Raises:
         HostError: there is no Java or no suitable Python for the workers, a port is in use, settings would make Spark
-            hang, a Connect server cannot be reached, or the running session is of another kind or on another master.
+            hang, a standalone master or a Connect server cannot be reached, or the running session is of another kind or
+            on another master.
     """
     given = {key: _plain(value) for key, value in (config or {}).items()}
     master = given.pop("spark.master", master)
@@ -87,6 +89,7 @@ def _start_classic(master: str, app_name: str, given: dict[str, str]) -> "SparkS
     running = _running_context()
     if running is None:
         prepare_host(master, given)
+        require_standalone_master(master)
     else:
         _compare(running, master, given)
     from pyspark.sql import SparkSession

@@ -120,6 +120,9 @@ def explain_worker_failure(error: BaseException) -> HostError | None:
             f"Spark's workers run Python {versions[1]}, the driver runs Python {versions[2]}; functions cannot travel "
             f"between the two. {_way_out()}"
         )
+    absent = re.search(r'Cannot run program "([^"]+)"', text)
+    if absent:
+        return HostError(f"Spark's workers cannot run {absent[1]!r}, which is not there on their hosts. {_way_out()}")
     module = re.search(r"No module named '(pyarrow|torch|sparktorch_assets|pandas)\b", text)
     if module:
         return HostError(

@@ -30,13 +30,23 @@ def test_the_server_listens_on_the_loopback_address_alone_and_asks_for_a_token()
     assert settings["spark.driver.memory"] == "4g"
     assert settings["spark.scheduler.mode"] == "FAIR"
     assert Path(command[0]).is_file()
-    made = [server_environment({"SPARK_REMOTE": "sc://elsewhere", "HOME": "/h"}) for _ in range(2)]
+    made = [server_environment("local[3]", {"SPARK_REMOTE": "sc://elsewhere", "HOME": "/h"}) for _ in range(2)]
     assert made[0][TOKEN] != made[1][TOKEN]
     assert len(made[0][TOKEN]) >= 24
     assert "SPARK_REMOTE" not in made[0]
     assert made[0]["HOME"] == "/h"
-    assert server_environment({TOKEN: "mine"})[TOKEN] == "mine"
+    assert server_environment("local[3]", {TOKEN: "mine"})[TOKEN] == "mine"
     assert not [option for option in command if made[0][TOKEN] in option]  # others see a command's arguments
+
+
+@pytest.mark.promise("O160")
+def test_a_server_in_front_of_a_cluster_is_reached_by_executors_and_not_by_other_hosts_clients():
+    """Its driver listens on the host's own address, and its service on the loopback address still."""
+    command = server_command("spark://host:7077", 15002, "4g")
+    assert "spark.connect.grpc.binding.address=127.0.0.1" in command
+    assert not [option for option in command if option.startswith("spark.driver.host=")]
+    assert "SPARK_LOCAL_IP" not in server_environment("spark://host:7077", {})
+    assert server_environment("local-cluster[2,1,1024]", {})["SPARK_LOCAL_IP"] == "127.0.0.1"
 
 
 @pytest.fixture(scope="module")
