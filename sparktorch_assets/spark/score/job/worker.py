@@ -241,6 +241,7 @@ class _PackWork:
             yield from self._published()
             yield found.cost
         finally:
+            predictor.close()
             self._publisher.shutdown()  # a finished part is kept, whatever else went wrong
             self._hint.clear()
             writer.abort()
