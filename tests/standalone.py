@@ -80,9 +80,7 @@ def start_master(host: Host, port: int) -> Server:
     return host.server("master", [*command, "--host", host.address, "--port", str(port), "--webui-port", "0"], **_SMALL)
 
 
-def start_worker(
-    host: Host, url: str, number: int = 0, *, cores: int = 1, memory: str = "1g", **env: str
-) -> Server:
+def start_worker(host: Host, url: str, number: int = 0, *, cores: int = 1, memory: str = "1g", **env: str) -> Server:
     """Start a worker on a host. Its applications' logs and temporary files go to a folder in `/tmp`."""
     work = f"/tmp/spark-work-{os.getpid()}-{number}"  # not where the driver or another worker could see them
     command = [_BIN / "spark-class", "org.apache.spark.deploy.worker.Worker", "--cores", str(cores), "--memory", memory]

@@ -1,20 +1,18 @@
 """Scores tables on a cluster whose workers pretend to have GPUs, in one session. Prints one line of JSON. Arguments: the
-master, the shared folder."""
+master, the shared folder, the page's code that starts a session."""
 
 import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import gpu_nets
 import pretended_gpus
 
 from sparktorch_assets.spark.score.table import score_table
 from sparktorch_assets.spark.session.slot_count import find_slots
-from sparktorch_assets.spark.session.start import start_session
 from sparktorch_assets.tasks import BatchPolicy, MlTask, ModelSpec, NumericFeature, SlotPolicy
-
-SMALL = {"spark.driver.memory": "512m", "spark.executor.memory": "512m"}
 
 
 def task(seconds_per_row: float) -> MlTask:
@@ -48,10 +46,11 @@ def tasks_at_once(spark, count: int) -> int:
     return max(sum(one[0] <= began < one[1] for one in spans) for began, _ in spans)
 
 
-def main(master: str, shared: Path) -> None:
-    spark = start_session(
-        master=master, config=SMALL | {"spark.executorEnv.PRETENDED_GPUS": "2"}, gpus_per_worker=2
-    )
+def main(master: str, shared: Path, page: str) -> None:
+    scope: dict[str, Any] = {}
+    exec(page.replace("spark://host:7077", master), scope)  # noqa: S102
+    spark = scope["spark"]
+    spark = start_session(master=master, config=SMALL | {"spark.executorEnv.PRETENDED_GPUS": "2"}, gpus_per_worker=2)
     for module in (gpu_nets, pretended_gpus):
         spark.sparkContext.addPyFile(module.__file__)
     wait_for_executors(spark, 2)
@@ -76,4 +75,4 @@ def main(master: str, shared: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])

@@ -11,7 +11,9 @@ from sparktorch_assets.predict.model.transfer import PendingOutputs
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.tasks import BatchPolicy
 
-LAUNCH = "CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronously reported at some other call"
+LAUNCH = (
+    "CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronously reported at some other call"
+)
 ASSERT = "CUDA error: device-side assert triggered"
 
 

@@ -25,7 +25,7 @@ def main(source: str, out: str, notes: str) -> None:
     loader = gpu_nets.NotingLoader(Path(source).parent, notes=notes)
     slots = SlotPolicy(models_per_gpu=2)
     report = score_table(spark, source, task, output_table=out, model_loader=loader, slots=slots)
-    print(report.slots)
+    sys.stdout.write(f"{report.slots}\n")
     spark.stop()
 
 

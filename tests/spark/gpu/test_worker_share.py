@@ -26,13 +26,17 @@ GPUS = "spark.executor.resource.gpu.amount"
         ({"slots": 4, "gpus": 2, "cores": 8}, 3, (2, 0.5)),
         ({"slots": 2, "gpus": 2, "cores": 2}, 100, (1, 1.0)),
         ({"slots": 1, "gpus": 2, "cores": 1}, None, (1, 1.0)),
-        ({"slots": 4, "gpus": 0, "cores": 16}, None, (4, 0.0)),  # Spark does not know of the GPUs: cores bound the tasks
+        (
+            {"slots": 4, "gpus": 0, "cores": 16},
+            None,
+            (4, 0.0),
+        ),  # Spark does not know of the GPUs: cores bound the tasks
     ],
 )
 def test_amounts(share, tasks, amounts):
     """Cores and GPUs are divided among the slots; three models take less than a third each, or Spark would run two."""
     assert WorkerShare(**share).amounts(tasks) == amounts
-    cores, gpu = amounts
+    gpu = amounts[1]
     if gpu:
         assert int(1 / gpu) * share["gpus"] >= min(share["slots"], tasks or share["slots"])
 
@@ -122,7 +126,9 @@ def test_sessions_that_schedule_no_gpus_refuse_them(monkeypatch):
     for master in ("local[2]", "local"):
         with pytest.raises(HostError, match=r"gpus_per_worker=2 with master='local.*schedules no GPUs in local mode"):
             start.start_session(master=master, gpus_per_worker=2)
-    with pytest.raises(HostError, match=r"the server's own settings.*Start it with spark.executor.resource.gpu.amount=2"):
+    with pytest.raises(
+        HostError, match=r"the server's own settings.*Start it with spark.executor.resource.gpu.amount=2"
+    ):
         start.start_session(remote="sc://host", gpus_per_worker=2)
     with pytest.raises(HostError, match="gpus_per_worker=0 must be above 0"):
         gpu_settings("yarn", 0)
