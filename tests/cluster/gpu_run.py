@@ -50,7 +50,6 @@ def main(master: str, shared: Path, page: str) -> None:
     scope: dict[str, Any] = {}
     exec(page.replace("spark://host:7077", master), scope)  # noqa: S102
     spark = scope["spark"]
-    spark = start_session(master=master, config=SMALL | {"spark.executorEnv.PRETENDED_GPUS": "2"}, gpus_per_worker=2)
     for module in (gpu_nets, pretended_gpus):
         spark.sparkContext.addPyFile(module.__file__)
     wait_for_executors(spark, 2)
@@ -65,7 +64,7 @@ def main(master: str, shared: Path, page: str) -> None:
             spark, str(shared / source), task(seconds_per_row), output_table=str(shared / out), model_loader=loader, slots=slots
         )  # fmt: skip
 
-    score("source", "warm", 0.0001)  # every worker has imported torch after this
+    score("small", "warm", 0.0001)  # every worker has imported torch after this
     report = score("source", "balanced", 0.002)
     said |= {"balance": report.balance, "rows": report.rows_table, "tasks": tasks_at_once(spark, 24)}
     score("few", "few_scored", 0.002)

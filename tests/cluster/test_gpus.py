@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import random
+import subprocess
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -15,9 +16,8 @@ import pytest
 from deltalake import DeltaTable
 from hosts import ROOT, hosts
 from lone_files import lone_file
+from page_blocks import blocks_run_by
 from standalone import standalone
-
-from sparktorch_assets.spark.session.gpu.discovery import discovery_script
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.jvm, pytest.mark.timeout(600)]
 
@@ -44,6 +44,13 @@ def write_source(folder, sizes):
         first += rows
 
 
+def worker_options(page):
+    """What the page's command puts into a worker's environment."""
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    command = f'{page}\nprintf %s "$SPARK_WORKER_OPTS"'
+    return subprocess.run(["sh", "-ec", command], env=env, capture_output=True, text=True, check=True).stdout
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The cluster's shared folder, and what the program said that has used the cluster."""
@@ -56,14 +63,16 @@ def run(tmp_path_factory):
         draw = random.Random(5)
         write_source(shared / "source", [min(3500, int(draw.lognormvariate(6.6, 0.7))) for _ in range(SHARDS)])
         write_source(shared / "few", [500] * 4)
-        amounts = "-Dspark.worker.resource.gpu.amount=2 -Dspark.worker.resource.gpu.discoveryScript="
+        write_source(shared / "small", [50] * 16)
+        start, of_worker = blocks_run_by(__file__)
         environment = {
-            "SPARK_WORKER_OPTS": amounts + discovery_script(),
+            "SPARK_WORKER_OPTS": worker_options(of_worker.text),
             "PATH": f"{found[0].shared}/bin:{os.environ['PATH']}",
+            "PRETENDED_GPUS": "2",
         }
         with standalone(found, folder, cores=6, **environment) as cluster:
             path = os.pathsep.join(str(place) for place in (ROOT, ROOT / "tests", HERE))
-            command = [sys.executable, HERE / "gpu_run.py", cluster.url, cluster.driver.shared]
+            command = [sys.executable, HERE / "gpu_run.py", cluster.url, cluster.driver.shared, start.text]
             done = cluster.driver.run(command, timeout=560, PYTHONPATH=path)
             assert done.returncode == 0, done.stderr + cluster.said()
             yield shared, json.loads(done.stdout)
@@ -139,7 +148,7 @@ def test_fewer_shards_than_slots_are_spread_over_the_gpus(run):
 def test_a_gpu_that_fails_in_the_middle_costs_no_row(run):
     """Its tasks fail, rather than rows one by one; Spark runs them on the other worker."""
     shared, _ = run
-    dead = os.readlink(shared / "dead")
+    dead = str((shared / "dead").readlink())
     found = notes_of(shared / "failing.notes")
     assert dead in found  # it worked before
     others = [gpu for gpu in found if gpu.rpartition(":")[0] != dead.rpartition(":")[0]]
