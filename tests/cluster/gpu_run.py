@@ -48,7 +48,7 @@ def tasks_at_once(spark, count: int) -> int:
 
 def main(master: str, shared: Path, page: str) -> None:
     scope: dict[str, Any] = {}
-    exec(page.replace("spark://host:7077", master), scope)  # noqa: S102
+    exec(page.replace("spark://host:7077", master), scope)
     spark = scope["spark"]
     for module in (gpu_nets, pretended_gpus):
         spark.sparkContext.addPyFile(module.__file__)

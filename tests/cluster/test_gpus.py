@@ -115,14 +115,15 @@ def test_every_slot_is_busy_and_no_gpu_has_more_models_than_it_may(run):
     assert said["slots"].startswith("slots at work: 8, 4 on each worker, counted from 2 models on each of 2 GPUs")
     found = notes_of(shared / "balanced.notes")
     assert len(found) == 4
-    seconds = Counter()
+    by_slot, by_gpu = Counter(), Counter()
     for gpu, batches in found.items():
         assert most_at_once(batches) == 2, gpu
         for process, began, ended, _ in batches:
-            seconds[process, gpu] += ended - began
-    by_slot = sorted(seconds.values())
-    assert len(by_slot) == 8, seconds
-    assert max(by_slot) / (sum(by_slot) / 8) <= 1.15, seconds
+            by_slot[process] += ended - began  # which may change its GPU between two tasks
+            by_gpu[gpu] += ended - began
+    assert len(by_slot) == 8
+    for seconds in (by_slot, by_gpu):
+        assert max(seconds.values()) / (seconds.total() / len(seconds)) <= 1.15, seconds
     assert said["balance"] <= 1.15
     assert_exact(shared, "balanced")
 
