@@ -159,7 +159,7 @@ def test_no_gpu_is_leased_from_a_planted_folder(
 ):
     """The slot's number chooses the GPU then."""
     plant(tmp_path / f"sparktorch-gpu-{os.getuid()}")
-    assert take_lease(("0", "1"), 1, tmp_path / f"sparktorch-gpu-{os.getuid()}") is None
+    assert take_lease(("0", "1"), 1, tmp_path / f"sparktorch-gpu-{os.getuid()}", wait=True) is None
     monkeypatch.setattr(device, "gpus_visible", lambda: 2)
     chosen = device.choose_device("auto", models_per_gpu=1, partition_index=3)
     assert (chosen.gpu, chosen.lease) == (1, None)

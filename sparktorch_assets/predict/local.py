@@ -26,8 +26,7 @@ from sparktorch_assets.tasks.slot_policy import SlotPolicy, settle_device
 
 class LocalPredictor:
     """Chooses the device of a slot and brings the task's model up there, once per process: later instances with the
-    same task and device find the model in the cache. On a GPU that Spark does not assign, it may have to wait until
-    another process is done: see `close`.
+    same task and device find the model in the cache. Call `close` when its work is done.
 
     Args:
         ml_task: the task, or the name of one that the loader knows.
@@ -40,6 +39,8 @@ class LocalPredictor:
         concurrent_slots: number of slots that work on this host at once; each gets `cores / concurrent_slots` CPU
             threads.
         gpu_addresses: the GPU addresses that Spark assigned to the task.
+        waits_for_gpu: whether to wait until another process is done, if each of the host's GPUs has `models_per_gpu`
+            models at work already and Spark assigns none. Not if another process waits for this one's predictions.
 
     Raises:
         UnknownTaskError, ModelError, DeviceError: as raised by `ModelLoader.bring_up_model`.
@@ -57,6 +58,7 @@ class LocalPredictor:
         slots: SlotPolicy | None = None,
         concurrent_slots: int = 1,
         gpu_addresses: Sequence[str] = (),
+        waits_for_gpu: bool = False,
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise TaskError(f"batch_size={batch_size!r} must be a whole number above 0")
@@ -72,6 +74,7 @@ class LocalPredictor:
             models_per_gpu=policy.models_per_gpu,
             partition_index=partition_index,
             addresses=gpu_addresses,
+            wait=waits_for_gpu,
         )
         # Also when nobody calls `close`: other processes may wait for the lease.
         self._closing = weakref.finalize(self, chosen.lease.release if chosen.lease else _nothing)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from sparktorch_assets.predict.model import cache, gpu_lease
+from sparktorch_assets.predict.model import cache, device, gpu_lease
 from sparktorch_assets.predict.model.gpu_lease import take_lease
 
 LEASE = """
@@ -17,7 +17,7 @@ import sys, time
 from pathlib import Path
 import pretended_gpus
 from sparktorch_assets.predict.model.device import choose_device
-chosen = choose_device("auto", models_per_gpu=int(sys.argv[2]), partition_index=1, leases=Path(sys.argv[1]))
+chosen = choose_device("auto", models_per_gpu=int(sys.argv[2]), partition_index=1, leases=Path(sys.argv[1]), wait=True)
 print(chosen.gpu, flush=True)
 sys.stdin.readline()
 chosen.lease.release()
@@ -89,8 +89,8 @@ def fresh(monkeypatch):
 @pytest.mark.usefixtures("fresh")
 def test_a_process_shares_its_lease_with_itself(tmp_path):
     """It is one slot: its lease ends with the last of its uses."""
-    first = take_lease(("0", "1"), 1, tmp_path)
-    second = take_lease(("0", "1"), 1, tmp_path)
+    first = take_lease(("0", "1"), 1, tmp_path, wait=True)
+    second = take_lease(("0", "1"), 1, tmp_path, wait=True)
     assert first is second
     first.release()
     assert gpu_lease._held == [first]
@@ -101,13 +101,13 @@ def test_a_process_shares_its_lease_with_itself(tmp_path):
 @pytest.mark.usefixtures("fresh")
 def test_a_process_returns_to_the_gpu_that_has_its_models(tmp_path, monkeypatch):
     """Unless that has more leases taken than another one."""
-    elsewhere = take_lease(("0", "1"), 2, tmp_path)
+    elsewhere = take_lease(("0", "1"), 2, tmp_path, wait=True)
     monkeypatch.setattr(gpu_lease, "_held", [])  # as in another process
-    mine = take_lease(("0", "1"), 2, tmp_path)
+    mine = take_lease(("0", "1"), 2, tmp_path, wait=True)
     mine.release()
     elsewhere.release()
     assert (elsewhere.gpu, mine.gpu) == (0, 1)
-    assert take_lease(("0", "1"), 2, tmp_path).gpu == 1
+    assert take_lease(("0", "1"), 2, tmp_path, wait=True).gpu == 1
 
 
 @pytest.mark.usefixtures("fresh")
@@ -117,14 +117,14 @@ def test_who_waits_gets_the_memory_as_well(tmp_path, monkeypatch):
     cache.forget_models()
     for key in (("a", "cuda:0"), ("a", "cpu")):
         cache.cached_model(key, object)
-    take_lease(("0",), 1, tmp_path).release()
+    take_lease(("0",), 1, tmp_path, wait=True).release()
     assert list(cache._models) == [("a", "cuda:0"), ("a", "cpu")]
-    lease = take_lease(("0",), 1, tmp_path)
+    lease = take_lease(("0",), 1, tmp_path, wait=True)
     waiting = Holder(tmp_path, 1, 1)
     try:
         until = time.monotonic() + 60
         while not gpu_lease._somebody_waits(lease._folder) and time.monotonic() < until:
-            second = take_lease(("0",), 1, tmp_path)  # does not disturb who waits
+            second = take_lease(("0",), 1, tmp_path, wait=True)  # does not disturb who waits
             second.release()
             time.sleep(0.05)
         assert gpu_lease._somebody_waits(lease._folder)
@@ -138,9 +138,21 @@ def test_who_waits_gets_the_memory_as_well(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("fresh")
 def test_leases_are_of_a_gpu_and_not_of_a_number(tmp_path, monkeypatch):
     """Processes whose CUDA_VISIBLE_DEVICES differ call different GPUs 0, and do not wait for each other."""
-    one = take_lease(("GPU-a",), 1, tmp_path)
+    one = take_lease(("GPU-a",), 1, tmp_path, wait=True)
     monkeypatch.setattr(gpu_lease, "_held", [])
-    other = take_lease(("GPU-b", "GPU-a"), 1, tmp_path)
+    other = take_lease(("GPU-b", "GPU-a"), 1, tmp_path, wait=True)
     assert (one.gpu, one.name, other.gpu, other.name) == (0, "GPU-a", 0, "GPU-b")
     other.release()
     one.release()
+
+
+@pytest.mark.usefixtures("fresh")
+def test_who_must_not_wait_is_spread_over_the_gpus(tmp_path, monkeypatch):
+    """Its place is that of its partition, as one more than the GPU has leases."""
+    first = take_lease(("0",), 1, tmp_path, wait=False)
+    monkeypatch.setattr(gpu_lease, "_held", [])
+    monkeypatch.setattr(device, "gpus_visible", lambda: 1)
+    monkeypatch.setattr(device, "_present_once", lambda: ())
+    chosen = device.choose_device("auto", models_per_gpu=1, partition_index=3, leases=tmp_path)
+    assert (chosen.gpu, chosen.lease) == (0, None)
+    first.release()

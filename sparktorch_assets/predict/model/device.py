@@ -47,15 +47,17 @@ def choose_device(
     partition_index: int,
     addresses: Sequence[str] = (),
     leases: Path | None = None,
+    wait: bool = False,
 ) -> ChosenDevice:
-    """The device of this slot. Waits for a lease if there is none.
+    """The device of this slot.
 
     Args:
         policy: `cpu` never takes a GPU, `auto` takes one if there is one, `cuda` requires one.
         models_per_gpu: number of leases per GPU.
-        partition_index: spreads slots over GPUs if leases cannot be used.
+        partition_index: spreads slots over GPUs if there are no leases.
         addresses: GPU addresses that Spark assigned to the task (`TaskContext.resources()`).
         leases: the folder of the lock files, shared by all processes of the host; by default, one folder per user.
+        wait: whether to wait for a lease if all are taken, instead of having one more model on a GPU.
 
     Raises:
         DeviceError: a GPU is required, or was assigned by Spark, but does not exist here.
@@ -81,7 +83,7 @@ def choose_device(
         visible = os.environ.get(_VISIBLE)
         return ChosenDevice(gpu=visible_index(addresses[0], visible, gpus, _present_once()))
     folder = leases or Path(tempfile.gettempdir()) / f"sparktorch-gpu-{os.getuid()}"
-    lease = take_lease(unique_names(gpus, _present_once()), models_per_gpu, folder)
+    lease = take_lease(unique_names(gpus, _present_once()), models_per_gpu, folder, wait=wait)
     return ChosenDevice(gpu=partition_index % gpus if lease is None else lease.gpu, lease=lease)
 
 

@@ -2,7 +2,7 @@
 
 Every GPU of a host has `models_per_gpu` leases, which all processes of one user share, whatever job or session they belong
 to. A lease is a locked file. The kernel releases the lock when the process ends, so a killed worker leaves nothing behind.
-A process whose work finds no free lease waits for one.
+A process that finds no free lease waits for one if nothing waits for that process in turn.
 """
 
 import fcntl
@@ -63,25 +63,30 @@ class GpuLease:
             self._file.close()
 
 
-def take_lease(names: Sequence[str], models_per_gpu: int, folder: Path) -> GpuLease | None:
-    """Take a lease of the GPU with the fewest leases taken, and wait until one is free. A process that holds one already
-    shares it with itself.
+def take_lease(names: Sequence[str], models_per_gpu: int, folder: Path, *, wait: bool) -> GpuLease | None:
+    """Take a lease of the GPU with the fewest leases taken. A process that holds one already shares it with itself.
 
     Args:
         names: the unique name of the GPU with each CUDA index.
         models_per_gpu: number of leases per GPU.
         folder: the folder of the lock files.
+        wait: whether to wait until a lease is free. Two processes of which one predicts what the other reads would wait
+            for each other for ever.
 
     Returns:
-        The lease; `None` if the folder cannot be used.
+        The lease; `None` if none is free and it does not wait, or if the folder cannot be used.
     """
     leases = PrivateFolder(folder)
     with _lock:
         if _held:
             return _held[0].share()
         try:
-            lease = _free_lease(names, models_per_gpu, leases) or _awaited_lease(names, models_per_gpu, leases)
+            lease = _free_lease(names, models_per_gpu, leases)
+            if lease is None and wait:
+                lease = _awaited_lease(names, models_per_gpu, leases)
         except OSError:  # the folder cannot be trusted, or its disk is full
+            return None
+        if lease is None:
             return None
         _held.append(lease)
         _last_gpu[:] = [lease.name]

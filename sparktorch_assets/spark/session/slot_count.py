@@ -135,7 +135,8 @@ def _slots_with_gpus(models: float, gpus: int, tasks: int | None, size: ClusterS
 
 def _share(spark: "SparkSession", on_a_worker: int) -> WorkerShare | None:
     """What a slot takes of a worker; `None` if the session says it itself, or cannot be told."""
-    if float(setting(spark, "spark.task.resource.gpu.amount", "0")) > 0:
+    # On Spark Connect, the amounts are the server's business: see docs/clusters.md.
+    if is_connect(spark) or float(setting(spark, "spark.task.resource.gpu.amount", "0")) > 0:
         return None
     master = setting(spark, "spark.master", "")
     if not takes_profiles(master):

@@ -210,7 +210,12 @@ def _predict(job: _CanaryJob) -> str:
     check_code(job.code)
     loader, files = job.model_loader.with_planned_files(job.task, job.files_digest)
     predictor = LocalPredictor(
-        job.task, job.batch_size, model_loader=loader, slots=job.slots, gpu_addresses=task_place()[1]
+        job.task,
+        job.batch_size,
+        model_loader=loader,
+        slots=job.slots,
+        gpu_addresses=task_place()[1],
+        waits_for_gpu=True,
     )
     with closing(predictor):
         check_code(job.code)

@@ -212,6 +212,7 @@ class _PackWork:
             slots=job.slots,
             concurrent_slots=job.concurrent_slots,
             gpu_addresses=gpu_addresses,
+            waits_for_gpu=True,
         )
         check_code(job.code)
         _freeze()

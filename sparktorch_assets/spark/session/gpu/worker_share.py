@@ -58,7 +58,7 @@ def share_profile(spark: "SparkSession", share: WorkerShare | None, tasks: int |
     one.
 
     Args:
-        spark: a classic or Connect session.
+        spark: a classic session.
         share: the slots of a worker; `None` if the session's own amounts are right.
         tasks: the number of tasks for each worker, if it is known.
     """
