@@ -1,61 +1,124 @@
 """How busy does the predictor keep a GPU? `make bench-gpu`; needs one GPU, no Spark and no JVM.
 
+Three workloads: a network like ResNet-50 on JPEG files of 224 x 224 pixels (decoding included), all-MiniLM-L6-v2 on texts of
+lognormal length (tokenizing included), and an MLP on 16 columns. Each runs in fp32, in bf16, and in bf16 compiled, with 1
+and 2 model instances, a process each, on half the rows each.
+
 Two ceilings. *Model only*: the same batches, already on the device, through the network alone. *Busy share*: the share of
 the wall time in which kernels run, from torch's profiler, summed over the processes that share the GPU (without MPS their
-kernels take turns). Each workload runs with 1 and 2 model instances, a process each, on half the rows each.
+kernels take turns). Below 0.95 of the model alone, `waits for` names the step that takes most of the time beside the
+network, with its share of the wall time. *Growth* is by how many MiB the memory that torch holds on the device grew from the
+first run to the last.
 
-`--device cpu` runs the same code without a GPU, to test the benchmark itself; it has no busy share. Ends with one JSON line.
+`--device cpu` runs the same code without a GPU, to test the benchmark itself; it has no busy share. `--scale small` takes a
+hundredth of the rows. Ends with one JSON line.
+
+What was run: everything on the CPU, at `--scale small`. Nothing has been run on a GPU yet, so that no figure of a GPU is
+known, and what is particular to one (the profiler's events, pinned memory, two processes on one device, torch.compile for
+CUDA) has never been tried.
 """
 
 import argparse
+import io
+import itertools
 import json
 import multiprocessing
 import statistics
 import sys
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-WORKLOADS = ("text", "images", "images-50")
+WORKLOADS = ("resnet50", "minilm", "mlp")
+EXECUTIONS: dict[str, dict[str, str]] = {
+    "fp32": {},
+    "bf16": {"precision": "bf16"},
+    "bf16-compiled": {"precision": "bf16", "compile": "torch.compile"},
+}
 ROUNDS = 3
+SMALL = 0.01
+GOOD = 0.95
 
 
-def slot(workload: str, scale: float, device: str, pipe: Connection) -> None:
+def work_of(workload: str, scale: float) -> tuple[Any, list[Any], str]:
+    """The task, its rows, and the folder of its model."""
+    from bench_models import MINILM, lognormal_texts
+    from bench_predict import ABCD, CHUNK_ROWS, IMAGE_BATCH, MLP_BATCH, table, task_of
+    from pyarrow import table as arrow_table
+
+    from sparktorch_assets.tasks import BatchPolicy, ImageFeature, MlTask, ModelSpec, NumericFeature, TextFeature
+
+    if workload == "resnet50":
+        feature = ImageFeature(column="image", height=224, width=224)
+        policy = BatchPolicy(batch_size=4 * IMAGE_BATCH)
+        return task_of("images-50", [feature], [str(c) for c in range(1000)], policy), jpegs(int(4_000 * scale)), "."
+    if workload == "minilm":
+        texts = arrow_table({"text": lognormal_texts(int(50_000 * scale))}).to_batches(max_chunksize=CHUNK_ROWS)
+        task = MlTask(
+            name="minilm", input="bench", model=ModelSpec(weights=MINILM.name), features=[TextFeature(column="text")]
+        )
+        return task, texts, str(MINILM.parent)
+    feature = NumericFeature(columns=[f"f{f}" for f in range(16)])
+    policy = BatchPolicy(batch_size=MLP_BATCH)
+    return task_of("tabular", [feature], list(ABCD), policy), table(int(4_000_000 * scale)), "."
+
+
+def jpegs(rows: int) -> list[Any]:
+    """JPEG files of 224 x 224 pixels of smooth noise, which compresses about as photographs do."""
+    import numpy as np
+    import pyarrow as pa
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    files = []
+    for _ in range(min(rows, 64)):
+        small = Image.fromarray(rng.integers(0, 255, (28, 28, 3), dtype=np.uint8))
+        buffer = io.BytesIO()
+        small.resize((224, 224), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
+        files.append(buffer.getvalue())
+    column = pa.array([files[row % len(files)] for row in range(rows)], pa.binary())
+    return pa.table({"image": column}).to_batches(max_chunksize=256)
+
+
+def slot(workload: str, execution: str, scale: float, device: str, pipe: Connection) -> None:
     """One model instance: report the model-only rate, then run whenever told to, then once under the profiler."""
     sys.path.insert(0, str(Path(__file__).parent))
     import torch
-    from bench_predict import IMAGE_BATCH, TOKENS, images, task_of, texts
 
     from sparktorch_assets.predict.loader import ModelLoader
     from sparktorch_assets.predict.local import LocalPredictor
     from sparktorch_assets.predict.partition import predict_batches
     from sparktorch_assets.predict.schema import output_schema
-    from sparktorch_assets.tasks import BatchPolicy, ImageFeature, SlotPolicy, TextFeature
+    from sparktorch_assets.tally import Tally
+    from sparktorch_assets.tasks import Execution, SlotPolicy
 
-    if workload == "text":
-        batches = texts(int(50_000 * scale))
-        policy = BatchPolicy(max_tokens=8 * TOKENS)
-        task = task_of(workload, [TextFeature(column="text")], [str(c) for c in range(8)], policy)
-    else:
-        batches = images(int(2_000 * scale))
-        policy = BatchPolicy(batch_size=4 * IMAGE_BATCH)
-        feature = ImageFeature(column="image", height=224, width=224)
-        task = task_of(workload, [feature], [str(c) for c in range(1000)], policy)
-    predictor = LocalPredictor(task, model_loader=ModelLoader("."), slots=SlotPolicy(device=device))
+    declared, batches, root = work_of(workload, scale)
+    loader = ModelLoader(root)
+    task = replace(loader.find_task(declared), execution=Execution(**EXECUTIONS[execution]))  # type: ignore[arg-type]
+    predictor = LocalPredictor(task, model_loader=loader, slots=SlotPolicy(device=device))
     schema = output_schema(task, batches[0].schema)
 
-    def run() -> float:
+    def run() -> tuple[float, dict[str, float]]:
+        tally = Tally()
         started = time.perf_counter()
-        rows = sum(b.num_rows for b in predict_batches(batches, predictor=predictor, schema=schema))
+        rows = sum(b.num_rows for b in predict_batches(batches, predictor=predictor, schema=schema, tally=tally))
         assert rows == sum(batch.num_rows for batch in batches)
-        return time.perf_counter() - started
+        assert tally.failed == 0
+        assert set(tally.devices) == {predictor.device}
+        assert predictor.device.startswith(device), predictor.device
+        return time.perf_counter() - started, dict(tally.seconds)
 
-    run()  # warm up: allocations, kernels' choice
+    run()  # warm up: allocations, kernels' choice, compilation
+    held = torch.cuda.memory_reserved() if device == "cuda" else 0
     pipe.send((sum(batch.num_rows for batch in batches), model_only(predictor.model, batches[0])))
     while pipe.recv() == "run":
         pipe.send(run())
-    pipe.send(busy_share(run) if torch.cuda.is_available() and device == "cuda" else None)
+    share = busy_share(run) if device == "cuda" else None
+    grown = (torch.cuda.memory_reserved() - held) / 2**20 if device == "cuda" else None
+    pipe.send((share, grown))
 
 
 def model_only(model: Any, batch: Any) -> float:
@@ -65,34 +128,38 @@ def model_only(model: Any, batch: Any) -> float:
 
     from sparktorch_assets.predict.batches.packing import PackedBatches
     from sparktorch_assets.predict.failures import Quarantine
+    from sparktorch_assets.predict.model.network import _call
     from sparktorch_assets.tally import Tally
 
+    network = model.network
     window = batch.slice(0, model.window_rows)
     encoded = model.prepare(window, Quarantine("bench"), Tally())
     lengths = next((feature.lengths_N for feature in encoded.features if feature.lengths_N is not None), None)
-    packed = list(PackedBatches(np.arange(window.num_rows), lengths, model.launcher.sizer))
-    resident = [
-        [tensor.to(model.device) for feature in encoded.features for tensor in feature.collate(rows)] for rows in packed
-    ]
+    resident = []
+    for rows in PackedBatches(np.arange(window.num_rows), lengths, model.launcher.sizer):
+        longest = 0 if lengths is None else int(lengths[rows].max())
+        tensors = network._collate(encoded.features, rows, longest)  # noqa: SLF001  (as a run does it)
+        resident.append(network._cast([tensor.to(model.device) for tensor in tensors]))  # noqa: SLF001
+    names = network._argument_names(encoded.features)  # noqa: SLF001
     rates = []
     with torch.inference_mode():
         for _ in range(ROUNDS + 1):
             started = time.perf_counter()
             for arguments in resident:
-                model.module(*arguments)
+                _call(model.module, arguments, names)
             if model.device.type == "cuda":
                 torch.cuda.synchronize()
             rates.append(window.num_rows / (time.perf_counter() - started))
     return statistics.median(rates[1:])
 
 
-def busy_share(run: Any) -> float:
+def busy_share(run: Callable[[], tuple[float, Any]]) -> float:
     """The share of a run's wall time in which kernels of this process run on the GPU."""
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-        wall_s = run()
+        wall_s, _ = run()
     spans = sorted(
         (event.time_range.start, event.time_range.end)
         for event in profiler.events()
@@ -105,69 +172,94 @@ def busy_share(run: Any) -> float:
     return busy_us / 1e6 / wall_s
 
 
-def measure(workload: str, instances: int, scale: float, device: str) -> dict[str, Any]:
+def measure(workload: str, execution: str, instances: int, scale: float, device: str) -> dict[str, Any]:
     """Rows a second of all instances together, beside the model-only rate of one."""
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []
     for _ in range(instances):
         mine, theirs = context.Pipe()
-        process = context.Process(target=slot, args=(workload, scale / instances, device, theirs))
+        process = context.Process(target=slot, args=(workload, execution, scale / instances, device, theirs))
         process.start()
+        theirs.close()  # a process that dies is noticed then
         pipes.append(mine)
         processes.append(process)
     ready = [pipe.recv() for pipe in pipes]
     rows = sum(count for count, _ in ready)
-    seconds = []
+    seconds, spent = [], []
     for _ in range(ROUNDS):
         for pipe in pipes:
             pipe.send("run")
-        seconds.append(max(pipe.recv() for pipe in pipes))
+        found = [pipe.recv() for pipe in pipes]
+        seconds.append(max(wall_s for wall_s, _ in found))
+        spent.append({stage: found[0][1][stage] / found[0][0] for stage in found[0][1]})
     for pipe in pipes:
         pipe.send("profile")
-    shares = [pipe.recv() for pipe in pipes]
+    ends = [pipe.recv() for pipe in pipes]
     for process in processes:
         process.join()
     rate = rows / statistics.median(seconds)
     # Instances that were brought up together measured their model-only rate together: one alone is the ceiling.
     ceiling = ready[0][1] if instances == 1 else None
-    share = None if None in shares else round(sum(shares), 3)
     return {
         "workload": workload,
+        "execution": execution,
         "models_per_gpu": instances,
         "rows_per_s": round(rate, 1),
         "model_only_rows_per_s": ceiling and round(ceiling, 1),
-        "busy_share": share,
+        "busy_share": None if device == "cpu" else round(sum(share for share, _ in ends), 3),
+        "memory_growth_mib": None if device == "cpu" else round(max(grown for _, grown in ends), 1),
+        "shares_of_wall": {stage: round(share, 3) for stage, share in spent[-1].items()},
     }
 
 
+def bottleneck(shares: Mapping[str, float], ratio: float) -> str:
+    """The step beside the network that takes most of a slot's time; empty if the network is near its ceiling."""
+    others = {stage: share for stage, share in shares.items() if stage != "forward"}
+    if ratio >= GOOD or not others:
+        return ""
+    stage = max(others, key=others.__getitem__)
+    return f"{stage} ({others[stage]:.0%})"
+
+
 def main() -> None:
-    """Measure every workload with 1 and 2 instances."""
+    """Measure every workload in each precision with 1 and 2 instances."""
     import torch
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("workloads", nargs="*", default=list(WORKLOADS))
-    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument(
+        "workloads", nargs="*", metavar="workload", help=f"some of {', '.join(WORKLOADS)}; all by default"
+    )
+    parser.add_argument("--scale", type=lambda text: SMALL if text == "small" else float(text), default=1.0)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--executions", nargs="*", default=list(EXECUTIONS), choices=list(EXECUTIONS))
     options = parser.parse_args()
+    unknown = set(options.workloads) - set(WORKLOADS)
+    if unknown:
+        parser.error(f"there is no workload {', '.join(sorted(unknown))}; choose from {', '.join(WORKLOADS)}")
     if options.device == "cuda" and not torch.cuda.is_available():
         print("not measured: no GPU here")
         print(json.dumps({"benchmark": "gpu", "results": []}))
         return
+    name = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
     results = []
-    print(f"{'workload':<12}{'models':>7}{'rows/s':>10}{'of model only':>15}{'busy share':>12}")
-    for workload in options.workloads or WORKLOADS:
+    print(f"{name}, torch {torch.__version__}")
+    heads = f"{'rows/s':>10}{'of model only':>15}{'busy share':>14}{'growth':>14}"
+    print(f"{'workload':<10}{'execution':<15}{'models':>7}{heads}  waits for")
+    for workload, execution in itertools.product(options.workloads or WORKLOADS, options.executions):
         ceiling = 0.0
         for instances in (1, 2):
-            found = measure(workload, instances, options.scale, options.device)
+            found = measure(workload, execution, instances, options.scale, options.device)
             ceiling = found["model_only_rows_per_s"] or ceiling
-            found |= {"model_only_rows_per_s": ceiling, "ratio_to_model_only": round(found["rows_per_s"] / ceiling, 3)}
-            share = "not measured" if found["busy_share"] is None else f"{found['busy_share']:.3f}"
+            ratio = round(found["rows_per_s"] / ceiling, 3)
+            waits = bottleneck(found["shares_of_wall"], ratio)
+            found |= {"model_only_rows_per_s": ceiling, "ratio_to_model_only": ratio, "waits_for": waits}
+            share, grown = ("not measured" if found[key] is None else f"{found[key]:.3f}" for key in ("busy_share", "memory_growth_mib"))  # fmt: skip
             print(
-                f"{workload:<12}{instances:>7}{found['rows_per_s']:>10,.0f}{found['ratio_to_model_only']:>15.3f}{share:>12}",
+                f"{workload:<10}{execution:<15}{instances:>7}{found['rows_per_s']:>10,.0f}{ratio:>15.3f}{share:>14}{grown:>14}  {waits}",
                 flush=True,
             )
             results.append(found)
-    print(json.dumps({"benchmark": "gpu", "device": options.device, "results": results}))
+    print(json.dumps({"benchmark": "gpu", "device": name, "torch": torch.__version__, "results": results}))
 
 
 if __name__ == "__main__":

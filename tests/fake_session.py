@@ -51,7 +51,7 @@ class _Range:
     def __init__(self, session: FakeSession, end: int) -> None:
         self._session, self._end = session, end
 
-    def mapInArrow(self, function, schema):
+    def mapInArrow(self, function, schema, profile=None):
         assert schema == "result string"
         self._pickled = cloudpickle.dumps(function)
         return self

@@ -66,6 +66,7 @@ RUNNERS: Mapping[str, Callable[[Block], bool]] = {
     "tests/cluster/test_standalone_page.py": lambda block: (
         block.page == "docs/clusters.md" and block.section == "Standalone"
     ),
+    "tests/cluster/test_gpus.py": lambda block: block.page == "docs/clusters.md" and block.section == "GPUs",
     "tests/orchestration/assets/test_rival_assets.py": lambda block: block.page == "docs/comparing.md",
     "tests/spark/test_audited_assets.py": lambda block: block.page == "docs/checks.md",
     "tests/spark/test_docs.py": lambda block: block.page == "docs/tables.md",

@@ -45,7 +45,9 @@ class Cluster:
 
 
 @contextmanager
-def standalone(found: Sequence[Host], folder: Path, *, cores: int = 1, memory: str = "1g") -> Iterator[Cluster]:
+def standalone(
+    found: Sequence[Host], folder: Path, *, cores: int = 1, memory: str = "1g", **env: str
+) -> Iterator[Cluster]:
     """Start a cluster on these hosts, and stop it.
 
     Args:
@@ -53,6 +55,7 @@ def standalone(found: Sequence[Host], folder: Path, *, cores: int = 1, memory: s
         folder: the one with which the hosts were made.
         cores: of each worker.
         memory: of each worker; an executor needs `spark.executor.memory` of it.
+        env: environment variables of the workers.
     """
     driver, *workers = found
     prepare_java()
@@ -60,7 +63,7 @@ def standalone(found: Sequence[Host], folder: Path, *, cores: int = 1, memory: s
     url = f"spark://{driver.address}:{port}"
     master = start_master(driver, port)
     for number, worker in enumerate(workers):
-        start_worker(worker, url, number, cores=cores, memory=memory)
+        start_worker(worker, url, number, cores=cores, memory=memory, **env)
     try:
         eventually(
             lambda: registered_workers(master) == len(workers),
@@ -79,13 +82,13 @@ def start_master(host: Host, port: int) -> Server:
     return host.server("master", [*command, "--host", host.address, "--port", str(port), "--webui-port", "0"], **SMALL)
 
 
-def start_worker(host: Host, url: str, number: int = 0, *, cores: int = 1, memory: str = "1g") -> Server:
+def start_worker(host: Host, url: str, number: int = 0, *, cores: int = 1, memory: str = "1g", **env: str) -> Server:
     """Start a worker on a host. Its applications' logs and files go to a folder that is the host's alone."""
     command = [_BIN / "spark-class", "org.apache.spark.deploy.worker.Worker", "--cores", str(cores), "--memory", memory]
     command += ["--work-dir", str(host.own / f"spark-work-{number}"), "--webui-port", "0", url]
     if not host.is_apart:
         command[2:2] = ["--host", host.address]
-    return host.server(f"worker-{number}", command, **SMALL)
+    return host.server(f"worker-{number}", command, **SMALL, **env)
 
 
 def registered_workers(master: Server) -> int:

@@ -11,7 +11,8 @@ import pytest
 
 from sparktorch_assets.errors import HostError
 from sparktorch_assets.predict.batches.shared_limits import SharedLimits
-from sparktorch_assets.predict.model import device
+from sparktorch_assets.predict.model import device, gpu_lease
+from sparktorch_assets.predict.model.gpu_lease import take_lease
 from sparktorch_assets.private_folder import PrivateFolder, _warn_once, require_private
 from sparktorch_assets.spark.session import java
 from sparktorch_assets.spark.session import start as session
@@ -58,7 +59,7 @@ planted = pytest.mark.parametrize("plant", PLANTED)
 @pytest.fixture(autouse=True)
 def _a_new_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(device, "_held", {})
+    monkeypatch.setattr(gpu_lease, "_held", {})
     _warn_once.cache_clear()
 
 
@@ -153,11 +154,15 @@ def test_limits_of_a_planted_folder_are_not_believed(
 
 
 @planted
-def test_no_gpu_is_leased_from_a_planted_folder(tmp_path: Path, plant: Callable[[Path], None]):
+def test_no_gpu_is_leased_from_a_planted_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plant: Callable[[Path], None]
+):
     """The slot's number chooses the GPU then."""
     plant(tmp_path / f"sparktorch-gpu-{os.getuid()}")
-    assert device.lease_gpu(2, 1, tmp_path / f"sparktorch-gpu-{os.getuid()}") is None
-    assert device.choose_gpu("auto", gpus=2, models_per_gpu=1, partition_index=3) == 1
+    assert take_lease(("0", "1"), 1, tmp_path / f"sparktorch-gpu-{os.getuid()}", wait=True) is None
+    monkeypatch.setattr(device, "gpus_visible", lambda: 2)
+    chosen = device.choose_device("auto", models_per_gpu=1, partition_index=3)
+    assert (chosen.gpu, chosen.lease) == (1, None)
 
 
 @planted

@@ -37,7 +37,7 @@ PAGES = {
             "Several runs at a time",
             "Slow models",
         ),
-        "clusters.md": ("What holds",),
+        "clusters.md": ("What holds", "GPUs"),
         "deployment.md": ("What holds then", "Before a change is merged"),
         "asset-pages.md": (),
     },
@@ -119,6 +119,8 @@ PROMISES_NOTHING = (
     "![The page of predictions/digit",
     "![The checks of predictions/digit",
     "Dagster also shows those checks as failed that such a run did not come to",
+    "If workers have GPUs, say so to the session",
+    "None of this has been run on a real GPU",
 )
 """Beginnings of rows and paragraphs that promise nothing."""
 

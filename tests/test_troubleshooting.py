@@ -55,6 +55,11 @@ OF_DAGSTER = {block for block in BLOCKS if block.partition(": ")[0] not in ENTRI
 FRAME = pd.DataFrame({"id": [1, 2, 3], "x": [0.5, -1.0, 2.0]})
 
 
+class FailingGpu(ModelLoader):
+    def load_module(self, ml_task, device):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+
 def network(name, **arguments):
     return ModelSpec(factory="sparktorch_assets.testing:build", arguments={"network": name} | arguments)
 
@@ -159,6 +164,7 @@ CAUSES = {
     ),
     "columns left out": lambda: predict(hooks=Hooks(row_postprocessor=lambda row: {"id": row["id"]})),
     "no GPU": lambda: predict_frame(FRAME, task(), model_loader=ModelLoader("models", device="cuda")),
+    "a failing GPU": lambda: predict_frame(FRAME, task(), model_loader=FailingGpu("models")),
     "a taken port": a_taken_port,
     "a variable that is not set": lambda: (
         SparkSessionResource(

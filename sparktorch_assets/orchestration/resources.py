@@ -107,6 +107,9 @@ class SparkSessionResource(StrictResource, LazyPySparkResource):
     Use this for secrets: Dagster sees only the variable's name."""
     app_name: str = "sparktorch_assets"
     """The application's name in Spark's UI."""
+    gpus_per_worker: int | None = None
+    """GPUs of each executor that Spark is to schedule on a cluster. How many models share one is said by
+    `models_per_gpu` of the model loader."""
 
     def _init_session(self) -> None:
         if self._spark_session is None:
@@ -117,6 +120,7 @@ class SparkSessionResource(StrictResource, LazyPySparkResource):
                 remote=self.remote,
                 app_name=self.app_name,
                 config={**self.spark_config, **self.config, **self._settings_from_environment()},
+                gpus_per_worker=self.gpus_per_worker,
             )
 
     @field_validator("spark_config", "config")

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparktorch_assets.errors import ModelError, SparktorchError
+from sparktorch_assets.predict.device_failure import device_error
 
 Rows = npt.NDArray[np.int64]
 Result = TypeVar("Result")
@@ -121,6 +122,7 @@ class Quarantine:
         Raises:
             ModelError: out of at least PATIENCE_SEEN rows, no row ever succeeded: neither PATIENCE_ROWS rows that were
                 tried on their own nor as many others, spread over the rest.
+            DeviceError: `step` raised that the GPU can no longer be used.
             SparktorchError: raised by `step` itself; such an error is about the task, not about a row.
         """
         pieces: list[tuple[Rows, Result]] = []
@@ -136,6 +138,8 @@ class Quarantine:
             except BaseException as error:
                 if not is_about_the_row(error):
                     raise
+                if (failed := device_error(error)) is not None:
+                    raise failed from error
                 return error
             self._succeeded.add(stage)
             return None

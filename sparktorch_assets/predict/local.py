@@ -3,13 +3,15 @@ load torch."""
 
 import os
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sparktorch_assets.errors import HostError, TaskError
+from sparktorch_assets.predict.device_failure import device_errors
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.predict.model.cache import cached_model
-from sparktorch_assets.predict.model.device import choose_gpu, gpus_visible
+from sparktorch_assets.predict.model.cache import cached_model, drop_models_on_gpus
+from sparktorch_assets.predict.model.device import choose_device
 from sparktorch_assets.predict.model.user_model import UserModel
 from sparktorch_assets.predict.protocols import ModelObject
 from sparktorch_assets.predict.windowed_model import WindowedModel
@@ -24,7 +26,7 @@ from sparktorch_assets.tasks.slot_policy import SlotPolicy, settle_device
 
 class LocalPredictor:
     """Chooses the device of a slot and brings the task's model up there, once per process: later instances with the
-    same task and device find the model in the cache.
+    same task and device find the model in the cache. Call `close` when its work is done.
 
     Args:
         ml_task: the task, or the name of one that the loader knows.
@@ -37,6 +39,8 @@ class LocalPredictor:
         concurrent_slots: number of slots that work on this host at once; each gets `cores / concurrent_slots` CPU
             threads.
         gpu_addresses: the GPU addresses that Spark assigned to the task.
+        waits_for_gpu: whether to wait until another process is done, if each of the host's GPUs has `models_per_gpu`
+            models at work already and Spark assigns none. Not if another process waits for this one's predictions.
 
     Raises:
         UnknownTaskError, ModelError, DeviceError: as raised by `ModelLoader.bring_up_model`.
@@ -54,6 +58,7 @@ class LocalPredictor:
         slots: SlotPolicy | None = None,
         concurrent_slots: int = 1,
         gpu_addresses: Sequence[str] = (),
+        waits_for_gpu: bool = False,
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise TaskError(f"batch_size={batch_size!r} must be a whole number above 0")
@@ -63,16 +68,22 @@ class LocalPredictor:
         loader, self.task = (model_loader or ModelLoader()).settled(ml_task)
         policy = settle_device(slots, loader.device)
         self.batch_size = batch_size
-        gpu = choose_gpu(
-            policy.device,
-            gpus=0 if policy.device == "cpu" else gpus_visible(),
+        chosen = choose_device(
+            # Who counts on GPUs that Spark does not know of would not want their work to be done on a CPU.
+            "cuda" if policy.device == "auto" and policy.gpus_per_worker else policy.device,
             models_per_gpu=policy.models_per_gpu,
             partition_index=partition_index,
             addresses=gpu_addresses,
+            wait=waits_for_gpu,
         )
-        self.device = "cpu" if gpu is None else f"cuda:{gpu}"
+        # Also when nobody calls `close`: other processes may wait for the lease.
+        self._closing = weakref.finalize(self, chosen.lease.release if chosen.lease else _nothing)
+        self._closing.atexit = False
+        gpu, self.device = chosen.gpu, str(chosen)
         if gpu is None:
             _share_cores(concurrent_slots)
+        else:
+            drop_models_on_gpus(but_on=self.device)  # on the others, they would be one more than a GPU has slots
         self.files = FilesInUse(self.task, loader.models_root)
         """The model's files at the time when it was brought up; call `check` after the last row."""
         code = model_code(self.task)
@@ -89,13 +100,23 @@ class LocalPredictor:
                 check_code(code)
             return model
 
-        self.model = cached_model(key, bring_up)
+        try:
+            with device_errors():
+                self.model = cached_model(key, bring_up)
+        except BaseException:
+            self.close()
+            raise
         if isinstance(self.model, TorchModel):  # a user's loader may have put it elsewhere
             self.device = str(self.model.device)
         self.overlaps = gpu is not None or _reads_files(self.task) or (_threads() > 1 and _encodes_long(self.task))
         """Whether encoding, forward passes and writing run concurrently. On the CPU, only work that waits or releases the
         GIL gains from it; for plain columns, it takes 1.5 times as long (benchmarks/LOG.md)."""
         self.load_s = time.perf_counter() - started
+
+    def close(self) -> None:
+        """Declare that this predictor's work is done: a process that waits for its GPU gets it. The model stays in the
+        cache."""
+        self._closing()
 
     def for_run(self) -> WindowedModel[Any, Any]:
         """The model for one run in windows of columns. What it passes from `prepare` to `start` and from there to
@@ -105,6 +126,10 @@ class LocalPredictor:
         if isinstance(self.model, TorchModel):
             return self.model.for_run(self.task, self.batch_size)
         return UserModel(self.task, self.model, self.batch_size or self.task.batch.batch_size)
+
+
+def _nothing() -> None:
+    """Nobody waits for a CPU, or for a GPU that Spark assigns."""
 
 
 def _runs(code: Mapping[str, str]) -> bool:

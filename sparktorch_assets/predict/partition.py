@@ -113,6 +113,13 @@ def predict_map(
         row_postprocessor=row_postprocessor,
         batch_postprocessor=batch_postprocessor,
     )
+    try:
+        yield from _predict_items(partition, predictor, tally)
+    finally:
+        predictor.close()
+
+
+def _predict_items(partition: Iterable[Any], predictor: LocalPredictor, tally: Tally | None) -> Iterator[Any]:
     items = iter(partition)
     first = next(items, None)
     if first is None:

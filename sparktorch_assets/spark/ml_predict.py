@@ -5,6 +5,7 @@ Rows pass through the JVM as Arrow record batches (`mapInArrow`). For tables tha
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from pyspark.sql.types import StructField, StructType
 
 from sparktorch_assets.errors import InputSchemaError, TaskError
 from sparktorch_assets.spark.sealed_task import SealedTask
+from sparktorch_assets.spark.session.gpu.worker_share import share_profile
 from sparktorch_assets.spark.session.slot_count import find_slots, is_connect
 from sparktorch_assets.spark.session.worker_pool import workers_for
 from sparktorch_assets.spark.session.worker_python import check_session_python, check_worker, driver_version
@@ -114,6 +116,8 @@ def spark_ml_predict(
         selected = selected.repartition(parallel)
     elif (_partitions(selected) or found_slots.slots) < found_slots.slots:
         selected = selected.repartition(found_slots.slots)
+    elif found_slots.crowded:
+        selected = selected.coalesce(found_slots.slots)
     worker = PredictPartition(
         task=task,
         loader=loader,
@@ -127,7 +131,11 @@ def spark_ml_predict(
         planned_files=None if loader.store.is_plain else files_digest(task, loader.models_root),
     )
     with workers_for(spark_session, code):
-        return selected.mapInArrow(worker, _spark_schema(task, dataframe.schema, schema))
+        return selected.mapInArrow(
+            worker,
+            _spark_schema(task, dataframe.schema, schema),
+            profile=share_profile(spark_session, found_slots.share),
+        )
 
 
 def predicted_schema(task: MlTask, schema: StructType) -> StructType:
@@ -207,10 +215,11 @@ class PredictPartition:
             concurrent_slots=self._concurrent_slots,
             gpu_addresses=gpu_addresses,
         )
-        check_code(self._code)
-        yield from predict_batches(_prepend(first, filled), predictor=predictor, schema=self._schema)
-        predictor.files.check()
-        check_code(self._code)
+        with closing(predictor):
+            check_code(self._code)
+            yield from predict_batches(_prepend(first, filled), predictor=predictor, schema=self._schema)
+            predictor.files.check()
+            check_code(self._code)
 
 
 def _prepend(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

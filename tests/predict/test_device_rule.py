@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 
 from sparktorch_assets.errors import DeviceError, TaskError
-from sparktorch_assets.predict import local
 from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.predict.model import device
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.spark.ml_predict import spark_ml_predict
 from sparktorch_assets.spark.score.dataframe import score_dataframe
@@ -71,8 +71,7 @@ def test_every_call_refuses_a_contradiction_before_it_does_anything(call, slots,
 def host_with_gpu(monkeypatch, tmp_path):
     """A host on which a GPU is seen, as far as choosing a device goes."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(local, "gpus_visible", lambda: 1)
-    monkeypatch.setattr(local, "choose_gpu", lambda policy, **_: None if policy == "cpu" else 0)
+    monkeypatch.setattr(device, "gpus_visible", lambda: 1)
 
 
 class Stubborn(ModelLoader):
@@ -96,10 +95,11 @@ def test_what_is_reported_is_what_computed(host_with_gpu, echo_task, tmp_path):
 
 def test_a_gpu_that_is_asked_for_is_never_silently_the_cpu(monkeypatch, echo_task, tmp_path):
     """Whichever of the two asks."""
-    monkeypatch.setattr(local, "gpus_visible", lambda: 0)
+    monkeypatch.setattr(device, "gpus_visible", lambda: 0)
     for given in (
         {"model_loader": ModelLoader(tmp_path, device="cuda"), "slots": SlotPolicy()},
         {"model_loader": ModelLoader(tmp_path), "slots": SlotPolicy(device="cuda")},
+        {"model_loader": ModelLoader(tmp_path), "slots": SlotPolicy(gpus_per_worker=2)},
     ):
         with pytest.raises(DeviceError, match="the device policy asks for a GPU"):
             list(predict_map(0, [pa.record_batch({"x": [1.0]})], echo_task(), **given))

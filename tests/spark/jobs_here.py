@@ -18,7 +18,7 @@ class JobsHere:
         self._numbers = range(end)
         return self
 
-    def mapInArrow(self, function, _schema):
+    def mapInArrow(self, function, _schema, profile=None):
         self._function = function
         return self
 

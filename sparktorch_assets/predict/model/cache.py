@@ -51,6 +51,22 @@ def forget_models() -> None:
     _models.clear()
 
 
+def drop_models_on_gpus(*, but_on: str = "") -> None:
+    """Drop the cached models of this process that are on a GPU other than `but_on` (`cuda:1`), and return their memory
+    to the driver. Models are on the device that their key ends with."""
+    gone = [key for key in _models if (device := _device_of(key)).startswith("cuda") and device != but_on]
+    for key in gone:
+        del _models[key]
+    if gone:
+        import torch
+
+        torch.cuda.empty_cache()
+
+
+def _device_of(key: Hashable) -> str:
+    return str(key[-1]) if isinstance(key, tuple) else ""
+
+
 def _weight_bytes(model: object) -> int:
     said = getattr(model, "weight_bytes", None)
     if said is not None:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy.typing as npt
 import torch
 
+from sparktorch_assets.predict.device_failure import device_errors
+
 
 class Transfer:
     """Copies for one model instance on one device."""
@@ -61,8 +63,13 @@ class PendingOutputs:
         self._done = done
 
     def fetch(self) -> dict[str, npt.NDArray[Any]]:
-        """Wait for the results, and return them."""
+        """Wait for the results, and return them.
+
+        Raises:
+            DeviceError: the GPU failed after the batch was launched.
+        """
         if self._done is not None:
-            self._done.synchronize()
+            with device_errors():
+                self._done.synchronize()
             self._done = None
         return {name: tensor.numpy() for name, tensor in self._tensors.items()}

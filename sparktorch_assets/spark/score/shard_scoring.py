@@ -122,7 +122,7 @@ def _run(
         question=question,
     )
     missing = [shard for path, shard in wanted.items() if path not in done]
-    result = run_shards(spark, job, missing, slots.to_deal_for)
+    result = run_shards(spark, job, missing, slots)
     result.parts.update(done)
     return result
 

@@ -84,6 +84,16 @@ def setting(spark: "SparkSession", key: str, default: str) -> str:
     return str(spark.conf.get(key, default))
 
 
+def executor_cores(spark: "SparkSession") -> int | None:
+    """The number of cores of each executor; `None` if it is not set, and executors may differ."""
+    master = setting(spark, "spark.master", "local")
+    local_cluster = _LOCAL_CLUSTER.match(master)
+    given = int(setting(spark, "spark.executor.cores", "0"))
+    if local_cluster:
+        return min(int(local_cluster[2]), given or int(local_cluster[2]))
+    return given or _cores_each(spark, master) or None
+
+
 def _local(spark: "SparkSession", master: str) -> ClusterSize:
     threads = re.match(r"local\[\s*(\d+)", master)
     if threads or master == "local":

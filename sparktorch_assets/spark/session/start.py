@@ -26,6 +26,7 @@ from sparktorch_assets.spark.session.config import (
     temporary_folder,
 )
 from sparktorch_assets.spark.session.dead_session import forget_dead_sessions, require_server
+from sparktorch_assets.spark.session.gpu.settings import gpu_settings
 from sparktorch_assets.spark.session.java import JavaHome, find_java, prepare_java
 from sparktorch_assets.spark.session.standalone_master import require_standalone_master
 from sparktorch_assets.spark.session.worker_python import check_local_python
@@ -58,6 +59,7 @@ def start_session(
     remote: str | None = None,
     app_name: str = "sparktorch_assets",
     config: Mapping[str, Any] | None = None,
+    gpus_per_worker: int | None = None,
 ) -> "SparkSession":
     """This process's Spark session: the running one, if it fits the arguments, else a new one.
 
@@ -69,6 +71,8 @@ def start_session(
         remote: a Spark Connect server, `sc://host:15002`; or `local[2]` for one inside this process.
         app_name: the application's name in Spark's UI.
         config: Spark settings; they override `default_config`.
+        gpus_per_worker: GPUs of each executor that Spark schedules; see `gpu_settings`. Not for local mode, which uses
+            the host's GPUs without being told.
 
     Raises:
         HostError: there is no Java or no suitable Python for the workers, a port is in use, settings would make Spark
@@ -78,6 +82,13 @@ def start_session(
     given = {key: _plain(value) for key, value in (config or {}).items()}
     master = given.pop("spark.master", master)
     remote = given.pop("spark.remote", remote) or os.environ.get("SPARK_REMOTE")
+    if gpus_per_worker is not None:
+        if remote is not None and remote.startswith("sc://"):
+            raise HostError(
+                f"gpus_per_worker={gpus_per_worker} with remote={without_secrets(remote)!r}: the server's own settings say "
+                f"how many GPUs its executors have. Start it with spark.executor.resource.gpu.amount={gpus_per_worker}"
+            )
+        given = {**gpu_settings(remote or master, gpus_per_worker), **given}
     with _starting:
         forget_dead_sessions()
         return _start_classic(master, app_name, given) if remote is None else _start_connect(remote, app_name, given)

@@ -7,6 +7,7 @@ with the worker's device, libraries and code.
 import base64
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ from sparktorch_assets.errors import ModelError, SparktorchError, TaskError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.spark.score.job.worker import RESULT_SCHEMA
+from sparktorch_assets.spark.session.gpu.worker_share import share_profile
+from sparktorch_assets.spark.session.slot_count import find_slots
 from sparktorch_assets.spark.session.stoppable import run_stoppable
 from sparktorch_assets.spark.session.worker_pool import workers_for
 from sparktorch_assets.spark.session.worker_python import explain_worker_failure
@@ -172,9 +175,10 @@ def _read(path: Path, where: str) -> pa.Table:
 
 
 def _predicted(spark: "SparkSession", job: _CanaryJob) -> pa.Table:
+    profile = share_profile(spark, find_slots(spark, job.slots).share, 1)
     try:
         with workers_for(spark, job.code):
-            asked = spark.range(0, 1, 1, 1).mapInArrow(_bind(job), RESULT_SCHEMA)
+            asked = spark.range(0, 1, 1, 1).mapInArrow(_bind(job), RESULT_SCHEMA, profile=profile)
         (row,) = run_stoppable(spark, asked.collect)
     except Exception as error:
         if found := find_marked(str(error)):
@@ -206,12 +210,18 @@ def _predict(job: _CanaryJob) -> str:
     check_code(job.code)
     loader, files = job.model_loader.with_planned_files(job.task, job.files_digest)
     predictor = LocalPredictor(
-        job.task, job.batch_size, model_loader=loader, slots=job.slots, gpu_addresses=task_place()[1]
+        job.task,
+        job.batch_size,
+        model_loader=loader,
+        slots=job.slots,
+        gpu_addresses=task_place()[1],
+        waits_for_gpu=True,
     )
-    check_code(job.code)
-    schema = output_schema(job.task, job.rows.schema)
-    predicted = pa.Table.from_batches(predict_batches([job.rows], predictor=predictor, schema=schema), schema)
-    files.check()
+    with closing(predictor):
+        check_code(job.code)
+        schema = output_schema(job.task, job.rows.schema)
+        predicted = pa.Table.from_batches(predict_batches([job.rows], predictor=predictor, schema=schema), schema)
+        files.check()
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as stream:
         stream.write_table(predicted)

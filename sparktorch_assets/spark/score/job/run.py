@@ -13,9 +13,11 @@ from sparktorch_assets.lake.files.partition_entries import partition_entries
 from sparktorch_assets.lake.parts.file import PartFile, verify_parts
 from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.lake.shards import Shard
-from sparktorch_assets.spark.score.job.packs import deal
+from sparktorch_assets.spark.score.job.packs import PACKS_PER_SLOT, deal
 from sparktorch_assets.spark.score.job.row_cost import RowCost
 from sparktorch_assets.spark.score.job.worker import RESULT_SCHEMA, ScoreJob, ShardResult, bind, pack
+from sparktorch_assets.spark.session.gpu.worker_share import share_profile
+from sparktorch_assets.spark.session.slot_count import SlotCount
 from sparktorch_assets.spark.session.stoppable import run_stoppable
 from sparktorch_assets.spark.session.worker_memory import explain_memory, memory_hint
 from sparktorch_assets.spark.session.worker_pool import workers_for
@@ -48,7 +50,7 @@ class RunResult:
         return max(self.busy_s.values()) * max(slots or 0, len(self.busy_s)) / total if total else None
 
 
-def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], slots: int) -> RunResult:
+def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], slots: SlotCount) -> RunResult:
     """Score the shards. If a job fails because a process died, it is started again with the missing shards.
 
     Spark retries tasks itself before that, but not in local mode, where a task has only one attempt. If the job asks a
@@ -58,7 +60,7 @@ def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], sl
         spark: a classic or Connect session.
         job: the job, without packs.
         shards: the shards to score.
-        slots: the number of slots that work at once, including those that may still become available.
+        slots: the slots that work at once.
 
     Raises:
         SparktorchError: the error that a worker raised, with its own type; HostError if workers keep dying.
@@ -67,9 +69,9 @@ def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], sl
     waiting = list(shards)
     fruitless = 0
     while waiting:
-        packs = deal(waiting, slots)
+        packs = deal(waiting, slots.to_deal_for, 1 if slots.crowded else PACKS_PER_SLOT)
         try:
-            rows = _collect(spark, replace(job, packs=tuple(pack(shards) for shards in packs)))
+            rows = _collect(spark, replace(job, packs=tuple(pack(shards) for shards in packs)), slots)
         except Exception as error:
             text = str(error)
             _raise_marked(spark, text)
@@ -106,10 +108,11 @@ def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], sl
     return result
 
 
-def _collect(spark: "SparkSession", job: ScoreJob) -> list[Any]:
+def _collect(spark: "SparkSession", job: ScoreJob, slots: SlotCount) -> list[Any]:
     count = len(job.packs)
+    profile = share_profile(spark, slots.share, -(-count * slots.on_a_worker // slots.slots))
     with workers_for(spark, job.code):
-        scored = spark.range(0, count, 1, count).mapInArrow(bind(job), RESULT_SCHEMA)
+        scored = spark.range(0, count, 1, count).mapInArrow(bind(job), RESULT_SCHEMA, profile=profile)
     return run_stoppable(spark, scored.collect)
 
 

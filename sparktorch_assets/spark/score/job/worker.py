@@ -212,6 +212,7 @@ class _PackWork:
             slots=job.slots,
             concurrent_slots=job.concurrent_slots,
             gpu_addresses=gpu_addresses,
+            waits_for_gpu=True,
         )
         check_code(job.code)
         _freeze()
@@ -241,6 +242,7 @@ class _PackWork:
             yield from self._published()
             yield found.cost
         finally:
+            predictor.close()
             self._publisher.shutdown()  # a finished part is kept, whatever else went wrong
             self._hint.clear()
             writer.abort()

@@ -1,0 +1,1 @@
+"""GPUs that Spark schedules: how it finds them, and which share of one a task gets."""
