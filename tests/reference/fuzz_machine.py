@@ -35,7 +35,6 @@ from drawn_tables import (
     rows,
 )
 from drawn_tasks import USER_MODULES, VERSIONED, Code, row_filters, tasks, what_counts, write_weights
-from effects import Killed, at_step, dies
 from fake_session import FakeSession, forget
 from hypothesis import note
 from hypothesis import strategies as st
@@ -59,6 +58,7 @@ from sparktorch_assets.spark.score.plan import planned as planned_module
 from sparktorch_assets.spark.score.table import plan_table, score_table
 from sparktorch_assets.tasks import BatchPolicy, MlTask, SlotPolicy
 from sparktorch_assets.tasks.partitions import TablePartition
+from sparktorch_assets.testing.faults import Killed, at_step, die
 
 FILES = st.sampled_from(["a.parquet", "b c.parquet", "sub/ü.parquet", "100%.parquet", "%20.parquet", "sub dir/f.parq"])
 STEPS = st.integers(0, 99)
@@ -240,7 +240,7 @@ class FuzzMachine(RuleBasedStateMachine):
     def kill_a_refresh(self, data: st.DataObject, step: int, name: str, change: bool) -> None:
         if change:
             self.put(data, name)
-        self.disturbed(step, dies)
+        self.disturbed(step, die)
         self.look_between(self.expected())
         self.settle(data)
 
