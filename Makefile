@@ -2,6 +2,7 @@
 # make test  the tests, in two processes (ten minutes)
 # make test-fast   those that start no JVM: what to run while working
 # make test-slow   those that start whole processes and kill them (twenty minutes)
+# make test-cluster   those that run on clusters of several hosts, which are namespaces of this one (as root; else on loopback)
 # make spark-server   a Spark Connect server on this machine, for several runs at a time (PORT=15002)
 # make test-ui, test-production   those of the slow ones that drive a browser, or start PostgreSQL and a proxy
 # make screenshots   write docs/images from the sample project's UI
@@ -15,7 +16,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test test-fast test-slow test-ui test-production screenshots fuzz dev spark-server docs graph lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models bench-shapes
+.PHONY: run test test-fast test-slow test-cluster test-ui test-production screenshots fuzz dev spark-server docs graph lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models bench-shapes
 
 PORT ?= 3000
 MINUTES ?= 30
@@ -29,13 +30,16 @@ run: $(READY)
 	@$(BIN)/python -m sparktorch_assets.orchestration.commands.run sparktorch_assets.definitions
 
 test: $(READY)
-	@$(BIN)/python -m pytest $(TWO_PROCESSES) -m "not slow"
+	@$(BIN)/python -m pytest $(TWO_PROCESSES) -m "not slow and not cluster"
 
 test-fast: $(READY)
-	@$(BIN)/python -m pytest -q $(TWO_PROCESSES) -m "not slow and not jvm"
+	@$(BIN)/python -m pytest -q $(TWO_PROCESSES) -m "not slow and not jvm and not cluster"
 
 test-slow: $(READY)
-	@$(BIN)/python -m pytest $(TWO_PROCESSES) -m slow
+	@$(BIN)/python -m pytest $(TWO_PROCESSES) -m "slow and not cluster"
+
+test-cluster: $(READY)
+	@$(BIN)/python -m pytest -m cluster
 
 test-ui: $(READY)
 	@$(BIN)/python -m pytest -m browser
