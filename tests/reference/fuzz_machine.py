@@ -560,20 +560,8 @@ class FuzzMachine(RuleBasedStateMachine):
 
     def compare(self, found: pa.Table, shown: list["Shown"], reader: str) -> None:
         """The table that a reader found holds these rows."""
-        schema, task = shown[0].schema, shown[0].task
         due = [row for one in shown for row in one.outcome.rows]
-        assert set(found.column_names) == set(schema.names), reader
-        mine = readers.plain_columns(found, schema)
-        theirs = {field.name: [readers.plain_value(row[field.name], field.type) for row in due] for field in schema}
-        stages = [None if text is None else text.partition(":")[0] for text in mine[task.error_column]]
-        mine[task.error_column] = stages
-        # A failed row may hold what a hook added before it failed.
-        for name, _ in task.typed_hook_columns:
-            for side in (mine, theirs):
-                stages = side[task.error_column]
-                side[name] = [None if stage else value for value, stage in zip(side[name], stages, strict=True)]
-        extras = [f"{task.output_prefix}{extra.name}" for extra in task.output.optional_columns]
-        readers.compare(mine, theirs, [f"{task.output_prefix}confidence", *extras], reader)
+        readers.compare_table(found, due, shown[0].schema, shown[0].task, reader)
 
     def filter(self, data: st.DataObject) -> None:
         """Readers that leave out files by their statistics find what they find without them."""
