@@ -9,7 +9,7 @@ from unittest import mock
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from faulty_world import ROWS, assert_exact, score_here, temporary_files, write_source
+from faulty_world import ROWS, WRITTEN, assert_exact, score_here, temporary_files, write_source
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.table import Table
@@ -66,9 +66,7 @@ def test_a_driver_whose_clock_is_an_hour_off_makes_the_same_table(tmp_path, hour
         first = min((tmp_path / "source").iterdir())
         status, found = first.stat(), pq.read_table(first)
         # Written over in place, with other numbers, and with equal time and size.
-        pq.write_table(
-            found.set_column(0, "id", pc.add(found["id"], 1_000)), tmp_path / "other", write_page_checksum=True
-        )
+        pq.write_table(found.set_column(0, "id", pc.add(found["id"], 1_000)), tmp_path / "other", **WRITTEN)
         first.write_bytes((tmp_path / "other").read_bytes())
         os.utime(first, ns=(status.st_atime_ns, status.st_mtime_ns))
         assert first.stat().st_size == status.st_size
