@@ -40,6 +40,7 @@ def written(folder, rows):
     return str(folder)
 
 
+@pytest.mark.promise("O264")
 @pytest.mark.parametrize(
     ("found", "said"),
     [
@@ -73,6 +74,7 @@ def test_a_key_that_does_not_tell_rows_apart_is_refused(tmp_path):
         assert_same_rows(due, due, key=["id"])
 
 
+@pytest.mark.promise("O261")
 def test_a_refresh_that_is_killed_at_any_step_is_finished_by_the_next_one(tmp_path):
     write_source(tmp_path, files=3)
     steps = []
@@ -89,6 +91,7 @@ def test_a_refresh_that_is_killed_at_any_step_is_finished_by_the_next_one(tmp_pa
     assert_exact(tmp_path, "table0")
 
 
+@pytest.mark.promise("O261", "O265")
 def test_after_a_kill_nothing_has_an_effect_any_more(tmp_path):
     write_source(tmp_path, files=1)
     assert killed_at(2, lambda: score_here(tmp_path)) == "publish"
@@ -97,6 +100,7 @@ def test_after_a_kill_nothing_has_an_effect_any_more(tmp_path):
         leftovers(str(tmp_path / "table"))
 
 
+@pytest.mark.promise("O262")
 def test_a_damaged_part_is_noticed_and_a_cut_one_too(tmp_path):
     write_source(tmp_path, files=2)
     score_here(tmp_path)
@@ -123,6 +127,7 @@ def process_that_looks_like_workers():
     return subprocess.Popen([sys.executable, "-c", LOOKS_LIKE_A_DAEMON, "pyspark.worker"], start_new_session=True)
 
 
+@pytest.mark.promise("O259", "O260")
 def test_workers_are_the_children_of_daemons_and_die_at_a_random_moment():
     with process_that_looks_like_workers() as daemon, killing(seed=1, within_s=0.2, times=5) as killed:
         until = time.monotonic() + 20
@@ -135,6 +140,7 @@ def test_workers_are_the_children_of_daemons_and_die_at_a_random_moment():
         os.killpg(daemon.pid, signal.SIGKILL)
 
 
+@pytest.mark.promise("O259")
 def test_what_was_stopped_goes_on_afterwards():
     with process_that_looks_like_workers() as daemon:
         with signal_at_random(python_workers, signal.SIGSTOP, seed=1, within_s=0.1) as stopped:

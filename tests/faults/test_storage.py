@@ -68,7 +68,7 @@ def test_a_disk_that_fails_from_any_step_on_costs_no_row(disk, old, tmp_path, wh
         assert "\x1b" not in str(error)
 
 
-@pytest.mark.promise("O246")
+@pytest.mark.promise("O246", "O263")
 def test_a_table_cannot_begin_on_a_disk_that_is_read_only(disk, tmp_path):
     write_source(tmp_path, files=1)
     disk.set_read_only()
