@@ -1,4 +1,7 @@
-"""Disks that are full, read-only, slow, or take only part of a file: exact rows, or a clear error and the old table."""
+"""Disks that are full, read-only, slow, or take only part of a file: exact rows, or a clear error and the old table.
+
+Tests that mount file systems are among those of clusters, which continuous integration runs as root.
+"""
 
 import itertools
 import os
@@ -30,7 +33,7 @@ def old(tmp_path):
     return tmp_path / "old"
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.promise("O246")
 @pytest.mark.parametrize("what", ["full", "read-only"])
 def test_a_disk_that_fails_from_any_step_on_costs_no_row(disk, old, tmp_path, what):
@@ -68,6 +71,7 @@ def test_a_disk_that_fails_from_any_step_on_costs_no_row(disk, old, tmp_path, wh
         assert "\x1b" not in str(error)
 
 
+@pytest.mark.cluster
 @pytest.mark.promise("O246", "O263")
 def test_a_table_cannot_begin_on_a_disk_that_is_read_only(disk, tmp_path):
     write_source(tmp_path, files=1)
@@ -118,7 +122,7 @@ def test_a_slow_disk_costs_time_and_nothing_else(old, tmp_path):
     assert_exact(tmp_path, "old")
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.jvm
 @pytest.mark.promise("O248")
 @pytest.mark.parametrize("what", ["full", "read-only"])
