@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from faulty_world import ENVIRONMENT, FILES, ROWS, assert_exact, score_here, write_source
+from faulty_world import ENVIRONMENT, FILES, ROWS, assert_exact, write_source
 from hosts import hosts, why_not_apart
 from standalone import standalone, start_worker
 
