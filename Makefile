@@ -11,12 +11,13 @@
 # make docs  write the tables of docs/reference.md from the declarations, and build the documentation site
 # make graph  write the sample graph's snapshot, tests/orchestration/sample_graph.json
 # make fuzz  drawn tables, tasks and histories against a reference: MINUTES=30, or SEED=7 for one round again
+# make soak  200 refreshes of one table with changes and faults: rows exact, memory and processes flat (a quarter of an hour)
 # make bench-score, bench-predict (and other bench-*)   figures, side by side with their ceilings (minutes; BENCH=options)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test test-fast test-slow test-cluster test-ui test-production screenshots fuzz dev spark-server docs graph lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models bench-shapes
+.PHONY: run test test-fast test-slow test-cluster test-ui test-production screenshots fuzz soak dev spark-server docs graph lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models bench-shapes
 
 PORT ?= 3000
 MINUTES ?= 30
@@ -52,6 +53,9 @@ screenshots: $(READY)
 
 fuzz: $(READY)
 	@$(BIN)/python tests/reference/fuzz.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+soak: $(READY)
+	@$(BIN)/python tests/reference/soak.py
 
 spark-server: $(READY)
 	@$(BIN)/python -m sparktorch_assets.spark.session.server $(if $(filter command line,$(origin PORT)),--port $(PORT))

@@ -35,7 +35,6 @@ from drawn_tables import (
     rows,
 )
 from drawn_tasks import USER_MODULES, VERSIONED, Code, row_filters, tasks, what_counts, write_weights
-from effects import Killed, at_step, dies
 from fake_session import FakeSession, forget
 from hypothesis import note
 from hypothesis import strategies as st
@@ -59,6 +58,7 @@ from sparktorch_assets.spark.score.plan import planned as planned_module
 from sparktorch_assets.spark.score.table import plan_table, score_table
 from sparktorch_assets.tasks import BatchPolicy, MlTask, SlotPolicy
 from sparktorch_assets.tasks.partitions import TablePartition
+from sparktorch_assets.testing.faults import Killed, at_step, die
 
 FILES = st.sampled_from(["a.parquet", "b c.parquet", "sub/ü.parquet", "100%.parquet", "%20.parquet", "sub dir/f.parq"])
 STEPS = st.integers(0, 99)
@@ -240,7 +240,7 @@ class FuzzMachine(RuleBasedStateMachine):
     def kill_a_refresh(self, data: st.DataObject, step: int, name: str, change: bool) -> None:
         if change:
             self.put(data, name)
-        self.disturbed(step, dies)
+        self.disturbed(step, die)
         self.look_between(self.expected())
         self.settle(data)
 
@@ -560,20 +560,8 @@ class FuzzMachine(RuleBasedStateMachine):
 
     def compare(self, found: pa.Table, shown: list["Shown"], reader: str) -> None:
         """The table that a reader found holds these rows."""
-        schema, task = shown[0].schema, shown[0].task
         due = [row for one in shown for row in one.outcome.rows]
-        assert set(found.column_names) == set(schema.names), reader
-        mine = readers.plain_columns(found, schema)
-        theirs = {field.name: [readers.plain_value(row[field.name], field.type) for row in due] for field in schema}
-        stages = [None if text is None else text.partition(":")[0] for text in mine[task.error_column]]
-        mine[task.error_column] = stages
-        # A failed row may hold what a hook added before it failed.
-        for name, _ in task.typed_hook_columns:
-            for side in (mine, theirs):
-                stages = side[task.error_column]
-                side[name] = [None if stage else value for value, stage in zip(side[name], stages, strict=True)]
-        extras = [f"{task.output_prefix}{extra.name}" for extra in task.output.optional_columns]
-        readers.compare(mine, theirs, [f"{task.output_prefix}confidence", *extras], reader)
+        readers.compare_table(found, due, shown[0].schema, shown[0].task, reader)
 
     def filter(self, data: st.DataObject) -> None:
         """Readers that leave out files by their statistics find what they find without them."""

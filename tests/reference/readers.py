@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable, QueryBuilder
 from pyarrow import fs
 
+from sparktorch_assets.tasks import MlTask
+
 TOLERANCE = 1e-6
 
 
@@ -53,6 +55,22 @@ def compare(mine: dict[str, list[Any]], theirs: dict[str, list[Any]], close: Seq
         assert near, f"{what}: {key} {numbers} is there; due of the like: {left.get(key, [])}; all others: {left}"
         left[key].pop(near[0])
     assert not any(left.values()), f"{what}: missing {left}"
+
+
+def compare_table(found: pa.Table, due: Sequence[dict[str, Any]], schema: pa.Schema, task: MlTask, what: str) -> None:
+    """Assert that a prediction table holds the rows that the reference gives."""
+    assert set(found.column_names) == set(schema.names), what
+    mine = plain_columns(found, schema)
+    theirs = {field.name: [plain_value(row[field.name], field.type) for row in due] for field in schema}
+    stages = [None if text is None else text.partition(":")[0] for text in mine[task.error_column]]
+    mine[task.error_column] = stages
+    # A failed row may hold what a hook added before it failed.
+    for name, _ in task.typed_hook_columns:
+        for side in (mine, theirs):
+            stages = side[task.error_column]
+            side[name] = [None if stage else value for value, stage in zip(side[name], stages, strict=True)]
+    extras = [f"{task.output_prefix}{extra.name}" for extra in task.output.optional_columns]
+    compare(mine, theirs, [f"{task.output_prefix}confidence", *extras], what)
 
 
 def _by_exact(

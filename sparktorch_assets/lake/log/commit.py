@@ -19,6 +19,7 @@ from deltalake.transaction import AddAction, CommitProperties, RemoveAction, cre
 from sparktorch_assets.errors import CommitConflictError, TableError
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.files.partition_values import Partition
+from sparktorch_assets.lake.files.write_failure import write_failure
 from sparktorch_assets.lake.log.history import commit_infos
 from sparktorch_assets.lake.log.on_disk import sync_commit, sync_names
 from sparktorch_assets.lake.log.snapshot import (
@@ -35,6 +36,7 @@ __all__ = ["METADATA_PREFIX", "PartFile", "commit_parts", "our_metadata"]
 
 METADATA_PREFIX = "sparktorch_assets."
 """Prefix of our keys in a commit's metadata, which they share with Delta's own keys."""
+_LOG = "_delta_log"
 _KEPT_IN_PATHS = "/=~!$&'()+,;:@"
 """Characters that delta-rs does not encode in the paths of actions (measured with 1.6.6), in addition to letters,
 digits and `_.-`."""
@@ -73,8 +75,8 @@ def commit_parts(
 
     Raises:
         CommitConflictError: the table is no longer at `read_version`. Nothing was committed.
-        TableError: the commit is invalid (parts whose files are missing, a new schema for only some of the table's
-            parts).
+        TableError: the log cannot be written, or the commit is invalid (parts whose files are missing, a new schema
+            for only some of the table's parts).
     """
     folder = Folder(table)
     _check_in_place(folder, add)
@@ -122,7 +124,7 @@ def commit_parts(
     except CommitFailedError as error:
         raise _conflict(table, read_version, open_delta(folder)) from error
     except (DeltaError, OSError) as error:
-        raise TableError(f"cannot commit to {table!r}: {error}. Readers still see version {read_version}") from error
+        raise write_failure(folder, _LOG, error) from error
     return _finished(folder, add, read_version + 1)
 
 
@@ -199,7 +201,7 @@ def _create(
         found = open_delta(folder)
         if found is not None:
             raise _conflict(table, None, found) from error
-        raise TableError(f"cannot create the Delta table {table!r}: {error}") from error
+        raise write_failure(folder, _LOG, error) from error
 
 
 def _check_new_columns(

@@ -7,7 +7,6 @@ Memory is bounded by what is buffered (`_BUFFER_ROWS` rows or `_BUFFER_BYTES`), 
 """
 
 import contextlib
-import errno
 import math
 import os
 import time
@@ -19,9 +18,10 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparktorch_assets.errors import DiskFullError, TableError
+from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.files.partition_values import Partition
+from sparktorch_assets.lake.files.write_failure import write_failure
 from sparktorch_assets.lake.parquet.encodings import dictionary_columns, no_statistics_columns
 from sparktorch_assets.lake.parquet.nan_columns import columns_with_nan
 from sparktorch_assets.lake.parquet.stats import delta_stats
@@ -35,7 +35,6 @@ _GROUP_ROWS = 1 << 17
 """The most rows of a row group, which is what readers skip: finding one row in a part takes a fifth of the time that it
 takes with groups of 2^20, and files are as large and as fast to write and read (benchmarks/LOG.md). What is buffered is
 more, since columns have bounds only if it is known which of them hold a NaN."""
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class PartWriter:
@@ -134,7 +133,7 @@ class PartWriter:
 
         Raises:
             DiskFullError: the disk is full; the temporary file was deleted.
-            TableError: the file was deleted meanwhile.
+            TableError: the file cannot be written, or was deleted meanwhile.
         """
         assert self._footer is not None
         assert self._receipt is not None
@@ -211,19 +210,12 @@ class PartWriter:
 
     @contextlib.contextmanager
     def _guard(self) -> Any:
-        """Delete the temporary file on any error, and distinguish a full disk from other errors."""
+        """Delete the temporary file on any error, and say what is wrong with the disk."""
         try:
             yield
         except OSError as error:
             self.abort()
-            if error.errno in _NO_SPACE or "No space left" in str(error):
-                free = self._folder.free_bytes()
-                raise DiskFullError(
-                    f"no space left to write {self._folder.full(self.path)}: "
-                    f"{'unknown' if free is None else f'{free:,}'} bytes free. Nothing was committed; free some space "
-                    f"(or vacuum old parts) and run again: finished parts are kept and not computed again"
-                ) from error
-            raise
+            raise write_failure(self._folder, self.path, error) from error
         except BaseException:
             self.abort()
             raise

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sparktorch_assets.lake.commit_plan import Parts, keep_resumed
+from sparktorch_assets.lake.files.write_failure import write_failure
 from sparktorch_assets.lake.plan import Plan
 from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.spark.score.job.row_cost import CostQuestion, RowCost
@@ -54,7 +55,10 @@ def score_shards(
     ready = time.perf_counter()
     slots = find_slots(spark, options.slots)
     _LOG.info("task %r: %s", planned.task.name, slots)
-    planned.table.folder.create()
+    try:
+        planned.table.folder.create()
+    except OSError as error:
+        raise write_failure(planned.table.folder, "", error) from error
     with ProgressWatch(planned.plans, options.on_progress) as watch:
         result = _run(spark, planned, options, slots, question=_question(planned, options))
         if result.row_costs:

@@ -286,7 +286,8 @@ def _explained() -> Iterator[None]:
         if "JAVA_GATEWAY_EXITED" in text:
             raise HostError(
                 f"Spark's Java process ended before it could be reached; stderr, above, shows the reason. Often there is "
-                f"too little memory for spark.driver.memory, or there are flags in JAVA_TOOL_OPTIONS or "
+                f"too little memory for spark.driver.memory, Spark's folder for temporary files (spark.local.dir, by "
+                f"default /tmp) takes none, or there are flags in JAVA_TOOL_OPTIONS or "
                 f"spark.driver.extraJavaOptions that this Java does not know (JAVA_HOME={os.environ.get('JAVA_HOME', 'not set')})"
             ) from error
         raise
