@@ -52,7 +52,7 @@ class Store(fs.FileSystemHandler):
 def mounted(store):
     """The store at PLACE, in the place of one of Arrow's."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stored_files, "open_store", lambda _place: (fs.PyFileSystem(store), "bucket"))
+        patch.setattr(stored_files, "open_store", lambda *_: (fs.PyFileSystem(store), "bucket"))
         yield store
 
 

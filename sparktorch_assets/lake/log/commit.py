@@ -30,6 +30,8 @@ from sparktorch_assets.lake.log.snapshot import (
     snapshot_of,
 )
 from sparktorch_assets.lake.parts.file import PartFile
+from sparktorch_assets.storage.hidden import hide_secrets
+from sparktorch_assets.storage.opening import delta_options
 
 __all__ = ["METADATA_PREFIX", "PartFile", "commit_parts", "our_metadata"]
 
@@ -120,9 +122,10 @@ def commit_parts(
                 [*adds, *removes], "append", schema, partition_by, commit_properties=properties
             )
     except CommitFailedError as error:
-        raise _conflict(table, read_version, open_delta(folder)) from error
+        raise _conflict(table, read_version, open_delta(folder)) from hide_secrets(error)
     except (DeltaError, OSError) as error:
-        raise TableError(f"cannot commit to {table!r}: {error}. Readers still see version {read_version}") from error
+        shown = hide_secrets(error)
+        raise TableError(f"cannot commit to {table!r}: {shown}. Readers still see version {read_version}") from error
     return _finished(folder, add, read_version + 1)
 
 
@@ -193,12 +196,14 @@ def _create(
             partition_by=partition_by,
             description=description or None,
             commit_properties=properties,
+            storage_options=delta_options(table),
         )
     except (DeltaError, OSError) as error:
+        shown = hide_secrets(error)
         found = open_delta(folder)
         if found is not None:
             raise _conflict(table, None, found) from error
-        raise TableError(f"cannot create the Delta table {table!r}: {error}") from error
+        raise TableError(f"cannot create the Delta table {table!r}: {shown}") from error
 
 
 def _check_new_columns(
