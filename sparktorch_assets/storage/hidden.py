@@ -13,6 +13,8 @@ E = TypeVar("E", bound=BaseException)
 def hide_secrets(error: E) -> E:
     """The error itself, whose arguments no longer contain the secrets of the options in use."""
     error.args = tuple(without_options(part) if isinstance(part, str) else part for part in error.args)
+    if isinstance(error, OSError) and isinstance(error.strerror, str):  # its text is not made of the arguments
+        error.strerror = without_options(error.strerror)
     return error
 
 
