@@ -17,6 +17,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from sparktorch_assets.errors import HostError, nearest
 from sparktorch_assets.masking import without_secrets
 from sparktorch_assets.orchestration.storage_field import named_options, options_now, refuse_plain_secrets
+from sparktorch_assets.storage.opening import delta_options
 from sparktorch_assets.storage.scopes import set_storage_options
 from sparktorch_assets.stores.remote_root import absolute_root, is_uri
 from sparktorch_assets.tasks import MlTask, SlotPolicy
@@ -70,8 +71,8 @@ class ProjectResource(StrictResource):
     """The project's root; if empty, `find_project_root` finds it."""
     storage_options: dict[str, str] = Field(default={}, repr=False)
     """Options with which everything under the root is opened if it is a URI of S3, Google Cloud Storage or Azure, such as
-    `endpoint_url`; named as in delta-rs. Values that give access must be a `dg.EnvVar` each: Dagster stores the others,
-    and shows them in its UI. Whatever is left out comes from the environment of each host."""
+    `endpoint_url`; named as in delta-rs. Each secret has to be a `dg.EnvVar`, since Dagster stores other values and shows
+    them in its UI. Whatever is left out comes from the environment of each host."""
 
     @field_validator("storage_options", mode="before")
     @classmethod
@@ -257,6 +258,11 @@ class LakeResource(ProjectResource):
     def table_uri(self, key: dg.AssetKey) -> str:
         """The path or URI of an asset's table."""
         return self.folder(*key.path)
+
+    def delta_options(self) -> dict[str, str] | None:
+        """`storage_options` as `deltalake`, `polars` and others take them, for tables under the root that your own assets
+        open: `DeltaTable(lake.table_uri(key), storage_options=lake.delta_options())`. `None` if there are none."""
+        return delta_options(self.folder())
 
     def tables_beside(self, key: dg.AssetKey) -> list[str]:
         """The names of the Delta tables in the folder in which the asset's table is or should be."""

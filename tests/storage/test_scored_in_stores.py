@@ -138,12 +138,25 @@ def test_workers_use_the_options_of_the_latest_job(spark, world):
     assert score(spark).rows_table == ROWS + 2
 
 
-def test_without_a_key_the_stores_let_nobody_in(world):
-    """The tests above would fail if options were lost on the way."""
+@pytest.mark.promise("T154")
+def test_what_the_options_leave_out_comes_from_the_environment(world, monkeypatch):
     _, lake = world
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", lake.options["aws_access_key_id"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", lake.secret)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody is there: the options come first
     keyless = {name: value for name, value in lake.options.items() if "key" not in name}
-    sta.set_storage_options(f"s3://{BUCKET}/lake", keyless | {"skip_signature": "true"})
-    with pytest.raises(TableError, match="Forbidden"):
+    sta.set_storage_options(f"s3://{BUCKET}/lake", keyless)
+    written = f"s3://{BUCKET}/lake/of_environment"
+    assert sta.write_if_changed(written, pa.table({"x": [3]}), "one")
+    assert rows_of(lake, written) == [{"x": 3}]
+
+
+def test_the_key_of_one_store_does_not_open_the_other(world):
+    """The tests above would pass with any key otherwise."""
+    source, lake = world
+    keys = {name: value for name, value in source.options.items() if "key" in name}
+    sta.set_storage_options(f"s3://{BUCKET}/lake", lake.options | keys)
+    with pytest.raises(TableError, match="InvalidAccessKeyId"):
         sta.table_version(OUTPUT)
-    with pytest.raises(OSError, match="ACCESS_DENIED"):
+    with pytest.raises(TableError, match="InvalidAccessKeyId"):
         sta.write_if_changed(f"s3://{BUCKET}/lake/derived", pa.table({"x": [2]}), "two")

@@ -20,6 +20,7 @@ def _forget():
     StorageScopes().use()
 
 
+@pytest.mark.promise("T155")
 @pytest.mark.parametrize("scheme", sorted(_STORES))
 def test_every_name_of_an_option_means_the_same_in_any_case(scheme):
     for key in _STORES[scheme].keys:
@@ -146,6 +147,19 @@ def test_a_role_is_assumed_by_both(monkeypatch):
         "region": "eu",
     }
     assert delta_options("s3://b")["AWS_FORCE_CREDENTIAL_LOAD"] == "true"
+
+
+@pytest.mark.promise("T156")
+def test_what_concerns_commits_is_for_delta_alone_and_what_concerns_every_file_for_both():
+    set_storage_options(
+        "s3://b", KEYS | {"region": "eu", "conditional_put": "etag", "aws_s3_allow_unsafe_rename": "true"}
+    )
+    assert open_file_system("s3://b")[0] == fs.S3FileSystem(access_key="id", secret_key=SECRET, region="eu")
+    found = delta_options("s3://b")
+    assert (found["AWS_CONDITIONAL_PUT"], found["AWS_S3_ALLOW_UNSAFE_RENAME"]) == ("etag", "true")
+    for name in ("aws_server_side_encryption", "aws_sse_kms_key_id", "google_service_account_key"):
+        with pytest.raises(TaskError, match="has no option"):
+            set_storage_options("s3://b", KEYS | {name: "x"})
 
 
 @pytest.mark.parametrize(
