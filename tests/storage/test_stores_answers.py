@@ -96,8 +96,22 @@ def test_secrets_are_taken_out_of_errors_of_any_kind(repeats, error):
     assert "c4n4ry" not in shown(error)
 
 
-def test_without_options_an_error_keeps_its_text():
-    assert str(hide_secrets(ValueError(KEY))) == KEY
+def test_without_options_an_error_keeps_its_text(monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")  # too short to be one
+    assert str(hide_secrets(ValueError(f"{KEY}, tested"))) == f"{KEY}, tested"
+
+
+@pytest.mark.promise("T150")
+def test_a_secret_of_the_environment_is_hidden_as_well(repeats, monkeypatch):
+    for name, option in (("ACCESS_KEY_ID", "access_key_id"), ("SECRET_ACCESS_KEY", "secret_access_key")):
+        monkeypatch.setenv(f"AWS_{name}", repeats[f"aws_{option}"])
+    monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", repeats["endpoint"])
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_REGION", "eu")
+    with pytest.raises(TableError, match=r"<Token-0>\*\*\*</Token-0>") as caught:
+        _ = Table("s3://b/t")
+    assert "c4n4ry" not in shown(caught.value)
 
 
 def test_a_commit_that_a_store_refuses_shows_no_secret(repeats):
