@@ -17,7 +17,7 @@ def main(how: str, home: Path, options: dict[str, str]) -> None:
     logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
     lake, models = "s3://lake/lake", "s3://models"
     named = options | {"aws_secret_access_key": dg.EnvVar("CANARY_SECRET")}
-    fields = named if how in ("envvar", "refused") else {}
+    fields = named if how in ("envvar", "connect", "refused") else {}
     if how == "plain":
         sta.set_storage_options(lake, options)
         sta.set_storage_options(models, options)
@@ -27,6 +27,7 @@ def main(how: str, home: Path, options: dict[str, str]) -> None:
         "model_loader": sta.ModelLoaderResource(models_root=models, storage_options=fields, device="cpu"),
         "spark": sta.SparkSessionResource(
             master="local[2]",
+            remote="local[2]" if how == "connect" else None,
             config={"spark.eventLog.enabled": "true", "spark.eventLog.dir": f"file://{home}/spark-events"},
         ),
     }

@@ -49,6 +49,11 @@ def run(how: str, home: Path, store: GuardedStore, options: dict[str, str]) -> s
         "CANARY_SECRET": options["aws_secret_access_key"],
         "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]),
     }
+    if how == "connect":
+        environment |= {
+            "SPARK_TESTING": "1",
+            "SPARK_CONNECT_LOG_LEVEL": "debug",
+        }  # any free port; every plan in the log
     if how == "environment":
         environment |= {
             "AWS_ENDPOINT_URL": store.endpoint,
@@ -71,14 +76,14 @@ def run(how: str, home: Path, store: GuardedStore, options: dict[str, str]) -> s
 
 @pytest.mark.slow
 @pytest.mark.promise("T150")
-@pytest.mark.parametrize("how", ["envvar", "plain", "environment"])
+@pytest.mark.parametrize("how", ["envvar", "plain", "environment", "connect"])
 def test_a_run_leaves_the_key_nowhere(how: str, store: GuardedStore, tmp_path: Path):
-    """Given by the resources as an EnvVar, by a call, or by the environment. Searched are the logs of driver and workers,
+    """Given by the resources as an EnvVar (once with a Connect session), by a call, or by the environment. Searched are the logs of driver and workers,
     Dagster's databases and compute logs, Spark's event log, and every object of the lake, in plain and in base64."""
     done = run(how, tmp_path, store, store.options)
     output = (tmp_path / "output").read_text()
     assert done.returncode == 0, output[-3000:]
-    assert "DEBUG:py4j" in output
+    assert ("DEBUG:py4j" if how != "connect" else "ExecutePlan") in output
     assert "RUN_SUCCESS" in output
     assert list(tmp_path.glob("spark-events/*"))
     assert list(tmp_path.rglob("*.db"))
