@@ -57,6 +57,7 @@ _HOME = {
     "SourceColumn": "tasks.input_table",
     "Statistics": "audit.statistics",
     "TablePartition": "tasks.partitions",
+    "set_storage_options": "storage.scopes",
     "describe_model": "stores.model_description",
     "write_if_changed": "lake.derived",
     "data_version": "lake.table",

@@ -59,6 +59,7 @@ from sparktorch_assets.spark.score.table import plan_table as plan_table
 from sparktorch_assets.spark.score.table import score_table as score_table
 from sparktorch_assets.spark.session.start import start_session as start_session
 from sparktorch_assets.spark.task_transformer import TaskTransformer as TaskTransformer
+from sparktorch_assets.storage.scopes import set_storage_options as set_storage_options
 from sparktorch_assets.stores.model_description import describe_model as describe_model
 from sparktorch_assets.tasks import AudioFeature as AudioFeature
 from sparktorch_assets.tasks import AuditPolicy as AuditPolicy

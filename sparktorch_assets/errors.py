@@ -19,7 +19,7 @@ class SparktorchError(Exception):
 
 
 class TaskError(SparktorchError, ValueError):
-    """A declaration (task, feature, model, input table) holds a value that cannot work."""
+    """A declaration (task, feature, model, input table, storage options) holds a value that cannot work."""
 
 
 class UnknownTaskError(SparktorchError, LookupError):

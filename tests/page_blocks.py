@@ -70,6 +70,9 @@ RUNNERS: Mapping[str, Callable[[Block], bool]] = {
     "tests/orchestration/assets/test_rival_assets.py": lambda block: block.page == "docs/comparing.md",
     "tests/spark/test_audited_assets.py": lambda block: block.page == "docs/checks.md",
     "tests/faults/test_reliability_page.py": lambda block: block.page == "docs/reliability.md",
+    "tests/storage/test_clusters_page.py": lambda block: (
+        block.page == "docs/clusters.md" and block.section == "Storage"
+    ),
     "tests/spark/test_docs.py": lambda block: block.page == "docs/tables.md",
     "tests/spark/test_task_transformer.py": lambda block: block.page == "docs/predicting.md",
     "tests/test_page_declarations.py": lambda block: block.page in _MODELS,

@@ -23,7 +23,7 @@ from sparktorch_assets.tasks import BatchPolicy, MlTask, SequenceFeature, SlotPo
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
-    "T": {"tables.md": ()},
+    "T": {"tables.md": (), "clusters.md": ("Storage",)},
     "M": {"models.md": (), "features.md": (), "outputs.md": (), "predicting.md": ()},
     "O": {
         "refresh.md": (),
@@ -82,6 +82,17 @@ PROMISES_NOTHING = (
     "| `kind` | from | `forward` gets |",
     "| --- |",
     "| schedule or sensor |",
+    "Tables and models can be in S3",
+    "**By the environment.** Without options",
+    "**By storage options.** `set_storage_options` says",
+    "With Dagster, the resources have a field for them",
+    "- For addresses that belong to no resource",
+    "| store | addresses |",
+    "| S3 |",
+    "| Google |",
+    "| Azure |",
+    "What Spark itself reads or writes is up to Spark",
+    "S3 is tested with a local server",
     "| `refresh_what_is_stale` |",
     "| `watch_files` |",
     "With the last two on, predictions follow",

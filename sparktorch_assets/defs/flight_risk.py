@@ -66,13 +66,13 @@ def flight_risk(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Mat
         for month in context.partition_keys
     }
     record_made_from(context, data_versions=versions)
-    tables = [DeltaTable(source) for source in sources]
+    tables = [DeltaTable(source, storage_options=lake.delta_options()) for source in sources]
     for month, made_from in versions.items():
         late, cancellation = (table.to_pyarrow_table(filters=[(column, "=", month)]) for table in tables)
         joined = join_risks(late, cancellation)
         changed = write_if_changed(uri, joined, made_from, {column: month})
         context.add_asset_metadata({"changed": changed, **described(joined)}, partition_key=month)
-    whole = DeltaTable(uri)
+    whole = DeltaTable(uri, storage_options=lake.delta_options())
     rows, schema = whole.count(), pa.schema(whole.schema())
     return dg.MaterializeResult(
         metadata={

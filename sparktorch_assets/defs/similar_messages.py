@@ -36,7 +36,7 @@ SHOWN = 8
 def similar_messages(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[None]:
     """The three texts of the same language that are worded most similarly, for each of Django's interface texts."""
     source = lake.table_uri(EMBEDDINGS)
-    found = nearest_texts(DeltaTable(source).to_pyarrow_table())
+    found = nearest_texts(DeltaTable(source, storage_options=lake.delta_options()).to_pyarrow_table())
     uri = lake.table_uri(context.asset_key)
     made_from = f"{CODE_VERSION}-{data_version(source)}"
     changed = write_if_changed(uri, found, made_from)

@@ -16,6 +16,9 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from sparktorch_assets.errors import HostError, nearest
 from sparktorch_assets.masking import without_secrets
+from sparktorch_assets.orchestration.storage_field import named_options, options_now, refuse_plain_secrets
+from sparktorch_assets.storage.opening import delta_options
+from sparktorch_assets.storage.scopes import set_storage_options
 from sparktorch_assets.stores.remote_root import absolute_root, is_uri
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.code.import_path import load_import_path
@@ -62,10 +65,33 @@ class StrictResource(dg.ConfigurableResource[Any]):
 
 
 class ProjectResource(StrictResource):
-    """A resource whose relative paths are resolved against the project's root."""
+    """A resource with a root folder, or a URI in a store. Relative paths are resolved against the project's root."""
 
     project_root: str = ""
     """The project's root; if empty, `find_project_root` finds it."""
+    storage_options: dict[str, str] = Field(default={}, repr=False)
+    """Options with which everything under the root is opened if it is a URI of S3, Google Cloud Storage or Azure, such as
+    `endpoint_url`; named as in delta-rs. Each secret has to be a `dg.EnvVar`, since Dagster stores other values and shows
+    them in its UI. Whatever is left out comes from the environment of each host."""
+
+    @field_validator("storage_options", mode="before")
+    @classmethod
+    def _name_options(cls, given: Any) -> Any:
+        return named_options(given, cls.__name__)
+
+    def get_resource_definition(self) -> Any:
+        """What Dagster stores of this resource, and shows in its UI.
+
+        Raises:
+            TaskError: it would contain a secret.
+        """
+        refuse_plain_secrets(self.storage_options, type(self).__name__)
+        return super().get_resource_definition()
+
+    def _use_storage_options(self, root: str) -> None:
+        """Make this process open everything under `root` with the options, if there are any."""
+        if self.storage_options:
+            set_storage_options(root, options_now(self.storage_options, type(self).__name__))
 
     def in_project(self, root: str) -> Self:
         """This resource with `root` as its project's root, unless it names one itself. Everything else is kept: fields
@@ -175,8 +201,11 @@ class ModelLoaderResource(ProjectResource):
         """Build the loader for `tasks`.
 
         Raises:
-            TaskError: `loader` cannot be imported, or `models_root` or `tracking_uri` contains a password.
+            TaskError: `loader` cannot be imported, `models_root` or `tracking_uri` contains a password, or
+                `storage_options` do not fit `models_root`.
+            HostError: the environment variable of a storage option is not set.
         """
+        self._use_storage_options(self.models_root)
         loader = load_import_path(self.loader, "ModelLoaderResource.loader")
         # Only what is set, since the class may be a user's own and take no more than the first three.
         given = {
@@ -220,13 +249,24 @@ class LakeResource(ProjectResource):
         return find_project_root(self.project_root)
 
     def folder(self, *parts: str) -> str:
-        """The path or URI of a folder under the root."""
+        """The path or URI of a folder under the root. From now on, this process opens it with `storage_options`.
+
+        Raises:
+            TaskError: `storage_options` do not fit the root.
+            HostError: the environment variable of a storage option is not set.
+        """
+        self._use_storage_options(self.root)
         root = self.root if "://" in self.root else str(self.project_path / Path(self.root).expanduser())
         return "/".join([root.rstrip("/"), *parts])
 
     def table_uri(self, key: dg.AssetKey) -> str:
         """The path or URI of an asset's table."""
         return self.folder(*key.path)
+
+    def delta_options(self) -> dict[str, str] | None:
+        """`storage_options` as `deltalake`, `polars` and others take them, for tables under the root that your own assets
+        open: `DeltaTable(lake.table_uri(key), storage_options=lake.delta_options())`. `None` if there are none."""
+        return delta_options(self.folder())
 
     def tables_beside(self, key: dg.AssetKey) -> list[str]:
         """The names of the Delta tables in the folder in which the asset's table is or should be."""

@@ -67,7 +67,8 @@ class ModelLoader:
 
     Args:
         models_root: the folder that relative paths in tasks refer to; the same path on every worker. Or a URI that
-            `pyarrow.fs` knows, such as `s3://bucket/models`: each host copies what a task names.
+            `pyarrow.fs` knows, such as `s3://bucket/models`: each host copies what a task names. Its credentials are
+            those of the environment, or of `set_storage_options`.
         tasks: the tasks that can be requested by name.
         device: `auto` leaves the choice to `SlotPolicy.device` and, if that is `auto` as well, uses a GPU if there is
             one; `cuda` requires a GPU, `cpu` never uses one.

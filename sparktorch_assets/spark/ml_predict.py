@@ -23,6 +23,7 @@ from sparktorch_assets.spark.session.worker_python import check_session_python, 
 from sparktorch_assets.spark.task_place import task_place
 from sparktorch_assets.spark.utc_batches import in_utc
 from sparktorch_assets.spark.worker_errors import as_sent
+from sparktorch_assets.storage.scopes import storage_scopes
 from sparktorch_assets.tasks.code.imported_code import check_code
 from sparktorch_assets.tasks.digest import files_digest
 from sparktorch_assets.tasks.files.model_files import check_file
@@ -180,6 +181,7 @@ class PredictPartition:
         self._columns, self._schema = tuple(columns), schema
         self._batch_size, self._concurrent_slots = batch_size, concurrent_slots
         self._code = code
+        self._storage = storage_scopes()
         self._driver_version = driver_version()
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -198,6 +200,7 @@ class PredictPartition:
         if first is None:
             return  # an empty partition needs no model
         check_worker(self._driver_version)
+        self._storage.use()
         check_code(self._code)
         from sparktorch_assets.predict.local import LocalPredictor
         from sparktorch_assets.predict.partition import predict_batches

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from sparktorch_assets import errors
 from sparktorch_assets.errors import SparktorchError
+from sparktorch_assets.storage.hidden import without_store_secrets
 
 _MARK = re.compile(r"<<sparktorch-assets (\{.*?\}) sparktorch-assets>>", re.DOTALL)
 _LOST = re.compile(
@@ -68,9 +69,9 @@ def marked(error: BaseException, doing: str) -> RuntimeError:
     plain = {
         "type": type(error).__name__,
         "module": type(error).__module__,
-        "message": _text_of(error)[:_MESSAGE_CHARS],
+        "message": without_store_secrets(_text_of(error))[:_MESSAGE_CHARS],
         "doing": doing,
-        "trace": "".join(traceback.format_exception(error))[-_TRACE_CHARS:],
+        "trace": without_store_secrets("".join(traceback.format_exception(error)))[-_TRACE_CHARS:],
     }
     # A user's text may contain the mark itself, so `<` and `>` are escaped within it.
     line = json.dumps(plain).replace("<", "\\u003c").replace(">", "\\u003e")

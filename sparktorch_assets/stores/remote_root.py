@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlparse
 
 from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.masking import has_password, without_secrets
+from sparktorch_assets.storage.opening import open_file_system
 from sparktorch_assets.stores.cache import key_of, locked
 
 _STATE = ".objects.json"
@@ -46,8 +47,8 @@ def check_root(uri: str, where: str) -> None:
     if has_password(uri):
         raise TaskError(
             f"{where}={without_secrets(uri)!r} contains a password, and addresses are shown in logs and on asset pages. Leave it "
-            f"out, and set the store's own environment variables or profile instead (for S3, AWS_ACCESS_KEY_ID and "
-            f"AWS_SECRET_ACCESS_KEY)"
+            f"out, and give storage options, or set the store's own environment variables or profile instead (for S3, "
+            f"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
         )
 
 
@@ -95,10 +96,8 @@ class RemoteRoot:
                 ) from error
 
     def _update(self, names: Iterable[str]) -> None:
-        from pyarrow import fs
-
         try:
-            filesystem, root = fs.FileSystem.from_uri(self._uri)
+            filesystem, root = open_file_system(self._uri)
         except ValueError as error:
             raise ModelError(
                 f"models_root={without_secrets(self._uri)!r} cannot be opened: {error}. Give a local path, or a URI that pyarrow.fs knows"

@@ -52,7 +52,7 @@ class Store(fs.FileSystemHandler):
 def mounted(store):
     """The store at PLACE, in the place of one of Arrow's."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stored_files, "open_store", lambda _place: (fs.PyFileSystem(store), "bucket"))
+        patch.setattr(stored_files, "open_store", lambda *_: (fs.PyFileSystem(store), "bucket"))
         yield store
 
 
@@ -251,7 +251,7 @@ def test_addresses_are_shown_without_secrets(address, safe):
 def test_reasons_hold_no_secrets(monkeypatch):
     """Nor does what Arrow says about an address that it cannot open."""
 
-    def refuse(place):
+    def refuse(place, _options):
         raise pa.ArrowInvalid(f"Cannot parse {place}")
 
     monkeypatch.setattr(stored_files, "open_store", refuse)

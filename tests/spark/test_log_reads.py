@@ -40,9 +40,9 @@ def test_a_refresh_opens_each_log_a_few_times(tmp_path, monkeypatch):
     }
     opened, listed = Counter[str](), Counter[str]()
 
-    def counting_open(uri, version=None):
+    def counting_open(uri, version=None, **options):
         opened[uri.rpartition("/")[2]] += 1
-        return DeltaTable(uri, version=version)
+        return DeltaTable(uri, version=version, **options)
 
     def counting_infos(folder, version=None):
         listed[folder.uri.rpartition("/")[2]] += 1

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlparse
 
-import pyarrow as pa
 from pyarrow import fs
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.file_identity import FileIdentity, file_identity, object_identity
 from sparktorch_assets.masking import has_password, without_secrets
+from sparktorch_assets.storage.opening import open_file_system
 
 STORE_THREADS = 32
 """Number of threads that read files of a store in parallel, whatever the number of cores, since they only wait."""
@@ -47,8 +47,8 @@ class Folder:
         if has_password(uri):
             raise TableError(
                 f"{without_secrets(uri)!r}: the address of a table contains a password, and addresses are shown in "
-                f"logs and on asset pages. Leave it out, and set the store's own environment variables or profile "
-                f"instead (for S3, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
+                f"logs and on asset pages. Leave it out, and give storage options, or set the store's own environment "
+                f"variables or profile instead (for S3, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
             )
         self.uri = uri.rstrip("/") if len(uri) > 1 else uri
         local = local_path(self.uri)
@@ -60,8 +60,8 @@ class Folder:
             self.root = local
         else:
             try:
-                self.filesystem, self.root = fs.FileSystem.from_uri(self.uri)
-            except (pa.ArrowInvalid, OSError) as error:
+                self.filesystem, self.root = open_file_system(self.uri)
+            except (ValueError, OSError) as error:
                 raise TableError(
                     f"cannot open {uri!r}: {error}. Give a local path, or a URI that pyarrow.fs knows"
                 ) from error

@@ -12,9 +12,13 @@ from deltalake.exceptions import DeltaError
 from deltalake.fs import DeltaStorageHandler
 
 from sparktorch_assets.lake.files.data_file import DataFile
+from sparktorch_assets.storage.scopes import storage_scopes
+from sparktorch_assets.storage.storage_options import StorageOptions
 
 _SCHEMES = ("s3", "gs", "abfs", "abfss")
 """The stores that both delta-rs and `pyarrow.fs` know by these names."""
+_Store = tuple[str, StorageOptions | None]
+"""A store's root, and the options of the files in it; other files there may have others."""
 
 
 class ObjectReader:
@@ -26,15 +30,17 @@ class ObjectReader:
     """
 
     def __init__(self, files: Iterable[DataFile]) -> None:
-        sizes: dict[str, dict[str, int]] = {}
+        self._scopes = storage_scopes()
+        sizes: dict[_Store, dict[str, int]] = {}
         for file in files:
-            place = _place(file.uri)
+            place = self._place(file.uri)
             if place is not None:
                 sizes.setdefault(place[0], {})[place[1]] = file.size_bytes
-        self._stores: dict[str, DeltaStorageHandler] = {}
-        for root, known in sizes.items():
+        self._stores: dict[_Store, DeltaStorageHandler] = {}
+        for store, known in sizes.items():
+            root, options = store
             try:
-                self._stores[root] = DeltaStorageHandler(root, None, known)
+                self._stores[store] = DeltaStorageHandler(root, None if options is None else options.for_delta(), known)
             except (DeltaError, OSError, ValueError):  # whoever opens the file otherwise reports what is wrong
                 continue
 
@@ -44,15 +50,15 @@ class ObjectReader:
         Raises:
             OSError: the store cannot be reached, or has no such object.
         """
-        place = _place(uri)
+        place = self._place(uri)
         if place is None or place[0] not in self._stores:
             return None
         return self._stores[place[0]].open_input_file(place[1])
 
-
-def _place(uri: str) -> tuple[str, str] | None:
-    """The store's root and the path in it."""
-    parsed = urlparse(uri)
-    if parsed.scheme not in _SCHEMES or parsed.query:
-        return None
-    return f"{parsed.scheme}://{parsed.netloc}", unquote(parsed.path).lstrip("/")
+    def _place(self, uri: str) -> "tuple[_Store, str] | None":
+        """The store, and the path in it."""
+        parsed = urlparse(uri)
+        if parsed.scheme not in _SCHEMES or parsed.query:
+            return None
+        store = f"{parsed.scheme}://{parsed.netloc}", self._scopes.options_for(uri)
+        return store, unquote(parsed.path).lstrip("/")

@@ -31,6 +31,8 @@ from sparktorch_assets.lake.log.snapshot import (
     snapshot_of,
 )
 from sparktorch_assets.lake.parts.file import PartFile
+from sparktorch_assets.storage.hidden import hide_secrets
+from sparktorch_assets.storage.opening import delta_options
 
 __all__ = ["METADATA_PREFIX", "PartFile", "commit_parts", "our_metadata"]
 
@@ -122,9 +124,9 @@ def commit_parts(
                 [*adds, *removes], "append", schema, partition_by, commit_properties=properties
             )
     except CommitFailedError as error:
-        raise _conflict(table, read_version, open_delta(folder)) from error
+        raise _conflict(table, read_version, open_delta(folder)) from hide_secrets(error)
     except (DeltaError, OSError) as error:
-        raise write_failure(folder, _LOG, error) from error
+        raise write_failure(folder, _LOG, hide_secrets(error)) from error
     return _finished(folder, add, read_version + 1)
 
 
@@ -196,12 +198,13 @@ def _create(
             partition_by=partition_by,
             description=description or None,
             commit_properties=properties,
+            storage_options=delta_options(table),
         )
     except (DeltaError, OSError) as error:
         found = open_delta(folder)
         if found is not None:
             raise _conflict(table, None, found) from error
-        raise write_failure(folder, _LOG, error) from error
+        raise write_failure(folder, _LOG, hide_secrets(error)) from error
 
 
 def _check_new_columns(

@@ -14,6 +14,7 @@ from sparktorch_assets.lake.files.data_file import DataFile
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.lake.log.protocol import MAPPING_MODE
+from sparktorch_assets.storage.hidden import hide_secrets
 
 
 def logged_files(folder: Folder, delta: DeltaTable) -> list[DataFile]:
@@ -28,7 +29,7 @@ def logged_files(folder: Folder, delta: DeltaTable) -> list[DataFile]:
         actions = pa.table(delta.get_add_actions())
         deleted = _deleted(delta) if "deletionVectors" in (delta.protocol().reader_features or ()) else {}
     except (DeltaError, pa.ArrowException, OSError) as error:
-        raise TableError(f"cannot read the log of the Delta table {table!r}: {error}") from error
+        raise TableError(f"cannot read the log of the Delta table {table!r}: {hide_secrets(error)}") from error
     count = len(actions)
     numbers = actions["num_records"].to_pylist() if "num_records" in actions.column_names else [None] * count
     partitions = _partitions(table, actions)

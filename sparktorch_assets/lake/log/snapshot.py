@@ -18,6 +18,8 @@ from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.lake.log.logged_files import logged_files
 from sparktorch_assets.lake.log.protocol import check_readable
 from sparktorch_assets.lake.log.writable import write_obstacles
+from sparktorch_assets.storage.hidden import hide_secrets
+from sparktorch_assets.storage.opening import delta_options
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,13 +65,14 @@ def open_delta(folder: Folder, version: int | None = None) -> DeltaTable | None:
             check_root(folder)
         return None
     try:
-        delta = DeltaTable(table, version=version)
+        delta = DeltaTable(table, version=version, storage_options=delta_options(table))
     except TableNotFoundError:
         return None
     except (DeltaError, OSError) as error:
-        if folder.info() is not None:  # a single file: delta-rs looks for a folder of that name
+        shown = hide_secrets(error)
+        if _is_file(folder):  # delta-rs looks for a folder of that name
             return None
-        raise TableError(f"cannot read the Delta table {table!r}: {error}") from error
+        raise TableError(f"cannot read the Delta table {table!r}: {shown}") from error
     check_readable(table, delta)
     return delta
 
@@ -82,6 +85,13 @@ def check_root(folder: Folder) -> None:
             f"{folder.uri!r}: delta-rs, which reads and writes the tables' logs, takes {unquote(folder.root)!r} for this path. "
             f"Choose a path without a backslash and without a percent sign before two hexadecimal digits"
         )
+
+
+def _is_file(folder: Folder) -> bool:
+    try:
+        return folder.info() is not None
+    except OSError:  # a store that refuses this as well
+        return False
 
 
 def _misread(folder: Folder) -> bool:

@@ -18,6 +18,8 @@ from pyarrow import fs
 from sparktorch_assets.errors import HostError
 from sparktorch_assets.masking import without_secrets
 from sparktorch_assets.predict.failures import is_about_the_row
+from sparktorch_assets.storage.scopes import storage_scopes
+from sparktorch_assets.storage.storage_options import StorageOptions
 
 T = TypeVar("T")
 
@@ -56,7 +58,7 @@ class StoredFiles:
 
     def __init__(self, folder: str | None) -> None:
         self._folder = folder
-        self._stores: dict[str, tuple[fs.FileSystem, str]] = {}
+        self._stores: dict[tuple[str, StorageOptions | None], tuple[fs.FileSystem, str]] = {}
         self._opens: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._slow: Counter[str] = Counter()
         """For each store, the number of files in a row that failed slowly."""
@@ -134,20 +136,21 @@ class StoredFiles:
         return source, source.size()
 
     def _store(self, full: str) -> tuple[fs.FileSystem, str]:
-        store = _store_of(full)
+        store, options = _store_of(full), storage_scopes().options_for(full)
         with self._opens[store]:
-            if store not in self._stores:
-                self._stores[store] = open_store(store)
-            return self._stores[store]
+            if (store, options) not in self._stores:
+                self._stores[store, options] = open_store(store, options)
+            return self._stores[store, options]
 
 
-def open_store(store: str) -> tuple[fs.FileSystem, str]:
+def open_store(store: str, options: StorageOptions | None = None) -> tuple[fs.FileSystem, str]:
     """The file system of a store, and what comes before the path of a URI in it: for `s3://bucket`, `bucket`."""
     if store == _LOCAL:
         return fs.LocalFileSystem(), ""
     parts = urlsplit(store)
     scheme = _SAME.get(parts.scheme, parts.scheme)
-    filesystem, path = fs.FileSystem.from_uri(parts._replace(scheme=scheme, path="/x").geturl())
+    within = parts._replace(scheme=scheme, path="/x")
+    filesystem, path = fs.FileSystem.from_uri(within.geturl()) if options is None else options.file_system(within)
     return filesystem, path.removesuffix("/x")
 
 

@@ -28,6 +28,7 @@ from sparktorch_assets.spark.session.worker_pool import workers_for
 from sparktorch_assets.spark.session.worker_python import explain_worker_failure
 from sparktorch_assets.spark.task_place import task_place
 from sparktorch_assets.spark.worker_errors import find_marked, marked, own_error, reason_of
+from sparktorch_assets.storage.scopes import StorageScopes, storage_scopes
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.code.imported_code import DECLARED, check_code
 from sparktorch_assets.tasks.digest import digest_of, files_digest, task_digest
@@ -70,6 +71,8 @@ class _CanaryJob:
     code: Mapping[str, str]
     """The user's code that this job runs: piece -> digest."""
     rows: pa.RecordBatch = field(repr=False)
+    storage: StorageScopes = field(default_factory=storage_scopes, repr=False)
+    """The storage options of the driver."""
 
 
 def find_canaries(task: MlTask, loader: ModelLoader, model_digest: str) -> Canaries | None:
@@ -207,6 +210,7 @@ def _predict(job: _CanaryJob) -> str:
     from sparktorch_assets.predict.local import LocalPredictor
     from sparktorch_assets.predict.partition import predict_batches
 
+    job.storage.use()
     check_code(job.code)
     loader, files = job.model_loader.with_planned_files(job.task, job.files_digest)
     predictor = LocalPredictor(

@@ -40,6 +40,7 @@ from sparktorch_assets.spark.score.job.rows_hint import RowsHint
 from sparktorch_assets.spark.sealed_task import SealedTask
 from sparktorch_assets.spark.task_place import task_place
 from sparktorch_assets.spark.worker_errors import marked
+from sparktorch_assets.storage.scopes import StorageScopes, storage_scopes
 from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.code.imported_code import check_code
@@ -74,6 +75,8 @@ class ScoreJob:
     """Partition of the output -> the conditions that select its rows of the input."""
     question: CostQuestion | None = None
     """What the workers find out about the cost of a row; if its answer is yes, they end without scoring every shard."""
+    storage: StorageScopes = field(default_factory=storage_scopes, repr=False)
+    """The storage options with which workers open files: those of the driver."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """The job is pickled with its task sealed, since it is unpickled for every pack."""
@@ -148,6 +151,7 @@ def score_pack(job: ScoreJob, number: int) -> Iterator[ShardResult | RowCost]:
     Raises:
         RuntimeError: anything went wrong; its message contains the error for the driver.
     """
+    job.storage.use()
     work = _PackWork(job, number)
     try:
         yield from work.run()

@@ -1,0 +1,31 @@
+"""Opens stores by their addresses, with the storage options that there are for these."""
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from sparktorch_assets.storage.scopes import storage_scopes
+
+if TYPE_CHECKING:
+    from pyarrow import fs
+
+
+def open_file_system(uri: str) -> "tuple[fs.FileSystem, str]":
+    """The file system that an address is in, and its path there.
+
+    Raises:
+        ValueError: `pyarrow.fs` knows no such address, or it does not fit its options.
+        OSError: the store cannot be reached.
+    """
+    from pyarrow import fs
+
+    options = storage_scopes().options_for(uri)
+    if options is None:
+        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(uri)
+        return found
+    return options.file_system(urlsplit(uri))
+
+
+def delta_options(uri: str) -> dict[str, str] | None:
+    """The options of an address for delta-rs (its `storage_options`); `None` if there are none."""
+    options = storage_scopes().options_for(uri)
+    return None if options is None else options.for_delta()
