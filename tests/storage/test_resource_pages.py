@@ -26,6 +26,7 @@ PAGE = """query($selector: ResourceSelector!) {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.promise("T152")
 def test_the_pages_of_resources_show_the_variable(tmp_path: Path):
     (port,) = free_ports(1)
