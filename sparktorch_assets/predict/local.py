@@ -114,8 +114,9 @@ class LocalPredictor:
         self.load_s = time.perf_counter() - started
 
     def close(self) -> None:
-        """Declare that this predictor's work is done: a process that waits for its GPU gets it. The model stays in the
-        cache."""
+        """Declare that this predictor's work is done. Its model stays in the cache, unless a process waits for its GPU:
+        that gets the lease, and the memory as well."""
+        vars(self).pop("model", None)  # the memory of a model that is still referred to cannot be returned
         self._closing()
 
     def for_run(self) -> WindowedModel[Any, Any]:

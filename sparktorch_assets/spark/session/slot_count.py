@@ -127,7 +127,7 @@ def _slots_with_gpus(models: float, gpus: int, tasks: int | None, size: ClusterS
     if tasks < wanted:
         _LOG.warning(
             "a worker runs %d tasks at once (%s), fewer than the %g models on each of its %d GPUs that are asked for%s. "
-            "Raise spark.executor.cores to %d",
+            "Give a worker cores for %d tasks",
             tasks, size.source, models, gpus, ": some GPUs stay idle" if tasks < gpus else "", wanted,
         )  # fmt: skip
     return min(wanted, tasks)

@@ -80,7 +80,7 @@ def test_what_a_session_cannot_do_is_said_by_name(caplog):
     with caplog.at_level(logging.WARNING):
         find_slots(session(**{"spark.master": "spark://m:7077", "spark.executor.cores": "1", GPUS: "2"}), SlotPolicy())
         assert "fewer than the 2 models on each of its 2 GPUs" in caplog.text
-        assert "some GPUs stay idle. Raise spark.executor.cores to 4" in caplog.text
+        assert "some GPUs stay idle. Give a worker cores for 4 tasks" in caplog.text
         found = find_slots(
             session(**{"spark.master": "other:1", "spark.executor.instances": "2", GPUS: "2"}), SlotPolicy()
         )

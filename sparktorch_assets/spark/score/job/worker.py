@@ -16,8 +16,9 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -46,6 +47,9 @@ from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.code.imported_code import check_code
 from sparktorch_assets.tasks.row_filter import RowFilter
 from sparktorch_assets.tasks.row_test import row_tests
+
+if TYPE_CHECKING:
+    from sparktorch_assets.predict.local import LocalPredictor
 
 RESULT_SCHEMA = "result string"
 _frozen: list[bool] = []
@@ -154,7 +158,8 @@ def score_pack(job: ScoreJob, number: int) -> Iterator[ShardResult | RowCost]:
     job.storage.use()
     work = _PackWork(job, number)
     try:
-        yield from work.run()
+        with closing(work):
+            yield from work.run()
     except GeneratorExit:  # the caller wants no more results
         raise
     except BaseException as error:  # noqa: BLE001  (including an exit, and a panic of a Rust library)
@@ -190,6 +195,7 @@ class _PackWork:
         self._telling = threading.Lock()
         self._rows_done = self._rows_before = 0
         self._since = time.perf_counter()
+        self._predictor: LocalPredictor | None = None
         self._publisher = ThreadPoolExecutor(1, "publish-part")
         self._publishing: Future[ShardResult] | None = None
         self._hint: RowsHint
@@ -208,7 +214,7 @@ class _PackWork:
         check_code(job.code)
         loader, self._files = job.model_loader.with_planned_files(job.task, job.files_digest)
         _, gpu_addresses = task_place()
-        predictor = LocalPredictor(
+        predictor = self._predictor = LocalPredictor(
             job.task,
             job.batch_size,
             self._number,
@@ -246,10 +252,14 @@ class _PackWork:
             yield from self._published()
             yield found.cost
         finally:
-            predictor.close()
             self._publisher.shutdown()  # a finished part is kept, whatever else went wrong
             self._hint.clear()
             writer.abort()
+
+    def close(self) -> None:
+        """Let others have the slot's GPU, once nothing of the run refers to its model."""
+        if self._predictor is not None:
+            self._predictor.close()
 
     def _on_rows(self, rows: int) -> None:
         """Note that rows were predicted, failed or left out. Can be called from any thread."""
