@@ -82,7 +82,7 @@ def test_a_driver_killed_at_a_random_moment_leaves_no_process_and_costs_no_row(t
     driver.kill()
     assert driver.wait() == -signal.SIGKILL
     assert len(started) >= 3  # the driver, its JVM, Python's daemon
-    _, alive = psutil.wait_procs(started[1:], timeout=60)
+    _, alive = psutil.wait_procs(started[1:], timeout=120)
     assert not alive
     score_here(tmp_path)
     vacuum(str(tmp_path / "table"), retention_hours=0)

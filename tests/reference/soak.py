@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,10 @@ TOLERATED = 0.10
 SLACK = {"memory_mib": 24.0, "files": 6.0, "threads": 6.0, "processes": 2.0}
 """... or this much, whichever is more."""
 
+_POOLED = ("block-manager-", "tokio-rt-worker")
+"""Beginnings of the names of threads that do not count. Spark's pools of block-manager threads grow to 128 each whether or
+not some are idle, and a thread ends after an idle minute; those of delta-rs end after ten idle seconds."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
@@ -78,6 +83,7 @@ class Taken:
     files: float
     """Those that the driver and its JVM have open."""
     threads: float
+    """Without those of pools that grow and shrink by themselves."""
     processes: float
 
 
@@ -200,7 +206,7 @@ class Soak:
             memory_mib=sum(_pss_mib(one) or 0.0 for one in lasting),
             worker_mib=statistics.median(sizes) if sizes else 0.0,
             files=sum(one.num_fds() for one in lasting),
-            threads=sum(one.num_threads() for one in lasting),
+            threads=sum(map(_threads, lasting)),
             processes=1 + len(below),
         )
 
@@ -210,6 +216,14 @@ def _pss_mib(process: psutil.Process) -> float | None:
         return process.memory_full_info().pss / 2**20
     except psutil.Error:  # it has just ended
         return None
+
+
+def _threads(process: psutil.Process) -> int:
+    names = []
+    for thread in Path(f"/proc/{process.pid}/task").iterdir():
+        with suppress(OSError):  # it has just ended
+            names.append((thread / "comm").read_text())
+    return sum(not name.startswith(_POOLED) for name in names)
 
 
 def growth(values: list[float]) -> float:
