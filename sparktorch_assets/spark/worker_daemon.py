@@ -18,6 +18,7 @@ import os
 import random
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 _MODULES = (
     "pyarrow.compute",
@@ -69,16 +70,16 @@ def _import_for_workers() -> str:
 
 def unsafe_to_fork() -> str:
     """Why this process must not be forked: it has several threads, or has opened a GPU. Empty if it may be."""
-    threads = len(os.listdir("/proc/self/task"))
+    threads = len(list(Path("/proc/self/task").iterdir()))
     if threads > 1:
         return f"the imports have started {threads - 1} threads"
-    open_gpus = [name for name in map(_target, os.listdir("/proc/self/fd")) if name.startswith("/dev/nvidia")]
+    open_gpus = [name for name in map(_target, Path("/proc/self/fd").iterdir()) if name.startswith("/dev/nvidia")]
     return f"the imports have opened {open_gpus[0]}" if open_gpus else ""
 
 
-def _target(descriptor: str) -> str:
+def _target(descriptor: Path) -> str:
     with contextlib.suppress(OSError):  # the one with which the folder itself was listed
-        return os.readlink(f"/proc/self/fd/{descriptor}")
+        return str(descriptor.readlink())
     return ""
 
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from sparktorch_assets.errors import HostError
 from sparktorch_assets.private_folder import PrivateFolder
 from sparktorch_assets.spark.session.config import default_config
-from sparktorch_assets.spark.session.start import start_session
 from sparktorch_assets.spark.session.java import prepare_java
+from sparktorch_assets.spark.session.start import start_session
 from sparktorch_assets.spark.session.startup import switches
 from sparktorch_assets.spark.session.startup.class_archive import QUIET, ClassArchive, class_archive
 
@@ -66,7 +66,9 @@ def _failed(error: BaseException) -> int:
 
 def _make(archive: ClassArchive) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        options = f'{archive.options} "-XX:ArchiveClassesAtExit={archive.temporary}" "-XX:ErrorFile={scratch}/error" {QUIET}'
+        options = (
+            f'{archive.options} "-XX:ArchiveClassesAtExit={archive.temporary}" "-XX:ErrorFile={scratch}/error" {QUIET}'
+        )
         spark = start_session(
             master=_MASTER, app_name="class archive", config={"spark.driver.extraJavaOptions": options}
         )

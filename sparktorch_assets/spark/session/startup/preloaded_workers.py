@@ -45,7 +45,11 @@ def _is_installed(python: str) -> bool:
 def _is_found_by(python: str) -> bool:
     try:
         done = subprocess.run(
-            [python, "-c", _PROBE, _MODULE], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_TIMEOUT_S
+            [python, "-c", _PROBE, _MODULE],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=_TIMEOUT_S,
         )
     except (OSError, subprocess.SubprocessError):
         return False

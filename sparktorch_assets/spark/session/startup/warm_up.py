@@ -8,7 +8,6 @@ and may not even be there yet.
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sparktorch_assets.spark.session.startup.switches import WARM_UP, is_on
