@@ -4,6 +4,7 @@ import atexit
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,28 @@ def test_a_missing_archive_is_made_when_the_process_ends_and_a_failure_not_repea
     os.utime(archive.folder / f"{archive.key}.failed", (1, 1))
     with_class_archive(SETTINGS, {}, java)
     assert len(registered) == 2
+
+
+@pytest.mark.promise("O234")
+def test_it_is_made_by_a_process_of_the_lowest_priority_for_which_nobody_waits(tmp_path, monkeypatch):
+    """With a maker that writes down its priority, its argument and who its parent is."""
+    (tmp_path / "slow_maker.py").write_text(
+        "import os, pathlib, sys, time\n"
+        "time.sleep(1)\n"
+        "text = f'{os.nice(0)} {os.getppid()} {sys.argv[1]}'\n"
+        "pathlib.Path(__file__).with_name('part').write_text(text)\n"
+        "pathlib.Path(__file__).with_name('part').rename(pathlib.Path(__file__).with_name('made'))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(archives, "_MAKER", "slow_maker")
+    archives._start_maker('"-Dlog4j2.configurationFile=file:///a b" -Xss1m')
+    assert not (tmp_path / "made").exists()
+    until = time.monotonic() + 60
+    while not (tmp_path / "made").exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    nice, parent, options = (tmp_path / "made").read_text().split(maxsplit=2)
+    assert (nice, options) == ("19", '"-Dlog4j2.configurationFile=file:///a b" -Xss1m')
+    assert int(parent) != os.getpid()
 
 
 PROGRAM = """
