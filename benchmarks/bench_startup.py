@@ -8,8 +8,8 @@ Four things, each in a process of its own, the plain way and the way that starts
 - *run*: what `make run` takes in an empty lake; *again*: with nothing to do. (Skipped with `--without-run`.)
 
 The plain way has no class archive, Spark's own daemon of workers, no warm-up job, and a DAGSTER_HOME whose files are opened
-and closed at each event. Shown are medians of wall seconds and of the processor seconds of all processes, and the median of
-the ratios of each pair. Before that, the archive is made (not timed in what follows); after it, the memory of a worker is
+and closed at each event. Shown are medians of wall seconds, of the processor seconds of the JVM at the end of the first job
+and of the two runs' own process, and the median of the ratios of each pair. Before that, the archive is made (not timed in what follows); after it, the memory of a worker is
 measured as PSS, in which a page that n processes share counts as 1/n. Ends with one JSON line.
 """
 
@@ -27,16 +27,18 @@ from pathlib import Path
 from bench_score import make_source
 
 ROOT = Path(__file__).parents[1]
-PLAIN = {name: "off" for name in ("SPARKTORCH_CLASS_ARCHIVE", "SPARKTORCH_WORKER_DAEMON", "SPARKTORCH_WARM_UP")}
+PLAIN = dict.fromkeys(("SPARKTORCH_CLASS_ARCHIVE", "SPARKTORCH_WORKER_DAEMON", "SPARKTORCH_WARM_UP"), "off")
 MAKER = [sys.executable, "-m", "sparktorch_assets.spark.session.startup.archive_maker"]
 
 SESSION = """
-import json, time
+import json, os, time
 from sparktorch_assets.spark.session.start import start_session
+from pyspark import SparkContext
 from sparktorch_assets.spark.session.worker_pool import workers_for
 began = time.monotonic()
 spark = start_session(master="local[2]")
 found = {"session": time.monotonic() - began}
+java, ticks = SparkContext._gateway.proc.pid, os.sysconf("SC_CLK_TCK")
 def run(batches):
     import time, torch
     import pyarrow as pa
@@ -47,8 +49,10 @@ def run(batches):
     yield pa.RecordBatch.from_pydict({"id": [kilobytes]})
 with workers_for(spark, {}):
     rows = spark.range(0, 2, 1, 2).mapInArrow(run, "id bigint")
-found["pss_mib"] = max(row.id for row in rows.collect()) / 1024
+pss = max(row.id for row in rows.collect())
 found["first job"] = time.monotonic() - began
+found["Java's processor"] = sum(map(int, open(f"/proc/{java}/stat").read().rpartition(")")[2].split()[11:13])) / ticks
+found["worker's PSS, MiB"] = pss / 1024
 spark.stop()
 print(json.dumps(found))
 """
