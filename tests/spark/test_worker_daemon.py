@@ -127,6 +127,10 @@ def test_only_workers_that_surely_find_this_package_get_its_daemon(tmp_path, mon
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     assert with_preloaded_workers({}, {})[MODULE] == "sparktorch_assets.spark.worker_daemon"
     assert with_preloaded_workers({MODULE: "mine"}, {MODULE: "mine"}) == {MODULE: "mine"}
+    bound = {
+        "spark.executor.pyspark.memory": "4g"
+    }  # from the start, so that what fails is an import, which is explained
+    assert with_preloaded_workers(bound, bound) == bound
     alone = tmp_path / "python"
     alone.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
     alone.chmod(0o755)

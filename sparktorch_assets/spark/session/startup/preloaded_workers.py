@@ -13,6 +13,7 @@ from pathlib import Path
 
 import sparktorch_assets
 from sparktorch_assets.spark.session.startup.switches import WORKER_DAEMON, is_on
+from sparktorch_assets.spark.session.worker_memory import MEMORY_SETTING
 
 _MODULE = "sparktorch_assets.spark.worker_daemon"
 _SETTING = "spark.python.daemon.module"
@@ -30,6 +31,10 @@ def with_preloaded_workers(settings: Mapping[str, str], given: Mapping[str, str]
     # /proc tells whether a fork is safe, and other systems' libraries do not allow for one.
     if _SETTING in given or not is_on(WORKER_DAEMON) or not sys.platform.startswith("linux"):
         return dict(settings)
+    if MEMORY_SETTING in settings:
+        return dict(
+            settings
+        )  # a worker with too little memory would be up already, and fail wherever it next needs some
     python = os.environ.get("PYSPARK_PYTHON", sys.executable)
     if not (_is_installed(python) or _is_found_by(python)):
         return dict(settings)
