@@ -115,9 +115,12 @@ def test_a_missing_archive_is_made_when_the_process_ends_and_a_failure_not_repea
     assert with_class_archive(SETTINGS, {}, java) == (SETTINGS, None)
     assert [options for _, options in registered] == [SETTINGS[OPTIONS]]
     archive = class_archive(java, SETTINGS[OPTIONS])
-    archive.temporary.write_bytes(b"half of i")
+    killed = archive.folder / ".tmp-of-another-process-12"
+    for left in (archive.temporary, killed):
+        left.write_bytes(b"half of it")
     archive.give_up()
     assert not archive.temporary.exists()
+    assert not killed.exists()
     with_class_archive(SETTINGS, {}, java)
     assert len(registered) == 1
     os.utime(archive.folder / f"{archive.key}.failed", (1, 1))

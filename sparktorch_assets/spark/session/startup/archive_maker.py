@@ -45,6 +45,7 @@ def main(arguments: list[str]) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return 0
+        archive.delete_leftovers()
         if archive.find() is not None:
             return 0
         try:

@@ -88,10 +88,14 @@ class ClassArchive:
             path.unlink(missing_ok=True)  # a JVM that uses it still has it mapped
 
     def give_up(self) -> None:
-        """Remember for a day that this archive could not be made, and delete what is left of attempts."""
-        for left in self.folder.glob(f"{_TEMPORARY}{self.key}*"):
-            left.unlink(missing_ok=True)
+        """Remember for a day that this archive could not be made."""
+        self.delete_leftovers()
         self._failed.touch()
+
+    def delete_leftovers(self) -> None:
+        """Delete what processes have left that were killed while they made an archive. Only one makes any at a time."""
+        for left in self.folder.glob(f"{_TEMPORARY}*"):
+            left.unlink(missing_ok=True)
 
     @property
     def temporary(self) -> Path:
