@@ -187,7 +187,7 @@ def test_a_session_maps_the_archive_and_starts_without_one_that_makes_java_crash
     root = str(Path(archives.__file__).parents[4])
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "SPARKTORCH_WARM_UP": "off", "PYTHONPATH": root}
     del environment["SPARKTORCH_CLASS_ARCHIVE"]
-    run(["-m", archives._MAKER], environment, tmp_path)
+    run(["-m", archives._MAKER], {**environment, "SPARK_REMOTE": "sc://nowhere"}, tmp_path)
     (archive,) = (tmp_path / "sparktorch_assets" / "classes").glob("*.jsa")
     assert run(["-c", PROGRAM], environment, tmp_path) == f"mapped {archive.name} rows 4950\n"
 

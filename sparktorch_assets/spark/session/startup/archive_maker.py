@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _MASTER = "local[2]"
+_OF_ANOTHER_JVM = (
+    *("SPARK_REMOTE", "SPARK_LOCAL_REMOTE", "SPARK_CONNECT_MODE", "SPARK_CONNECT_MODE_ENABLED"),
+    *("PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET"),
+)
+"""Variables of the process that found no archive, with which this one would use a JVM that runs already."""
 _END_S = 900
 """How long Java may take to write the archive: five seconds on an idle host, and longer on a busy one, to which it gives way."""
 
@@ -35,6 +40,8 @@ def main(arguments: list[str]) -> int:
     """Make the archive unless it is there, or another process makes one. The exit status is 1 if it cannot be made."""
     for variable in (switches.CLASS_ARCHIVE, switches.WORKER_DAEMON, switches.WARM_UP):
         os.environ[variable] = "off"
+    for variable in _OF_ANOTHER_JVM:
+        os.environ.pop(variable, None)
     try:
         archive = class_archive(prepare_java(), arguments[0] if arguments else _default_options())
         lock = PrivateFolder(archive.folder).open_lock(".lock")

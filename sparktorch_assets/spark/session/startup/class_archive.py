@@ -33,7 +33,14 @@ _CLASS_PATH = ("spark.driver.extraClassPath", "spark.driver.defaultJavaOptions",
 """Settings with which the JVM has other classes, or flags that are not known here."""
 _VARIABLES = (
     *("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"),
-    *("SPARK_HOME", "SPARK_CONF_DIR", "SPARK_DIST_CLASSPATH", "HADOOP_CONF_DIR", "YARN_CONF_DIR"),
+    *(
+        "PYSPARK_SUBMIT_ARGS",
+        "SPARK_HOME",
+        "SPARK_CONF_DIR",
+        "SPARK_DIST_CLASSPATH",
+        "HADOOP_CONF_DIR",
+        "YARN_CONF_DIR",
+    ),
 )
 """Environment variables that change the JVM's flags or its class path."""
 QUIET = "-Xlog:cds=off -Xlog:cds+dynamic=off"
