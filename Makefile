@@ -17,7 +17,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test test-fast test-slow test-cluster test-ui test-production screenshots fuzz soak dev spark-server docs graph lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models bench-shapes
+.PHONY: run test test-fast test-slow test-cluster test-ui test-production screenshots fuzz soak dev spark-server docs graph lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models bench-shapes bench-startup
 
 PORT ?= 3000
 MINUTES ?= 30
@@ -101,6 +101,9 @@ bench-models: $(READY)
 
 bench-shapes: $(READY)
 	@$(BIN)/python benchmarks/bench_shapes.py $(BENCH)
+
+bench-startup: $(READY)
+	@$(BIN)/python benchmarks/bench_startup.py $(BENCH)
 
 bench-gpu: $(READY)
 	@$(BIN)/python benchmarks/bench_gpu.py $(BENCH)

@@ -1,10 +1,14 @@
 """One Spark session for the whole test run: a JVM start costs as much as a hundred small tests."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Else the first session would have an archive made in the background, on which later timings would depend.
+os.environ.setdefault("SPARKTORCH_CLASS_ARCHIVE", "off")
 
 # How long an example takes says something of the machine, nothing of the code.
 settings.register_profile("default", deadline=None)
@@ -15,7 +19,15 @@ settings.load_profile("default")
 def spark(tmp_path_factory):
     from sparktorch_assets.spark.session.start import start_session
 
-    session = start_session(
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARKTORCH_WARM_UP", "off")  # some tests count jobs
+        session = _session(start_session, tmp_path_factory)
+    yield session
+    session.stop()
+
+
+def _session(start_session, tmp_path_factory):
+    return start_session(
         master="local[2]",
         app_name="tests",
         config={
@@ -24,8 +36,6 @@ def spark(tmp_path_factory):
             "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
         },
     )
-    yield session
-    session.stop()
 
 
 @pytest.fixture

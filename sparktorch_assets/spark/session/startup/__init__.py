@@ -1,0 +1,1 @@
+"""What makes sessions on this machine start sooner, and never keeps one from starting."""
