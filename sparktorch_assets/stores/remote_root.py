@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlparse
 
 from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.masking import has_password, without_secrets
+from sparktorch_assets.patience import patient
 from sparktorch_assets.stores.cache import key_of, locked
 
 _STATE = ".objects.json"
@@ -103,6 +104,7 @@ class RemoteRoot:
             raise ModelError(
                 f"models_root={without_secrets(self._uri)!r} cannot be opened: {error}. Give a local path, or a URI that pyarrow.fs knows"
             ) from error
+        filesystem = patient(filesystem)
         known = self._known()
         for left in self.path.glob(".tmp-*"):  # of a process that was killed
             left.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from pyarrow import fs
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.file_identity import FileIdentity, file_identity, object_identity
 from sparktorch_assets.masking import has_password, without_secrets
+from sparktorch_assets.patience import patient
 
 STORE_THREADS = 32
 """Number of threads that read files of a store in parallel, whatever the number of cores, since they only wait."""
@@ -28,6 +29,8 @@ _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
 """Errors of `fsync` that are ignored: those of file systems that do not support it, such as some network shares, and
 that of a folder that this user may write to but not list."""
 _YOUNG_SECONDS = 3_600
+_WITHOUT_FOLDERS = ("s3", "gcs")
+"""File systems in which a folder is no more than what the names of files have in common."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,11 +63,12 @@ class Folder:
             self.root = local
         else:
             try:
-                self.filesystem, self.root = fs.FileSystem.from_uri(self.uri)
+                found, self.root = fs.FileSystem.from_uri(self.uri)
             except (pa.ArrowInvalid, OSError) as error:
                 raise TableError(
                     f"cannot open {uri!r}: {error}. Give a local path, or a URI that pyarrow.fs knows"
                 ) from error
+            self.filesystem = patient(found)
 
     def full(self, path: str) -> str:
         """`path`, relative to this folder, in the file system's form."""
@@ -108,7 +112,9 @@ class Folder:
                 yield _entry(found.path[prefix:], found)
 
     def create(self, path: str = "") -> None:
-        """Create the folder and its parents if they do not exist."""
+        """Create the folder and its parents if they do not exist and the file system needs them."""
+        if self.filesystem.type_name in _WITHOUT_FOLDERS:
+            return
         if not self.is_local:
             self.filesystem.create_dir(self.full(path), recursive=True)
             return

@@ -17,6 +17,7 @@ from pyarrow import fs
 
 from sparktorch_assets.errors import HostError
 from sparktorch_assets.masking import without_secrets
+from sparktorch_assets.patience import patient
 from sparktorch_assets.predict.failures import is_about_the_row
 
 T = TypeVar("T")
@@ -148,7 +149,7 @@ def open_store(store: str) -> tuple[fs.FileSystem, str]:
     parts = urlsplit(store)
     scheme = _SAME.get(parts.scheme, parts.scheme)
     filesystem, path = fs.FileSystem.from_uri(parts._replace(scheme=scheme, path="/x").geturl())
-    return filesystem, path.removesuffix("/x")
+    return patient(filesystem), path.removesuffix("/x")
 
 
 def shown(address: str) -> str:
