@@ -122,6 +122,10 @@ def commit_parts(
     except CommitFailedError as error:
         raise _conflict(table, read_version, open_delta(folder)) from error
     except (DeltaError, OSError) as error:
+        found = None if folder.is_local else open_delta(folder)
+        if found is not None and found.version() > read_version:
+            # Ours, if the connection was lost after the store had carried it out, or another writer's: the caller looks.
+            raise _conflict(table, read_version, found) from error
         raise TableError(f"cannot commit to {table!r}: {error}. Readers still see version {read_version}") from error
     return _finished(folder, add, read_version + 1)
 

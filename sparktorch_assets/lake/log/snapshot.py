@@ -19,6 +19,9 @@ from sparktorch_assets.lake.log.logged_files import logged_files
 from sparktorch_assets.lake.log.protocol import check_readable
 from sparktorch_assets.lake.log.writable import write_obstacles
 
+_ATTEMPTS = 3
+"""How often a log in a store is read. delta-rs (1.6.6) repeats requests that fail, but not those whose answer breaks off."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
@@ -62,16 +65,20 @@ def open_delta(folder: Folder, version: int | None = None) -> DeltaTable | None:
         if folder.is_folder("_delta_log"):
             check_root(folder)
         return None
-    try:
-        delta = DeltaTable(table, version=version)
-    except TableNotFoundError:
-        return None
-    except (DeltaError, OSError) as error:
-        if folder.info() is not None:  # a single file: delta-rs looks for a folder of that name
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            delta = DeltaTable(table, version=version)
+        except TableNotFoundError:
             return None
-        raise TableError(f"cannot read the Delta table {table!r}: {error}") from error
-    check_readable(table, delta)
-    return delta
+        except (DeltaError, OSError) as error:
+            if folder.is_local and folder.info() is not None:  # a single file: delta-rs looks for a folder of that name
+                return None
+            if folder.is_local or not left:
+                raise TableError(f"cannot read the Delta table {table!r}: {error}") from error
+        else:
+            check_readable(table, delta)
+            return delta
+    raise AssertionError
 
 
 def check_root(folder: Folder) -> None:

@@ -39,6 +39,7 @@ _MAX_OPEN_FILES = 64
 _RECORD = "__sparktorch_record"
 _SOURCE = "__sparktorch_source"
 _SPARK_REASON = re.compile(r"\[[A-Z_.]+\] [^\n]*")
+_NO_FILE_SYSTEM = re.compile(r"FileSystem not found|No FileSystem for scheme|UNSUPPORTED_FILESYSTEM")
 _SETTINGS = {
     # Otherwise Spark would sort by the source, and rows would not keep the order in which a task read them.
     "spark.sql.maxConcurrentOutputFileWriters": str(_MAX_OPEN_FILES),
@@ -242,6 +243,13 @@ class SourceReader:
             if host is not None:
                 raise host from error
             text = str(error).strip()
+            if _NO_FILE_SYSTEM.search(text):
+                raise TableError(
+                    f"InputTable {self._table.name!r}: on a cluster, Spark reads sources in a store itself, and this session has "
+                    f"no Hadoop file system for that store. For S3, set spark.jars.packages to "
+                    f"org.apache.hadoop:hadoop-aws:<Spark's version of Hadoop> before the session starts; or mount the store on "
+                    f"all hosts, and name the mounted folder"
+                ) from error
             reason = _SPARK_REASON.search(text)
             raise TableError(
                 f"InputTable {self._table.name!r}: Spark cannot read the source files: "

@@ -1,7 +1,9 @@
 """Materializes the sample graph with its sources, models and lake below a URI; run as a program, which starts a session
 that has the environment of a store.
 
-python sample_in_store.py <URI of the project's data> <folder for Dagster's runs>
+python sample_in_store.py <folder or URI of the project's data> <folder for Dagster's runs> <how often>
+
+It prints which assets changed in the last run.
 """
 
 import dataclasses
@@ -18,12 +20,10 @@ from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderR
 from sparktorch_assets.tasks import InputTable
 
 
-def main(data: str, home: str) -> None:
-    """Materialize twice, and print what each asset of the second run changed."""
+def main(data: str, home: str, times: str) -> None:
+    """Materialize this often."""
     definitions = load_definitions("sparktorch_assets.definitions")
-    spark = SparkSessionResource(
-        master="local[2]", config={"spark.ui.enabled": "false", "spark.driver.memory": "1g"}
-    )
+    spark = SparkSessionResource(master="local[2]", config={"spark.ui.enabled": "false", "spark.driver.memory": "1g"})
     resources = {
         "spark": spark,
         "model_loader": ModelLoaderResource(models_root=f"{data}/models", device="cpu"),
@@ -31,12 +31,12 @@ def main(data: str, home: str) -> None:
     }
     assets = [_in_store(asset, data) for asset in definitions.assets or []]
     with dg.DagsterInstance.local_temp(home) as instance:
-        for _ in range(2):
+        for _ in range(int(times)):
             result = dg.materialize(
                 assets,
                 resources=resources,
                 instance=instance,
-                tags=range_tags(["2013-01-01", "2013-12-01"]),
+                tags=range_tags(["2013-01-01", "2013-02-01"]),
             )
             failed = [check.check_name for check in result.get_asset_check_evaluations() if not check.passed]
             assert (result.success, failed) == (True, [])
