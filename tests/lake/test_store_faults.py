@@ -1,10 +1,11 @@
 """A store that is slow, fails or loses connections: exact rows, a bounded number of requests, and no half part counted."""
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 from faulty_store import SLOW, Fault, every, faulty_store, first
-from lake_scorer import OUTPUT, expected_rows, plan_of, refresh, rows_of, write_file
+from lake_scorer import OUTPUT, batches_of, expected_rows, plan_of, refresh, rows_of, write_file
 
 from sparktorch_assets import patience
 from sparktorch_assets.errors import TableError
@@ -14,6 +15,7 @@ from sparktorch_assets.lake.parquet.footer_memory import FooterMemory
 from sparktorch_assets.lake.parts import held_file
 from sparktorch_assets.lake.parts.writer import PartWriter
 from sparktorch_assets.patience import ATTEMPTS
+from sparktorch_assets.tally import Tally
 
 FILES = 6
 
@@ -108,6 +110,32 @@ def test_a_commit_whose_answer_is_lost_counts_once(store, source, monkeypatch):
     assert store.faults == 1
     assert DeltaTable(table).version() == 1
     assert rows_of(table) == expected_rows(files, 2)
+
+
+@pytest.mark.promise("T162")
+def test_a_part_that_another_run_has_replaced_is_committed_as_it_lies(store, source, monkeypatch):
+    """Its rows are the same; its size differs, because it records that run's timings."""
+    files, uri = source
+    table = f"{uri}_twice"
+    begin(store, monkeypatch)
+
+    def replace_a_part(step):
+        if step == "before commit":
+            (shard, *_) = plan_of(uri, f"{uri}_other", 2).new
+            folder = Folder(f"{uri}_other")
+            with PartWriter(folder, shard.fingerprint, OUTPUT) as writer:
+                for batch in batches_of(shard.pieces[0]):
+                    writer.write(
+                        pa.RecordBatch.from_arrays([*batch.columns, pc.multiply(batch["x"], 2)], schema=OUTPUT)
+                    )
+                tally = Tally(rows=shard.rows, predicted=shard.rows, classes={"2": shard.rows})
+                tally.spend("forward", 1234.56789)
+                writer.finish(tally)
+            folder.filesystem.copy_file(folder.full(shard.part_path), Folder(table).full(shard.part_path))
+
+    refresh(uri, table, 2, replace_a_part)
+    assert rows_of(table) == expected_rows(files, 2)
+    assert refresh(uri, table, 2) == (None, [])  # nothing is to be put right
 
 
 @pytest.mark.promise("T167")
