@@ -13,12 +13,15 @@ from pathlib import Path
 import pytest
 from dagster._core.definitions.automation_condition_sensor_definition import MAX_ENTITIES
 
+from sparktorch_assets import patience
 from sparktorch_assets.lake import shards, vacuum
+from sparktorch_assets.lake.parts import held_file
 from sparktorch_assets.orchestration.automation.staleness import WAITS
 from sparktorch_assets.predict import file_bounds
 from sparktorch_assets.predict.encode import image as encode_image
 from sparktorch_assets.predict.model import precision
 from sparktorch_assets.spark.score.job.row_cost import ShardSeconds
+from sparktorch_assets.stores import remote_root
 from sparktorch_assets.tasks import BatchPolicy, MlTask, SequenceFeature, SlotPolicy, TextFeature
 
 ROOT = Path(__file__).parents[1]
@@ -227,6 +230,10 @@ FIGURES = [
     ("T", r"into about (\d+) smaller ones", ShardSeconds().share),
     ("T", r"if they would take less than (\d+) s", ShardSeconds().least),
     ("T", r"if they would take more than (\d+) s", ShardSeconds().most),
+    ("T", r"makes a request up to (\d+) times", patience.ATTEMPTS),
+    ("T", r"silent for (\d+) seconds", patience.SILENT_S),
+    ("T", r"A part of up to (\d+) MiB", held_file.HELD_BYTES >> 20),
+    ("T", r"`ModelLoaderResource` \((\d+) GB by default\)", remote_root.MOST_BYTES / 10**9),
     ("M", r"a checkpoint's pickle are limited to (\d+) MiB", file_bounds.MAX_INDEX_BYTES >> 20),
     ("M", r"a vocabulary to (\d+) MiB", file_bounds.MAX_VOCABULARY_BYTES >> 20),
     ("M", r"a tokenizer to (\d+) MiB", file_bounds.MAX_TOKENIZER_BYTES >> 20),

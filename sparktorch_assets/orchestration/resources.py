@@ -179,6 +179,9 @@ class ModelLoaderResource(ProjectResource):
     model_cache: str = ""
     """The folder on each host for copies of models that are at a URI or in an MLflow registry; if empty, the one that the
     environment variable `SPARKTORCH_MODEL_CACHE` names there, or a folder in the user's folder for caches."""
+    model_cache_gb: float = 50
+    """What these copies take at most on each host, in gigabytes (10^9 bytes): the least recently used ones are deleted, but
+    none that a living process uses."""
     tracking_uri: str = ""
     """The address of the MLflow server that has models with addresses such as `models:/name@alias`; if empty, what
     `MLFLOW_TRACKING_URI` says. User and password belong in MLflow's own environment variables, here and on the workers."""
@@ -208,9 +211,11 @@ class ModelLoaderResource(ProjectResource):
         self._use_storage_options(self.models_root)
         loader = load_import_path(self.loader, "ModelLoaderResource.loader")
         # Only what is set, since the class may be a user's own and take no more than the first three.
-        given = {
+        given: dict[str, Any] = {
             name: value for name, value in (("cache", self.model_cache), ("tracking_uri", self.tracking_uri)) if value
         }
+        if "model_cache_gb" in self.model_fields_set:
+            given["cache_bytes"] = int(self.model_cache_gb * 10**9)
         return loader(self.models_place, tasks, device=self.slot_policy().device, **given)  # type: ignore[no-any-return]
 
     @property

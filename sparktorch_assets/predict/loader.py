@@ -15,7 +15,7 @@ from sparktorch_assets.predict.model.opened_files import opened_files
 from sparktorch_assets.predict.protocols import ModelObject
 from sparktorch_assets.stores.mlflow_server import check_tracking_uri
 from sparktorch_assets.stores.model_store import ModelStore
-from sparktorch_assets.stores.remote_root import absolute_root, check_root
+from sparktorch_assets.stores.remote_root import MOST_BYTES, absolute_root, check_root
 from sparktorch_assets.tasks.batch_policy import DEFAULT_BATCH_SIZE
 from sparktorch_assets.tasks.code.import_path import import_path_code, load_import_path
 from sparktorch_assets.tasks.code.imported_code import DECLARED, check_code
@@ -75,6 +75,8 @@ class ModelLoader:
         cache: the folder on each host for copies of what is at a URI or in an MLflow registry; if empty, the one that
             the environment variable `SPARKTORCH_MODEL_CACHE` names, or a folder in the user's folder for caches.
         tracking_uri: the address of the MLflow server; if empty, the one that MLflow takes (`MLFLOW_TRACKING_URI`).
+        cache_bytes: what the copies on each host take at most, in bytes: the least recently used ones are deleted, but
+            none that a living process uses.
 
     Raises:
         TaskError: the device is unknown, or an address contains a password.
@@ -88,12 +90,13 @@ class ModelLoader:
         *,
         cache: str | Path = "",
         tracking_uri: str = "",
+        cache_bytes: int = MOST_BYTES,
     ) -> None:
         check_device(device, "ModelLoader.device")
         check_root(str(models_root), "ModelLoader.models_root")
         check_tracking_uri(tracking_uri, "ModelLoader.tracking_uri")
         root = absolute_root(models_root)
-        self.store = ModelStore(root=root, cache=str(cache), tracking_uri=tracking_uri)
+        self.store = ModelStore(root=root, cache=str(cache), tracking_uri=tracking_uri, most_bytes=cache_bytes)
         self.models_root = Path(root)
         """The local folder that relative paths in tasks refer to; if that is not `models_root` itself, see `settled`."""
         self.tasks = {task.name: task for task in tasks}

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from sparktorch_assets.storage.patience import patient
 from sparktorch_assets.storage.scopes import storage_scopes
 
 if TYPE_CHECKING:
@@ -19,10 +20,8 @@ def open_file_system(uri: str) -> "tuple[fs.FileSystem, str]":
     from pyarrow import fs
 
     options = storage_scopes().options_for(uri)
-    if options is None:
-        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(uri)
-        return found
-    return options.file_system(urlsplit(uri))
+    found, path = fs.FileSystem.from_uri(uri) if options is None else options.file_system(urlsplit(uri))
+    return patient(found), path
 
 
 def delta_options(uri: str) -> dict[str, str] | None:

@@ -17,6 +17,7 @@ from sparktorch_assets.errors import ModelError, TaskError, nearest
 from sparktorch_assets.masking import has_password, without_secrets
 from sparktorch_assets.stores.cache import key_of, published
 from sparktorch_assets.stores.mlflow_package import load_mlflow
+from sparktorch_assets.stores.uses import make_room, use
 
 _ASKING = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 _DOWNLOADING = {
@@ -148,8 +149,13 @@ def _what_there_is(client: Any, name: str) -> str:
     )
 
 
-def fetched(version: ModelVersion, cache: Path) -> Path:
-    """The local copy of the version's files, downloaded if it is not there yet.
+def fetched(version: ModelVersion, cache: Path, most_bytes: int) -> Path:
+    """The local copy of the version's files, downloaded if it is not there yet, which this process uses from now on.
+
+    Args:
+        version: the version.
+        cache: the folder of this host's copies.
+        most_bytes: what they may take; after a download, others are deleted.
 
     Raises:
         ModelError: it cannot be downloaded, or what is there is no MLflow model.
@@ -173,7 +179,12 @@ def fetched(version: ModelVersion, cache: Path) -> Path:
         there.rename(folder / "model")
         shutil.rmtree(folder / "download", ignore_errors=True)
 
-    return published(cache / "mlflow", version.key, download) / "model"
+    use(cache, [f"mlflow/{version.key}"])
+    there = (cache / "mlflow" / version.key).is_dir()
+    found = published(cache / "mlflow", version.key, download) / "model"
+    if not there:
+        make_room(cache, most_bytes)
+    return found
 
 
 def check_tracking_uri(uri: str, where: str) -> None:

@@ -6,6 +6,7 @@ from sparktorch_assets.stores.cache import cache_folder
 from sparktorch_assets.stores.linked_root import linked_root
 from sparktorch_assets.stores.mlflow_folder import MODEL, describe_mlflow
 from sparktorch_assets.stores.mlflow_server import fetched, resolve
+from sparktorch_assets.stores.remote_root import MOST_BYTES
 from sparktorch_assets.tasks.files.folders.folder_description import describe_files, write_lines
 from sparktorch_assets.tasks.model_spec import ModelSpec
 
@@ -35,7 +36,7 @@ def describe_model(path: str | Path, *, tracking_uri: str = "") -> None:
     folder = Path(path)
     if registered:
         version = resolve(str(path), tracking_uri)
-        folder = fetched(version, cache_folder())
+        folder = fetched(version, cache_folder(), MOST_BYTES)
         write_lines(f"{name}: {value}" for name, value in version.shown.items())
     links = describe_mlflow(model, folder)
     if links:

@@ -9,7 +9,7 @@ from sparktorch_assets.stores.cache import cache_folder
 from sparktorch_assets.stores.linked_root import linked_root
 from sparktorch_assets.stores.mlflow_folder import MODEL, open_task
 from sparktorch_assets.stores.mlflow_server import ModelVersion, fetched, resolve
-from sparktorch_assets.stores.remote_root import RemoteRoot, is_uri
+from sparktorch_assets.stores.remote_root import MOST_BYTES, RemoteRoot, is_uri
 from sparktorch_assets.tasks.files.model_files import data_of_weights, named_files
 from sparktorch_assets.tasks.ml_task import MlTask
 
@@ -24,8 +24,12 @@ class ModelStore:
     """The folder for copies on each host; if empty, see `cache_folder`."""
     tracking_uri: str = ""
     """The MLflow server; if empty, the one that MLflow takes."""
+    most_bytes: int = MOST_BYTES
+    """What the copies of models on each host take at most."""
     settled: bool = False
     """Whether a task's model has been looked up, so that nothing more is asked than what is not on this host."""
+    verify: bool = False
+    """Whether copies are read, and made anew if they are damaged."""
     version: ModelVersion | None = None
     """The version that the task's address means."""
     links: tuple[tuple[str, str], ...] = ()
@@ -50,7 +54,7 @@ class ModelStore:
         assert task.model.weights is not None  # ModelSpec requires them for every format but a factory's
         if task.model.registered:
             version = resolve(str(task.model.weights), self.tracking_uri)
-            found, links = open_task(task, fetched(version, cache_folder(self.cache)))
+            found, links = open_task(task, fetched(version, cache_folder(self.cache), self.most_bytes))
             return replace(self, settled=False, version=version, links=links, mlflow_folder=""), found
         folder = self._own_root([str(task.model.weights)]) / task.model.weights
         found, links = open_task(task, folder)
@@ -71,14 +75,14 @@ class ModelStore:
                 self._own_root(held)
             return root
         cache = cache_folder(self.cache)
-        model = root / self.mlflow_folder if self.version is None else fetched(self.version, cache)
+        model = root / self.mlflow_folder if self.version is None else fetched(self.version, cache, self.most_bytes)
         linked = {name: model / path for name, path in self.links}
         linked |= {name: root / name for name in _to_link((*own, *named_files(task, root)), f"task {task.name!r}")}
         return linked_root(cache, linked)
 
     def refetch(self, task: MlTask) -> None:
-        """Look again whether the copies on this host are those of the store's present objects."""
-        replace(self, settled=False).folder(task)
+        """Look again whether the copies on this host are those of the store's present objects, and undamaged."""
+        replace(self, settled=False, verify=True).folder(task)
 
     def fetch_file(self, name: str) -> Path:
         """The local path of a file under the models root that is no part of the model: of rows to check it with, for
@@ -89,7 +93,7 @@ class ModelStore:
         """
         if not is_uri(self.root):
             return Path(self.root) / name
-        remote = RemoteRoot(self.root, cache_folder(self.cache))
+        remote = self._remote()
         remote.fetch([name], again=True)
         return remote.path / name
 
@@ -98,15 +102,18 @@ class ModelStore:
         no part of the model, so `folder` leaves it where it is."""
         if is_uri(self.root) and not self.links and task.model.weights is not None:
             beside = str(PurePosixPath(str(task.model.weights)).parent / name)
-            RemoteRoot(self.root, cache_folder(self.cache)).fetch((), (beside,), again=True)
+            self._remote().fetch((), (beside,), again=True)
 
     def _own_root(self, names: Sequence[str], perhaps: Sequence[str] = ()) -> Path:
         """The models root on this host, with the files of these names."""
         if not is_uri(self.root):
             return Path(self.root)
-        remote = RemoteRoot(self.root, cache_folder(self.cache))
-        remote.fetch(names, perhaps, again=not self.settled)
+        remote = self._remote()
+        remote.fetch(names, perhaps, again=not self.settled, verify=self.verify)
         return remote.path
+
+    def _remote(self) -> RemoteRoot:
+        return RemoteRoot(self.root, cache_folder(self.cache), self.most_bytes)
 
 
 def _to_link(names: Iterable[str], where: str) -> list[str]:

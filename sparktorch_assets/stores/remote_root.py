@@ -5,6 +5,7 @@ has a digest of its own, as that of every local file.
 """
 
 import filecmp
+import hashlib
 import json
 import re
 import shutil
@@ -19,7 +20,13 @@ from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.masking import has_password, without_secrets
 from sparktorch_assets.storage.opening import open_file_system
 from sparktorch_assets.stores.cache import key_of, locked
+from sparktorch_assets.stores.uses import make_room, use
 
+MOST_BYTES = 50 * 10**9
+"""What all copies of models on a host take at most, unless the loader says otherwise."""
+Known = dict[str, list[int | str]]
+"""File -> size and time of the object that was copied, time and digest of the copy."""
+_NOTED = 4
 _STATE = ".objects.json"
 _CHUNK_BYTES = 8 << 20
 _YOUNG_NS = 5 * 10**9
@@ -58,34 +65,38 @@ class RemoteRoot:
     Args:
         uri: whatever `pyarrow.fs` knows, such as `s3://bucket/models`.
         cache: the folder of this host's copies.
+        most_bytes: what all copies of models on this host may take; see `uses.py`.
     """
 
-    def __init__(self, uri: str, cache: Path) -> None:
+    def __init__(self, uri: str, cache: Path, most_bytes: int = MOST_BYTES) -> None:
         self._uri = uri.rstrip("/")
-        self._cache = cache
+        self._cache, self._most_bytes = cache, most_bytes
         self._key = key_of(self._uri)
         self.path = cache / "copies" / self._key
         """The folder of the copies; a file that a task names as `a/b.pt` is `a/b.pt` in it."""
 
-    def fetch(self, names: Iterable[str], perhaps: Iterable[str] = (), *, again: bool) -> None:
-        """Copy the files and folders of these names.
+    def fetch(self, names: Iterable[str], perhaps: Iterable[str] = (), *, again: bool, verify: bool = False) -> None:
+        """Copy the files and folders of these names, which this process uses from now on.
 
         Args:
             names: paths below the URI. What does not exist there is left out: whoever opens it says that it is missing.
             perhaps: further names, most of which are expected not to exist.
-            again: look whether the objects have changed since they were copied; otherwise, what is here is taken.
+            again: look whether the objects have changed since they were copied, and the copies since they were made;
+                otherwise, what is here is taken.
+            verify: read the copies as well, and make those anew that are no longer what was copied.
 
         Raises:
             ModelError: the store does not answer, or an object changes while it is copied.
         """
         wanted = [name for name in dict.fromkeys(names) if _is_below(name)]
+        use(self._cache, [f"copies/{self._key}/{name}" for name in wanted])
         if not again and all((self.path / name).exists() for name in wanted):
             return
         wanted += [name for name in dict.fromkeys(perhaps) if _PATH.fullmatch(name) and _is_below(name)]
         with locked(self._cache, self._key):
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             try:
-                self._update(wanted)
+                self._update(wanted, verify=verify)
             except ModelError:
                 raise
             except OSError as error:  # what pyarrow.fs raises, whichever store it is
@@ -95,7 +106,7 @@ class RemoteRoot:
                     f"this host has the store's credentials"
                 ) from error
 
-    def _update(self, names: Iterable[str]) -> None:
+    def _update(self, names: Iterable[str], *, verify: bool) -> None:
         try:
             filesystem, root = open_file_system(self._uri)
         except ValueError as error:
@@ -105,15 +116,35 @@ class RemoteRoot:
         known = self._known()
         for left in self.path.glob(".tmp-*"):  # of a process that was killed
             left.unlink(missing_ok=True)
-        for name in names:
-            found = dict(_objects(filesystem, root, name))
+        present = {name: dict(_objects(filesystem, root, name)) for name in names}
+        lacking = {
+            file: identity
+            for found in present.values()
+            for file, identity in found.items()
+            if not self._holds(file, identity, known, verify=verify)
+        }
+        use(self._cache, [f"copies/{self._key}/{name}" for name, found in present.items() if found])
+        if lacking:
+            make_room(self._cache, self._most_bytes, sum(size for size, _ in lacking.values()))
+        for name, found in present.items():
             for file in [file for file in known if file == name or file.startswith(f"{name}/")]:
                 if file not in found:
                     self._forget(file, known)
-            for file, identity in found.items():
-                if known.get(file) != identity or not (self.path / file).is_file():
-                    known[file] = self._copy(filesystem, root, file, identity)
+        for file, identity in lacking.items():
+            known[file] = [*self._copy(filesystem, root, file, identity), *self._state_of(file)]
         self._remember(known)
+
+    def _holds(self, file: str, identity: list[int], known: Known, *, verify: bool) -> bool:
+        """Whether the copy of a file is that of the present object, and still what it was when it was made."""
+        path, noted = self.path / file, known.get(file, [])
+        if noted[:2] != identity or not path.is_file() or path.stat().st_mtime_ns != noted[2]:
+            return False
+        return not verify or self._state_of(file) == noted[2:]
+
+    def _state_of(self, file: str) -> list[int | str]:
+        """The time and the digest of a copy."""
+        with (self.path / file).open("rb") as content:
+            return [(self.path / file).stat().st_mtime_ns, hashlib.file_digest(content, "sha256").hexdigest()]
 
     def _copy(self, filesystem: Any, root: str, file: str, identity: list[int]) -> list[int]:
         """Copy an object, and return the identity by which its copy is known from now on."""
@@ -137,17 +168,18 @@ class RemoteRoot:
         temporary.replace(final)  # a process that has the old file mapped keeps it
         return known
 
-    def _forget(self, file: str, known: dict[str, list[int]]) -> None:
+    def _forget(self, file: str, known: Known) -> None:
         (self.path / file).unlink(missing_ok=True)
         known.pop(file)
 
-    def _known(self) -> dict[str, list[int]]:
+    def _known(self) -> Known:
         try:
-            return dict(json.loads((self.path / _STATE).read_bytes()))
+            known = json.loads((self.path / _STATE).read_bytes())
+            return {file: noted for file, noted in known.items() if len(noted) == _NOTED}
         except (FileNotFoundError, ValueError):
             return {}
 
-    def _remember(self, known: dict[str, list[int]]) -> None:
+    def _remember(self, known: Known) -> None:
         temporary = self.path / f".tmp-{uuid.uuid4().hex[:12]}"
         temporary.write_text(json.dumps(known))
         temporary.replace(self.path / _STATE)

@@ -40,7 +40,8 @@ class InputTable:
     name: str
     """Lower-case letters, digits and `_`: it becomes the asset's and the table's name."""
     source: str | PurePath | Sequence[str | PurePath]
-    """A path, folder or glob pattern, or a list of them; relative ones start at the project's root."""
+    """A path, folder or glob pattern, or a list of them; relative ones start at the project's root. Or a URI of an object,
+    a folder or a pattern in a store, such as `s3://bucket/flights/*.csv.gz`."""
     format: Literal["csv", "json", "parquet"]
     """The format of the files. In JSON, each line is an object, and a row of the table."""
     columns: Mapping[str, str | SourceColumn] | tuple[tuple[str, str | SourceColumn], ...]

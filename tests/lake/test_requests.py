@@ -59,7 +59,7 @@ def test_a_footer_costs_one_request_and_none_in_the_next_process(store, forget, 
         plan, _ = plan_of(source, str(tmp_path / "out"))
     assert cold["GET *.parquet"] == FILES
     assert cold["HEAD *.parquet"] == 0
-    assert cold[f"list {kind}/source/"] == (2 if kind == "folder" else 0)  # once for whether it is a folder
+    assert cold[f"list {kind}/source/"] == (1 if kind == "folder" else 0)
     carry_out(plan, tmp_path / "out", 2)
     output = store.upload(tmp_path / "out", f"{kind}/out")
     plan, keep = plan_of(source, output)

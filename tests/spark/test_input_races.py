@@ -52,21 +52,23 @@ class ReadByHand:
     def __init__(self, _spark, _table, sources):
         self.folders = {f"source={number}": source for number, source in enumerate(sources)}
 
-    def _write(self, staging, rows_of, name, kind):
+    def _write(self, table, staging, rows_of, name, kind):
         for folder, source in self.folders.items():
             rows = rows_of(source.path.read_text().split())
             for start in range(0, len(rows), len(self.folders)):
-                target = Path(staging.removeprefix("file://")) / folder
+                target = Path(table.full(staging)) / folder
                 target.mkdir(parents=True, exist_ok=True)
                 part = pa.table({name: pa.array(rows[start : start + len(self.folders)], kind)})
                 pq.write_table(part, target / f"part-{start:05d}.parquet")
 
-    def write_rows(self, staging):
-        self._write(staging, good, "x", pa.int64())
-        return sum(len(malformed(source.path.read_text().split())) for source in self.folders.values())
+        return sorted(entry.path for entry in table.files(staging))
 
-    def write_malformed(self, staging):
-        self._write(staging, malformed, "record", pa.string())
+    def write_rows(self, table, staging):
+        files = self._write(table, staging, good, "x", pa.int64())
+        return files, sum(len(malformed(source.path.read_text().split())) for source in self.folders.values())
+
+    def write_malformed(self, table, staging):
+        return self._write(table, staging, malformed, "record", pa.string())
 
 
 def good(words):
@@ -265,8 +267,8 @@ def test_a_source_that_changes_while_it_is_read_ends_the_run(tmp_path, what):
             file.write_text("3 4")
             os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
-    def write_and_change(self, staging):
-        found = write_rows(self, staging)
+    def write_and_change(self, table, staging):
+        found = write_rows(self, table, staging)
         change()
         return found
 

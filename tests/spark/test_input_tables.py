@@ -356,7 +356,6 @@ def test_wrong_parquet_types_are_named(folder, refresh, columns, message):
         ("in/*.csv", r"'in/\*\.csv' matches no file: looked for .*/in/\*\.csv"),
         ("nowhere", "'nowhere' matches no file"),
         ("in", r"is the folder .*/in, where no file ends in \.csv.*it holds readme\.md"),
-        ("s3://bucket/x.csv", "is a URI"),
     ],
 )
 def test_a_source_that_matches_nothing_is_named(folder, refresh, source, message):

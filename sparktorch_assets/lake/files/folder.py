@@ -28,6 +28,8 @@ _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)
 """Errors of `fsync` that are ignored: those of file systems that do not support it, such as some network shares, and
 that of a folder that this user may write to but not list."""
 _YOUNG_SECONDS = 3_600
+_WITHOUT_FOLDERS = ("s3", "gcs")
+"""File systems in which a folder is no more than what the names of files have in common."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +110,9 @@ class Folder:
                 yield _entry(found.path[prefix:], found)
 
     def create(self, path: str = "") -> None:
-        """Create the folder and its parents if they do not exist."""
+        """Create the folder and its parents if they do not exist and the file system needs them."""
+        if self.filesystem.type_name in _WITHOUT_FOLDERS:
+            return
         if not self.is_local:
             self.filesystem.create_dir(self.full(path), recursive=True)
             return

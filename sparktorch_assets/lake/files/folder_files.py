@@ -22,14 +22,16 @@ def folder_files(folder: Folder) -> list[DataFile]:
     Raises:
         TableError: there is no such table, or its rows cannot be determined from its files alone.
     """
-    single = folder.info()
+    single = folder.info() if folder.is_local else None
+    entries = [] if single else list(folder.files())
+    if not folder.is_local and not entries:  # asked last, since a store answers it with a listing
+        single = folder.info()
     if single is not None:
         name = PurePosixPath(folder.root).name
         return [DataFile(uri=folder.absolute, path=name, size_bytes=single.size_bytes, modified_ms=single.modified_ms)]
-    entries = list(folder.files())
     if not entries and not folder.is_folder():
         raise TableError(f"there is no table at {folder.uri!r}: neither a Delta table, nor a folder, nor a file")
-    if folder.is_folder(LOG_FOLDER) or (folder.is_local and os.path.lexists(folder.full(LOG_FOLDER))):
+    if _has_log(folder, entries):
         raise TableError(
             f"{folder.uri!r} has a Delta log ({LOG_FOLDER}) of which no version can be read, and its rows cannot be "
             f"determined from its files alone. Restore the log; or, if the rows of all files count, delete that folder"
@@ -69,6 +71,13 @@ def folder_files(folder: Folder) -> list[DataFile]:
             f"subfolder as the table"
         )
     return files
+
+
+def _has_log(folder: Folder, entries: Iterable[FolderEntry]) -> bool:
+    """Whether there is a Delta log, of which nothing may be readable."""
+    if any(entry.path.startswith(f"{LOG_FOLDER}/") for entry in entries):
+        return True
+    return folder.is_local and os.path.lexists(folder.full(LOG_FOLDER))
 
 
 def _delta_table_above(folder: Folder) -> str | None:

@@ -6,6 +6,7 @@ for which it was planned, so retries are switched off: a commit is a compare-and
 """
 
 import json
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -30,15 +31,16 @@ from sparktorch_assets.lake.log.snapshot import (
     same_columns,
     snapshot_of,
 )
-from sparktorch_assets.lake.parts.file import PartFile
+from sparktorch_assets.lake.parts.file import PartFile, verify_part
 from sparktorch_assets.storage.hidden import hide_secrets
 from sparktorch_assets.storage.opening import delta_options
 
 __all__ = ["METADATA_PREFIX", "PartFile", "commit_parts", "our_metadata"]
 
+_LOG = logging.getLogger(__name__)
 METADATA_PREFIX = "sparktorch_assets."
 """Prefix of our keys in a commit's metadata, which they share with Delta's own keys."""
-_LOG = "_delta_log"
+_LOG_FOLDER = "_delta_log"
 _KEPT_IN_PATHS = "/=~!$&'()+,;:@"
 """Characters that delta-rs does not encode in the paths of actions (measured with 1.6.6), in addition to letters,
 digits and `_.-`."""
@@ -81,7 +83,7 @@ def commit_parts(
             for only some of the table's parts).
     """
     folder = Folder(table)
-    _check_in_place(folder, add)
+    add = _in_place(folder, add)
     sync_names(folder, [part.path for part in add])
     properties = CommitProperties(
         custom_metadata={METADATA_PREFIX + key: value for key, value in metadata.items()}, max_commit_retries=0
@@ -126,7 +128,11 @@ def commit_parts(
     except CommitFailedError as error:
         raise _conflict(table, read_version, open_delta(folder)) from hide_secrets(error)
     except (DeltaError, OSError) as error:
-        raise write_failure(folder, _LOG, hide_secrets(error)) from error
+        found = None if folder.is_local else open_delta(folder)
+        if found is not None and found.version() > read_version:
+            # Ours, if the connection was lost after the store had carried it out, or another writer's: the caller looks.
+            raise _conflict(table, read_version, found) from hide_secrets(error)
+        raise write_failure(folder, _LOG_FOLDER, hide_secrets(error)) from error
     return _finished(folder, add, read_version + 1)
 
 
@@ -158,24 +164,44 @@ def _removes(table: str, current: Snapshot, remove: Sequence[str]) -> list[Remov
 def _finished(folder: Folder, add: Sequence[PartFile], version: int) -> int:
     sync_commit(folder, version)
     # A file may have been deleted between the first check and the commit.
-    _check_in_place(folder, add, f"Version {version} lists it; run again to write it again")
+    lying = _in_place(folder, add, f"Version {version} lists it; run again to write it again")
+    if lying != list(add):
+        _LOG.warning(
+            "another run has replaced parts of version %d of %s by its own files of the same rows; the next refresh corrects "
+            "their sizes in the log",
+            version, folder.uri,
+        )  # fmt: skip
     return version
 
 
-def _check_in_place(folder: Folder, add: Sequence[PartFile], way_out: str = "Nothing was committed; run again") -> None:
-    """Raise `TableError` if a part's file is missing or has another size: committing it would break every reader."""
+def _in_place(
+    folder: Folder, add: Sequence[PartFile], way_out: str = "Nothing was committed; run again"
+) -> list[PartFile]:
+    """The parts as they lie in the folder. In a store, another run may have replaced one by its own file of the same rows.
+
+    Raises:
+        TableError: a part's file is missing or has another size: committing it would break every reader.
+    """
     if len(add) < _FEW:
         sizes = {part.path: entry.size_bytes for part in add if (entry := folder.info(part.path)) is not None}
     else:
         sizes = {entry.path: entry.size_bytes for entry in folder.files()}
+    lying = []
     for part in add:
         if sizes.get(part.path) != part.size_bytes:
+            entry = None if folder.is_local else folder.info(part.path)
+            whole = None if entry is None else verify_part(folder, entry)
+            if whole is not None:
+                lying.append(whole[0])
+                continue
             found = f"has {sizes[part.path]:,} bytes" if part.path in sizes else "is missing"
             raise TableError(
                 f"{folder.full(part.path)} is part of this commit: it should have {part.size_bytes:,} bytes and {found}; "
                 f"did a vacuum with too short a retention run meanwhile, or did a host write it that does not share this "
                 f"folder? {way_out}"
             )
+        lying.append(part)
+    return lying
 
 
 def _create(
@@ -204,7 +230,7 @@ def _create(
         found = open_delta(folder)
         if found is not None:
             raise _conflict(table, None, found) from error
-        raise write_failure(folder, _LOG, hide_secrets(error)) from error
+        raise write_failure(folder, _LOG_FOLDER, hide_secrets(error)) from error
 
 
 def _check_new_columns(

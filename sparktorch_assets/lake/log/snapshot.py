@@ -21,6 +21,9 @@ from sparktorch_assets.lake.log.writable import write_obstacles
 from sparktorch_assets.storage.hidden import hide_secrets
 from sparktorch_assets.storage.opening import delta_options
 
+_ATTEMPTS = 3
+"""How often a log in a store is read. delta-rs (1.6.6) repeats requests that fail, but not those whose answer breaks off."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
@@ -64,17 +67,21 @@ def open_delta(folder: Folder, version: int | None = None) -> DeltaTable | None:
         if folder.is_folder("_delta_log"):
             check_root(folder)
         return None
-    try:
-        delta = DeltaTable(table, version=version, storage_options=delta_options(table))
-    except TableNotFoundError:
-        return None
-    except (DeltaError, OSError) as error:
-        shown = hide_secrets(error)
-        if _is_file(folder):  # delta-rs looks for a folder of that name
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            delta = DeltaTable(table, version=version, storage_options=delta_options(table))
+        except TableNotFoundError:
             return None
-        raise TableError(f"cannot read the Delta table {table!r}: {shown}") from error
-    check_readable(table, delta)
-    return delta
+        except (DeltaError, OSError) as error:
+            shown = hide_secrets(error)
+            if _is_file(folder):  # delta-rs looks for a folder of that name
+                return None
+            if folder.is_local or not left:
+                raise TableError(f"cannot read the Delta table {table!r}: {shown}") from error
+        else:
+            check_readable(table, delta)
+            return delta
+    raise AssertionError
 
 
 def check_root(folder: Folder) -> None:

@@ -1,5 +1,5 @@
 """Writes one part: under a temporary name in its table's folder, with its receipt in the footer, and renames it at the
-end.
+end. In a store, a small part is written under its final name at once (`held_file.py`).
 
 The last step only waits for the disk, so another thread can do it.
 
@@ -19,13 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.lake.files.folder import Folder, FolderEntry
 from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.lake.files.write_failure import write_failure
 from sparktorch_assets.lake.parquet.encodings import dictionary_columns, no_statistics_columns
 from sparktorch_assets.lake.parquet.nan_columns import columns_with_nan
 from sparktorch_assets.lake.parquet.stats import delta_stats
-from sparktorch_assets.lake.parts.file import PartFile, part_path, publish_part
+from sparktorch_assets.lake.parts.file import PartFile, part_path, publish_held, publish_part
+from sparktorch_assets.lake.parts.held_file import HeldFile
 from sparktorch_assets.lake.parts.receipt import RECEIPT_KEY, Receipt
 from sparktorch_assets.tally import Tally
 
@@ -138,13 +139,20 @@ class PartWriter:
         assert self._footer is not None
         assert self._receipt is not None
         with self._guard():
+            held = self._sink.content if isinstance(self._sink, HeldFile) else None
             self._sink.close()
-            self._sink = None
-            whole = publish_part(self._folder, self._temporary, self.path)
+            if held is None:
+                whole = publish_part(self._folder, self._temporary, self.path)
+            else:
+                whole = publish_held(self._folder, held, self.path)
             if whole is not None:
                 self.abort()
                 return whole
-            entry = self._folder.info(self.path)
+            self._sink = None
+            if held is None:
+                entry = self._folder.info(self.path)
+            else:
+                entry = FolderEntry(path=self.path, size_bytes=len(held), modified_ms=time.time_ns() // 1_000_000)
         if entry is None:
             raise TableError(
                 f"{self._folder.full(self.path)} was deleted right after it was written; did a vacuum with too short a "
@@ -168,10 +176,12 @@ class PartWriter:
             if opened is not None:
                 with contextlib.suppress(Exception):
                     opened.close()
+        lies = self._sink is not None and not (isinstance(self._sink, HeldFile) and self._sink.content is not None)
         self._writer = self._sink = None
         self._waiting.clear()
-        with contextlib.suppress(OSError):
-            self._folder.delete(self._temporary)
+        if lies:
+            with contextlib.suppress(OSError):
+                self._folder.delete(self._temporary)
 
     def _flush(self, *, is_last: bool) -> None:
         if not self._waiting and not (is_last and self._writer is None):
@@ -190,7 +200,7 @@ class PartWriter:
         self._waiting_rows = self._waiting_bytes = 0
 
     def _open(self, sample: pa.RecordBatch, *, is_whole_part: bool) -> None:
-        if self._partition or not self._folder.is_local:
+        if self._partition:
             self._folder.create(self._temporary.rpartition("/")[0])
         # Parquet's bounds ignore NaN, which DataFusion sorts above all numbers, so it would skip row groups that hold
         # one. If more is written later, any floating-point column may still get one.
@@ -198,7 +208,8 @@ class PartWriter:
             self._nan_columns if is_whole_part else [c.name for c in self._schema if pa.types.is_floating(c.type)]
         )
         bare = {*no_statistics_columns(self._schema), *with_nan}
-        self._sink = self._folder.open_output(self._temporary)
+        folder, temporary = self._folder, self._temporary
+        self._sink = folder.open_output(temporary) if folder.is_local else HeldFile(folder, temporary)
         self._writer = pq.ParquetWriter(
             self._sink,
             self._schema,

@@ -23,9 +23,19 @@ def look_at_sources(table: InputTable, project_root: Path) -> Seen:
         TableError: a pattern matches no file, or files that cannot be read.
         OSError: a folder cannot be read.
     """
+    from sparktorch_assets.spark.inputs.objects import source_objects
     from sparktorch_assets.spark.inputs.paths import source_paths
 
     seen = _look((str(path), path) for path in source_paths(table, project_root.absolute()))
+    objects = source_objects(table)
+    if objects:
+        states = [(uri, entry.size_bytes, entry.modified_ms) for uri, entry in sorted(objects.items())]
+        newest = max(entry.modified_ms / 1e3 for entry in objects.values())
+        seen = Seen(
+            digest=digest_of([seen.digest, states])[:_SHORT_DIGEST],
+            files=seen.files + len(objects),
+            newest=max(seen.newest, newest),
+        )
     if not isinstance(table.partitions, TimePartitions):
         return seen
     # Files that came before the end of a month were read when the month was no partition yet.

@@ -18,6 +18,7 @@ from pyarrow import fs
 from sparktorch_assets.errors import HostError
 from sparktorch_assets.masking import without_secrets
 from sparktorch_assets.predict.failures import is_about_the_row
+from sparktorch_assets.storage.patience import patient
 from sparktorch_assets.storage.scopes import storage_scopes
 from sparktorch_assets.storage.storage_options import StorageOptions
 
@@ -151,7 +152,7 @@ def open_store(store: str, options: StorageOptions | None = None) -> tuple[fs.Fi
     scheme = _SAME.get(parts.scheme, parts.scheme)
     within = parts._replace(scheme=scheme, path="/x")
     filesystem, path = fs.FileSystem.from_uri(within.geturl()) if options is None else options.file_system(within)
-    return filesystem, path.removesuffix("/x")
+    return patient(filesystem), path.removesuffix("/x")
 
 
 def shown(address: str) -> str:

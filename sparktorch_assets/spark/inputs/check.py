@@ -4,10 +4,13 @@ Spark would match CSV columns by position, whatever the header says, and would f
 """
 
 import bz2
+import contextlib
 import csv
 import gzip
+import io
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePath
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +21,7 @@ from sparktorch_assets.spark.inputs.column_types import reads_as
 from sparktorch_assets.spark.inputs.sources import SourceFile, reader_options
 from sparktorch_assets.tasks.input_table import InputTable
 
-_OPENERS: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
+_DECOMPRESSED: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
 _READ_THREADS = 16
 
 
@@ -43,7 +46,8 @@ def check_sources(table: InputTable, sources: Iterable[SourceFile]) -> None:
 
 def _check_header(table: InputTable, source: SourceFile, options: Mapping[str, str]) -> None:
     separator = options.get("sep", options.get("delimiter", ",")).replace("\\t", "\t")
-    if len(separator) != 1 or source.path.suffix in (".zst", ".snappy", ".lz4", ".deflate"):
+    suffix = PurePath(source.uri or source.path).suffix
+    if len(separator) != 1 or suffix in (".zst", ".snappy", ".lz4", ".deflate"):
         return  # Python cannot read these; Spark then matches columns by position
     encoding = options.get("encoding", options.get("charset", "utf-8"))
     quote, escape = options.get("quote", '"')[:1], options.get("escape", "")[:1]
@@ -52,16 +56,19 @@ def _check_header(table: InputTable, source: SourceFile, options: Mapping[str, s
     )
     if quote and escape not in ("", quote):
         reading |= {"doublequote": False, "escapechar": escape}
-    opener = _OPENERS.get(source.path.suffix, open)
+    decompressed = _DECOMPRESSED.get(suffix, contextlib.nullcontext)
+    encoding = "utf-8-sig" if encoding.lower() == "utf-8" else encoding
     try:
-        with opener(
-            source.path, "rt", encoding="utf-8-sig" if encoding.lower() == "utf-8" else encoding, newline=""
-        ) as file:
+        with (
+            source.open() as opened,
+            decompressed(opened) as content,
+            io.TextIOWrapper(content, encoding=encoding, newline="") as file,
+        ):
             comment = options.get("comment")
             lines = (line for line in file if line.strip() and not (comment and line.startswith(comment)))
             found = next(csv.reader(lines, **reading), None)
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"InputTable {table.name!r}: cannot read {source.path}: {error}") from error
+        raise TableError(f"InputTable {table.name!r}: cannot read {source}: {error}") from error
     if found is None:
         return  # an empty file has no rows that could be misread
     if "true" in (options.get("ignoreleadingwhitespace"), options.get("ignoretrailingwhitespace")):
@@ -74,7 +81,7 @@ def _check_header(table: InputTable, source: SourceFile, options: Mapping[str, s
             f"{kind}: {', '.join(names)}" for kind, names in (("missing", missing), ("not declared", extra)) if names
         )
         raise InputSchemaError(
-            f"InputTable {table.name!r}: the header of {source.path} does not match the declared columns "
+            f"InputTable {table.name!r}: the header of {source} does not match the declared columns "
             f"({what or 'the order differs'}). Found: {', '.join(found)}. Declared: {', '.join(declared)}. CSV columns are "
             f"matched by position: declare all of them, in the file's order"
         )
@@ -82,17 +89,18 @@ def _check_header(table: InputTable, source: SourceFile, options: Mapping[str, s
 
 def _check_footer(table: InputTable, source: SourceFile) -> None:
     try:
-        found = pq.read_schema(source.path)
+        with source.open() as opened:
+            found = pq.read_schema(opened)
     except (OSError, pa.ArrowException) as error:
-        raise TableError(f"InputTable {table.name!r}: {source.path} is not a readable Parquet file: {error}") from error
+        raise TableError(f"InputTable {table.name!r}: {source} is not a readable Parquet file: {error}") from error
     for name, declared in table.typed_columns:
         if name not in found.names:
             raise InputSchemaError(
-                f"InputTable {table.name!r}: {source.path} has no column {name!r}; {nearest(name, found.names)}"
+                f"InputTable {table.name!r}: {source} has no column {name!r}; {nearest(name, found.names)}"
             )
         kind = found.field(name).type
         if not reads_as(kind, declared):
             raise InputSchemaError(
-                f"InputTable {table.name!r}: column {name!r} of {source.path} has type {kind}, but is declared as "
+                f"InputTable {table.name!r}: column {name!r} of {source} has type {kind}, but is declared as "
                 f"{declared}; declare the type that the file has, or write the file with the declared one"
             )

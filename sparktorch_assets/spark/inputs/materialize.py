@@ -36,7 +36,6 @@ from sparktorch_assets.spark.inputs.column_types import arrow_schema
 from sparktorch_assets.spark.inputs.read import SourceReader, open_sources
 from sparktorch_assets.spark.inputs.sources import SourceFile
 from sparktorch_assets.spark.inputs.state import InputState, input_metadata, read_state, source_of
-from sparktorch_assets.spark.spark_path import spark_path
 from sparktorch_assets.tasks.input_table import InputTable
 
 if TYPE_CHECKING:
@@ -169,14 +168,14 @@ class _Refresh:
         if state.new:
             session: SparkSession = spark() if callable(spark) else spark
             with staging_folder(self._folder) as staging, open_sources(session, self._table, state.new) as reader:
-                rejected_rows = reader.write_rows(spark_path(self._folder, f"{staging}/rows"))
-                staged = self._staged(f"{staging}/rows", reader.folders)
+                files, rejected_rows = reader.write_rows(self._folder, f"{staging}/rows")
+                staged = self._staged(files, reader.folders)
                 found_rows = sum(part.rows for _, part in staged)
                 reader.written.check(found_rows, f"InputTable {self._table.name!r}", self._folder.absolute)
                 self._check_rejected(reader, rejected_rows, found_rows)
                 if rejected_rows:
-                    reader.write_malformed(spark_path(self._folder, f"{staging}/malformed"))
-                    malformed = self._keep_malformed(self._staged(f"{staging}/malformed", reader.folders))
+                    files = reader.write_malformed(self._folder, f"{staging}/malformed")
+                    malformed = self._keep_malformed(self._staged(files, reader.folders))
                 self._check_counted(rejected_rows, malformed)
                 self._check_vanished(found_rows)
                 self._check_unchanged()
@@ -218,11 +217,10 @@ class _Refresh:
             description=description,
         )
 
-    def _staged(self, path: str, folders: Mapping[str, SourceFile]) -> list[tuple[SourceFile, PartFile]]:
+    def _staged(self, files: Iterable[str], folders: Mapping[str, SourceFile]) -> list[tuple[SourceFile, PartFile]]:
         """The files that Spark wrote, each with its source, in the source's order."""
-        found = [entry.path for entry in self._folder.files(path) if entry.path.endswith(".parquet")]
         with ThreadPoolExecutor(read_threads(is_local=self._folder.is_local)) as pool:
-            described = list(pool.map(lambda name: describe_part(self._folder, name), sorted(found)))
+            described = list(pool.map(lambda name: describe_part(self._folder, name), files))
         return [(folders[part.path.split("/")[-2]], part) for part in described if part.rows]
 
     def _publish(self, staged: Iterable[tuple[SourceFile, PartFile]], new: Iterable[SourceFile]) -> list[PartFile]:

@@ -11,10 +11,12 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.files.folder_files import LOG_FOLDER, PARQUET_ENDINGS, is_visible
+from sparktorch_assets.stores.remote_root import is_uri
 from sparktorch_assets.tasks.input_table import InputTable
 
 _LOG = logging.getLogger(__name__)
@@ -32,10 +34,12 @@ _OUTPUT_NAME = re.compile(r"part-[^.]*|[0-9]+_[0-9]+(_copy_[0-9]+)?")
 """Matches names without an ending that Spark and Hadoop (`part-00000`) and Hive (`000000_0`) give to a table's
 files."""
 _SHOWN = 5
+_Name = TypeVar("_Name", bound=PurePath)
 
 
 def source_paths(table: InputTable, root: Path) -> list[Path]:
     """The files that the table's patterns match, each once, however many patterns, spellings and links lead to it.
+    Patterns that are URIs are left out; see `objects.py`.
 
     Args:
         table: the declaration.
@@ -47,7 +51,7 @@ def source_paths(table: InputTable, root: Path) -> list[Path]:
     """
     by_file: dict[str, list[Path]] = {}
     for pattern in table.patterns:
-        for path in _matches(table, pattern, root):
+        for path in () if is_uri(pattern) else _matches(table, pattern, root):
             by_file.setdefault(os.path.realpath(path), []).append(path)
     _refuse_delta_tables(table, by_file)
     real_root = Path(os.path.realpath(root))
@@ -86,11 +90,6 @@ def _indirectness(path: Path, root: Path, real_root: Path) -> tuple[bool, bool, 
 
 def _matches(table: InputTable, pattern: str, root: Path) -> Iterator[Path]:
     where = f"InputTable {table.name!r}: source {pattern!r}"
-    if "://" in pattern:
-        raise TableError(
-            f"{where} is a URI; sources are read from paths that the driver and the workers share (a mounted folder). Copy "
-            f"or mount it, or read it with spark.read and spark_ml_predict"
-        )
     full = root / pattern  # an absolute pattern stays as it is
     if full.is_dir():
         yield from _in_folder(table, full, where)
@@ -102,19 +101,36 @@ def _matches(table: InputTable, pattern: str, root: Path) -> Iterator[Path]:
     else:  # so that the root's own name is not taken for a pattern
         paths = [root / path for path in glob.glob(pattern, root_dir=root, recursive=True)]  # noqa: PTH207
     files = sorted(path for path in paths if path.is_file() and is_visible(path.name))
+    yield from files_of_pattern(files, where, f"{full}. Correct the path (relative ones start at {root})")
+
+
+def files_of_pattern(files: Sequence[_Name], where: str, looked_for: str) -> Sequence[_Name]:
+    """The visible files that match a pattern.
+
+    Raises:
+        TableError: there is none, or one that Spark would read as text although it is compressed.
+    """
     if not files:
         raise TableError(
-            f"{where} matches no file: looked for {full}. Correct the path (relative ones start at {root}), or put the files "
+            f"{where} matches no file: looked for {looked_for}, or put the files "
             f"there; names that begin with _ or . do not count"
         )
     compressed = [path for path in files if _is_opaque(path)]
     if compressed:
         raise TableError(f"{where} matches {_listed(compressed)}, {_HOW_TO_DECOMPRESS}, or write a narrower pattern")
-    yield from files
+    return files
 
 
 def _in_folder(table: InputTable, folder: Path, where: str) -> list[Path]:
-    files = sorted(_walk(folder))
+    return files_of_folder(table, folder, sorted(_walk(folder)), where)
+
+
+def files_of_folder(table: InputTable, folder: object, files: Sequence[_Name], where: str) -> list[_Name]:
+    """Those of a folder's visible files that hold the table's rows.
+
+    Raises:
+        TableError: there is none, or others may hold some that cannot be read.
+    """
     matching = [path for path in files if _holds_rows(path, table.format)]
     matched = set(matching)
     others = [path for path in files if path not in matched]
@@ -157,24 +173,24 @@ def _walk(folder: Path) -> Iterator[Path]:
 _HOW_TO_DECOMPRESS = f"compressed as Spark cannot read it: it knows {', '.join(_COMPRESSED)}, in lower case. Rename or decompress such files"
 
 
-def _listed(paths: Sequence[Path]) -> str:
+def _listed(paths: Sequence[PurePath]) -> str:
     names = ", ".join(path.name for path in paths[:_SHOWN])
     return names if len(paths) <= _SHOWN else f"{names} and {len(paths) - _SHOWN:,} more"
 
 
-def _holds_rows(path: Path, file_format: str) -> bool:
+def _holds_rows(path: PurePath, file_format: str) -> bool:
     name = _stem(path)
     return name.endswith(_ENDINGS[file_format]) or _OUTPUT_NAME.fullmatch(name) is not None
 
 
-def _is_opaque(path: Path) -> bool:
+def _is_opaque(path: PurePath) -> bool:
     suffix = path.suffix
     if suffix in _COMPRESSED:
         return path.stem.lower().endswith(".tar")
     return suffix.lower() in (*_COMPRESSED, *_NOT_DECOMPRESSED)
 
 
-def _stem(path: Path) -> str:
+def _stem(path: PurePath) -> str:
     """The name in lower case, without endings of compressed files."""
     name = path.name.lower()
     for ending in (*_COMPRESSED, *_NOT_DECOMPRESSED):

@@ -1,4 +1,5 @@
 """Reads source files with Spark: one job reads all new files and writes their rows as Parquet, one folder per source.
+Below a local path, Spark writes them; in a store, Python workers do.
 
 A second job runs only if the first one counted malformed rows. Nothing here touches the table itself: everything is
 written to a staging folder.
@@ -6,16 +7,21 @@ written to a staging folder.
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+import pyarrow as pa
+
 from sparktorch_assets.errors import HostError, TableError
-from sparktorch_assets.spark.inputs.column_types import spark_ddl
+from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.spark.inputs.column_types import arrow_schema, spark_ddl
+from sparktorch_assets.spark.inputs.places import places_of
 from sparktorch_assets.spark.inputs.quotes import ends_open, is_cut_first
 from sparktorch_assets.spark.inputs.sources import SourceFile, reader_options
 from sparktorch_assets.spark.inputs.values import judge, judged_columns, types_to_read
+from sparktorch_assets.spark.rows_in_store import write_to_store
 from sparktorch_assets.spark.session.own_session import own_session
 from sparktorch_assets.spark.session.stoppable import run_stoppable
 from sparktorch_assets.spark.session.worker_python import explain_worker_failure
@@ -34,6 +40,7 @@ _MAX_OPEN_FILES = 64
 _RECORD = "__sparktorch_record"
 _SOURCE = "__sparktorch_source"
 _SPARK_REASON = re.compile(r"\[[A-Z_.]+\] [^\n]*")
+_NO_FILE_SYSTEM = re.compile(r"FileSystem not found|No FileSystem for scheme|UNSUPPORTED_FILESYSTEM")
 _SETTINGS = {
     # Otherwise Spark would sort by the source, and rows would not keep the order in which a task read them.
     "spark.sql.maxConcurrentOutputFileWriters": str(_MAX_OPEN_FILES),
@@ -55,25 +62,31 @@ def open_sources(spark: "SparkSession", table: InputTable, sources: Sequence[Sou
     Raises:
         TableError: a file cannot be read.
     """
-    with own_session(spark, _SETTINGS) as own:
-        yield SourceReader(own, table, sources)
+    with own_session(spark, _SETTINGS) as own, places_of(own, sources) as places:
+        yield SourceReader(own, table, places)
 
 
 class SourceReader:
     """Reads source files on a session that has `_SETTINGS`; see `open_sources`."""
 
-    def __init__(self, spark: "SparkSession", table: InputTable, sources: Sequence[SourceFile]) -> None:
+    def __init__(self, spark: "SparkSession", table: InputTable, places: Mapping[str, SourceFile]) -> None:
         self._spark, self._table, self._options = spark, table, reader_options(table)
-        self._paths = [f"file://{_escape_pattern(str(source.path))}" for source in sources]
+        self._paths = [_escape_pattern(place if "://" in place else f"file://{place}") for place in places]
         self._data = self._open()
-        self.folders = self._source_folders(sources)
+        self.folders = self._source_folders(places)
         """Name of the folder to which a source's rows are written -> source."""
         self.written: WrittenCount
         """The count of the rows that `write_rows` writes."""
 
-    def write_rows(self, staging: str) -> int:
-        """Write the well-formed rows under `staging`, one folder per source, and return the number of malformed rows.
-        `written` counts the others.
+    def write_rows(self, folder: Folder, staging: str) -> tuple[list[str], int]:
+        """Write the well-formed rows under `staging`, one folder per source; `written` counts them.
+
+        Args:
+            folder: the table's folder.
+            staging: the path below it.
+
+        Returns:
+            The paths of the files, relative to the folder, and the number of malformed rows.
 
         Raises:
             TableError: a file cannot be read, or has quoted texts with line breaks although `multiLine` is not
@@ -90,15 +103,18 @@ class SourceReader:
             data = data.where(functions.col(_RECORD).isNull())
         self.written = WrittenCount(data.select(_SOURCE, *self._columns()))
         with self._reading():
-            self._write(self.written.dataframe, staging)
-            return 0 if observed is None else int(observed.get["malformed"])
+            schema = arrow_schema(self._table.typed_columns)
+            files = self._write(self.written.dataframe, folder, staging, schema)
+            return files, 0 if observed is None else int(observed.get["malformed"])
 
-    def write_malformed(self, staging: str) -> None:
-        """Write the text of the malformed rows under `staging`, one folder per source, in a column `record`."""
+    def write_malformed(self, folder: Folder, staging: str) -> list[str]:
+        """Write the text of the malformed rows under `staging`, one folder per source, in a column `record`, and return
+        the paths of the files."""
         from pyspark.sql import functions
 
         with self._reading():
-            self._write(self._malformed().select(_SOURCE, functions.col(_RECORD).alias("record")), staging)
+            records = self._malformed().select(_SOURCE, functions.col(_RECORD).alias("record"))
+            return self._write(records, folder, staging, pa.schema([pa.field("record", pa.string())]))
 
     def count_malformed(self, files: int) -> list[tuple[SourceFile, int]]:
         """The sources with the most malformed rows, and the numbers of these; at most `files` of them."""
@@ -151,18 +167,17 @@ class SourceReader:
         columns = [c.cast("string") if kind == "binary" else c for kind, c in zip(kinds, self._columns(), strict=True)]
         return functions.to_csv(functions.struct(*columns), self._options)
 
-    def _source_folders(self, sources: Sequence[SourceFile]) -> dict[str, SourceFile]:
+    def _source_folders(self, places: Mapping[str, SourceFile]) -> dict[str, SourceFile]:
         # Spark's own spelling of the paths is hashed on both sides, so that differences in URL encoding do not matter.
         # But inputFiles() returns file:///x if a row's metadata says file:/x.
-        by_path = {str(source.path): source for source in sources}
         folders: dict[str, SourceFile] = {}
         for uri in self._data.inputFiles():
             path = re.sub("^file:/+", "/", uri)
-            source = by_path.get(unquote(path))
+            source = places.get(unquote(path))
             for spelling in (uri, f"file:{path}"):
                 digest = hashlib.md5(spelling.encode(), usedforsecurity=False).hexdigest()
                 folders |= {} if source is None else {f"{_SOURCE}={digest}": source}
-        unread = {source.name for source in sources} - {source.name for source in folders.values()}
+        unread = {source.name for source in places.values()} - {source.name for source in folders.values()}
         if unread:
             raise TableError(
                 f"InputTable {self._table.name!r}: Spark does not read {min(unread)!r}, which matches the source patterns; "
@@ -204,14 +219,18 @@ class SourceReader:
         all_parsed = functions.hash(*self._columns()) % 1 == 0
         return self._data.where(functions.col(_RECORD).isNotNull() & all_parsed)
 
-    def _write(self, data: "DataFrame", staging: str) -> None:
+    def _write(self, data: "DataFrame", folder: Folder, staging: str, schema: pa.Schema) -> list[str]:
+        if not folder.is_local:
+            limits = {"group_rows": GROUP_ROWS, "group_bytes": GROUP_BYTES}
+            return write_to_store(self._spark, data, folder, staging, schema, by=_SOURCE, **limits)
         write = (
             data.write.partitionBy(_SOURCE)
             .option("parquet.block.size", GROUP_BYTES)
             .option("parquet.block.row.count.limit", GROUP_ROWS)
             .option("compression", "snappy")
         )
-        run_stoppable(self._spark, lambda: write.parquet(staging))
+        run_stoppable(self._spark, lambda: write.parquet(f"file://{folder.full(staging)}"))
+        return sorted(entry.path for entry in folder.files(staging) if entry.path.endswith(".parquet"))
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -228,6 +247,13 @@ class SourceReader:
             if host is not None:
                 raise host from error
             text = str(error).strip()
+            if _NO_FILE_SYSTEM.search(text):
+                raise TableError(
+                    f"InputTable {self._table.name!r}: on a cluster, Spark reads sources in a store itself, and this session has "
+                    f"no Hadoop file system for that store. For S3, set spark.jars.packages to "
+                    f"org.apache.hadoop:hadoop-aws:<Spark's version of Hadoop> before the session starts; or mount the store on "
+                    f"all hosts, and name the mounted folder"
+                ) from error
             reason = _SPARK_REASON.search(text)
             raise TableError(
                 f"InputTable {self._table.name!r}: Spark cannot read the source files: "

@@ -4,10 +4,12 @@ how it is read. Planning needs only this and the table's list of parts, and no S
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sparktorch_assets.errors import TableError, TaskError
-from sparktorch_assets.file_identity import FileIdentity, file_identity
+from sparktorch_assets.file_identity import FileIdentity, file_identity, object_identity
+from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.spark.inputs.objects import source_objects
 from sparktorch_assets.spark.inputs.paths import source_paths
 from sparktorch_assets.spark.inputs.values import judged_columns
 from sparktorch_assets.tasks.digest import digest_of
@@ -22,7 +24,7 @@ class SourceFile:
     """One source file of an input table."""
 
     path: Path
-    """The absolute path."""
+    """The absolute path; empty for an object in a store."""
     name: str
     """The path relative to the project's root, if the file is below it, so that a project that is moved keeps its
     parts."""
@@ -30,10 +32,27 @@ class SourceFile:
     """32 hexadecimal digits, which are in the names of the parts with this file's rows."""
     seen: FileIdentity
     """The file's identity when it was found."""
+    uri: str = ""
+    """The URI of an object in a store; empty for a file."""
+
+    def __str__(self) -> str:
+        return self.uri or str(self.path)
+
+    def open(self) -> BinaryIO:
+        """The file, opened for reading.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        opened: BinaryIO = Folder(self.uri).open_input() if self.uri else self.path.open("rb")
+        return opened
 
     def has_changed(self) -> bool:
         """Whether it was rewritten, replaced or deleted since."""
-        return file_identity(self.path) != self.seen
+        if not self.uri:
+            return file_identity(self.path) != self.seen
+        found = Folder(self.uri).identity()
+        return found is None or not found.agrees_with(self.seen)
 
 
 def find_sources(table: InputTable, project_root: Path) -> list[SourceFile]:
@@ -66,6 +85,17 @@ def find_sources(table: InputTable, project_root: Path) -> list[SourceFile]:
             continue
         identity = {"name": name, "size_bytes": seen.size_bytes, "modified_ns": seen.modified_ns, **reading}
         found[name] = SourceFile(path=path, name=name, fingerprint=digest_of(identity)[:32], seen=seen)
+    for uri, entry in source_objects(table).items():
+        # In whole seconds, since stores tell no more when they are asked for a single object.
+        modified_ns = entry.modified_ms // 1000 * 1_000_000_000
+        identity = {"name": uri, "size_bytes": entry.size_bytes, "modified_ns": modified_ns, **reading}
+        found[uri] = SourceFile(
+            path=Path(),
+            name=uri,
+            fingerprint=digest_of(identity)[:32],
+            seen=object_identity(entry.size_bytes, modified_ns),
+            uri=uri,
+        )
     if not found:
         raise TableError(f"InputTable {table.name!r}: the source files were deleted while they were listed; run again")
     return [found[name] for name in sorted(found)]

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from sparktorch_assets.audit.task_audit import TaskAudit
 from sparktorch_assets.errors import SparktorchError, TaskError
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.log.commit import commit_parts
 from sparktorch_assets.lake.log.snapshot import data_version_of, same_columns
 from sparktorch_assets.lake.parquet.types import storage_schema
@@ -26,6 +27,7 @@ from sparktorch_assets.lake.publication import Audit, Publication, Published, pu
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.lake.table_tally import DATA_VERSION_KEY, TALLY_KEY
 from sparktorch_assets.predict.loader import ModelLoader
+from sparktorch_assets.spark.rows_in_store import write_to_store
 from sparktorch_assets.spark.score.commit import check_publication, commit_metadata
 from sparktorch_assets.spark.score.input_count import InputCount
 from sparktorch_assets.spark.score.job.canaries import ask_canaries, find_canaries
@@ -33,7 +35,6 @@ from sparktorch_assets.spark.score.report.report import ScoreReport
 from sparktorch_assets.spark.score.report.scoring import Scoring
 from sparktorch_assets.spark.score.written_rows import WrittenPart, publish_parts, read_written
 from sparktorch_assets.spark.session.stoppable import run_stoppable
-from sparktorch_assets.spark.spark_path import spark_path
 from sparktorch_assets.spark.worker_errors import own_error, reason_of
 from sparktorch_assets.spark.written_count import WrittenCount
 from sparktorch_assets.tally import Tally
@@ -144,9 +145,8 @@ def score_dataframe(
     with staging_folder(folder) as staging:
         with _writing(spark_session, task):
             writing = WrittenCount(predicted)
-            write = writing.dataframe.write.options(**_WRITE_OPTIONS)
-            run_stoppable(spark_session, lambda: write.parquet(spark_path(folder, f"{staging}/rows")))
-        written = read_written(folder, f"{staging}/rows", task)
+            staged = _write(spark_session, writing.dataframe, folder, f"{staging}/rows", schema)
+        written = read_written(folder, staged, task)
         found = Tally.total(part.tally for part in written)
         writing.check(found.rows, f"task {task.name!r}", folder.absolute)
         tally = counted.account(found)
@@ -234,6 +234,15 @@ def _commit(
         description=task.description,
     )
     return committed, True
+
+
+def _write(spark: "SparkSession", predicted: "DataFrame", folder: Folder, path: str, schema: pa.Schema) -> list[str]:
+    """Write the rows into a new folder, and return the paths of the files, relative to the table's folder."""
+    if not folder.is_local:
+        return write_to_store(spark, predicted, folder, path, schema)
+    write = predicted.write.options(**_WRITE_OPTIONS)
+    run_stoppable(spark, lambda: write.parquet(f"file://{folder.full(path)}"))
+    return sorted(entry.path for entry in folder.files(path) if entry.path.endswith(".parquet"))
 
 
 def _delta_schema(predicted: "DataFrame") -> pa.Schema:

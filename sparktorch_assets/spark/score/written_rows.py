@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparktorch_assets.lake.files.folder import Folder, FolderEntry, read_threads, sha256_of
+from sparktorch_assets.lake.files.folder import Folder, read_threads, sha256_of
 from sparktorch_assets.lake.parts.file import PartFile, part_of, publish_by_content
 from sparktorch_assets.predict.count import count_values
 from sparktorch_assets.predict.failures import reason_in
@@ -28,13 +28,11 @@ class WrittenPart:
     tally: Tally
 
 
-def read_written(folder: Folder, staging: str, task: MlTask) -> list[WrittenPart]:
-    """The files below `staging` that contain rows, tallied from their prediction columns."""
-    found = sorted(
-        (entry for entry in folder.files(staging) if entry.path.endswith(".parquet")), key=lambda entry: entry.path
-    )
+def read_written(folder: Folder, files: Iterable[str], task: MlTask) -> list[WrittenPart]:
+    """Those of the files, given by their paths below the folder, that contain rows, tallied from their prediction
+    columns."""
     with ThreadPoolExecutor(read_threads(is_local=folder.is_local)) as pool:
-        read = list(pool.map(lambda entry: _read(folder, entry, task), found))
+        read = list(pool.map(lambda path: _read(folder, path, task), files))
     parts, copies = [], Counter[str]()
     for part, tally, digest in read:
         if tally.rows:
@@ -50,11 +48,13 @@ def publish_parts(folder: Folder, parts: Iterable[WrittenPart]) -> list[PartFile
     return [publish_by_content(folder, part.staged, part.path) for part in parts]
 
 
-def _read(folder: Folder, entry: FolderEntry, task: MlTask) -> tuple[PartFile, Tally, str]:
+def _read(folder: Folder, path: str, task: MlTask) -> tuple[PartFile, Tally, str]:
     """The file's description, the tally of its rows, and its SHA-256."""
     tally = Tally()
     columns = [*task.main_columns, task.error_column, *((task.truth,) if task.truth is not None else ())]
-    with folder.open_input(entry.path) as source:
+    entry = folder.info(path)
+    assert entry is not None, path  # Spark has just written it
+    with folder.open_input(path) as source:
         digest = sha256_of(source)
         with pq.ParquetFile(source, page_checksum_verification=True) as file:
             for batch in file.iter_batches(columns=columns, use_threads=False):
