@@ -7,13 +7,13 @@ from deltalake import DeltaTable
 from faulty_store import SLOW, Fault, every, faulty_store, first
 from lake_scorer import OUTPUT, batches_of, expected_rows, plan_of, refresh, rows_of, write_file
 
-from sparktorch_assets.storage import patience
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.parquet import footers
 from sparktorch_assets.lake.parquet.footer_memory import FooterMemory
 from sparktorch_assets.lake.parts import held_file
 from sparktorch_assets.lake.parts.writer import PartWriter
+from sparktorch_assets.storage import patience
 from sparktorch_assets.storage.patience import ATTEMPTS
 from sparktorch_assets.tally import Tally
 
