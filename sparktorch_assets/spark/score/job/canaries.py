@@ -20,6 +20,7 @@ from sparktorch_assets.errors import ModelError, SparktorchError, TaskError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.spark.score.job.worker import RESULT_SCHEMA
+from sparktorch_assets.spark.session.shipped_code import with_code
 from sparktorch_assets.spark.session.stoppable import run_stoppable
 from sparktorch_assets.spark.session.worker_pool import workers_for
 from sparktorch_assets.spark.session.worker_python import explain_worker_failure
@@ -173,8 +174,9 @@ def _read(path: Path, where: str) -> pa.Table:
 
 def _predicted(spark: "SparkSession", job: _CanaryJob) -> pa.Table:
     try:
-        with workers_for(spark, job.code):
-            asked = spark.range(0, 1, 1, 1).mapInArrow(_bind(job), RESULT_SCHEMA)
+        with workers_for(spark, job.code) as pool:
+            function = with_code(spark, _bind(job), job.code, pool)
+            asked = spark.range(0, 1, 1, 1).mapInArrow(function, RESULT_SCHEMA)
         (row,) = run_stoppable(spark, asked.collect)
     except Exception as error:
         if found := find_marked(str(error)):

@@ -16,6 +16,7 @@ from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.spark.score.job.packs import deal
 from sparktorch_assets.spark.score.job.row_cost import RowCost
 from sparktorch_assets.spark.score.job.worker import RESULT_SCHEMA, ScoreJob, ShardResult, bind, pack
+from sparktorch_assets.spark.session.shipped_code import with_code
 from sparktorch_assets.spark.session.stoppable import run_stoppable
 from sparktorch_assets.spark.session.worker_memory import explain_memory, memory_hint
 from sparktorch_assets.spark.session.worker_pool import workers_for
@@ -70,6 +71,8 @@ def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], sl
         packs = deal(waiting, slots)
         try:
             rows = _collect(spark, replace(job, packs=tuple(pack(shards) for shards in packs)))
+        except SparktorchError:  # raised here, before the job
+            raise
         except Exception as error:
             text = str(error)
             _raise_marked(spark, text)
@@ -108,8 +111,9 @@ def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], sl
 
 def _collect(spark: "SparkSession", job: ScoreJob) -> list[Any]:
     count = len(job.packs)
-    with workers_for(spark, job.code):
-        scored = spark.range(0, count, 1, count).mapInArrow(bind(job), RESULT_SCHEMA)
+    with workers_for(spark, job.code) as pool:
+        function = with_code(spark, bind(job), job.code, pool)
+        scored = spark.range(0, count, 1, count).mapInArrow(function, RESULT_SCHEMA)
     return run_stoppable(spark, scored.collect)
 
 
