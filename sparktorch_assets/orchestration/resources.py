@@ -19,6 +19,7 @@ from sparktorch_assets.masking import without_secrets
 from sparktorch_assets.stores.remote_root import absolute_root, is_uri
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.code.import_path import load_import_path
+from sparktorch_assets.tasks.code.unpacked_code import SHIP_SETTING
 from sparktorch_assets.tasks.slot_policy import DevicePolicy
 
 if TYPE_CHECKING:
@@ -107,6 +108,10 @@ class SparkSessionResource(StrictResource, LazyPySparkResource):
     Use this for secrets: Dagster sees only the variable's name."""
     app_name: str = "sparktorch_assets"
     """The application's name in Spark's UI."""
+    ship: bool | None = None
+    """Whether jobs bring the modules of the user's own code that tasks name along, for workers whose Python path lacks
+    them. `None` means yes, except in local mode, where workers have the environment of this process; or what the setting
+    `spark.sparktorch.ship` says."""
 
     def _init_session(self) -> None:
         if self._spark_session is None:
@@ -116,7 +121,12 @@ class SparkSessionResource(StrictResource, LazyPySparkResource):
                 master=self.master,
                 remote=self.remote,
                 app_name=self.app_name,
-                config={**self.spark_config, **self.config, **self._settings_from_environment()},
+                config={
+                    **self.spark_config,
+                    **self.config,
+                    **self._settings_from_environment(),
+                    **({SHIP_SETTING: self.ship} if self.ship is not None else {}),
+                },
             )
 
     @field_validator("spark_config", "config")
