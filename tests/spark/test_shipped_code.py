@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,9 +13,10 @@ import pytest
 from ship_project import Project
 from ship_world import ROWS, World
 
-from sparktorch_assets.errors import HostError, SparktorchError, TaskError
+from sparktorch_assets.errors import HostError, TaskError
 from sparktorch_assets.orchestration.resources import SparkSessionResource
 from sparktorch_assets.spark.session import shipped_code
+from sparktorch_assets.spark.session.server import TOKEN
 from sparktorch_assets.spark.session.shipped_code import ships_code
 
 HERE = Path(__file__).parent
@@ -74,7 +77,7 @@ def test_assets_loaders_and_functions_bring_their_code(world):
     assert world.materialize(resource) == [["1 a"], ROWS]
     assert world.score("shop.hooks:mark", loader=ShopLoader) == [["1 a"], ROWS]
     assert world.predict(marking("a function")) == [["a function"], ROWS]
-    assert world.predict(lambda row: marking("by value")(row)) == [["by value"], ROWS]
+    assert world.predict(lambda row: marking("by value")(row | {"other": 1})) == [["by value"], ROWS]
 
 
 @pytest.mark.slow
@@ -108,10 +111,15 @@ def test_a_worker_that_has_another_copy_is_an_error_that_names_it(world):
     ):
         world.score("rival.hooks:mark")
     world.session.conf.set("spark.sparktorch.ship", "true")
-    imports = lambda row: row | {"mark": __import__("importlib").import_module("".join(["rival", ".hooks"])).__name__}
-    assert world.predict(imports) == [["rival.hooks"], ROWS]  # in a way that no code shows, so it is not shipped
+    package = "rival"
+
+    def imports(row):
+        module = __import__("importlib").import_module(f"{package}.hooks")  # no code shows it, so it is not shipped
+        return row | {"mark": module.__name__}
+
+    assert world.predict(imports) == [["rival.hooks"], ROWS]
     shipped = r"sparktorch-code-.*/rival/hooks\.py"
-    with pytest.raises(HostError, match=rf"another version of module 'rival.hooks', from .*{installed}.* {shipped}"):
+    with pytest.raises(HostError, match=rf"another version of module 'rival.hooks', from .*{installed};.*{shipped}"):
         world.score("rival.hooks:mark")
 
 
@@ -182,9 +190,61 @@ def run(root: Path, place: str, **variables: str) -> dict:
 @pytest.mark.slow
 @pytest.mark.jvm
 @pytest.mark.timeout(300)
+@pytest.mark.promise("O214")
 @pytest.mark.usefixtures("no_work_folder")
 def test_a_cluster_ships_without_being_asked(tmp_path):
     said = run(tmp_path, "local-cluster[2,1,1024]")
     assert {name: said[name] for name in EXPECTED} == EXPECTED
     assert said["edited"] == [["2 a"], ROWS]
+    assert said["not shipped"][0] == HostError.__name__
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A Connect server in a process of its own, whose workers have the library and what is installed: its port and
+    the variables of clients."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    variables = {TOKEN: "a token of this test"}
+    with (tmp_path / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sparktorch_assets.spark.session.server", "--port", str(port), "--master", "local[2]",
+             "--memory", "1g"],
+            env=os.environ | variables | {"PYTHONPATH": f"{HERE.parents[1]}:{Project(tmp_path).on_workers}"},
+            cwd=tmp_path,
+            stdout=log,
+            stderr=log,
+        )  # fmt: skip
+    try:
+        while not _answers(port):
+            assert process.poll() is None, (tmp_path / "server.log").read_text()
+            time.sleep(0.2)
+        yield port, variables
+    finally:
+        process.terminate()
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.jvm
+@pytest.mark.timeout(400)
+@pytest.mark.promise("O214")
+def test_a_connect_server_ships_without_being_asked(server, tmp_path):
+    """Its workers stay for the whole session, so they refuse an edit of what they have imported."""
+    port, variables = server
+    said = run(tmp_path, f"sc://localhost:{port}", **variables)
+    assert {name: said[name] for name in EXPECTED} == EXPECTED
+    kind, message = said["edited"]
+    assert kind == HostError.__name__
+    assert "another version of module 'shop.rates'" in message
+    assert "start a new session" in message
     assert said["not shipped"][0] == HostError.__name__
