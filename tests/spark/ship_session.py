@@ -36,17 +36,16 @@ def main(root: Path, place: str) -> None:
         "asset": world.materialize(SparkSessionResource(**where, **settings)),
         "script": world.predict(lambda row: row | {"mark": f"by value {RATE}"}),
     }
+    project.edit("src/shop/rates.py", "RATE = 2\n")
+    try:
+        said["edited"] = world.score("shop.hooks:mark")
+    except Exception as error:  # noqa: BLE001  (what it is, is told)
+        said["edited"] = [type(error).__name__, str(error)]
     spark.conf.set("spark.sparktorch.ship", "false")
     try:
         world.score("alone:mark", "alone")
-    except Exception as error:  # noqa: BLE001  (what it is, is told)
-        said["not shipped"] = [type(error).__name__, str(error)]
-    project.edit("src/shop/rates.py", "RATE = 2\n")
-    spark.conf.set("spark.sparktorch.ship", "true")
-    try:
-        said["edited"] = world.score("shop.hooks:mark")
     except Exception as error:  # noqa: BLE001
-        said["edited"] = [type(error).__name__, str(error)]
+        said["not shipped"] = [type(error).__name__, str(error)]
     sys.stdout.write(json.dumps(said))
     spark.stop()
 

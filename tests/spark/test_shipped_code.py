@@ -180,7 +180,7 @@ def run(root: Path, place: str, **variables: str) -> dict:
         cwd=root / "cwd",
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -189,7 +189,7 @@ def run(root: Path, place: str, **variables: str) -> dict:
 
 @pytest.mark.slow
 @pytest.mark.jvm
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(420)
 @pytest.mark.promise("O214")
 @pytest.mark.usefixtures("no_work_folder")
 def test_a_cluster_ships_without_being_asked(tmp_path):
@@ -236,7 +236,7 @@ def _answers(port: int) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.jvm
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(420)
 @pytest.mark.promise("O214")
 def test_a_connect_server_ships_without_being_asked(server, tmp_path):
     """Its workers stay for the whole session, so they refuse an edit of what they have imported."""
