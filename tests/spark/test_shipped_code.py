@@ -239,12 +239,14 @@ def _answers(port: int) -> bool:
 @pytest.mark.timeout(420)
 @pytest.mark.promise("O214")
 def test_a_connect_server_ships_without_being_asked(server, tmp_path):
-    """Its workers stay for the whole session, so they refuse an edit of what they have imported."""
+    """An edit runs in workers that have not imported what was edited, and is refused by those that have: they are the
+    session's, and Spark may have replaced them meanwhile."""
     port, variables = server
     said = run(tmp_path, f"sc://localhost:{port}", **variables)
     assert {name: said[name] for name in EXPECTED} == EXPECTED
-    kind, message = said["edited"]
-    assert kind == HostError.__name__
-    assert "another version of module 'shop.rates'" in message
-    assert "start a new session" in message
+    found, message = said["edited"]
+    if found != ["2 a"]:
+        assert found == HostError.__name__
+        assert "another version of module 'shop.rates'" in message
+        assert "start a new session" in message
     assert said["not shipped"][0] == HostError.__name__
