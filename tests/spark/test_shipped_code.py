@@ -138,12 +138,13 @@ def test_what_a_worker_lacks_is_named(world, project, monkeypatch):
         world.score("needs:mark")
 
 
-def test_a_setting_that_is_neither_true_nor_false_is_refused(spark):
-    spark.conf.set("spark.sparktorch.ship", "maybe")
-    with pytest.raises(HostError, match=r"spark\.sparktorch\.ship='maybe' must be true or false"):
-        ships_code(spark)
-    spark.conf.unset("spark.sparktorch.ship")
-    assert not ships_code(spark)
+def test_a_setting_that_is_neither_true_nor_false_is_refused_before_the_job(world):
+    assert ships_code(world.session)
+    world.session.conf.set("spark.sparktorch.ship", "maybe")
+    with pytest.raises(HostError, match=r"^spark\.sparktorch\.ship='maybe' must be true or false$"):
+        world.score("alone:mark")
+    world.session.conf.unset("spark.sparktorch.ship")
+    assert not ships_code(world.session)
 
 
 @pytest.mark.parametrize(
