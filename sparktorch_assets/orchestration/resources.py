@@ -22,6 +22,7 @@ from sparktorch_assets.storage.scopes import set_storage_options
 from sparktorch_assets.stores.remote_root import absolute_root, is_uri
 from sparktorch_assets.tasks import MlTask, SlotPolicy
 from sparktorch_assets.tasks.code.import_path import load_import_path
+from sparktorch_assets.tasks.code.unpacked_code import SHIP_SETTING
 from sparktorch_assets.tasks.slot_policy import DevicePolicy
 
 if TYPE_CHECKING:
@@ -136,6 +137,10 @@ class SparkSessionResource(StrictResource, LazyPySparkResource):
     gpus_per_worker: int | None = None
     """GPUs of each executor that Spark is to schedule on a cluster. How many models share one is said by
     `models_per_gpu` of the model loader."""
+    ship: bool | None = None
+    """Whether jobs bring the modules of the user's own code that tasks name along, for workers whose Python path lacks
+    them. `None` means yes, except in local mode, where workers have the environment of this process; or what the setting
+    `spark.sparktorch.ship` says."""
 
     def _init_session(self) -> None:
         if self._spark_session is None:
@@ -145,7 +150,12 @@ class SparkSessionResource(StrictResource, LazyPySparkResource):
                 master=self.master,
                 remote=self.remote,
                 app_name=self.app_name,
-                config={**self.spark_config, **self.config, **self._settings_from_environment()},
+                config={
+                    **self.spark_config,
+                    **self.config,
+                    **self._settings_from_environment(),
+                    **({SHIP_SETTING: self.ship} if self.ship is not None else {}),
+                },
                 gpus_per_worker=self.gpus_per_worker,
             )
 

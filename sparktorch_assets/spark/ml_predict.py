@@ -17,6 +17,7 @@ from pyspark.sql.types import StructField, StructType
 from sparktorch_assets.errors import InputSchemaError, TaskError
 from sparktorch_assets.spark.sealed_task import SealedTask
 from sparktorch_assets.spark.session.gpu.worker_share import share_profile
+from sparktorch_assets.spark.session.shipped_code import with_code
 from sparktorch_assets.spark.session.slot_count import find_slots, is_connect
 from sparktorch_assets.spark.session.worker_pool import workers_for
 from sparktorch_assets.spark.session.worker_python import check_session_python, check_worker, driver_version
@@ -131,9 +132,9 @@ def spark_ml_predict(
         # Copies on the workers may be of another time than this one.
         planned_files=None if loader.store.is_plain else files_digest(task, loader.models_root),
     )
-    with workers_for(spark_session, code):
+    with workers_for(spark_session, code) as pool:
         return selected.mapInArrow(
-            worker,
+            with_code(spark_session, worker, code, pool),
             _spark_schema(task, dataframe.schema, schema),
             profile=share_profile(spark_session, found_slots.share),
         )

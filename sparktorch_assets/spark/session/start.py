@@ -40,6 +40,8 @@ __all__ = ["JavaHome", "check_session_config", "default_config", "find_java", "p
 
 _LOG = logging.getLogger(__name__)
 _WAREHOUSE = "spark.sql.warehouse.dir"
+_SESSION_SETTINGS = ("spark.sql.", "spark.sparktorch.")
+"""Beginnings of settings that can be changed while a session runs."""
 _starting = threading.Lock()
 """Held while a session starts: two threads that both find none would each set defaults over what the other asked
 for."""
@@ -66,7 +68,7 @@ def start_session(
     """This process's Spark session: the running one, if it fits the arguments, else a new one.
 
     A session whose JVM or Connect server is gone is ignored. A running session keeps its settings, except that those in
-    `config` that begin with `spark.sql.` are set on it, for all threads that use it.
+    `config` that begin with `spark.sql.` or `spark.sparktorch.` are set on it, for all threads that use it.
 
     Args:
         master: a classic Spark master; ignored with `remote`.
@@ -237,7 +239,7 @@ def _compare(context: Any, master: str, given: Mapping[str, str]) -> None:
         )
     running = dict(context.getConf().getAll())
     # Names alone: a setting may be the key of an object store, and its name does not always tell.
-    late = [key for key, value in given.items() if not key.startswith("spark.sql.") and running.get(key) != value]
+    late = [key for key, value in given.items() if not key.startswith(_SESSION_SETTINGS) and running.get(key) != value]
     if late:
         _LOG.warning(
             "this process's Spark session keeps its own settings; these come too late: %s. Stop it first to change them",

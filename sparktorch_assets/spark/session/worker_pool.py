@@ -4,7 +4,8 @@ Classic Spark keeps idle Python workers for later jobs, in one pool for each set
 was edited, those workers have already imported its old version. So a job whose code conflicts with what a pool may have
 imported gets a new pool, by means of an environment variable. Jobs whose code does not conflict share a pool, because
 every new worker has to import torch. On Spark Connect, a session has exactly one pool, and its workers refuse code that
-conflicts with what they have imported (`check_code`).
+conflicts with what they have imported (`check_code`). Code that is shipped (`shipped_code`) is kept apart in the same
+groups on both.
 """
 
 import threading
@@ -26,24 +27,28 @@ _pools: list[dict[str, str]] = []
 
 
 @contextmanager
-def workers_for(spark: "SparkSession", code: Mapping[str, str]) -> Iterator[None]:
+def workers_for(spark: "SparkSession", code: Mapping[str, str]) -> Iterator[str]:
     """Make functions that are passed to Spark inside the block (`mapInArrow`) run in workers that never imported
     another version of these pieces of code. The block should do nothing else, because other threads wait for it.
 
     Args:
-        spark: a classic session; with a Connect session this does nothing.
+        spark: a classic session; with a Connect session, this only finds the pool's name.
         code: piece -> digest, as returned by `ModelLoader.code`.
+
+    Yields:
+        The name of the pool, in which no two versions of a piece of code meet.
     """
     context = getattr(spark, "_sc", None)
-    if context is None:
-        yield
-        return
     with _lock:
+        name = f"{_PROCESS}-{_pool_for(code)}"
+        if context is None:
+            yield name
+            return
         environment: dict[str, str] = context.environment
         before = environment.get(VARIABLE)
-        environment[VARIABLE] = f"{_PROCESS}-{_pool_for(code)}"
+        environment[VARIABLE] = name
         try:
-            yield
+            yield name
         finally:
             if before is None:
                 del environment[VARIABLE]

@@ -90,11 +90,11 @@ def piece_digest(piece: str, finder: ModuleFinder) -> str | None:
     spec = finder.find(module)
     if piece.endswith(WHOLE):
         return _package_digest(folders_of(spec))
-    source = None if spec is None else _source(spec)
+    source = None if spec is None else source_of(spec)
     if source is None:
         return None
     if piece.endswith(TOGETHER):
-        return _together_digest(_reached_from(module, finder), finder)
+        return _together_digest(reached_from(module, finder), finder)
     return data_digest(module, source.words, finder) if piece.endswith(FILES) else source.digest
 
 
@@ -103,13 +103,24 @@ def module_of(piece: str) -> str:
     return piece.removesuffix(WHOLE).removesuffix(FILES).removesuffix(TOGETHER)
 
 
+def installed_packages(modules: Iterable[str], finder: ModuleFinder) -> set[str]:
+    """The installed packages that these modules import, in whatever place: their names at the top level."""
+    found = set()
+    for module in modules:
+        spec = finder.find(module)
+        source = None if spec is None else source_of(spec)
+        if source is not None:
+            found |= {_top(name) for name in _imported(module, source, finder)}
+    return {name for name in found if finder.is_installed(name)}
+
+
 def _pieces_of(module: str, finder: ModuleFinder) -> set[str]:
-    reached = _reached_from(module, finder)
+    reached = reached_from(module, finder)
     places = _places(reached)
     return {*reached, *(name + FILES for name in reached if _top(name) in places), module + TOGETHER}
 
 
-def _reached_from(module: str, finder: ModuleFinder) -> dict[str, ModuleSource | None]:
+def reached_from(module: str, finder: ModuleFinder) -> dict[str, ModuleSource | None]:
     """The modules that importing `module` may import, including `module` itself, with their sources."""
     reached: dict[str, ModuleSource | None] = {}
     waiting = {module}
@@ -127,7 +138,7 @@ def _follow(modules: Iterable[str], reached: dict[str, ModuleSource | None], fin
             spec = finder.find(name)
             if name in reached or spec is None:
                 continue
-            reached[name] = source = _source(spec)
+            reached[name] = source = source_of(spec)
             if source is not None:
                 waiting += [found for found in _imported(name, source, finder) if finder.is_users(found)]
 
@@ -202,11 +213,25 @@ def _together_digest(reached: Mapping[str, ModuleSource | None], finder: ModuleF
 
 
 def _lines_of_files(reached: Mapping[str, ModuleSource | None], finder: ModuleFinder) -> Iterator[str]:
+    words = _all_words(reached)
+    for _, path, file in together_files(reached, finder):
+        yield f"{path}\0{named_digest(file, words)}"
+
+
+def _all_words(reached: Mapping[str, ModuleSource | None]) -> frozenset[str]:
+    return frozenset[str]().union(*(source.words for source in reached.values() if source is not None))
+
+
+def together_files(
+    reached: Mapping[str, ModuleSource | None], finder: ModuleFinder
+) -> Iterator[tuple[tuple[str, str], str, Traversable]]:
+    """The data files that the reached modules name only together: the name and the folder that they are found in (see
+    `folders_around`), the file's name (see `named_files`), and the file."""
     places = _places(reached)
     with_code = {name: source for name, source in reached.items() if source is not None}
     if not places:
         return
-    words = frozenset[str]().union(*(source.words for source in with_code.values()))
+    words = _all_words(reached)
     around: dict[tuple[str, str], list[frozenset[str]]] = {}
     for name, source in with_code.items():
         for folder in folders_around(name, finder):
@@ -214,7 +239,7 @@ def _lines_of_files(reached: Mapping[str, ModuleSource | None], finder: ModuleFi
     for folder, own in around.items():
         for path, file in named_files(*folder, words):
             if not any(is_named(folder[0], path, few) for few in own):
-                yield f"{path}\0{named_digest(file, words)}"
+                yield folder, path, file
 
 
 def _top(module: str) -> str:
@@ -244,12 +269,12 @@ def _imported(name: str, source: ModuleSource, finder: ModuleFinder) -> Iterator
 
 def _exports(package: str, finder: ModuleFinder) -> tuple[str, ...]:
     spec = finder.find(package)
-    source = None if spec is None else _source(spec)
+    source = None if spec is None else source_of(spec)
     return () if source is None else source.exports
 
 
-def _source(spec: ModuleSpec) -> ModuleSource | None:
-    """The module's source; `None` if it has none (namespace packages and built-in modules)."""
+def source_of(spec: ModuleSpec) -> ModuleSource | None:
+    """What a module's source says; `None` if it has none (namespace packages and built-in modules)."""
     origin, loader = spec.origin, spec.loader
     if origin is None or loader is None or not spec.has_location:
         return None

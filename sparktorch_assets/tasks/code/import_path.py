@@ -10,6 +10,7 @@ from typing import Any
 from sparktorch_assets.errors import TaskError, nearest
 from sparktorch_assets.tasks.code.closure import code_closure
 from sparktorch_assets.tasks.code.module_finder import ModuleFinder, folders_of, with_parents
+from sparktorch_assets.tasks.code.unpacked_code import SHIP_SETTING, lacking_packages
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _PATH = re.compile(r"[A-Za-z_][\w]*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -36,16 +37,23 @@ def load_import_path(path: str, field: str) -> Any:
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise TaskError(
-            f"{field}={path!r}: module {error.name!r} is not installed here. On Spark it must be importable on every "
-            f"worker: install it there, or ship it with spark.submit.pyFiles"
-        ) from error
+        raise TaskError(f"{field}={path!r}: module {error.name!r} is not installed here. {_way_out()}") from error
     for part in attribute.split("."):
         if not hasattr(found, part):
             public = [name for name in dir(found) if not name.startswith("_")]
             raise TaskError(f"{field}={path!r}: {module_name} has no {part!r}; {nearest(part, public)}")
         found = getattr(found, part)
     return found
+
+
+def _way_out() -> str:
+    lacking = lacking_packages()
+    if lacking:
+        return (
+            f"The code that was shipped to this worker imports installed packages that its Python lacks: "
+            f"{', '.join(lacking)}. Install them there, since only the project's own modules are shipped"
+        )
+    return f"On Spark it must be importable on every worker: install it there, or ship it ({SHIP_SETTING}=true)"
 
 
 def import_path_code(path: str, field: str) -> dict[str, str]:

@@ -18,6 +18,10 @@ _STANDARD_LIBRARY = os.path.dirname(os.__file__)  # noqa: PTH120  (compared as t
 _SHIPPED_BY_SPARK = ("pyspark", "py4j")
 """Packages that come with Spark, often outside of any folder for installed packages."""
 
+SHIPPED_FOLDER = "sparktorch-code-"
+"""Beginning of the name of a folder on a Spark worker with code that the driver has shipped: the user's own code,
+wherever the folder is. An executor's files may be in a folder of pyspark's own installation."""
+
 _archives: dict[str, tuple[zipimport.zipimporter, FileIdentity | None]] = {}
 """Archive, or folder in one -> the importer that has read the archive's directory, and the archive's identity then."""
 
@@ -90,6 +94,8 @@ class ModuleFinder:
         standard library."""
         top = module.partition(".")[0]
         place = _place(self.find(top))
+        if is_shipped(place):
+            return True
         standard = not place or place.startswith(_STANDARD_LIBRARY + os.sep)
         return top != OWN_PACKAGE and not standard and not self.is_installed(module)
 
@@ -101,6 +107,7 @@ class ModuleFinder:
             place = PurePath(_place(self.find(top)))
             self._installed[top] = top in _SHIPPED_BY_SPARK or (
                 place != PurePath()
+                and not is_shipped(str(place))
                 and (bool({"site-packages", "dist-packages"} & set(place.parts)) or _is_recorded(top, place.parent))
             )
         return self._installed[top]
@@ -152,6 +159,11 @@ def open_folder(path: str) -> Traversable | None:
         return None
     inner = Path(path).relative_to(archive).as_posix()
     return zipfile.Path(archive, "" if inner == "." else f"{inner}/")
+
+
+def is_shipped(place: str) -> bool:
+    """Whether a file or folder is in a folder with code that a Spark driver has shipped here."""
+    return any(part.startswith(SHIPPED_FOLDER) for part in PurePath(place).parts)
 
 
 def has_code(spec: ModuleSpec | None) -> bool:

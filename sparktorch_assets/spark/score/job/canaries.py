@@ -22,6 +22,7 @@ from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.schema import output_schema
 from sparktorch_assets.spark.score.job.worker import RESULT_SCHEMA
 from sparktorch_assets.spark.session.gpu.worker_share import share_profile
+from sparktorch_assets.spark.session.shipped_code import with_code
 from sparktorch_assets.spark.session.slot_count import find_slots
 from sparktorch_assets.spark.session.stoppable import run_stoppable
 from sparktorch_assets.spark.session.worker_pool import workers_for
@@ -180,8 +181,9 @@ def _read(path: Path, where: str) -> pa.Table:
 def _predicted(spark: "SparkSession", job: _CanaryJob) -> pa.Table:
     profile = share_profile(spark, find_slots(spark, job.slots).share, 1)
     try:
-        with workers_for(spark, job.code):
-            asked = spark.range(0, 1, 1, 1).mapInArrow(_bind(job), RESULT_SCHEMA, profile=profile)
+        with workers_for(spark, job.code) as pool:
+            function = with_code(spark, _bind(job), job.code, pool)
+            asked = spark.range(0, 1, 1, 1).mapInArrow(function, RESULT_SCHEMA, profile=profile)
         (row,) = run_stoppable(spark, asked.collect)
     except Exception as error:
         if found := find_marked(str(error)):

@@ -17,6 +17,7 @@ from sparktorch_assets.spark.score.job.packs import PACKS_PER_SLOT, deal
 from sparktorch_assets.spark.score.job.row_cost import RowCost
 from sparktorch_assets.spark.score.job.worker import RESULT_SCHEMA, ScoreJob, ShardResult, bind, pack
 from sparktorch_assets.spark.session.gpu.worker_share import share_profile
+from sparktorch_assets.spark.session.shipped_code import with_code
 from sparktorch_assets.spark.session.slot_count import SlotCount
 from sparktorch_assets.spark.session.stoppable import run_stoppable
 from sparktorch_assets.spark.session.worker_memory import explain_memory, memory_hint
@@ -72,6 +73,8 @@ def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], sl
         packs = deal(waiting, slots.to_deal_for, 1 if slots.crowded else PACKS_PER_SLOT)
         try:
             rows = _collect(spark, replace(job, packs=tuple(pack(shards) for shards in packs)), slots)
+        except SparktorchError:  # raised here, before the job
+            raise
         except Exception as error:
             text = str(error)
             _raise_marked(spark, text)
@@ -111,8 +114,9 @@ def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], sl
 def _collect(spark: "SparkSession", job: ScoreJob, slots: SlotCount) -> list[Any]:
     count = len(job.packs)
     profile = share_profile(spark, slots.share, -(-count * slots.on_a_worker // slots.slots))
-    with workers_for(spark, job.code):
-        scored = spark.range(0, count, 1, count).mapInArrow(bind(job), RESULT_SCHEMA, profile=profile)
+    with workers_for(spark, job.code) as pool:
+        function = with_code(spark, bind(job), job.code, pool)
+        scored = spark.range(0, count, 1, count).mapInArrow(function, RESULT_SCHEMA, profile=profile)
     return run_stoppable(spark, scored.collect)
 
 
