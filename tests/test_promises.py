@@ -77,6 +77,8 @@ PROMISES_NOTHING = (
     "Row hooks cost a conversion of every row to a dict",
     "| `kind` | from | `forward` gets |",
     "| --- |",
+    "| refresh | writes |",
+    "A write is a `PUT` or `POST`",
     "| schedule or sensor |",
     "| `refresh_what_is_stale` |",
     "| `watch_files` |",
