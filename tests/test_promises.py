@@ -85,6 +85,8 @@ PROMISES_NOTHING = (
     "Row hooks cost a conversion of every row to a dict",
     "| `kind` | from | `forward` gets |",
     "| --- |",
+    "| refresh | writes |",
+    "A write is a `PUT` or `POST`",
     "| schedule or sensor |",
     "Tables and models can be in S3",
     "**By the environment.** Without options",

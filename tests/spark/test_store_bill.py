@@ -40,6 +40,7 @@ def put_file(number):
 @pytest.mark.timeout(1_200)
 @pytest.mark.promise("T160")
 @pytest.mark.promise("T161")
+@pytest.mark.promise("T171")
 def test_the_bill_of_refreshes_is_the_one_on_the_page(tmp_path, monkeypatch):
     """A refresh costs the same however many files have not changed, but for a listing per thousand."""
     monkeypatch.setattr(footers, "_YOUNG_SECONDS", -1)
@@ -67,6 +68,10 @@ def test_the_bill_of_refreshes_is_the_one_on_the_page(tmp_path, monkeypatch):
         put_file(FILES)
         report, one = run()
         assert (report.shards_new, report.rows_table) == (1, (FILES + 1) * ROWS)
-    stated = dict(re.findall(r"^\| (nothing to do|one new file) \|((?: *\d+ \|){3})", PAGE.read_text(), re.MULTILINE))
+    stated = dict(
+        re.findall(
+            r"^\| (nothing to do|one new file)<sup>T\d+</sup> \|((?: *\d+ \|){3})", PAGE.read_text(), re.MULTILINE
+        )
+    )
     found = {"nothing to do": nothing, "one new file": one}
     assert {name: tuple(map(int, re.findall(r"\d+", cells))) for name, cells in stated.items()} == found
