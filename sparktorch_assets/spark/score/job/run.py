@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -90,20 +90,25 @@ def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], sl
             _LOG.warning("a Spark worker died (%s); %d shards go on", reason_of(error), len(waiting) - len(found))
             result.parts.update(found)
         else:
-            for row in rows:
-                plain = json.loads(row["result"])
-                if "row_cost" in plain:
-                    result.row_costs.append(RowCost(**plain["row_cost"]))
-                    continue
-                done = ShardResult.from_plain(plain)
-                result.parts[done.part.path] = (done.part, done.receipt)
-                result.busy_s[done.slot] += done.busy_s
+            take_in(result, rows)
             if result.row_costs:
                 return result
             missing = [shard for shard in waiting if shard.part_path not in result.parts]
             assert not missing, missing[:1]
         waiting = [shard for shard in waiting if shard.part_path not in result.parts]
     return result
+
+
+def take_in(result: RunResult, rows: Iterable[Mapping[str, str]]) -> None:
+    """Add what the workers returned to a result."""
+    for row in rows:
+        plain = json.loads(row["result"])
+        if "row_cost" in plain:
+            result.row_costs.append(RowCost(**plain["row_cost"]))
+            continue
+        done = ShardResult.from_plain(plain)
+        result.parts[done.part.path] = (done.part, done.receipt)
+        result.busy_s[done.slot] += done.busy_s
 
 
 def _collect(spark: "SparkSession", job: ScoreJob) -> list[Any]:
