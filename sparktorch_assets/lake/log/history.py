@@ -13,6 +13,7 @@ from typing import Any
 from sparktorch_assets.lake.files.folder import Folder
 
 COMMIT = re.compile(r"_delta_log/(\d{20})\.json")
+FIRST_COMMIT = f"_delta_log/{0:020}.json"
 _AT_ONCE_BYTES = 1 << 20
 """How much is read at once of a commit. Writers put `commitInfo` first, and a million parts may follow."""
 
