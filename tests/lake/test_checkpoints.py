@@ -75,7 +75,7 @@ def test_parts_are_the_same_with_and_without_a_checkpoint(tmp_path):
     refresh_partitions(source, table, 1, (1, 2, 3))
     before = Table(str(table))
     stats = pa.table(DeltaTable(str(table)).get_add_actions(flatten=True))
-    before.snapshot  # noqa: B018  (read now)
+    before.snapshot
     DeltaTable(str(table)).create_checkpoint()
     after = Table(str(table))
     assert after.snapshot == before.snapshot
@@ -192,7 +192,9 @@ def test_whatever_is_deleted_the_needed_versions_can_be_read_from_what_is_left(a
         FolderEntry(path=f"_delta_log/{first + number:020}.json", size_bytes=1, modified_ms=-days)
         for number, days in enumerate(ages)
     ]
-    checkpoints = [version for version in range(first, first + count) if version % interval == 0 or version == first > 0]
+    checkpoints = [
+        version for version in range(first, first + count) if version % interval == 0 or version == first > 0
+    ]
     entries += [
         FolderEntry(path=f"_delta_log/{version:020}.checkpoint.parquet", size_bytes=1, modified_ms=0)
         for version in checkpoints

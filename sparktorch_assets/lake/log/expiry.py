@@ -57,6 +57,8 @@ def expired(entries: Iterable[FolderEntry], cutoff_ms: float) -> tuple[int, list
     if not old:
         return None
     needed = min(old[-1], commits[-1][0] - KEPT_COMMITS + 1)
-    anchor = max((version for version, kind, _ in found if kind == "checkpoint.parquet" and version <= needed), default=0)
+    anchor = max(
+        (version for version, kind, _ in found if kind == "checkpoint.parquet" and version <= needed), default=0
+    )
     gone = sorted((version, entry.path) for version, _, entry in found if version < anchor)
     return (anchor, [path for _, path in gone]) if gone else None

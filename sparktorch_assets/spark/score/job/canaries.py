@@ -19,7 +19,7 @@ from sparktorch_assets.audit.task_audit import CANARIES_KEY, TaskAudit
 from sparktorch_assets.errors import ModelError, SparktorchError, TaskError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.schema import output_schema
-from sparktorch_assets.spark.score.job.worker import RESULT_SCHEMA
+from sparktorch_assets.spark.score.job.result_rows import RESULT_SCHEMA
 from sparktorch_assets.spark.session.stoppable import run_stoppable
 from sparktorch_assets.spark.session.worker_pool import workers_for
 from sparktorch_assets.spark.session.worker_python import explain_worker_failure
