@@ -7,6 +7,7 @@ tell these apart.
 
 import os
 import socket
+import sys
 import time
 from dataclasses import dataclass
 
@@ -74,7 +75,7 @@ def file_identity(path: str | os.PathLike[str]) -> FileIdentity | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return FileIdentity(
-        host=socket.gethostname(),
+        host=sys.intern(socket.gethostname()),  # a plan holds one identity per file
         device=status.st_dev,
         inode=status.st_ino,
         changed_ns=status.st_ctime_ns,

@@ -7,12 +7,10 @@ from itertools import islice
 from urllib.parse import unquote
 
 from sparktorch_assets.lake.files.partition_values import Partition, partition_folder
+from sparktorch_assets.lake.log.expiry import KEPT_COMMITS
 from sparktorch_assets.lake.publication import partition_tallies, publications
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.tally import Tally
-
-_MOST_COMMITS = 50
-"""How many commits that published something are looked at, the latest ones. Each is a file to be read."""
 
 
 class History:
@@ -62,7 +60,8 @@ class History:
     @cached_property
     def _published(self) -> Mapping[str, list[Tally]]:
         found: dict[str, list[Tally]] = defaultdict(list)
-        for commit in islice(publications(self._table), _MOST_COMMITS):
+        # Each is a file to be read.
+        for commit in islice(publications(self._table), KEPT_COMMITS):
             for folder, tally in commit.items():
                 found[folder].append(tally)
         return found

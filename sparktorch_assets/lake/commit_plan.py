@@ -13,7 +13,7 @@ from sparktorch_assets.lake.partitioning import check_partitioning
 from sparktorch_assets.lake.parts.file import PartFile
 from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.lake.plan import Plan
-from sparktorch_assets.lake.publication import Audit, Publication, Published, published_metadata
+from sparktorch_assets.lake.publication import Audit, PartTallies, Publication, Published, published_metadata
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.lake.table_tally import DATA_VERSION_KEY, TALLY_KEY, receipts, table_tally, tally_after
 from sparktorch_assets.tally import Tally
@@ -118,10 +118,10 @@ class _Change:
     """What a commit changes in a table, or in a partition of it."""
 
     plan: Plan
-    add: tuple[str, ...]
+    add: tuple[PartFile, ...]
     remove: tuple[str, ...]
-    new: tuple[Tally, ...]
-    """The tallies of the parts that the table did not list before."""
+    new: Tally
+    """The sum of the parts that the table did not list before."""
     tally: Tally
     """The tally of the table, or of the partition, after the commit."""
 
@@ -154,11 +154,16 @@ class _Attempt:
                 f"{len(unknown):,} planned parts of {table.uri!r} were not written (first: {min(unknown)!r})"
             )
         remove = tuple(sorted(here.keys() - target))
-        added = tuple(self._parts[path][1].tally for path in new)
+        add, added = [], Tally()
+        for path in sorted(missing):  # once, since a million parts take a minute to decode
+            part, receipt = self._parts[path]
+            add.append(part)
+            if path in new:
+                added.add(receipt.tally)
         if plan.partition:
-            tally = Tally.total([*receipts(table, target - new).values(), *added])
+            tally = Tally.total([*receipts(table, target - new).values(), added])
         elif missing or remove:
-            tally = tally_after(table, remove, added)
+            tally = tally_after(table, remove, [added])
         else:
             tally = table_tally(table)
         if snapshot.version is not None and not missing and not remove and same_columns(snapshot.schema, plan.schema):
@@ -178,10 +183,10 @@ class _Attempt:
                 schema=plan.schema,
                 tally=tally,
                 rows_in=plan.rows - tally.outside,
-                parts={path: self._parts[path][1].tally for path in sorted(missing)},
+                parts=PartTallies(self._parts, [part.path for part in add]),
             )
         )
-        self._changes.append(_Change(plan=plan, add=tuple(sorted(missing)), remove=remove, new=added, tally=tally))
+        self._changes.append(_Change(plan=plan, add=tuple(add), remove=remove, new=added, tally=tally))
 
     def commit(self, metadata: Mapping[str, str], description: str) -> dict[Partition, Committed]:
         """Commit what was taken in.
@@ -194,14 +199,14 @@ class _Attempt:
         table, snapshot, first = self._table, self._table.snapshot, self._changes[0]
         schema = first.plan.schema
         remove = tuple(path for change in self._changes for path in change.remove)
-        added = [tally for change in self._changes for tally in change.new]
+        added = [change.new for change in self._changes]
         whole = tally_after(table, remove, added) if first.plan.partition else first.tally
         targets = {change.plan.partition: change.plan.target for change in self._changes}
         left = snapshot.parts.keys() - set(remove)
         version = commit_parts(
             table.uri,
             schema,
-            add=[self._parts[path][0] for change in self._changes for path in change.add],
+            add=[part for change in self._changes for part in change.add],
             remove=remove,
             metadata={
                 **metadata,

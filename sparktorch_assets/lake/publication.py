@@ -9,7 +9,10 @@ from itertools import islice
 import pyarrow as pa
 
 from sparktorch_assets.lake.files.partition_values import Partition, partition_folder
+from sparktorch_assets.lake.log.expiry import KEPT_COMMITS
 from sparktorch_assets.lake.log.snapshot import data_version_of
+from sparktorch_assets.lake.parts.file import PartFile
+from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.lake.table_tally import TALLY_KEY, receipts
 from sparktorch_assets.tally import Tally
@@ -22,8 +25,23 @@ _PARTITION, _PARTITIONS = "partition", "partitions"
 _MOST_TALLIES = 200
 """A commit of more partitions records none of their tallies, which the parts' receipts hold as well: one tally takes
 about 2 kB, and everyone who opens the table reads its log."""
-_FEWEST_COMMITS = 50
-"""So many commits, at least, are looked through for the ones that published some partitions."""
+
+
+class PartTallies(Mapping[str, Tally]):
+    """Path -> tally, for some of the parts; a part is decoded when it is asked for."""
+
+    def __init__(self, parts: Mapping[str, tuple[PartFile, Receipt]], paths: Iterable[str]) -> None:
+        self._parts, self._paths = parts, dict.fromkeys(paths)
+
+    def __getitem__(self, path: str) -> Tally:
+        self._paths[path]
+        return self._parts[path][1].tally
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +134,7 @@ def last_publications(table: Table, partitions: Collection[Partition]) -> dict[P
     none of the latest commits published are left out."""
     wanted = {partition_folder(partition): partition for partition in partitions}
     found: dict[Partition, dict[str, str]] = {}
-    for commit in islice(table.commits(), max(_FEWEST_COMMITS, len(partitions))):
+    for commit in islice(table.commits(), max(KEPT_COMMITS, len(partitions))):
         if not wanted:
             break
         if TALLY_KEY in commit:

@@ -12,8 +12,8 @@ from sparktorch_assets.lake.files.data_file import DataFile
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.files.folder_files import check_inside, folder_files
 from sparktorch_assets.lake.files.partition_values import Partition
-from sparktorch_assets.lake.log.commit import our_metadata
 from sparktorch_assets.lake.log.deletions import KeptRows, unpack_rows
+from sparktorch_assets.lake.log.own_metadata import kept_metadata, our_metadata
 from sparktorch_assets.lake.log.snapshot import Snapshot, check_root, data_version_of, open_delta, snapshot_of
 from sparktorch_assets.lake.parquet.file_columns import FileColumns
 from sparktorch_assets.lake.parquet.footers import read_footers
@@ -60,9 +60,12 @@ class Table:
         """The metadata of our latest commit to the Delta table; empty if there is none.
 
         Other writers' commits (OPTIMIZE, a user's DELETE) may follow it, so compare the version's parts before trusting
-        it.
+        it. It is known even if they have deleted our commits from the log as too old.
         """
-        return next(filter(None, self.commits()), {})  # nearly always that of the last commit
+        if self._delta is None:
+            return {}
+        found = next(filter(None, self.commits()), None)  # nearly always that of the last commit
+        return kept_metadata(self.folder) if found is None else found
 
     def commits(self) -> Iterator[dict[str, str]]:
         """Our own metadata of each commit up to the table's version, the newest first; empty for a commit of another

@@ -219,7 +219,7 @@ def test_partitions_of_one_commit_are_compared_with_each_other_in_their_order(wo
 def test_partitions_that_were_published_long_ago_are_compared_with_as_well(world, monkeypatch):
     """Beyond the commits that are looked at for publications."""
     world.publish(tally(no=90, yes=10), "1")
-    monkeypatch.setattr("sparktorch_assets.audit.history._MOST_COMMITS", 0)
+    monkeypatch.setattr("sparktorch_assets.audit.history.KEPT_COMMITS", 0)
     with pytest.raises(AuditFailedError, match="compared with ds=1"):
         audit_of(a_task(max_class_share_distance=0.1))(world.about_to_publish(tally(), "2"))
 

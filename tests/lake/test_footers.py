@@ -1,5 +1,7 @@
 """Footers are read once a process, whatever is asked of them, and forgetting some is no reason to read all again."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +20,9 @@ def reads(monkeypatch):
     """The files whose footers were read, in turn."""
     found = []
     real = footers._read
-    monkeypatch.setattr(footers, "_read", lambda file, objects: (found.append(file.uri), real(file, objects))[1])
+    monkeypatch.setattr(
+        footers, "_read", lambda file, objects, **how: (found.append(file.uri), real(file, objects, **how))[1]
+    )
     return found
 
 
@@ -136,3 +140,20 @@ def test_a_footer_that_changed_while_it_was_read_is_an_error(tmp_path, monkeypat
     monkeypatch.setattr(footers, "footer_bytes", changed)
     with pytest.raises(footers.TableError, match="it was changed while its footer was read"):
         footers.read_footers(files)
+
+
+@pytest.mark.promise("T144")
+def test_of_very_many_files_bounds_are_remembered_only_if_they_are_needed(tmp_path, monkeypatch):
+    monkeypatch.setattr(footers, "_memory", FooterMemory(1 << 30, most_bytes=1 << 30))
+    monkeypatch.setattr(footers, "_MANY_FILES", 2)
+    for name in "abc":
+        write_file(tmp_path, name, [1, 2])
+    files = Table(str(tmp_path)).files
+    plain = footers.read_footers(files)
+    assert [footer.packed for footer in plain] == [b""] * 3
+    assert len({id(footer.schema) for footer in plain}) == 1
+    with_bounds = footers.read_footers(files, bounds=True)
+    assert [footer.metadata().num_rows for footer in with_bounds] == [2] * 3
+    assert [replace(footer, packed=b"") for footer in with_bounds] == plain
+    few = footers.read_footers(files[:2])
+    assert all(footer.packed for footer in few)

@@ -34,7 +34,7 @@ class World:
             write_file(self.source, f"{number:02}", [1, 2])
         real = footers._read
         monkeypatch.setattr(
-            footers, "_read", lambda file, objects: (self.read.append(file.path), real(file, objects))[1]
+            footers, "_read", lambda file, objects, **how: (self.read.append(file.path), real(file, objects, **how))[1]
         )
         self._monkeypatch = monkeypatch
 
@@ -197,10 +197,27 @@ def test_footers_come_back_as_they_were(world):
     assert dict(footer_table.unpacked_footers(footer_table.packed_footers(found))) == found
 
 
+def test_footers_of_very_many_files_come_back_batch_by_batch(world, monkeypatch):
+    """Each batch has its own kinds of columns."""
+    monkeypatch.setattr(footer_table, "_BATCH_FILES", 2)
+    for number in range(3):
+        rows = pa.table({"id": ["a"], f"x{number}": [1]})
+        pq.write_table(rows, world.source / f"z{number}.parquet")
+    files = Table(str(world.source)).files
+    found = {
+        footer_table.name_of(file.uri): footer for file, footer in zip(files, footers.read_footers(files), strict=True)
+    }
+    assert len({str(footer.schema) for footer in found.values()}) == 4
+    packed = footer_table.packed_footers(found)
+    assert dict(footer_table.unpacked_footers(packed)) == found
+    assert footer_table.holds(packed, found)
+    assert not footer_table.holds(packed, dict(list(found.items())[1:]))
+
+
 def test_more_than_fits_is_left_out(world, monkeypatch):
     world.plan()
     world.output.mkdir()
-    monkeypatch.setattr(kept_footers, "_MOST_BYTES", 20_000)
+    monkeypatch.setattr(kept_footers, "_MOST_HELD_BYTES", 10_000)
     files = Table(str(world.source)).files
     KeptFooters(Folder(str(world.output)), bounds=False).keep(files)
     assert 0 < world.kept.stat().st_size < 20_000

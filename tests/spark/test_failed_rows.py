@@ -6,7 +6,7 @@ import os
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import functions as F  # noqa: N812  (its usual name)
 
 from sparktorch_assets import failed_rows
@@ -154,6 +154,27 @@ def test_uncommitted_means_in_no_version(tmp_path):
     assert failed_rows(table, uncommitted=True, limit=2)["id"].to_pylist() == [4, 6]
     assert failed_rows(table, uncommitted=True, limit=None).num_rows == 3
     assert failed_rows(table, limit=0).num_rows == 0
+
+
+@pytest.mark.promise("T178")
+def test_parts_older_than_a_shortened_log_are_not_taken_for_uncommitted(tmp_path):
+    """The commits that listed them are gone."""
+    table = str(tmp_path)
+    parts = [written(table, str(number), ["a: b: text"], id=[number]) for number in range(3)]
+    for number, (part, _, schema) in enumerate(parts):
+        removed = [parts[number - 1][0].path] if number else []
+        commit_parts(
+            table, schema, add=[part], remove=removed, metadata={}, read_version=number - 1 if number else None
+        )
+    DeltaTable(table).create_checkpoint()
+    for path in [*tmp_path.glob("part-*"), tmp_path / "_delta_log" / f"{0:020}.json"]:
+        os.utime(path, (1e9, 1e9))
+    (tmp_path / "_delta_log" / f"{0:020}.json").unlink()
+    (tmp_path / "_delta_log" / f"{1:020}.json").unlink()
+    with pytest.raises(TableError, match="holds no uncommitted part"):
+        failed_rows(table, uncommitted=True)
+    written(table, "4", ["a: b: refused"], id=[4])
+    assert failed_rows(table, uncommitted=True)["id"].to_pylist() == [4]
 
 
 def test_partitions_and_prefixes_are_followed(tmp_path):

@@ -43,9 +43,9 @@ class Lake:
             self.listed[folder.root.rpartition("/")[2]] += 1
         return self._files(folder, path, **options)
 
-    def _count(self, file, objects):
+    def _count(self, file, objects, **options):
         self.read += 1
-        return self._read(file, objects)
+        return self._read(file, objects, **options)
 
     def run(self, verb, **options):
         """In a process that remembers no footer."""

@@ -50,7 +50,7 @@ def test_a_refresh_opens_each_log_a_few_times(tmp_path, monkeypatch):
 
     monkeypatch.setattr(snapshot, "DeltaTable", counting_open)
     COMMIT_INFOS = history.commit_infos
-    monkeypatch.setattr("sparktorch_assets.lake.log.commit.commit_infos", counting_infos)
+    monkeypatch.setattr("sparktorch_assets.lake.log.own_metadata.commit_infos", counting_infos)
 
     def materialize():
         opened.clear()

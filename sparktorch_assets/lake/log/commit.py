@@ -8,7 +8,7 @@ for which it was planned, so retries are switched off: a commit is a compare-and
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -21,8 +21,9 @@ from sparktorch_assets.errors import CommitConflictError, TableError
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.lake.files.write_failure import write_failure
-from sparktorch_assets.lake.log.history import commit_infos
+from sparktorch_assets.lake.log.checkpoint import NO_HOOKS, keep_log_short
 from sparktorch_assets.lake.log.on_disk import sync_commit, sync_names
+from sparktorch_assets.lake.log.own_metadata import METADATA_PREFIX, keep_metadata
 from sparktorch_assets.lake.log.snapshot import (
     Snapshot,
     check_root,
@@ -35,11 +36,9 @@ from sparktorch_assets.lake.parts.file import PartFile, verify_part
 from sparktorch_assets.storage.hidden import hide_secrets
 from sparktorch_assets.storage.opening import delta_options
 
-__all__ = ["METADATA_PREFIX", "PartFile", "commit_parts", "our_metadata"]
+__all__ = ["PartFile", "commit_parts"]
 
 _LOG = logging.getLogger(__name__)
-METADATA_PREFIX = "sparktorch_assets."
-"""Prefix of our keys in a commit's metadata, which they share with Delta's own keys."""
 _LOG_FOLDER = "_delta_log"
 _KEPT_IN_PATHS = "/=~!$&'()+,;:@"
 """Characters that delta-rs does not encode in the paths of actions (measured with 1.6.6), in addition to letters,
@@ -68,7 +67,7 @@ def commit_parts(
         add: parts whose files are already in the folder.
         remove: paths, relative to the folder, of parts that readers will no longer see; their files stay until
             vacuumed.
-        metadata: strings to keep with the commit; `our_metadata` returns them.
+        metadata: strings to keep with the commit; `own_metadata.our_metadata` returns them.
         read_version: the version for which `add` and `remove` were planned; `None` if there was no table.
         description: the table's description, used if the table is created.
         partitions: the partitions that the commit covers, all by the same columns, by which the table is, or will be,
@@ -102,7 +101,7 @@ def commit_parts(
     ]
     if read_version is None:
         _create(folder, schema, adds, properties, description, partition_by)
-        return _finished(folder, add, 0)
+        return _finished(folder, add, 0, metadata, {})
     delta = open_delta(folder)
     if delta is None or delta.version() != read_version:
         raise _conflict(table, read_version, delta)
@@ -119,11 +118,17 @@ def commit_parts(
                 partition_by,
                 partition_filters=_filters(partitions),
                 commit_properties=properties,
+                post_commithook_properties=NO_HOOKS,
             )
         else:
             removes = _removes(table, current, remove)
             delta.create_write_transaction(
-                [*adds, *removes], "append", schema, partition_by, commit_properties=properties
+                [*adds, *removes],
+                "append",
+                schema,
+                partition_by,
+                commit_properties=properties,
+                post_commithook_properties=NO_HOOKS,
             )
     except CommitFailedError as error:
         raise _conflict(table, read_version, open_delta(folder)) from hide_secrets(error)
@@ -133,7 +138,7 @@ def commit_parts(
             # Ours, if the connection was lost after the store had carried it out, or another writer's: the caller looks.
             raise _conflict(table, read_version, found) from hide_secrets(error)
         raise write_failure(folder, _LOG_FOLDER, hide_secrets(error)) from error
-    return _finished(folder, add, read_version + 1)
+    return _finished(folder, add, read_version + 1, metadata, delta.metadata().configuration)
 
 
 def _filters(partitions: Sequence[Partition]) -> list[tuple[str, str, Any]] | None:
@@ -161,8 +166,15 @@ def _removes(table: str, current: Snapshot, remove: Sequence[str]) -> list[Remov
     return actions
 
 
-def _finished(folder: Folder, add: Sequence[PartFile], version: int) -> int:
+def _finished(
+    folder: Folder,
+    add: Sequence[PartFile],
+    version: int,
+    metadata: Mapping[str, str],
+    table_properties: Mapping[str, str],
+) -> int:
     sync_commit(folder, version)
+    keep_metadata(folder, metadata)
     # A file may have been deleted between the first check and the commit.
     lying = _in_place(folder, add, f"Version {version} lists it; run again to write it again")
     if lying != list(add):
@@ -171,6 +183,7 @@ def _finished(folder: Folder, add: Sequence[PartFile], version: int) -> int:
             "their sizes in the log",
             version, folder.uri,
         )  # fmt: skip
+    keep_log_short(folder, version, table_properties, [part.stats for part in add])
     return version
 
 
@@ -225,6 +238,7 @@ def _create(
             description=description or None,
             commit_properties=properties,
             storage_options=delta_options(table),
+            post_commithook_properties=NO_HOOKS,
         )
     except (DeltaError, OSError) as error:
         found = open_delta(folder)
@@ -270,13 +284,3 @@ def _conflict(table: str, read_version: int | None, found: DeltaTable | None) ->
         f"another writer changed {table!r} while this run worked: when it was planned, {planned}; {now}. Nothing of "
         f"this run was committed; run it again, and what it computed will be found and used"
     )
-
-
-def our_metadata(folder: Folder, version: int | None = None) -> Iterator[dict[str, str]]:
-    """Yield our own metadata of each commit up to `version`, the newest first; empty for a commit of another writer."""
-    for commit in commit_infos(folder, version):
-        yield {
-            key.removeprefix(METADATA_PREFIX): str(value)
-            for key, value in commit.items()
-            if key.startswith(METADATA_PREFIX)
-        }

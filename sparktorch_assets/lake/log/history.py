@@ -1,7 +1,10 @@
 """Reads the `commitInfo` of commits from the log, because delta-rs 1.6.6 gives no history for a table whose path
 contains `#` or `?`, and reads every commit for other tables.
+
+Another process may delete expired commits meanwhile. What is gone is taken for older than the log.
 """
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -10,6 +13,9 @@ from typing import Any
 from sparktorch_assets.lake.files.folder import Folder
 
 COMMIT = re.compile(r"_delta_log/(\d{20})\.json")
+FIRST_COMMIT = f"_delta_log/{0:020}.json"
+_AT_ONCE_BYTES = 1 << 20
+"""How much is read at once of a commit. Writers put `commitInfo` first, and a million parts may follow."""
 
 
 def commit_infos(folder: Folder, version: int | None = None) -> Iterator[dict[str, Any]]:
@@ -22,14 +28,19 @@ def commit_infos(folder: Folder, version: int | None = None) -> Iterator[dict[st
     commits = sorted((int(match[1]), match[0]) for match in found if match is not None)
     for number, path in reversed(commits):
         if version is None or number <= version:
-            with folder.open_input(path) as log:
-                lines = log.read().splitlines()
-            actions = (json.loads(line) for line in lines if b'"commitInfo"' in line)
+            actions = (json.loads(line) for line in _lines(folder, path) if b'"commitInfo"' in line)
             yield next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
 
 
 def actions_of(folder: Folder, commit: str) -> Iterator[dict[str, Any]]:
     """Yield the actions of a commit, given its path below the table's folder."""
-    with folder.open_input(commit) as log:
-        lines = log.read().splitlines()
-    yield from (json.loads(line) for line in lines if line.strip())
+    yield from (json.loads(line) for line in _lines(folder, commit) if line.strip())
+
+
+def _lines(folder: Folder, commit: str) -> Iterator[bytes]:
+    try:
+        log = folder.open_input(commit)
+    except FileNotFoundError:
+        return
+    with log:
+        yield from io.BufferedReader(log, _AT_ONCE_BYTES)

@@ -23,12 +23,14 @@ def sync_names(folder: Folder, paths: Iterable[str]) -> None:
 
 
 def sync_commit(folder: Folder, version: int) -> None:
-    """Flush a commit to disk, and the checkpoint that delta-rs may have written with it."""
-    if not folder.is_local:
-        return
-    entry = f"{_LOG}/{version:020d}."
-    for file in folder.files(_LOG, recursive=False):
-        if file.path.startswith(entry) or file.path == f"{_LOG}/_last_checkpoint":
-            folder.sync(file.path)
+    """Flush a commit to disk."""
+    folder.sync(f"{_LOG}/{version:020d}.json")
     folder.sync(_LOG)
     folder.sync()
+
+
+def sync_checkpoint(folder: Folder, version: int) -> None:
+    """Flush a checkpoint to disk, with the file that names it as the last one."""
+    for name in (f"{version:020d}.checkpoint.parquet", "_last_checkpoint"):
+        folder.sync(f"{_LOG}/{name}")
+    folder.sync(_LOG)

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -50,8 +50,8 @@ class Footer:
     schema: pa.Schema
     row_groups: tuple[RowGroup, ...]
     packed: bytes
-    """The compressed footer itself, which contains the bounds of all columns; empty if it was read by an earlier run
-    that did not keep them."""
+    """The compressed footer itself, which contains the bounds of all columns; empty if it was read without them: by an
+    earlier run that did not keep them, or with very many others."""
 
     @property
     def rows(self) -> int:
@@ -61,7 +61,7 @@ class Footer:
     @property
     def held_bytes(self) -> int:
         """Approximate size in memory, without the schema, which the files of a table mostly share."""
-        return 1024 + 128 * len(self.row_groups) + len(self.packed)
+        return 512 + 128 * len(self.row_groups) + len(self.packed)
 
     def metadata(self) -> pq.FileMetaData:
         """The complete footer, decoded on every call; for footers that were read with their bounds."""
@@ -71,6 +71,9 @@ class Footer:
 TAIL_BYTES = 64 << 10
 """How much is read at once of a file's end. A footer that is longer takes a second read."""
 _FEW_FILES = 256
+_MANY_FILES = 20_000
+"""Of more files than this, bounds are kept only if they are asked for: to compress them takes a tenth of the time, and they
+take most of the memory."""
 _YOUNG_SECONDS = 5
 """The footer of an object that was written this recently is not remembered: stores list times in seconds, so that another
 one of the same size may follow it with the same time. Clocks may differ by some seconds."""
@@ -78,7 +81,7 @@ _CHUNKS_PER_THREAD = 8
 """Local files are given to threads in about so many chunks each: to hand over a single file takes longer than to look
 whether it has changed."""
 _memory: FooterMemory[Footer] = FooterMemory(128 << 20, most_bytes=1 << 30)
-"""For a table of 20,000 files with 50 columns and a row group each, about 100 MB."""
+"""For a table of 20,000 files with 50 columns and a row group each, about 100 MB; for a million files, 640 MB."""
 
 
 def read_footers(files: Sequence[DataFile], *, bounds: bool = False) -> list[Footer]:
@@ -101,9 +104,14 @@ def read_footers(files: Sequence[DataFile], *, bounds: bool = False) -> list[Foo
         threads = read_threads(is_local=is_local)
         each = -(-len(missing) // (_CHUNKS_PER_THREAD * threads)) if is_local else 1
         chunks = [missing[start : start + each] for start in range(0, len(missing), each)]
+        packs = bounds or len(files) <= _MANY_FILES
         with ThreadPoolExecutor(threads) as pool:
-            footers = pool.map(lambda chunk: [_footer(file, objects, bounds=bounds) for file in chunk], chunks)
-            found |= zip((file.uri for file in missing), itertools.chain.from_iterable(footers), strict=True)
+            footers = pool.map(
+                lambda chunk: [_remembered(file, bounds=bounds) or _read(file, objects, packs=packs) for file in chunk],
+                chunks,
+            )
+            read = _sharing_schemas(itertools.chain.from_iterable(footers))
+            found |= zip((file.uri for file in missing), read, strict=True)
     footers_in_order = [cast(Footer, found[file.uri]) for file in files]
     _memory.reserve(sum(footer.held_bytes for footer in footers_in_order))
     remember((file, cast(Footer, found[file.uri])) for file in settled)
@@ -114,13 +122,18 @@ def remember(footers: Iterable[tuple[DataFile, Footer]]) -> None:
     """Keep footers in memory, for plans to come."""
     found = [*footers]
     _memory.reserve(sum(footer.held_bytes for _, footer in found))
+    for (file, _), footer in zip(found, _sharing_schemas(footer for _, footer in found), strict=True):
+        if footer is not remembered(file):
+            _memory.put(file.uri, footer, footer.held_bytes)
+
+
+def _sharing_schemas(footers: Iterable[Footer]) -> Iterator[Footer]:
+    """The footers; neighbours with equal columns share one object, which takes more memory than all the rest."""
     schema: pa.Schema | None = None
-    for file, footer in found:
-        if footer is remembered(file):
-            continue
-        if schema is None or not footer.schema.equals(schema):
+    for footer in footers:
+        if schema is None or not (footer.schema is schema or footer.schema.equals(schema)):
             schema = footer.schema
-        _memory.put(file.uri, replace(footer, schema=schema), footer.held_bytes)
+        yield footer if footer.schema is schema else replace(footer, schema=schema)
 
 
 def remembered(file: DataFile) -> Footer | None:
@@ -179,11 +192,7 @@ def _remembered(file: DataFile, *, bounds: bool) -> Footer | None:
     return found if found.seen == _identity(file) else None
 
 
-def _footer(file: DataFile, objects: ObjectReader, *, bounds: bool) -> Footer:
-    return _remembered(file, bounds=bounds) or _read(file, objects)
-
-
-def _read(file: DataFile, objects: ObjectReader) -> Footer:
+def _read(file: DataFile, objects: ObjectReader, *, packs: bool) -> Footer:
     try:
         seen = _identity(file)
         if seen is None:
@@ -205,7 +214,7 @@ def _read(file: DataFile, objects: ObjectReader) -> Footer:
         seen=seen,
         schema=stored_schema(metadata),
         row_groups=tuple(RowGroup(rows=group.num_rows, bytes=group.total_byte_size) for group in groups),
-        packed=zlib.compress(raw, 1),
+        packed=zlib.compress(raw, 1) if packs else b"",
     )
 
 

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, cast
@@ -14,11 +14,14 @@ from sparktorch_assets.errors import SparktorchError
 from sparktorch_assets.lake.commit_plan import Commits, Parts, commit_plans, keep_resumed
 from sparktorch_assets.lake.files.partition_values import Partition, partition_folder
 from sparktorch_assets.lake.log.snapshot import data_version_of
+from sparktorch_assets.lake.parts.file import PartFile
+from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.lake.plan import Plan
 from sparktorch_assets.lake.publication import Publication, last_publications, partition_tallies
 from sparktorch_assets.lake.table_tally import table_tally
 from sparktorch_assets.spark.score.commit import check_publication, commit_metadata
 from sparktorch_assets.spark.score.job.canaries import ask_canaries, find_canaries
+from sparktorch_assets.spark.score.job.finished_parts import FinishedParts
 from sparktorch_assets.spark.score.plan.planned import Planned
 from sparktorch_assets.spark.score.report.report import ScoreReport
 from sparktorch_assets.spark.score.report.scoring import Scoring, last_scoring
@@ -53,9 +56,9 @@ class _Run:
     """How this run scored rows or, if it had none to score, how the last run that scored rows did."""
 
     @property
-    def parts(self) -> Parts:
+    def parts(self) -> FinishedParts:
         """The parts of the shards that were scored."""
-        return self.scored.parts if self.scored else {}
+        return self.scored.parts if self.scored else FinishedParts()
 
 
 def refresh(
@@ -117,7 +120,7 @@ def refresh(
     commits = commit_plans(
         # In the order in which the audit compares them, whatever the order of the run's partitions.
         sorted(changing, key=lambda plan: order_of_values(partition_folder(plan.partition))),
-        {path: part for plan in changing for path, part in plan.resumed.items()} | dict(run.parts),
+        _together(run.parts, {path: part for plan in changing for path, part in plan.resumed.items()}),
         check,
         # A view: what the checks find is known when they have looked at what would be committed.
         ChainMap(
@@ -131,6 +134,11 @@ def refresh(
     done = time.perf_counter()
     run.seconds |= {"commit": done - scored, "total": done - started}
     return Refreshed(reports=_reports(planned, run, commits, audit), refused=commits.refused)
+
+
+def _together(scored: Parts, resumed: Parts) -> Parts:
+    """A view of both, since the parts of a large run are decoded only when they are looked at."""
+    return ChainMap(cast("MutableMapping[str, tuple[PartFile, Receipt]]", scored), dict(resumed))
 
 
 def _checked(spark_session: "Callable[[], SparkSession] | SparkSession") -> "SparkSession":
@@ -172,7 +180,7 @@ def _reports(planned: Planned, run: _Run, commits: Commits, audit: TaskAudit) ->
         committed = commits.committed.get(plan.partition)
         tally = tallies[plan.partition] if committed is None else committed.tally
         folder = partition_folder(plan.partition)
-        run_tally = Tally.total(run.parts[shard.part_path][1].tally for shard in plan.new)
+        run_tally = run.parts.tally(plan.partition)
         share = own / scored if scored else 1 / len(planned.plans)
         reports[plan.partition] = ScoreReport(
             task=planned.task.name,

@@ -12,6 +12,7 @@ from sparktorch_assets.lake.commit_plan import Parts, keep_resumed
 from sparktorch_assets.lake.files.write_failure import write_failure
 from sparktorch_assets.lake.plan import Plan
 from sparktorch_assets.lake.shards import Shard
+from sparktorch_assets.spark.score.job.finished_parts import FinishedParts
 from sparktorch_assets.spark.score.job.row_cost import CostQuestion, RowCost
 from sparktorch_assets.spark.score.job.run import RunResult, run_shards
 from sparktorch_assets.spark.score.job.worker import ScoreJob
@@ -34,7 +35,7 @@ class Scored:
 
     planned: Planned
     """The refresh as it was carried out, which may be cut into other shards than were planned."""
-    parts: Parts
+    parts: FinishedParts
     """Those of the new shards."""
     scoring: Scoring
 
@@ -69,7 +70,7 @@ def score_shards(
     idle = _idle_slots(planned, options, result, slots)
     if idle:
         _LOG.warning("%s", idle)
-    tally = Tally.total(receipt.tally for _, receipt in result.parts.values())
+    tally = Tally.total(result.parts.tallies.values())
     scoring = Scoring(
         rows=sum(shard.rows for shard in _new(planned)) - tally.outside,
         seconds={
@@ -127,7 +128,7 @@ def _run(
     )
     missing = [shard for path, shard in wanted.items() if path not in done]
     result = run_shards(spark, job, missing, slots)
-    result.parts.update(done)
+    result.parts.add_all(done)
     return result
 
 

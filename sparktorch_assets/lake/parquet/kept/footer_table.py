@@ -1,17 +1,23 @@
 """Footers as bytes: an Arrow table behind a checksum. Nothing that is read from it can run code."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+import struct
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
 from sparktorch_assets.file_identity import FileIdentity
 from sparktorch_assets.lake.parquet.footers import Footer, RowGroup
 
-_MAGIC = b"sparktorch_assets footers 1\n"
+_MAGIC = b"sparktorch_assets footers 2\n"
 _HASH_BYTES = hashlib.sha256().digest_size
 _HEAD_BYTES = len(_MAGIC) + _HASH_BYTES
 """So many bytes at the beginning tell which footers follow; then come the checksum and the table."""
+_BATCH_FILES = 1 << 16
+"""A million footers are turned into columns, and back, so many at a time."""
+_SEEN = struct.Struct("<QQqqqq")
 _SCHEMA = pa.schema(
     [
         ("name", pa.binary(_HASH_BYTES)),
@@ -43,7 +49,11 @@ def holds(content: bytes, footers: Mapping[bytes, Footer]) -> bool:
 def _head(footers: Mapping[bytes, Footer]) -> bytes:
     digest = hashlib.sha256()
     for name, footer in footers.items():
-        digest.update(name + f"{footer.seen}{footer.digest}{len(footer.packed)}\0".encode())
+        seen = footer.seen
+        numbers = _SEEN.pack(
+            seen.device, seen.inode, seen.changed_ns, seen.size_bytes, seen.modified_ns, len(footer.packed)
+        )
+        digest.update(name + numbers + f"{seen.host}\0{footer.digest}".encode())
     return _MAGIC + digest.digest()
 
 
@@ -53,10 +63,12 @@ def packed_footers(footers: Mapping[bytes, Footer]) -> bytes:
     Args:
         footers: name of the file, by `name_of` -> footer.
     """
-    columns = list(map(pa.array, _cells(footers), [*(field.type for field in _SCHEMA)]))
+    left, types = iter(footers.items()), [field.type for field in _SCHEMA]
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, _SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
-        writer.write(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
+        while some := list(itertools.islice(left, _BATCH_FILES)):
+            columns = list(map(pa.array, _cells(some), types))
+            writer.write(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
     body: bytes = sink.getvalue().to_pybytes()
     return _head(footers) + hashlib.sha256(body).digest() + body
 
@@ -69,25 +81,25 @@ def unpacked_footers(content: bytes) -> Iterator[tuple[bytes, Footer]]:
     """
     if not _is_whole(content):
         raise ValueError("it is damaged, or holds something else")
-    table = pa.ipc.open_stream(content[_HEAD_BYTES + _HASH_BYTES :]).read_all()
-    table.validate(full=True)
-    if table.schema != _SCHEMA or any(column.null_count for column in table.columns):
-        raise ValueError("it has other columns")
     schemas: dict[bytes, pa.Schema] = {}
-    cells = (column.to_pylist() for column in table.columns)
-    for name, *seen, digest, columns, rows, sizes, packed in zip(*cells, strict=True):
-        if columns not in schemas:
-            schemas[columns] = pa.ipc.read_schema(pa.BufferReader(columns))
-        yield (
-            name,
-            Footer(
-                digest=digest,
-                seen=FileIdentity(*seen),
-                schema=schemas[columns],
-                row_groups=tuple(RowGroup(rows=count, bytes=size) for count, size in zip(rows, sizes, strict=True)),
-                packed=packed,
-            ),
-        )
+    for batch in pa.ipc.open_stream(memoryview(content)[_HEAD_BYTES + _HASH_BYTES :]):
+        batch.validate(full=True)
+        if batch.schema != _SCHEMA or any(column.null_count for column in batch.columns):
+            raise ValueError("it has other columns")
+        cells = (column.to_pylist() for column in batch.columns)
+        for name, host, *seen, digest, columns, rows, sizes, packed in zip(*cells, strict=True):
+            if columns not in schemas:
+                schemas[columns] = pa.ipc.read_schema(pa.BufferReader(columns))
+            yield (
+                name,
+                Footer(
+                    digest=digest,
+                    seen=FileIdentity(sys.intern(host), *seen),
+                    schema=schemas[columns],
+                    row_groups=tuple(RowGroup(rows=count, bytes=size) for count, size in zip(rows, sizes, strict=True)),
+                    packed=packed,
+                ),
+            )
 
 
 def _is_whole(content: bytes) -> bool:
@@ -95,10 +107,10 @@ def _is_whole(content: bytes) -> bool:
     return content.startswith(_MAGIC) and hashlib.sha256(body).digest() == checksum
 
 
-def _cells(footers: Mapping[bytes, Footer]) -> Iterable[list[object]]:
+def _cells(footers: Sequence[tuple[bytes, Footer]]) -> Iterable[list[object]]:
     """The columns of `_SCHEMA`."""
     schemas: dict[int, bytes] = {}
-    for footer in footers.values():
+    for _, footer in footers:
         if id(footer.schema) not in schemas:
             schemas[id(footer.schema)] = footer.schema.serialize().to_pybytes()
     rows = (
@@ -116,6 +128,6 @@ def _cells(footers: Mapping[bytes, Footer]) -> Iterable[list[object]]:
             [group.bytes for group in footer.row_groups],
             footer.packed,
         )
-        for name, footer in footers.items()
+        for name, footer in footers
     )
     return map(list, zip(*rows, strict=True))

@@ -29,8 +29,10 @@ NAME = ".footers"
 """Hidden, so that Spark and other readers of a folder's files do not take it for one of them."""
 _FEW_FILES = STORE_THREADS
 """So many footers are read at once, in no more time than this file takes."""
-_MOST_BYTES = 64 << 20
-"""A larger file is not read. Footers that would take more memory than this are not written."""
+_MOST_BYTES = 256 << 20
+"""A larger file is not read. It holds the footers of about three million files, unless they are kept with their bounds."""
+_MOST_HELD_BYTES = 1 << 30
+"""Footers that would take more memory than this are not written."""
 
 
 class KeptFooters:
@@ -74,7 +76,7 @@ class KeptFooters:
 
     def _known(self, files: Sequence[DataFile]) -> dict[bytes, Footer]:
         """Name -> footer, of as many files as fit."""
-        known, left = {}, _MOST_BYTES
+        known, left = {}, _MOST_HELD_BYTES
         for file in files:
             footer = remembered(file)
             if footer is not None:

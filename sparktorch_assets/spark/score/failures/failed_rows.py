@@ -12,7 +12,7 @@ from sparktorch_assets.lake.files.data_file import DataFile
 from sparktorch_assets.lake.files.folder import Folder, FolderEntry
 from sparktorch_assets.lake.files.partition_values import path_partition
 from sparktorch_assets.lake.log.deletions import KeptRows, unpack_rows
-from sparktorch_assets.lake.log.history import COMMIT, actions_of
+from sparktorch_assets.lake.log.history import COMMIT, FIRST_COMMIT, actions_of
 from sparktorch_assets.lake.parquet.file_columns import FileColumns
 from sparktorch_assets.lake.parquet.footers import read_footers
 from sparktorch_assets.lake.parts.damage import damaged_file
@@ -108,8 +108,16 @@ def _committed(table: Table) -> tuple[list[DataFile], pa.Schema]:
 def _uncommitted(table: Table) -> tuple[list[DataFile], pa.Schema]:
     folder = table.folder
     entries = own_files(folder)
-    listed = _ever_listed(folder, entries) | table.snapshot.parts.keys()
-    left = [entry for entry in entries if PART_NAME.fullmatch(entry.path) and entry.path not in listed]
+    log = [entry for entry in entries if COMMIT.fullmatch(entry.path)]
+    listed = _ever_listed(folder, log) | table.snapshot.parts.keys()
+    first = min(log, key=lambda entry: entry.path, default=None)
+    # Of older parts, nobody knows whether the commits that are not in the log any more have listed them.
+    since_ms = 0 if first is None or first.path == FIRST_COMMIT else first.modified_ms
+    left = [
+        entry
+        for entry in entries
+        if PART_NAME.fullmatch(entry.path) and entry.path not in listed and entry.modified_ms >= since_ms
+    ]
     finished = verify_parts(folder, left)
     newest_first = sorted(finished, key=lambda path: (-finished[path][0].modified_ms, path))
     if not newest_first:
@@ -124,12 +132,11 @@ def _uncommitted(table: Table) -> tuple[list[DataFile], pa.Schema]:
     return alike, pa.schema([*schemas[0], *outside])
 
 
-def _ever_listed(folder: Folder, entries: Iterable[FolderEntry]) -> set[str]:
+def _ever_listed(folder: Folder, log: Iterable[FolderEntry]) -> set[str]:
     """The paths that the commits in the log add or remove: parts of earlier versions stay in the folder as well."""
     return {
         unquote(action[kind]["path"])
-        for entry in entries
-        if COMMIT.fullmatch(entry.path)
+        for entry in log
         for action in actions_of(folder, entry.path)
         for kind in ("add", "remove")
         if kind in action

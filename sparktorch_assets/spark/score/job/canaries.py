@@ -20,7 +20,7 @@ from sparktorch_assets.audit.task_audit import CANARIES_KEY, TaskAudit
 from sparktorch_assets.errors import ModelError, SparktorchError, TaskError
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.schema import output_schema
-from sparktorch_assets.spark.score.job.worker import RESULT_SCHEMA
+from sparktorch_assets.spark.score.job.result_rows import RESULT_SCHEMA
 from sparktorch_assets.spark.session.gpu.worker_share import share_profile
 from sparktorch_assets.spark.session.shipped_code import with_code
 from sparktorch_assets.spark.session.slot_count import find_slots

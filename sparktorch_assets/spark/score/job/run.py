@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,11 @@ from sparktorch_assets.lake.files.partition_entries import partition_entries
 from sparktorch_assets.lake.parts.file import PartFile, verify_parts
 from sparktorch_assets.lake.parts.receipt import Receipt
 from sparktorch_assets.lake.shards import Shard
+from sparktorch_assets.spark.score.job.finished_parts import FinishedParts
 from sparktorch_assets.spark.score.job.packs import PACKS_PER_SLOT, deal
+from sparktorch_assets.spark.score.job.result_rows import RESULT_SCHEMA, unpacked_lines
 from sparktorch_assets.spark.score.job.row_cost import RowCost
-from sparktorch_assets.spark.score.job.worker import RESULT_SCHEMA, ScoreJob, ShardResult, bind, pack
+from sparktorch_assets.spark.score.job.worker import ScoreJob, ShardResult, bind, pack
 from sparktorch_assets.spark.session.gpu.worker_share import share_profile
 from sparktorch_assets.spark.session.shipped_code import with_code
 from sparktorch_assets.spark.session.slot_count import SlotCount
@@ -37,8 +39,7 @@ _FRUITLESS_ATTEMPTS = 3
 class RunResult:
     """The parts that the workers finished, and how busy each slot was."""
 
-    parts: dict[str, tuple[PartFile, Receipt]] = field(default_factory=dict)
-    """Path -> part and receipt."""
+    parts: FinishedParts = field(default_factory=FinishedParts)
     busy_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Slot (host and process) -> seconds of work."""
     row_costs: list[RowCost] = field(default_factory=list)
@@ -93,22 +94,28 @@ def run_shards(spark: "SparkSession", job: ScoreJob, shards: Sequence[Shard], sl
                     f"the workers more{memory_hint(spark)}. Finished parts are kept"
                 ) from error
             _LOG.warning("a Spark worker died (%s); %d shards go on", reason_of(error), len(waiting) - len(found))
-            result.parts.update(found)
+            result.parts.add_all(found)
         else:
-            for row in rows:
-                plain = json.loads(row["result"])
-                if "row_cost" in plain:
-                    result.row_costs.append(RowCost(**plain["row_cost"]))
-                    continue
-                done = ShardResult.from_plain(plain)
-                result.parts[done.part.path] = (done.part, done.receipt)
-                result.busy_s[done.slot] += done.busy_s
+            take_in(result, rows)
             if result.row_costs:
                 return result
             missing = [shard for shard in waiting if shard.part_path not in result.parts]
             assert not missing, missing[:1]
         waiting = [shard for shard in waiting if shard.part_path not in result.parts]
     return result
+
+
+def take_in(result: RunResult, rows: Iterable[Mapping[str, str]]) -> None:
+    """Add what the workers returned to a result."""
+    for row in rows:
+        for line in unpacked_lines(row["result"]):
+            plain = json.loads(line)
+            if "row_cost" in plain:
+                result.row_costs.append(RowCost(**plain["row_cost"]))
+                continue
+            done = ShardResult.from_plain(plain)
+            result.parts.add(done, line)
+            result.busy_s[done.slot] += done.busy_s
 
 
 def _collect(spark: "SparkSession", job: ScoreJob, slots: SlotCount) -> list[Any]:

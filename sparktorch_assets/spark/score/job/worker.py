@@ -36,6 +36,7 @@ from sparktorch_assets.lake.rows.piece_reader import PieceReader
 from sparktorch_assets.lake.shards import Shard
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.predict.rows.filter import BatchFilter
+from sparktorch_assets.spark.score.job.result_rows import packed_rows
 from sparktorch_assets.spark.score.job.row_cost import CostQuestion, CostWatch, RowCost, RowsAreCostly
 from sparktorch_assets.spark.score.job.rows_hint import RowsHint
 from sparktorch_assets.spark.sealed_task import SealedTask
@@ -51,7 +52,6 @@ from sparktorch_assets.tasks.row_test import row_tests
 if TYPE_CHECKING:
     from sparktorch_assets.predict.local import LocalPredictor
 
-RESULT_SCHEMA = "result string"
 _frozen: list[bool] = []
 
 
@@ -108,7 +108,7 @@ class ShardResult:
     busy_s: float
 
     def to_json(self) -> str:
-        """The result as one line of JSON, which is the Spark task's result row."""
+        """The result as one line of JSON, of which a Spark task's result rows consist."""
         part = {name: getattr(self.part, name) for name in ("path", "size_bytes", "modified_ms", "rows", "stats")}
         return json.dumps(
             {
@@ -141,11 +141,15 @@ def bind(job: ScoreJob) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.Reco
 
 
 def score_packs(job: ScoreJob, numbers: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Score the packs with these numbers, and yield one result row per finished shard."""
-    for batch in numbers:
-        for number in batch.column(0).to_pylist():
-            for result in score_pack(job, number):
-                yield pa.RecordBatch.from_pydict({"result": [result.to_json()]})
+    """Score the packs with these numbers, and yield rows with the results of the finished shards."""
+    results = (
+        result.to_json()
+        for batch in numbers
+        for number in batch.column(0).to_pylist()
+        for result in score_pack(job, number)
+    )
+    for row in packed_rows(results):
+        yield pa.RecordBatch.from_pydict({"result": [row]})
 
 
 def score_pack(job: ScoreJob, number: int) -> Iterator[ShardResult | RowCost]:
