@@ -97,7 +97,7 @@ PROMISES_NOTHING = (
     "| S3 |",
     "| Google |",
     "| Azure |",
-    "What Spark itself reads or writes is up to Spark",
+    "What Spark itself reads is up to Spark",
     "S3 is tested with a local server",
     "| `refresh_what_is_stale` |",
     "| `watch_files` |",
