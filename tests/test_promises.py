@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from dagster._core.definitions.automation_condition_sensor_definition import MAX_ENTITIES
 
-from sparktorch_assets import patience
 from sparktorch_assets.lake import shards, vacuum
 from sparktorch_assets.lake.parts import held_file
 from sparktorch_assets.orchestration.automation.staleness import WAITS
@@ -21,6 +20,7 @@ from sparktorch_assets.predict import file_bounds
 from sparktorch_assets.predict.encode import image as encode_image
 from sparktorch_assets.predict.model import precision
 from sparktorch_assets.spark.score.job.row_cost import ShardSeconds
+from sparktorch_assets.storage import patience
 from sparktorch_assets.stores import remote_root
 from sparktorch_assets.tasks import BatchPolicy, MlTask, SequenceFeature, SlotPolicy, TextFeature
 
