@@ -69,16 +69,23 @@ class Host:
         self, command: Sequence[str | Path], *, timeout: float = 240, **env: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a program to its end."""
-        return subprocess.run(
+        process = subprocess.Popen(
             [str(word) for word in self._inside(command)],
             env=self._environment(env),
             cwd=self._logs,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=timeout,
-            check=False,
         )
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except BaseException:
+            for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+                one.kill()
+            process.communicate()
+            raise
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     def processes(self, words: str) -> list[psutil.Process]:
         """The processes of the host's servers whose command line contains these words. Their numbers are this

@@ -83,7 +83,6 @@ def test_a_folder_that_hosts_do_not_share_is_an_error_and_nothing_is_committed(c
         "output": ("TableError", f"{own}/table/part-", "did a host write it that does not share this folder?"),
         "input": ("TableError", f"'{own}/source/part", "does not share this folder"),
         "models": ("ModelError", f"there is no file {own}/models/seed.txt", "bringing the model up"),
-        "models of a frame": ("PythonException", f"there is no file {own}/models/seed.txt", ""),
         "output of a frame": ("TableError", f"rows to '{own}/frame', and 0 are there", "the same one on all hosts"),
         "lake of an input": ("TableError", f"wrote {FILES * ROWS} rows to '{own}/things', and 0 are there", "mounted"),
     }

@@ -10,7 +10,6 @@ from both_verbs import session, task, wait_for_executors
 
 from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.spark.inputs.materialize import materialize_input
-from sparktorch_assets.spark.ml_predict import spark_ml_predict
 from sparktorch_assets.spark.score.dataframe import score_dataframe
 from sparktorch_assets.spark.score.table import score_table
 from sparktorch_assets.tasks import InputTable, SlotPolicy
@@ -38,15 +37,10 @@ def main(master: str, shared: Path) -> None:
         table = InputTable(name="things", source=f"{source}/*", format="parquet", columns={"id": "long", "a": "double"})
         materialize_input(spark, table, project_root=shared, table_uri=str(OWN / "things"))
 
-    def predict() -> None:
-        loader = ModelLoader(OWN / "models")
-        spark_ml_predict(spark, spark.read.parquet(source), three, model_loader=loader, slots=slots).collect()
-
     attempts = {
         "output": lambda: score(source, OWN / "table", shared / "models"),
         "input": lambda: score(str(OWN / "source"), shared / "from_own", shared / "models"),
         "models": lambda: score(source, shared / "own_model", OWN / "models"),
-        "models of a frame": predict,
         "output of a frame": score_frame,
         "lake of an input": materialize,
     }
