@@ -1,7 +1,7 @@
 """Materializes the sample graph with its sources, models and lake below a URI; run as a program, which starts a session
 that has the environment of a store.
 
-python sample_in_store.py <folder or URI of the project's data> <folder for Dagster's runs> <how often>
+python sample_in_store.py <folder for Dagster's runs> <folder or URI of the project's data> ...
 
 It prints which assets changed in the last run.
 """
@@ -20,21 +20,19 @@ from sparktorch_assets.orchestration.resources import LakeResource, ModelLoaderR
 from sparktorch_assets.tasks import InputTable
 
 
-def main(data: str, home: str, times: str) -> None:
-    """Materialize this often."""
+def main(home: str, *places: str) -> None:
+    """Materialize in each place, one after the other."""
     definitions = load_definitions("sparktorch_assets.definitions")
     spark = SparkSessionResource(master="local[2]", config={"spark.ui.enabled": "false", "spark.driver.memory": "1g"})
-    resources = {
-        "spark": spark,
-        "model_loader": ModelLoaderResource(models_root=f"{data}/models", device="cpu"),
-        "lake": LakeResource(root=f"{data}/lake"),
-    }
-    assets = [_in_store(asset, data) for asset in definitions.assets or []]
     with dg.DagsterInstance.local_temp(home) as instance:
-        for _ in range(int(times)):
+        for data in places:
             result = dg.materialize(
-                assets,
-                resources=resources,
+                [_in_store(asset, data) for asset in definitions.assets or []],
+                resources={
+                    "spark": spark,
+                    "model_loader": ModelLoaderResource(models_root=f"{data}/models", device="cpu"),
+                    "lake": LakeResource(root=f"{data}/lake"),
+                },
                 instance=instance,
                 tags=range_tags(["2013-01-01", "2013-02-01"]),
             )
