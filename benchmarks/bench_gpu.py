@@ -13,8 +13,8 @@ first run to the last.
 `--device cpu` runs the same code without a GPU, to test the benchmark itself; it has no busy share. `--scale small` takes a
 hundredth of the rows. Ends with one JSON line.
 
-What was run: everything on the CPU, at `--scale small`. Nothing has been run on a GPU yet, so that no figure of a GPU is
-known, and what is particular to one (the profiler's events, pinned memory, two processes on one device, torch.compile for
+What was run: the MLP in fp32 on the CPU, at `--scale small`, by a test. Nothing has been run on a GPU yet, so that no figure
+of a GPU is known, and what is particular to one (the profiler's events, pinned memory, two processes on one device, torch.compile for
 CUDA) has never been tried.
 """
 
