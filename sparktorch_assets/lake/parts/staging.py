@@ -95,7 +95,7 @@ def _lock(folder: str) -> tuple[int | None, bool | None]:
 
 def _delete_abandoned(table: Folder) -> None:
     before_s = time.time() - _ABANDONED_S
-    for found in table.filesystem.get_file_info(fs.FileSelector(table.root)):
+    for found in table.filesystem.get_file_info(fs.FileSelector(table.root, allow_not_found=True)):
         linked = table.is_local and Path(found.path).is_symlink()  # never ours, and may point anywhere
         if found.type == fs.FileType.Directory and STAGING_NAME.fullmatch(found.base_name) and not linked:
             with taken_over(table, found.base_name, before_s) as abandoned, contextlib.suppress(OSError):
