@@ -136,7 +136,7 @@ def table(long_log, tmp_path):
     return table
 
 
-@pytest.mark.promise("T176")
+@pytest.mark.promise("T176", "T179", "T180")
 def test_old_entries_go_and_every_version_that_readers_may_go_back_to_stays(table):
     commits(table, [80])
     assert log_of(table, "json") == list(range(30, 81))
@@ -148,7 +148,7 @@ def test_old_entries_go_and_every_version_that_readers_may_go_back_to_stays(tabl
         DeltaTable(str(table), version=29)
 
 
-@pytest.mark.promise("T176")
+@pytest.mark.promise("T179")
 @pytest.mark.parametrize(
     ("properties", "first"),
     [
@@ -168,7 +168,7 @@ def test_the_tables_own_retention_counts(long_log, tmp_path, properties, first):
     assert rows_of(table) == [(90,)]
 
 
-@pytest.mark.promise("T176")
+@pytest.mark.promise("T181")
 def test_nothing_goes_before_a_checkpoint_that_cannot_be_read(table, caplog):
     """It may have been cut short by a power failure."""
     for path in (table / "_delta_log").glob("*30.checkpoint.parquet"):

@@ -124,6 +124,7 @@ def test_parts_and_their_names_are_on_disk_before_the_commit_and_the_log_after_i
         assert any(inode == table.parent.stat().st_ino and "table" in (names or ()) for inode, names in synced)
 
 
+@pytest.mark.promise("T181")
 def test_a_checkpoint_is_brought_to_disk_with_its_commit(tmp_path, synced):
     """Every ten commits; a reader starts from the one that `_last_checkpoint` names."""
     table = tmp_path / "table"
