@@ -133,11 +133,12 @@ def commit_parts(
     except CommitFailedError as error:
         raise _conflict(table, read_version, open_delta(folder)) from hide_secrets(error)
     except (DeltaError, OSError) as error:
+        hide_secrets(error)
         found = None if folder.is_local else open_delta(folder)
         if found is not None and found.version() > read_version:
             # Ours, if the connection was lost after the store had carried it out, or another writer's: the caller looks.
-            raise _conflict(table, read_version, found) from hide_secrets(error)
-        raise write_failure(folder, _LOG_FOLDER, hide_secrets(error)) from error
+            raise _conflict(table, read_version, found) from error
+        raise write_failure(folder, _LOG_FOLDER, error) from error
     return _finished(folder, add, read_version + 1, metadata, delta.metadata().configuration)
 
 
@@ -241,10 +242,11 @@ def _create(
             post_commithook_properties=NO_HOOKS,
         )
     except (DeltaError, OSError) as error:
+        hide_secrets(error)
         found = open_delta(folder)
         if found is not None:
             raise _conflict(table, None, found) from error
-        raise write_failure(folder, _LOG_FOLDER, hide_secrets(error)) from error
+        raise write_failure(folder, _LOG_FOLDER, error) from error
 
 
 def _check_new_columns(
