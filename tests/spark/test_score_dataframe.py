@@ -177,5 +177,5 @@ def test_rows_that_nobody_can_account_for_stop_the_commit(spark, score, monkeypa
 
     real = module.read_written
     monkeypatch.setattr(module, "read_written", lambda *given: real(*given)[1:])
-    with pytest.raises(TableError, match=r"Spark read 30 rows and wrote 20, .*Nothing was committed"):
+    with pytest.raises(TableError, match=r"tasks wrote 30 rows to .*, and 20 are there.*Nothing was committed"):
         score(numbers(spark, 30))
