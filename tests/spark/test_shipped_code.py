@@ -158,10 +158,8 @@ def test_a_setting_that_is_neither_true_nor_false_is_refused_before_the_job(worl
     ],
 )
 def test_clusters_ship_and_local_sessions_do_not(master, ships):
-    session = SimpleNamespace(
-        conf=SimpleNamespace(get=lambda key, default: default), sparkContext=SimpleNamespace(master=master)
-    )
-    assert ships_code(session) is ships
+    conf = SimpleNamespace(get=lambda key, default: master if key == "spark.master" else default)
+    assert ships_code(SimpleNamespace(conf=conf)) is ships
 
 
 EXPECTED = {

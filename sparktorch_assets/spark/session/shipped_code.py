@@ -55,7 +55,7 @@ def ships_code(spark: "SparkSession") -> bool:
         return given == "true"
     if is_connect(spark):
         return "SPARK_LOCAL_REMOTE" not in os.environ
-    return not is_local(spark.sparkContext.master)
+    return not is_local(setting(spark, "spark.master", "local"))
 
 
 def with_code(spark: "SparkSession", function: BatchFunction, code: Iterable[str], group: str) -> BatchFunction:
