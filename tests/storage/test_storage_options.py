@@ -7,6 +7,7 @@ from pyarrow import fs
 
 from sparktorch_assets.errors import TaskError
 from sparktorch_assets.storage.opening import delta_options, open_file_system
+from sparktorch_assets.storage.patience import patient
 from sparktorch_assets.storage.scopes import StorageScopes, set_storage_options, storage_scopes
 from sparktorch_assets.storage.storage_options import _STORES, ALL_KEYS, find_key
 
@@ -139,6 +140,7 @@ def test_s3_is_told_the_same_by_both():
 
 def test_a_role_is_assumed_by_both(monkeypatch):
     given = {}
+    monkeypatch.setattr("sparktorch_assets.storage.opening.patient", lambda filesystem: filesystem)
     monkeypatch.setattr(fs, "S3FileSystem", lambda **options: given.update(options))
     set_storage_options("s3://b", {"aws_iam_role_arn": "arn:aws:iam::1:role/r", "region": "eu"})
     open_file_system("s3://b")

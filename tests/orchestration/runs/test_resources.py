@@ -75,7 +75,13 @@ def test_the_session_starts_once_and_only_when_asked_for(monkeypatch: pytest.Mon
     assert not calls
     assert resource.spark_session is resource.spark_session
     assert calls == [
-        {"master": "local[2]", "remote": None, "app_name": "sparktorch_assets", "config": {"a": 1, "b": 2}, "gpus_per_worker": None}
+        {
+            "master": "local[2]",
+            "remote": None,
+            "app_name": "sparktorch_assets",
+            "config": {"a": 1, "b": 2},
+            "gpus_per_worker": None,
+        }
     ]
 
 

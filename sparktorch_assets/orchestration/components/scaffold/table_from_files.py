@@ -55,7 +55,7 @@ def table_yaml(type_name: str, name: str, sources: Sequence[str], project_root: 
         project_root: the project's root.
 
     Raises:
-        TableError: a source matches no file, or a file cannot be read.
+        TableError: a source is a URI or matches no file, or a file cannot be read.
         TaskError: the files hold no column that can be declared.
     """
     patterns = [_from_root(source, project_root) for source in sources]
@@ -87,7 +87,12 @@ def table_yaml(type_name: str, name: str, sources: Sequence[str], project_root: 
 def _from_root(source: str, project_root: Path) -> str:
     """The pattern as the declaration has to write it: relative to the project's root, if what it names lies there."""
     root = project_root.absolute()
-    if "://" in source or glob.glob(source, root_dir=root, recursive=True):  # noqa: PTH207  (pathlib globs no absolute patterns)
+    if "://" in source:
+        raise TableError(
+            f"{source!r} is a URI, and declarations are made from files of this machine. Copy one of the objects, make the "
+            f"declaration from it, and write the URI as its source"
+        )
+    if glob.glob(source, root_dir=root, recursive=True):  # noqa: PTH207  (pathlib globs no absolute patterns)
         return Path(source).relative_to(root).as_posix() if Path(source).is_relative_to(root) else source
     here = Path(os.path.abspath(source))  # noqa: PTH100  (resolve would follow links)
     if not glob.glob(str(here), recursive=True):  # noqa: PTH207
