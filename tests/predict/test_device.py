@@ -1,7 +1,9 @@
 """Devices: which GPU Spark means by an address, and that nothing computes elsewhere than it should."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -77,7 +79,12 @@ for address in sys.argv[1:]:
 def test_a_mig_instance_is_the_only_device_of_its_process():
     """The variable is set before CUDA starts. Another instance needs another process, and the message says how."""
     done = subprocess.run(
-        [sys.executable, "-c", MIG, "MIG-0a", "MIG-0a", "MIG-0b"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", MIG, "MIG-0a", "MIG-0a", "MIG-0b"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])},
     )
     first, again, other = done.stdout.splitlines()
     assert (first, again) == ("cuda:0 MIG-0a", "cuda:0 MIG-0a")

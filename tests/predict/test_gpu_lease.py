@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from sparktorch_assets.predict.model import cache, device, gpu_lease
 from sparktorch_assets.predict.model.gpu_lease import take_lease
 
+IMPORTABLE = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+"""Where a process finds `pretended_gpus`. It must not be imported here, since it changes torch."""
 LEASE = """
 import sys, time
 from pathlib import Path
@@ -35,7 +38,7 @@ class Holder:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PRETENDED_GPUS": str(gpus)},
+            env=os.environ | {"PRETENDED_GPUS": str(gpus), "PYTHONPATH": IMPORTABLE},
         )
 
     def says(self):
