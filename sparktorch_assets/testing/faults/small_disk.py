@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from sparktorch_assets.errors import HostError
 
 _BLOCK_BYTES = 4096
+_BUSY_S = 10.0
 
 
 class SmallDisk:
@@ -34,8 +36,21 @@ class SmallDisk:
         self._ballast.unlink(missing_ok=True)
 
     def set_read_only(self) -> None:
-        """Refuse every write from now on, as a kernel does after errors of the disk. Nothing may be open for writing."""
-        _run("mount", "-o", "remount,ro", str(self.folder))
+        """Refuse every write from now on, as a kernel does after errors of the disk.
+
+        Raises:
+            HostError: a file stays open for writing for ten seconds.
+        """
+        until = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                _run("mount", "-o", "remount,ro", str(self.folder))
+            except HostError:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(0.05)  # another thread may be about to close what it writes
+            else:
+                return
 
     def set_writable(self) -> None:
         """Undo `set_read_only`."""
