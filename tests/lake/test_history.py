@@ -1,11 +1,16 @@
 """Older versions of a table, and what a reader of the bare folder would see."""
 
+import os
+from pathlib import Path
+
 import polars as pl
 import pytest
 from deltalake import DeltaTable
 from lake_scorer import expected_rows, refresh, rows_of, write_file
 
 from sparktorch_assets.lake import vacuum as vacuum_module
+from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.lake.log.history import commit_infos
 from sparktorch_assets.lake.vacuum import vacuum
 
 
@@ -17,6 +22,16 @@ def lake(tmp_path):
     refresh(source, table, 1)
     refresh(source, table, 2)
     return source, table
+
+
+def test_no_entry_of_the_log_stays_open_while_older_ones_may_be_asked_for(lake):
+    """A table keeps the iterator: a disk with an open file can be neither unmounted nor set read-only."""
+    _, table = lake
+    commits = commit_infos(Folder(str(table)))
+    assert next(commits)
+    opened = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.exists()]
+    assert not [path for path in opened if str(table) in path]
+    assert [len([commit]) for commit in commits] == [1]
 
 
 @pytest.mark.promise("T47", "T53")

@@ -4,10 +4,11 @@ contains `#` or `?`, and reads every commit for other tables.
 Another process may delete expired commits meanwhile. What is gone is taken for older than the log.
 """
 
+import contextlib
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from sparktorch_assets.lake.files.folder import Folder
@@ -28,8 +29,18 @@ def commit_infos(folder: Folder, version: int | None = None) -> Iterator[dict[st
     commits = sorted((int(match[1]), match[0]) for match in found if match is not None)
     for number, path in reversed(commits):
         if version is None or number <= version:
-            actions = (json.loads(line) for line in _lines(folder, path) if b'"commitInfo"' in line)
-            yield next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+            yield _commit_info(folder, path)
+
+
+def _commit_info(folder: Folder, commit: str) -> dict[str, Any]:
+    with contextlib.closing(_lines(folder, commit)) as lines:  # else the file would stay open as long as the iterator
+        for line in lines:
+            if b'"commitInfo"' in line:
+                action = json.loads(line)
+                if "commitInfo" in action:
+                    found: dict[str, Any] = action["commitInfo"]
+                    return found
+    return {}
 
 
 def actions_of(folder: Folder, commit: str) -> Iterator[dict[str, Any]]:
@@ -37,7 +48,7 @@ def actions_of(folder: Folder, commit: str) -> Iterator[dict[str, Any]]:
     yield from (json.loads(line) for line in _lines(folder, commit) if line.strip())
 
 
-def _lines(folder: Folder, commit: str) -> Iterator[bytes]:
+def _lines(folder: Folder, commit: str) -> Generator[bytes]:
     try:
         log = folder.open_input(commit)
     except FileNotFoundError:
