@@ -1,6 +1,5 @@
 """Older versions of a table, and what a reader of the bare folder would see."""
 
-import os
 from pathlib import Path
 
 import polars as pl
@@ -29,8 +28,8 @@ def test_no_entry_of_the_log_stays_open_while_older_ones_may_be_asked_for(lake):
     _, table = lake
     commits = commit_infos(Folder(str(table)))
     assert next(commits)
-    opened = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.exists()]
-    assert not [path for path in opened if str(table) in path]
+    opened = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.exists()]
+    assert not [path for path in opened if str(table) in str(path)]
     assert [len([commit]) for commit in commits] == [1]
 
 
