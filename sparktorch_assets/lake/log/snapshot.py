@@ -74,7 +74,7 @@ def open_delta(folder: Folder, version: int | None = None) -> DeltaTable | None:
             return None
         except (DeltaError, OSError) as error:
             shown = hide_secrets(error)
-            if _is_file(folder):  # delta-rs looks for a folder of that name
+            if folder.is_local and _is_file(folder):  # delta-rs looks for a folder of that name
                 return None
             if folder.is_local or not left:
                 raise TableError(f"cannot read the Delta table {table!r}: {shown}") from error
