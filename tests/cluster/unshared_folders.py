@@ -50,7 +50,8 @@ def main(master: str, shared: Path) -> None:
             attempt()
         except Exception as error:  # noqa: BLE001  (what it is, is told)
             said[name] = [type(error).__name__, str(error)]
-    said["committed"] = [str(path) for folder in (OWN, shared) for path in folder.rglob("_delta_log/*.json")]
+    outputs = (OWN, shared / "from_own", shared / "own_model")
+    said["committed"] = [str(path) for folder in outputs for path in folder.rglob("_delta_log/*.json")]
     spark.stop()
     sys.stdout.write(json.dumps(said))
 
