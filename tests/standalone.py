@@ -67,6 +67,7 @@ def standalone(
     try:
         eventually(
             lambda: registered_workers(master) == len(workers),
+            seconds=300,
             servers=[server for host in found for server in host.servers],
         )
         yield Cluster(url=url, driver=driver, workers=workers, master=master, folder=folder / "shared")

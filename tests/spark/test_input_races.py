@@ -180,7 +180,11 @@ class InputMachine(RuleBasedStateMachine):
     def lose_the_rejected_rows(self, kept):
         """The whole table, or its rows by somebody's DELETE."""
         table = self.root / "numbers__rejected"
-        if table.exists() and kept and DeltaTable(str(table)).history(1)[0].get("sparktorch_assets.input_table"):
+        if (
+            kept
+            and DeltaTable.is_deltatable(str(table))
+            and DeltaTable(str(table)).history(1)[0].get("sparktorch_assets.input_table")
+        ):
             DeltaTable(str(table)).delete()
         else:
             shutil.rmtree(table, ignore_errors=True)

@@ -3,8 +3,9 @@
 import pytest
 
 from sparktorch_assets.errors import TableError
-from sparktorch_assets.spark.inputs import materialize
+from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.spark.inputs.materialize import materialize_input
+from sparktorch_assets.spark.inputs.read import SourceReader
 from sparktorch_assets.spark.written_count import WrittenCount
 from sparktorch_assets.tasks import InputTable
 
@@ -34,7 +35,13 @@ def test_an_input_whose_rows_went_to_another_folder_is_not_committed_empty(spark
         options={"header": True} if kind == "csv" else {},
     )  # fmt: skip
     elsewhere = tmp_path / "elsewhere"
-    monkeypatch.setattr(materialize, "spark_path", lambda folder, path: str(elsewhere / path))
+    write = SourceReader._write
+
+    def write_elsewhere(reader, data, folder, staging, schema):
+        write(reader, data, Folder(str(elsewhere)), staging, schema)
+        return [entry.path for entry in folder.files(staging)]
+
+    monkeypatch.setattr(SourceReader, "_write", write_elsewhere)
     with pytest.raises(TableError, match="InputTable 'things': Spark's tasks wrote 2 rows to '.*', and 0 are there"):
         materialize_input(spark, table, project_root=tmp_path, table_uri=str(tmp_path / "lake" / "things"))
     assert not (tmp_path / "lake" / "things" / "_delta_log").exists()
