@@ -5,21 +5,26 @@ from urllib.parse import urlsplit
 
 from sparktorch_assets.storage.patience import patient
 from sparktorch_assets.storage.scopes import storage_scopes
+from sparktorch_assets.storage.storage_options import StorageOptions
 
 if TYPE_CHECKING:
     from pyarrow import fs
 
 
 def open_file_system(uri: str) -> "tuple[fs.FileSystem, str]":
-    """The file system that an address is in, and its path there.
+    """The file system that an address is in, and its path there, with the options that there are for it now.
 
     Raises:
         ValueError: `pyarrow.fs` knows no such address, or it does not fit its options.
         OSError: the store cannot be reached.
     """
+    return open_with(uri, storage_scopes().options_for(uri))
+
+
+def open_with(uri: str, options: StorageOptions | None) -> "tuple[fs.FileSystem, str]":
+    """The same, with these options."""
     from pyarrow import fs
 
-    options = storage_scopes().options_for(uri)
     found, path = fs.FileSystem.from_uri(uri) if options is None else options.file_system(urlsplit(uri))
     return patient(found), path
 

@@ -19,6 +19,7 @@ from deltalake.transaction import AddAction, CommitProperties, RemoveAction, cre
 
 from sparktorch_assets.errors import CommitConflictError, TableError
 from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.lake.files.folder_files import LOG_FOLDER
 from sparktorch_assets.lake.files.partition_values import Partition
 from sparktorch_assets.lake.files.write_failure import write_failure
 from sparktorch_assets.lake.log.checkpoint import NO_HOOKS, keep_log_short
@@ -39,7 +40,6 @@ from sparktorch_assets.storage.opening import delta_options
 __all__ = ["PartFile", "commit_parts"]
 
 _LOG = logging.getLogger(__name__)
-_LOG_FOLDER = "_delta_log"
 _KEPT_IN_PATHS = "/=~!$&'()+,;:@"
 """Characters that delta-rs does not encode in the paths of actions (measured with 1.6.6), in addition to letters,
 digits and `_.-`."""
@@ -131,14 +131,15 @@ def commit_parts(
                 post_commithook_properties=NO_HOOKS,
             )
     except CommitFailedError as error:
-        raise _conflict(table, read_version, open_delta(folder)) from hide_secrets(error)
+        hide_secrets(error)
+        raise _conflict(table, read_version, open_delta(folder)) from error
     except (DeltaError, OSError) as error:
         hide_secrets(error)
         found = None if folder.is_local else open_delta(folder)
         if found is not None and found.version() > read_version:
             # Ours, if the connection was lost after the store had carried it out, or another writer's: the caller looks.
             raise _conflict(table, read_version, found) from error
-        raise write_failure(folder, _LOG_FOLDER, error) from error
+        raise write_failure(folder, LOG_FOLDER, error) from error
     return _finished(folder, add, read_version + 1, metadata, delta.metadata().configuration)
 
 
@@ -246,7 +247,7 @@ def _create(
         found = open_delta(folder)
         if found is not None:
             raise _conflict(table, None, found) from error
-        raise write_failure(folder, _LOG_FOLDER, error) from error
+        raise write_failure(folder, LOG_FOLDER, error) from error
 
 
 def _check_new_columns(

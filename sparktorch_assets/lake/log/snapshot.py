@@ -74,7 +74,7 @@ def open_delta(folder: Folder, version: int | None = None) -> DeltaTable | None:
             return None
         except (DeltaError, OSError) as error:
             shown = hide_secrets(error)
-            if folder.is_local and _is_file(folder):  # delta-rs looks for a folder of that name
+            if folder.is_local and folder.info() is not None:  # delta-rs looks for a folder of that name
                 return None
             if folder.is_local or not left:
                 raise TableError(f"cannot read the Delta table {table!r}: {shown}") from error
@@ -92,13 +92,6 @@ def check_root(folder: Folder) -> None:
             f"{folder.uri!r}: delta-rs, which reads and writes the tables' logs, takes {unquote(folder.root)!r} for this path. "
             f"Choose a path without a backslash and without a percent sign before two hexadecimal digits"
         )
-
-
-def _is_file(folder: Folder) -> bool:
-    try:
-        return folder.info() is not None
-    except OSError:  # a store that refuses this as well
-        return False
 
 
 def _misread(folder: Folder) -> bool:

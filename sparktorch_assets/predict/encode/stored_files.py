@@ -18,7 +18,7 @@ from pyarrow import fs
 from sparktorch_assets.errors import HostError
 from sparktorch_assets.masking import without_secrets
 from sparktorch_assets.predict.failures import is_about_the_row
-from sparktorch_assets.storage.patience import patient
+from sparktorch_assets.storage.opening import open_with
 from sparktorch_assets.storage.scopes import storage_scopes
 from sparktorch_assets.storage.storage_options import StorageOptions
 
@@ -150,9 +150,8 @@ def open_store(store: str, options: StorageOptions | None = None) -> tuple[fs.Fi
         return fs.LocalFileSystem(), ""
     parts = urlsplit(store)
     scheme = _SAME.get(parts.scheme, parts.scheme)
-    within = parts._replace(scheme=scheme, path="/x")
-    filesystem, path = fs.FileSystem.from_uri(within.geturl()) if options is None else options.file_system(within)
-    return patient(filesystem), path.removesuffix("/x")
+    filesystem, path = open_with(parts._replace(scheme=scheme, path="/x").geturl(), options)
+    return filesystem, path.removesuffix("/x")
 
 
 def shown(address: str) -> str:
