@@ -78,12 +78,14 @@ def uuid_of(address: str, present: tuple[Gpu, ...]) -> str:
 
 
 def _as_cuda_reads(visible: str, present: tuple[Gpu, ...]) -> tuple[str, ...]:
-    """CUDA stops at the first entry that names no device: a number out of range, -1, an unknown name, or nothing. If a
-    device is named twice, it shows none."""
+    """CUDA stops at the first entry that names no device: a number out of range, -1, an unknown name, or nothing, and a
+    number after a name or a name after a number. If a device is named twice, it shows none."""
     found: list[str] = []
     known = any(gpu.name for gpu in present)
     for entry in visible.split(","):
         name = entry.strip()
+        if found and name.isdecimal() != found[0].isdecimal():
+            break
         if name.isdecimal():
             if int(name) >= len(present):
                 break

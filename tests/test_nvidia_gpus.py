@@ -46,7 +46,8 @@ def host(monkeypatch, tmp_path):
         ("GPU-bb,GPU-aa", ("GPU-bb", "GPU-aa")),
         ("GPU-bb" + "000000" + FULL, ("GPU-bb000000" + FULL,)),
         ("GPU-dd,0", ()),
-        ("1,GPU-bb", ()),  # one device, named twice
+        ("1,GPU-bb", ("1",)),  # a name after a number ends the list
+        ("GPU-aa,GPU-aa0000", ()),  # one device, named twice
         ("NoDevFiles", ()),
     ],
 )

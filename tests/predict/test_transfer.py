@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sparktorch_assets.predict.loader import ModelLoader
-from sparktorch_assets.predict.model import transfer
+from sparktorch_assets.predict.model import pinned_memory, transfer
 from sparktorch_assets.predict.partition import predict_map
 from sparktorch_assets.tasks import BatchPolicy
 
@@ -49,6 +49,9 @@ class FakeEvent:
     def record(self, stream):
         self.cuda.log.append("launched")
 
+    def query(self):
+        return True
+
     def synchronize(self):
         self.cuda.log.append("fetched")
 
@@ -71,9 +74,9 @@ class FakeTorch:
 def cuda(monkeypatch):
     """Every Transfer made from now on believes that its device is asynchronous."""
     fake = FakeCuda()
-    monkeypatch.setattr(transfer, "torch", FakeTorch(fake))
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
-    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: None)
+    for module in (pinned_memory, transfer):
+        monkeypatch.setattr(module, "torch", FakeTorch(fake))
+    monkeypatch.setattr(transfer, "PINNED", pinned_memory.PinnedMemory())
     made = transfer.Transfer.__init__
 
     def make(self, device):
@@ -114,4 +117,4 @@ def test_memory_is_given_back_before_a_smaller_batch_is_tried(echo_task, table, 
     task = echo_task("OutOfMemoryAbove", arguments={"rows": 2})
     found = pa.Table.from_batches(predict_map(0, [table(8)], task, 4, model_loader=loader))
     assert found.column("prediction_error").null_count == 8
-    assert cuda.log.index("empty cache") < cuda.log.index("launched")
+    assert cuda.log.index("empty cache") < cuda.log.index("fetched")
