@@ -17,6 +17,10 @@ from sparktorch_assets.predict.failures import RowFailure, is_about_the_row
 Decode = Callable[[Sequence[int], bytes], None]
 """Decodes a file for all rows that hold it."""
 
+MAX_THREADS = 8
+"""Number of threads beyond which decoding gets slower rather than faster: they wait for one another, for Python's lock
+(benchmarks/LOG.md)."""
+
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 _BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
 
@@ -26,7 +30,7 @@ def each_file(
 ) -> None:
     """Decode the files of all rows that are not null. A row for which reading or decoding raises is added to `failures`.
 
-    Files are decoded by as many threads as torch has, and read by `READERS` threads, so that some are read while others
+    Files are decoded by as many threads as torch has, up to `MAX_THREADS`, and read by `READERS` threads, so that some are read while others
     are decoded. A file that several rows name is read and decoded once.
 
     Args:
@@ -45,7 +49,7 @@ def each_file(
     if not any(test(column.type) for test in (*(_TEXTS if files else _BYTES), pa.types.is_null)):
         holds = "strings, the paths or URIs of files (read: uri)" if files else "binary, the bytes of files"
         raise InputSchemaError(f"{what} has type {column.type}; it must hold {holds}")
-    threads = torch.get_num_threads()
+    threads = min(torch.get_num_threads(), MAX_THREADS)
     turns = nullcontext() if files is None else BoundedSemaphore(threads)
 
     def take(rows: Sequence[int], entry: Any) -> None:

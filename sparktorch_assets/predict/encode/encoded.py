@@ -50,7 +50,12 @@ class EncodedFeature(ABC):
 
     @abstractmethod
     def collate(self, rows: Rows, width: int = 0) -> tuple[torch.Tensor, ...]:
-        """The arguments of `forward` for these rows of the window; sequences are padded to at least `width` values."""
+        """The arguments of `forward` for these rows of the window, or what `on_device` makes them of; sequences are padded
+        to at least `width` values."""
+
+    def on_device(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """The arguments of `forward`, from what `collate` returned, once it is on the network's device."""
+        return list(tensors)
 
 
 class DenseFeature(EncodedFeature):
@@ -82,7 +87,7 @@ class DenseFeature(EncodedFeature):
         parts = [self, *(other for other in others if isinstance(other, DenseFeature))]
         several = zip(*(part.tensors for part in parts), strict=True)
         sizes = [len(part.tensors[0]) for part in parts]
-        return DenseFeature(tuple(map(torch.cat, several)), _joined_failures(parts, sizes), _joined_origins(parts))
+        return DenseFeature(tuple(map(torch.cat, several)), joined_failures(parts, sizes), joined_origins(parts))
 
     @property
     def nbytes(self) -> int:
@@ -91,11 +96,7 @@ class DenseFeature(EncodedFeature):
 
     def collate(self, rows: Rows, width: int = 0) -> tuple[torch.Tensor, ...]:  # noqa: ARG002  (for sequences only)
         """Views if the rows are consecutive, else copies."""
-        span = consecutive(rows)
-        if span is not None:
-            return tuple(tensor[span] for tensor in self.tensors)
-        index = torch.from_numpy(rows)
-        return tuple(tensor.index_select(0, index) for tensor in self.tensors)
+        return tuple(rows_of(tensor, rows) for tensor in self.tensors)
 
 
 class RaggedFeature(EncodedFeature):
@@ -151,14 +152,14 @@ class RaggedFeature(EncodedFeature):
             np.concatenate([part.values for part in parts]),
             np.concatenate([*offsets, starts[-1:]]),
             np.concatenate(lengths),
-            _joined_failures(parts, sizes),
+            joined_failures(parts, sizes),
             np.concatenate(truncated),
             padding=self._padding,
             types=None
             if self.types is None
             else np.concatenate([part.types for part in parts if part.types is not None]),
             type_padding=self._type_padding,
-            origins=_joined_origins(parts),
+            origins=joined_origins(parts),
         )
 
     @property
@@ -190,7 +191,14 @@ class RaggedFeature(EncodedFeature):
         return torch.from_numpy(values_BT), torch.from_numpy(mask_BT), torch.from_numpy(types_BT)
 
 
-def _joined_failures(parts: Sequence[EncodedFeature], sizes: Sequence[int]) -> dict[int, RowFailure]:
+def rows_of(tensor: torch.Tensor, rows: Rows) -> torch.Tensor:
+    """These rows of a tensor: a view if they are consecutive, else a copy."""
+    span = consecutive(rows)
+    return tensor[span] if span is not None else tensor.index_select(0, torch.from_numpy(rows))
+
+
+def joined_failures(parts: Sequence[EncodedFeature], sizes: Sequence[int]) -> dict[int, RowFailure]:
+    """The failures of features that are joined, by row of the joined feature."""
     starts = np.cumsum([0, *sizes])
     return {
         int(start) + row: failure
@@ -199,6 +207,7 @@ def _joined_failures(parts: Sequence[EncodedFeature], sizes: Sequence[int]) -> d
     }
 
 
-def _joined_origins(parts: Sequence[EncodedFeature]) -> npt.NDArray[Any] | None:
+def joined_origins(parts: Sequence[EncodedFeature]) -> npt.NDArray[Any] | None:
+    """The origins of features that are joined."""
     kept = [part.origins for part in parts if part.origins is not None]
     return np.concatenate(kept) if kept else None

@@ -59,7 +59,9 @@ class FeatureEncoder(Protocol):
         ...
 
 
-def make_encoder(feature: Feature, models_root: Path, *, origins: bool = False) -> FeatureEncoder:
+def make_encoder(
+    feature: Feature, models_root: Path, *, origins: bool = False, on_device: bool = False
+) -> FeatureEncoder:
     """Make the encoder of a declared feature group; its files are read here, once.
 
     Args:
@@ -67,6 +69,7 @@ def make_encoder(feature: Feature, models_root: Path, *, origins: bool = False) 
         models_root: the folder that the paths of its files are relative to.
         origins: whether a text or an image encoder keeps what relates the network's places to the row: see
             `origins.py`.
+        on_device: whether an image encoder leaves it to the network's device to normalize pixels.
 
     Raises:
         ModelError: a vocabulary or tokenizer file is missing or malformed.
@@ -85,7 +88,7 @@ def make_encoder(feature: Feature, models_root: Path, *, origins: bool = False) 
         case TensorFeature():
             made = TensorEncoder(feature)
         case ImageFeature():
-            made = ImageEncoder(feature, origins=origins)
+            made = ImageEncoder(feature, origins=origins, on_device=on_device)
         case AudioFeature():
             made = AudioEncoder(feature)
         case CustomFeature():

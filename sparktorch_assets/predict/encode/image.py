@@ -10,13 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sparktorch_assets.predict.encode.columns import column_of, null_failures
 from sparktorch_assets.predict.encode.each_file import each_file
-from sparktorch_assets.predict.encode.encoded import DenseFeature, EncodedFeature
+from sparktorch_assets.predict.encode.encoded import EncodedFeature
 from sparktorch_assets.predict.encode.origins import image_origin
+from sparktorch_assets.predict.encode.pixels import ByteCanvas, Canvas, FloatCanvas, Normalization, PixelArray
 from sparktorch_assets.predict.encode.reduced_jpeg import Reduced, reduce_jpeg
 from sparktorch_assets.predict.encode.stored_files import StoredFiles
 from sparktorch_assets.tasks.features import ImageFeature
@@ -51,9 +51,15 @@ _WHITE_16 = 257
 
 
 class ImageEncoder:
-    """Encodes images as `x_NCHW`, float32."""
+    """Encodes images as `x_NCHW`, float32.
 
-    def __init__(self, feature: ImageFeature, *, origins: bool = False) -> None:
+    Args:
+        feature: the feature group.
+        origins: whether to keep what relates places to each row's image.
+        on_device: whether pixels are normalized on the network's device rather than here.
+    """
+
+    def __init__(self, feature: ImageFeature, *, origins: bool = False, on_device: bool = False) -> None:
         self.columns = feature.columns
         height, width = feature.size
         self.row_bytes = 4 * feature.channels * height * width
@@ -62,9 +68,9 @@ class ImageEncoder:
         self._mode = "L" if feature.channels == 1 else "RGB"
         self._size = (width, height)
         self._resample = _RESAMPLE[feature.resample]
-        self._mean_C11 = np.array(feature.mean, dtype=np.float32).reshape(-1, 1, 1)
         self._files = StoredFiles(feature.folder) if feature.read == "uri" else None
-        self._std_C11 = np.array(feature.std, dtype=np.float32).reshape(-1, 1, 1)
+        self._normalization = Normalization(feature.mean, feature.std)
+        self._canvas = ByteCanvas if on_device else FloatCanvas
 
     def encode(self, batch: pa.RecordBatch) -> EncodedFeature:
         """Decode every row; a row that Pillow cannot read fails alone."""
@@ -72,36 +78,24 @@ class ImageEncoder:
         what = f"column {feature.column!r}"
         column = column_of(batch, feature.column)
         failures = null_failures(column, what) if feature.fill is None else {}
-        x_NCHW = np.empty((len(column), feature.channels, *feature.size), dtype=np.float32)
+        canvas: Canvas = self._canvas((len(column), *feature.size, feature.channels), self._normalization)
         origins_N4 = np.zeros((len(column), 4)) if self._keeps_origins else None
 
-        # NumPy, row by row: a row stays in its core's cache, and torch would start threads of its own in each thread.
         def decode(rows: Sequence[int], encoded: bytes) -> None:
-            x_CHW = x_NCHW[rows[0]]
             pixels, size = self._decode(encoded)
-            np.divide(pixels.transpose(2, 0, 1), 255, out=x_CHW, dtype=np.float32)
-            self._normalize(x_CHW)
-            for row in rows[1:]:
-                x_NCHW[row] = x_CHW
+            canvas.put(rows, pixels)
             if origins_N4 is not None:
                 resized = self._resized(*size)
                 origins_N4[list(rows)] = image_origin(size, resized, self._size, self._corner(resized))
 
         for row in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)):
-            x_NCHW[row] = feature.fill or 0.0
-            self._normalize(x_NCHW[row])
+            canvas.fill(int(row), feature.fill or 0.0)
             if origins_N4 is not None:
                 origins_N4[row] = image_origin(self._size, self._size, self._size, (0, 0))
         each_file(column, what, self._files, failures, decode)
-        return DenseFeature((torch.from_numpy(x_NCHW),), failures, origins_N4)
+        return canvas.feature(failures, origins_N4)
 
-    def _normalize(self, x_CHW: npt.NDArray[np.float32]) -> None:
-        if self._mean_C11.any():
-            x_CHW -= self._mean_C11
-        if (self._std_C11 != 1).any():
-            x_CHW /= self._std_C11
-
-    def _decode(self, encoded: bytes) -> tuple[npt.NDArray[np.uint8] | npt.NDArray[np.float32], tuple[int, int]]:
+    def _decode(self, encoded: bytes) -> tuple[PixelArray, tuple[int, int]]:
         """Pixels (H, W, C) from 0 to 255, with fractions if the image has 16 bits per channel; and the width and height
         of the image itself, once it is turned."""
         gap = self._feature.jpeg_reducing_gap
@@ -110,9 +104,7 @@ class ImageEncoder:
                 return self._decode_with(gap, encoded)
         return self._decode_with(None, encoded)
 
-    def _decode_with(
-        self, gap: float | None, encoded: bytes
-    ) -> tuple[npt.NDArray[np.uint8] | npt.NDArray[np.float32], tuple[int, int]]:
+    def _decode_with(self, gap: float | None, encoded: bytes) -> tuple[PixelArray, tuple[int, int]]:
         with _opened(encoded) as image:
             pixels = image.width * image.height
             if pixels > MAX_PIXELS:  # checked before any pixel is decoded
@@ -165,7 +157,7 @@ class ImageEncoder:
         grey = round(255 * self._feature.background)
         return Image.alpha_composite(Image.new("RGBA", image.size, (grey, grey, grey, 255)), image.convert("RGBA"))
 
-    def _pixels(self, image: Image.Image, reduced: Reduced | None) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+    def _pixels(self, image: Image.Image, reduced: Reduced | None) -> PixelArray:
         if self._feature.exif_orientation:
             ImageOps.exif_transpose(image, in_place=True)  # a copy would not know its format
         # Pillow returns PGM files of more than 8 bits as 32-bit pixels, scaled to the range of 16 bits.

@@ -17,6 +17,7 @@ from sparktorch_assets.predict.model.formats.generation import GeneratingNetwork
 from sparktorch_assets.predict.model.input_guard import InputGuard
 from sparktorch_assets.predict.model.packed_linear import pack_linear_layers
 from sparktorch_assets.predict.model.precision import COMPARED_ROWS, Comparison, convert, input_dtype
+from sparktorch_assets.predict.model.token_range import TokenRange
 from sparktorch_assets.predict.model.transfer import PendingOutputs, Transfer
 from sparktorch_assets.predict.outputs import make_decoder
 from sparktorch_assets.predict.outputs.decoder import Forward, ToTexts
@@ -41,6 +42,7 @@ class Network:
         """The comparison with fp32 over the run's first rows; `None` if the task runs in fp32."""
         self.decoder = make_decoder(task, to_texts)
         self._guard = InputGuard(f"task {task.name!r}")
+        self._tokens = None if device.type == "cpu" else TokenRange(module)
         self._dtype = input_dtype(task.execution)
         self._fixed_shapes = task.execution.compile != "none"
 
@@ -92,7 +94,17 @@ class Network:
         if self.comparison is not None:
             self._check_agreement()  # once it has failed, no batch runs any more
         rows = len(positions)
-        arguments = self.transfer.to_device(self._collate(features, positions, longest))
+        tensors = self._collate(features, positions, longest)
+        if self._tokens is not None:
+            self._tokens.check(features, tensors)
+        with self.transfer.batch() as copies:
+            arguments = on_device(features, copies.to_device(tensors))
+            return copies.to_host(self._results(arguments, features, rows))
+
+    def _results(
+        self, arguments: list[torch.Tensor], features: list[EncodedFeature], rows: int
+    ) -> dict[str, torch.Tensor]:
+        """What the decoder needs of the network's result, on the device."""
         names = self._argument_names(features)
         compared: list[torch.Tensor] = []
         if self.comparison is not None and self.comparison.open:  # the network may change its arguments in place
@@ -107,7 +119,7 @@ class Network:
         found = self.decoder.tensors(forward)
         if self.comparison is not None and self.comparison.open:
             self._compare(self.comparison, compared, names, forward)
-        return self.transfer.to_host(found)
+        return found
 
     def _argument_names(self, features: list[EncodedFeature]) -> list[str | None]:
         """For each of the features' tensors, the name of its argument; `None` if it is given by position."""
@@ -173,6 +185,16 @@ class Network:
                 f"{comparison.rows} rows get the same prediction as in fp32, below min_agreement={floor:g}; use a "
                 f"higher precision"
             )
+
+
+def on_device(features: list[EncodedFeature], tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The arguments of `forward`, from what the features' `collate` returned and was copied to the device."""
+    arguments: list[torch.Tensor] = []
+    place = 0
+    for feature in features:
+        arguments += feature.on_device(tensors[place : place + feature.arguments])
+        place += feature.arguments
+    return arguments
 
 
 def _call(module: torch.nn.Module, arguments: list[torch.Tensor], names: list[str | None]) -> Any:

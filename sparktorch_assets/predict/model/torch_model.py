@@ -66,7 +66,12 @@ class TorchModel:
         self.columns = task.feature_columns
         self.has_lengths = any(feature.has_lengths for feature in task.features)
         self._encoders = [
-            make_encoder(feature, models_root, origins=feature.kind == task.output.refers_to)
+            make_encoder(
+                feature,
+                models_root,
+                origins=feature.kind == task.output.refers_to,
+                on_device=device.type != "cpu",
+            )
             for feature in task.features
         ]
         to_texts = next((encoder.decode for encoder in self._encoders if isinstance(encoder, TextEncoder)), None)
