@@ -3,6 +3,7 @@
 # make test-fast   those that start no JVM: what to run while working
 # make test-slow   those that start whole processes and kill them (twenty minutes)
 # make test-cluster   those that run on clusters of several hosts, which are namespaces of this one (as root; else on loopback)
+# make test-gpu       those that compute on an NVIDIA GPU
 # make spark-server   a Spark Connect server on this machine, for several runs at a time (PORT=15002)
 # make test-ui, test-production   those of the slow ones that drive a browser, or start PostgreSQL and a proxy
 # make screenshots   write docs/images from the sample project's UI
@@ -17,7 +18,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run test test-fast test-slow test-cluster test-ui test-production screenshots fuzz soak dev spark-server docs graph lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models bench-shapes bench-startup
+.PHONY: run test test-fast test-slow test-cluster test-gpu test-ui test-production screenshots fuzz soak dev spark-server docs graph lint clean bench-score bench-predict bench-plan bench-memory bench-score-memory bench-encodings bench-durability bench-gpu bench-models bench-shapes bench-startup
 
 PORT ?= 3000
 MINUTES ?= 30
@@ -31,16 +32,19 @@ run: $(READY)
 	@$(BIN)/python -m sparktorch_assets.orchestration.commands.run sparktorch_assets.definitions
 
 test: $(READY)
-	@$(BIN)/python -m pytest $(TWO_PROCESSES) -m "not slow and not cluster"
+	@$(BIN)/python -m pytest $(TWO_PROCESSES) -m "not slow and not cluster and not gpu"
 
 test-fast: $(READY)
-	@$(BIN)/python -m pytest -q $(TWO_PROCESSES) -m "not slow and not jvm and not cluster"
+	@$(BIN)/python -m pytest -q $(TWO_PROCESSES) -m "not slow and not jvm and not cluster and not gpu"
 
 test-slow: $(READY)
-	@$(BIN)/python -m pytest $(TWO_PROCESSES) -m "slow and not cluster"
+	@$(BIN)/python -m pytest $(TWO_PROCESSES) -m "slow and not cluster and not gpu"
 
 test-cluster: $(READY)
-	@$(BIN)/python -m pytest -m cluster
+	@$(BIN)/python -m pytest -m "cluster and not gpu"
+
+test-gpu: $(READY)
+	@$(BIN)/python -m pytest -m gpu
 
 test-ui: $(READY)
 	@$(BIN)/python -m pytest -m browser

