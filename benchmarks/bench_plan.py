@@ -228,6 +228,8 @@ def main() -> None:
     parser.add_argument("--folder", help="where the files are made; a temporary folder by default")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
+    if options.folder:
+        Path(options.folder).mkdir(parents=True, exist_ok=True)
     results = []
     for shards in options.shards:
         with tempfile.TemporaryDirectory(dir=options.folder) as root:

@@ -83,7 +83,7 @@ def wide():
 
 @pytest.mark.parametrize("architecture", [wide, Convolutions, Recurrent, Attends])
 def test_fp32_means_float32(architecture, loader_of, numbers):
-    """Scores are within 1e-5 of those in float64. (In convolutions, torch lets cuDNN round factors to ten bits, TF32.)"""
+    """Scores are within 1e-5 of those in float64. In convolutions, torch lets cuDNN round factors to ten bits (TF32)."""
     torch.manual_seed(0)
     network = architecture().eval()
     if architecture is Convolutions:
