@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,19 @@ _NOT_FOLLOWED = os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_MODE = 0o600
 _UNMAPPED_USER = 65534
 """The owner that the kernel reports in a user namespace (rootless containers) for files of the host's root user."""
+
+
+def temporary_folder() -> Path:
+    """This user's folder in the temporary directory. Check it with `require_private` before it is used."""
+    return Path(tempfile.gettempdir()) / f"sparktorch_assets-{os.getuid()}"
+
+
+def cache_folders() -> Iterator[Path]:
+    """The folders that may hold what is costly to make again, best first. Check them with `require_private`."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    with contextlib.suppress(RuntimeError):  # no home folder
+        yield (Path(cache) if cache else Path.home() / ".cache") / "sparktorch_assets"
+    yield temporary_folder()
 
 
 class PrivateFolder:

@@ -13,10 +13,9 @@ from sparktorch_assets.errors import HostError
 from sparktorch_assets.predict.batches.shared_limits import SharedLimits
 from sparktorch_assets.predict.model import device, gpu_lease
 from sparktorch_assets.predict.model.gpu_lease import take_lease
-from sparktorch_assets.private_folder import PrivateFolder, _warn_once, require_private
+from sparktorch_assets.private_folder import PrivateFolder, _warn_once, require_private, temporary_folder
 from sparktorch_assets.spark.session import java
 from sparktorch_assets.spark.session import start as session
-from sparktorch_assets.spark.session.config import temporary_folder
 
 NOBODY = 65533
 

@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sparktorch_assets.errors import HostError
-from sparktorch_assets.private_folder import PrivateFolder, require_private
+from sparktorch_assets.private_folder import PrivateFolder, cache_folders, require_private
 
 CACHE_VARIABLE = "SPARKTORCH_MODEL_CACHE"
 """Environment variable that names the folder of the copies on a host."""
@@ -47,13 +46,13 @@ def cache_folder(declared: str = "") -> Path:
 
 
 def _default_folder() -> Path:
-    try:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:
-        home = Path("/")
-    if not os.access(home if home.exists() else home.parent, os.W_OK):
-        return Path(tempfile.gettempdir()) / f"sparktorch_assets-{os.getuid()}" / "models"
-    return home / "sparktorch_assets" / "models"
+    *lasting, temporary = cache_folders()
+    return next((folder for folder in lasting if _can_be_made(folder)), temporary) / "models"
+
+
+def _can_be_made(folder: Path) -> bool:
+    parent = folder.parent
+    return os.access(parent if parent.exists() else parent.parent, os.W_OK)
 
 
 def key_of(*parts: str) -> str:

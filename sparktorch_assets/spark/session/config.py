@@ -4,16 +4,14 @@ These are pure functions over strings: no Spark is imported, and nothing is star
 """
 
 import logging
-import os
 import re
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 
 from sparktorch_assets.errors import HostError
 from sparktorch_assets.masking import without_secrets
+from sparktorch_assets.private_folder import temporary_folder
 
 _LOG = logging.getLogger(__name__)
 _LOCAL = re.compile(r"local(\[.*\])?$")
@@ -63,19 +61,6 @@ def default_config(master: str | None = "local[*]") -> dict[str, str]:
             "spark.driver.memory": "2g",
         }
     return shared
-
-
-def temporary_folder() -> Path:
-    """This user's folder in the temporary directory. Check it with `require_private` before it is used."""
-    return Path(tempfile.gettempdir()) / f"sparktorch_assets-{os.getuid()}"
-
-
-def cache_folders() -> Iterator[Path]:
-    """The folders that may hold what is costly to make again, best first. Check them with `require_private`."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    with suppress(RuntimeError):  # no home folder
-        yield (Path(cache) if cache else Path.home() / ".cache") / "sparktorch_assets"
-    yield temporary_folder()
 
 
 def java_log_options() -> str:

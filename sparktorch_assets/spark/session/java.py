@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparktorch_assets.errors import HostError
-from sparktorch_assets.private_folder import require_private
-from sparktorch_assets.spark.session.config import cache_folders
+from sparktorch_assets.private_folder import cache_folders, require_private
 
 MINIMUM_MAJOR = 17
 """Spark 4 runs on Java 17 and later."""

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from sparktorch_assets.errors import HostError
 from sparktorch_assets.masking import without_secrets
-from sparktorch_assets.private_folder import require_private
+from sparktorch_assets.private_folder import require_private, temporary_folder
 from sparktorch_assets.spark.session.config import (
     check_session_config,
     default_config,
     is_local,
     java_log_options,
-    temporary_folder,
 )
 from sparktorch_assets.spark.session.dead_session import forget_dead_sessions, require_server
 from sparktorch_assets.spark.session.gpu.settings import gpu_settings

@@ -22,8 +22,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from sparktorch_assets.private_folder import require_private
-from sparktorch_assets.spark.session.config import cache_folders
+from sparktorch_assets.private_folder import cache_folders, require_private
 from sparktorch_assets.spark.session.java import JavaHome, major_version
 from sparktorch_assets.spark.session.startup.switches import CLASS_ARCHIVE, is_on
 
