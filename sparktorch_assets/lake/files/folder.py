@@ -221,8 +221,9 @@ class Folder:
 
 
 def read_threads(*, is_local: bool) -> int:
-    """Number of threads that read files of a folder in parallel: on a disk, some more than there are cores."""
-    return min(STORE_THREADS, 4 * (os.cpu_count() or 1)) if is_local else STORE_THREADS
+    """Number of threads that read files of a folder in parallel. On a disk, as many as there are cores: more of them wait for
+    Python's lock rather than for the disk."""
+    return min(STORE_THREADS, max(4, os.cpu_count() or 1)) if is_local else STORE_THREADS
 
 
 def sha256_of(source: Any) -> str:
