@@ -20,26 +20,26 @@ class Receipt:
     nan_columns: tuple[str, ...] = ()
     """Floating-point columns that hold a NaN."""
 
+    def to_plain(self) -> dict[str, Any]:
+        """The receipt as a dict of plain values, for JSON."""
+        return {
+            "fingerprint": self.fingerprint,
+            "rows": self.rows,
+            "tally": self.tally.to_plain(),
+            "nan_columns": list(self.nan_columns),
+        }
+
     def to_json(self) -> str:
         """The receipt as one line of JSON."""
-        return json.dumps(
-            {
-                "fingerprint": self.fingerprint,
-                "rows": self.rows,
-                "tally": self.tally.to_plain(),
-                "nan_columns": list(self.nan_columns),
-            },
-            separators=(",", ":"),
-        )
+        return json.dumps(self.to_plain(), separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """Parse a receipt that `to_json` wrote.
+    def from_plain(cls, plain: Any) -> Self:
+        """The receipt that `to_plain` returned.
 
         Raises:
-            ValueError: the text is not a receipt.
+            ValueError: the value is not a receipt.
         """
-        plain: Any = json.loads(text)
         try:
             return cls(
                 fingerprint=plain["fingerprint"],
@@ -48,4 +48,13 @@ class Receipt:
                 nan_columns=tuple(plain["nan_columns"]),
             )
         except (KeyError, TypeError) as error:
-            raise ValueError(f"not a part's receipt: {text!r:.200}") from error
+            raise ValueError(f"not a part's receipt: {plain!r:.200}") from error
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Parse a receipt that `to_json` wrote.
+
+        Raises:
+            ValueError: the text is not a receipt.
+        """
+        return cls.from_plain(json.loads(text))

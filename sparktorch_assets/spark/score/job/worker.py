@@ -113,7 +113,7 @@ class ShardResult:
         return json.dumps(
             {
                 "part": part | {"partition": self.part.partition},
-                "receipt": self.receipt.to_json(),
+                "receipt": self.receipt.to_plain(),
                 "slot": self.slot,
                 "busy_s": self.busy_s,
             }
@@ -125,7 +125,7 @@ class ShardResult:
         partition = tuple((name, value) for name, value in plain["part"].pop("partition"))
         return cls(
             part=PartFile(**plain["part"], partition=partition),
-            receipt=Receipt.from_json(plain["receipt"]),
+            receipt=Receipt.from_plain(plain["receipt"]),
             slot=plain["slot"],
             busy_s=plain["busy_s"],
         )
