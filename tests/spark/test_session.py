@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from sparktorch_assets.errors import HostError
-from sparktorch_assets.spark.session.dead_session import forget_dead_sessions
-from sparktorch_assets.spark.session.start import start_session
+from sparktorch_assets.spark.session.dead_session import forget_dead_sessions, require_server
+from sparktorch_assets.spark.session.start import TOKEN, start_session
 from sparktorch_assets.spark.session.worker_python import check_session_python
 
 
@@ -198,6 +198,24 @@ def test_a_connect_server_that_was_started_anew_or_has_gone_is_noticed():
     said = done.stdout.splitlines()
     assert said[:2] == ["COUNT 3 True", "COUNT 5"], done.stdout + done.stderr[-4000:]
     assert said[2].startswith(f"no Spark Connect server can be reached at 'sc://127.0.0.1:{port}'")
+
+
+@pytest.mark.promise("O270")
+@pytest.mark.parametrize(
+    ("host", "token", "asks_for_tls"), [("127.0.0.1", "t", True), ("127.0.0.1", None, False), ("localhost", "t", False)]
+)
+def test_a_server_that_a_token_makes_unreachable_is_explained(monkeypatch, host, token, asks_for_tls):
+    """Spark's client wants TLS of every host but `localhost` once it has a token, and says nothing of it."""
+    monkeypatch.setattr("sparktorch_assets.spark.session.dead_session._SERVER_WAIT_S", 0.2)
+    monkeypatch.delenv(TOKEN, raising=False)
+    if token:
+        monkeypatch.setenv(TOKEN, token)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        with pytest.raises(HostError, match="no Spark Connect server can be reached") as caught:
+            require_server(f"sc://{host}:{silent.getsockname()[1]}")
+    assert ("every host but `localhost` for TLS" in str(caught.value)) == asks_for_tls
+    assert ("(on this host, to sc://localhost:...)" in str(caught.value)) == asks_for_tls
 
 
 def test_a_session_whose_workers_run_another_python_is_refused(tmp_path):

@@ -16,8 +16,8 @@ from ship_world import ROWS, World
 from sparktorch_assets.errors import HostError, TaskError
 from sparktorch_assets.orchestration.resources import SparkSessionResource
 from sparktorch_assets.spark.session import shipped_code
-from sparktorch_assets.spark.session.server import TOKEN
 from sparktorch_assets.spark.session.shipped_code import ships_code
+from sparktorch_assets.spark.session.start import TOKEN
 
 HERE = Path(__file__).parent
 

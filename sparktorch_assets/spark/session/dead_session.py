@@ -49,10 +49,14 @@ def require_server(remote: str) -> None:
     minutes."""
     from pyspark.sql.connect.client import DefaultChannelBuilder
 
-    if not _is_reachable(DefaultChannelBuilder(remote)):
+    builder = DefaultChannelBuilder(remote)
+    if not _is_reachable(builder):
+        wants_tls = builder.token is not None and not builder.use_ssl and builder.host != "localhost"
+        why = "; since there is a token, Spark's client asks every host but `localhost` for TLS" if wants_tls else ""
+        way_out = " (on this host, to sc://localhost:...)" if wants_tls else ""
         raise HostError(
-            f"no Spark Connect server can be reached at {without_secrets(remote)!r} (tried for {_SERVER_WAIT_S:.0f} s). "
-            f"Start it again, or correct `remote`; without `remote`, a session in this process is used"
+            f"no Spark Connect server can be reached at {without_secrets(remote)!r} (tried for {_SERVER_WAIT_S:.0f} s{why}). "
+            f"Start it again, or correct `remote`{way_out}; without `remote`, a session in this process is used"
         )
 
 

@@ -18,11 +18,10 @@ from pathlib import Path
 from sparktorch_assets.errors import HostError
 from sparktorch_assets.spark.session.config import default_config, is_local, runs_on_this_host
 from sparktorch_assets.spark.session.java import JavaHome
-from sparktorch_assets.spark.session.start import prepare_host, require_free_port
+from sparktorch_assets.spark.session.start import TOKEN, prepare_host, require_free_port
 from sparktorch_assets.spark.session.startup.class_archive import with_class_archive
 from sparktorch_assets.spark.session.startup.preloaded_workers import with_preloaded_workers
 
-TOKEN = "SPARK_CONNECT_AUTHENTICATE_TOKEN"  # noqa: S105  (the name of a variable, which Spark's servers and clients read)
 _HOST = "127.0.0.1"
 _PORT = 15002
 _MAIN_CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"

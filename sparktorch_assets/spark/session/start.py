@@ -45,6 +45,7 @@ _starting = threading.Lock()
 """Held while a session starts: two threads that both find none would each set defaults over what the other asked
 for."""
 _CONNECT_PORT = 15002
+TOKEN = "SPARK_CONNECT_AUTHENTICATE_TOKEN"  # noqa: S105  (the name of a variable, which Spark's servers and clients read)
 """The only port on which Spark's own client looks for a local Connect server."""
 _BIND_FAILURE = re.compile(
     r"BindException: .*?Service '(?:[\w.]*\.)?(\w+)' failed after \d+ retries \((?:starting from (\d+)|on a random free port)\)"
@@ -305,6 +306,12 @@ def _explained() -> Iterator[None]:
         bind = _BIND_FAILURE.search(text)
         if bind:
             raise HostError(_port_message(bind[1], bind[2])) from error
+        if "StatusCode.UNAUTHENTICATED" in text:
+            given = "was refused" if os.environ.get(TOKEN) else "is not set"
+            raise HostError(
+                f"the Spark Connect server asks for a token, and {TOKEN} {given}: set it to the token that the server "
+                f"printed when it was started last, where this process starts"
+            ) from error
         if "JAVA_GATEWAY_EXITED" in text:
             raise HostError(
                 f"Spark's Java process ended before it could be reached; stderr, above, shows the reason. Often there is "

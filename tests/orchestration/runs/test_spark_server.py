@@ -15,7 +15,8 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from served_location import POISON
 
-from sparktorch_assets.spark.session.server import TOKEN, server_command, server_environment
+from sparktorch_assets.spark.session.server import server_command, server_environment
+from sparktorch_assets.spark.session.start import TOKEN
 
 LOCATION = Path(__file__).with_name("served_location.py")
 ROWS = 1_050
@@ -176,15 +177,21 @@ classic.stop()
 
 @pytest.mark.slow
 @pytest.mark.jvm
-@pytest.mark.promise("O160", "O163")
+@pytest.mark.promise("O160", "O163", "O270")
 def test_a_process_can_go_from_the_server_to_a_session_of_its_own(server: dict[str, str]):
-    """And without the token, the server refuses it."""
+    """And without the token, or with another, the server refuses it, and the error says what to set."""
     command = [sys.executable, "-c", BOTH_KINDS]
     done = subprocess.run(
         command, env={**os.environ, **server}, capture_output=True, text=True, timeout=250, check=False
     )
     assert done.stdout.split() == ["pyspark.sql.connect.session", "10", "pyspark.sql.session", "3"], done.stderr
-    refused = subprocess.run(
-        command, env={**os.environ, **server, TOKEN: ""}, capture_output=True, text=True, timeout=250, check=False
-    )
-    assert "UNAUTHENTICATED" in refused.stderr
+    for given, why in (("", "is not set"), ("another", "was refused")):
+        refused = subprocess.run(
+            command,
+            env={**os.environ, **server, TOKEN: given},
+            capture_output=True,
+            text=True,
+            timeout=250,
+            check=False,
+        )
+        assert f"HostError: the Spark Connect server asks for a token, and {TOKEN} {why}: set it" in refused.stderr
