@@ -50,13 +50,15 @@ def absolute_root(root: str | Path) -> str:
 
 
 def check_root(uri: str, where: str) -> None:
-    """Raise TaskError if the URI contains a password."""
+    """Raise TaskError if the URI contains a password, or a part that would be left out."""
     if has_password(uri):
         raise TaskError(
             f"{where}={without_secrets(uri)!r} contains a password, and addresses are shown in logs and on asset pages. Leave it "
             f"out, and give storage options, or set the store's own environment variables or profile instead (for S3, "
             f"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
         )
+    if "://" in uri and "#" in uri:
+        raise TaskError(f"{where}={uri!r}: in a URI, # ends the path; if it is part of the name, write %23")
 
 
 class RemoteRoot:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -58,6 +59,11 @@ class Folder:
         """The URI, or the absolute local path, whose meaning does not depend on the working directory."""
         self.is_local = local is not None
         if local is not None:
+            if self.uri.startswith("file:") and (sign := re.search("[#?]", self.uri)):
+                raise TableError(
+                    f"cannot open {uri!r}: in a URI, {sign[0]} ends the path. If it is part of the name, give the path without "
+                    f"file://"
+                )
             self.filesystem: fs.FileSystem = fs.LocalFileSystem()
             self.root = local
         else:
