@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlparse
 
 from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.masking import has_password, without_secrets
+from sparktorch_assets.storage.hidden import hide_secrets
 from sparktorch_assets.storage.opening import open_file_system
 from sparktorch_assets.stores.cache import key_of, locked
 from sparktorch_assets.stores.uses import make_room, use
@@ -104,7 +105,7 @@ class RemoteRoot:
             except OSError as error:  # what pyarrow.fs raises, whichever store it is
                 shown = without_secrets(self._uri)
                 raise ModelError(
-                    f"the models under {shown} cannot be copied: {' '.join(str(error).split())[:300]}. Check the address, and that "
+                    f"the models under {shown} cannot be copied: {' '.join(str(hide_secrets(error)).split())[:300]}. Check the address, and that "
                     f"this host has the store's credentials"
                 ) from error
 

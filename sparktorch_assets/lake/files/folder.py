@@ -20,6 +20,7 @@ from pyarrow import fs
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.file_identity import FileIdentity, file_identity, object_identity
 from sparktorch_assets.masking import has_password, without_secrets
+from sparktorch_assets.storage.hidden import hide_secrets
 from sparktorch_assets.storage.opening import open_file_system
 
 STORE_THREADS = 32
@@ -71,7 +72,7 @@ class Folder:
                 self.filesystem, self.root = open_file_system(self.uri)
             except (ValueError, OSError) as error:
                 raise TableError(
-                    f"cannot open {uri!r}: {error}. Give a local path, or a URI that pyarrow.fs knows"
+                    f"cannot open {uri!r}: {hide_secrets(error)}. Give a local path, or a URI that pyarrow.fs knows"
                 ) from error
 
     def full(self, path: str) -> str:
@@ -111,7 +112,12 @@ class Folder:
         """Every file below `path`, in no particular order; none if the folder does not exist."""
         selector = fs.FileSelector(self.full(path), recursive=recursive, allow_not_found=True)
         prefix = len(self.root.rstrip("/")) + 1
-        for found in self.filesystem.get_file_info(selector):
+        try:
+            listed = self.filesystem.get_file_info(selector)
+        except OSError as error:  # pyarrow repeats what the store answers
+            hide_secrets(error)
+            raise
+        for found in listed:
             if found.type == fs.FileType.File:
                 yield _entry(found.path[prefix:], found)
 
