@@ -21,6 +21,7 @@ from sparktorch_assets.lake.files.folder import Folder, read_threads
 from sparktorch_assets.lake.files.partition_entries import partition_entries
 from sparktorch_assets.lake.parts.file import publish_part, verify_parts
 from sparktorch_assets.lake.plan import Plan
+from sparktorch_assets.storage.hidden import hide_secrets
 
 _LOG = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def _copy(source: Folder, target: Folder, path: str) -> bool:
         if publish_part(target, temporary, path) is not None:
             target.delete(temporary)
     except (OSError, SparktorchError) as error:
-        _LOG.warning("%s could not be taken over, and is scored instead: %s", source.full(path), error)
+        _LOG.warning("%s could not be taken over, and is scored instead: %s", source.full(path), hide_secrets(error))
         with contextlib.suppress(OSError):
             target.delete(temporary)
         return False

@@ -15,7 +15,7 @@ def open_file_system(uri: str) -> "tuple[fs.FileSystem, str]":
     """The file system that an address is in, and its path there, with the options that there are for it now.
 
     Raises:
-        ValueError: `pyarrow.fs` knows no such address, or it does not fit its options.
+        ValueError: `pyarrow.fs` knows no such address, it does not fit its options, or a part of it would be left out.
         OSError: the store cannot be reached.
     """
     return open_with(uri, storage_scopes().options_for(uri))
@@ -25,6 +25,8 @@ def open_with(uri: str, options: StorageOptions | None) -> "tuple[fs.FileSystem,
     """The same, with these options."""
     from pyarrow import fs
 
+    if "#" in uri:  # pyarrow and delta-rs would leave out what follows, and so open another folder
+        raise ValueError("in a URI, # ends the path; if it is part of the name, write %23")
     found, path = fs.FileSystem.from_uri(uri) if options is None else options.file_system(urlsplit(uri))
     return patient(found), path
 

@@ -6,12 +6,14 @@ beginning of the addresses that they are for. A job carries them to its workers 
 
 import os
 import pickle
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
+from sparktorch_assets.errors import TaskError
 from sparktorch_assets.masking import without_secrets
 from sparktorch_assets.storage.storage_options import StorageOptions, usual_scheme
 
@@ -74,12 +76,18 @@ def set_storage_options(uri: str, options: Mapping[str, str] | None) -> None:
             forgets the options of `uri`.
 
     Raises:
-        TaskError: there are no options for such an address, or none of a given name, or two contradict each other.
+        TaskError: there are no options for such an address, or none of a given name, or two contradict each other; or
+            the address has more than a path, which would be left out.
 
     Example:
         >>> set_storage_options("s3://bucket/lake", {"region": "eu-central-1"})
         >>> set_storage_options("s3://bucket/lake", None)
     """
+    if sign := re.search("[#?]", uri):
+        raise TaskError(
+            f"storage options of {without_secrets(uri.partition(sign[0])[0])!r}...: {sign[0]} ends the path of an address. "
+            f"Leave out what follows; if it is part of a name, write {quote(sign[0])}"
+        )
     scope = _place(uri)
     checked = StorageOptions.of(uri, options) if options else None
     with _changing:

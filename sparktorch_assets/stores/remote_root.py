@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlparse
 
 from sparktorch_assets.errors import ModelError, TaskError
 from sparktorch_assets.masking import has_password, without_secrets
+from sparktorch_assets.storage.hidden import hide_secrets
 from sparktorch_assets.storage.opening import open_file_system
 from sparktorch_assets.stores.cache import key_of, locked
 from sparktorch_assets.stores.uses import make_room, use
@@ -33,6 +34,8 @@ _YOUNG_NS = 5 * 10**9
 _YOUNG = [-1, -1]
 """Stands for the identity of an object that was written in the last seconds. Stores count in seconds (S3 does), so another
 content of the same size could have the same identity: such an object is compared once more the next time."""
+_UNDER_WAY: list[int | str] = [-2, -2, 0, ""]
+"""What is noted of a file while it is copied."""
 _PATH = re.compile(r"[\w.@+=-]+(/[\w.@+=-]+)*")
 
 
@@ -50,13 +53,15 @@ def absolute_root(root: str | Path) -> str:
 
 
 def check_root(uri: str, where: str) -> None:
-    """Raise TaskError if the URI contains a password."""
+    """Raise TaskError if the URI contains a password, or a part that would be left out."""
     if has_password(uri):
         raise TaskError(
             f"{where}={without_secrets(uri)!r} contains a password, and addresses are shown in logs and on asset pages. Leave it "
             f"out, and give storage options, or set the store's own environment variables or profile instead (for S3, "
             f"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
         )
+    if "://" in uri and "#" in uri:
+        raise TaskError(f"{where}={uri!r}: in a URI, # ends the path; if it is part of the name, write %23")
 
 
 class RemoteRoot:
@@ -90,7 +95,7 @@ class RemoteRoot:
         """
         wanted = [name for name in dict.fromkeys(names) if _is_below(name)]
         use(self._cache, [f"copies/{self._key}/{name}" for name in wanted])
-        if not again and all((self.path / name).exists() for name in wanted):
+        if not again and self._has(wanted):
             return
         wanted += [name for name in dict.fromkeys(perhaps) if _PATH.fullmatch(name) and _is_below(name)]
         with locked(self._cache, self._key):
@@ -102,9 +107,18 @@ class RemoteRoot:
             except OSError as error:  # what pyarrow.fs raises, whichever store it is
                 shown = without_secrets(self._uri)
                 raise ModelError(
-                    f"the models under {shown} cannot be copied: {' '.join(str(error).split())[:300]}. Check the address, and that "
+                    f"the models under {shown} cannot be copied: {' '.join(str(hide_secrets(error)).split())[:300]}. Check the address, and that "
                     f"this host has the store's credentials"
                 ) from error
+
+    def _has(self, names: Iterable[str]) -> bool:
+        """Whether these files and folders are here, and none of them is being copied, or was when a process was killed."""
+        known = self._known()
+        for name in names:
+            found = [file for file in known if file == name or file.startswith(f"{name}/")]
+            if not found or not all(known[file] != _UNDER_WAY and (self.path / file).is_file() for file in found):
+                return False
+        return True
 
     def _update(self, names: Iterable[str], *, verify: bool) -> None:
         try:
@@ -130,6 +144,8 @@ class RemoteRoot:
             for file in [file for file in known if file == name or file.startswith(f"{name}/")]:
                 if file not in found:
                     self._forget(file, known)
+        if lacking:  # without this, a folder of which some files are here would look complete
+            self._remember(known | dict.fromkeys(lacking, _UNDER_WAY))
         for file, identity in lacking.items():
             known[file] = [*self._copy(filesystem, root, file, identity), *self._state_of(file)]
         self._remember(known)

@@ -1,6 +1,7 @@
 """The archive of Spark's Java classes: it belongs to what it was made from, and a session starts without it as well."""
 
 import atexit
+import errno
 import os
 import subprocess
 import sys
@@ -71,6 +72,19 @@ def test_the_two_that_were_used_last_are_kept(java):
     kinds[1].find()  # which is a use of it
     made(kinds[3])
     assert [archive.find() is not None for archive in kinds] == [False, True, False, True]
+
+
+@pytest.mark.promise("O235")
+def test_an_archive_in_a_read_only_folder_is_used(java, monkeypatch):
+    """The image of a container may hold it."""
+    archive = class_archive(java, SETTINGS[OPTIONS])
+    made(archive)
+
+    def refuse(path):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert [archive.find()] == list(archive.folder.glob("*.jsa"))
 
 
 @pytest.mark.promise("O236")

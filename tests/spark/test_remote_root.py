@@ -367,6 +367,45 @@ def test_eight_processes_that_fetch_at_once_and_one_that_is_killed_leave_one_who
         assert (copy / "m" / file.name).read_bytes() == file.read_bytes()
 
 
+@pytest.mark.promise("M195")
+@pytest.mark.parametrize("before", [False, True], ids=["the first copy", "a newer version"])
+def test_a_folder_of_which_some_files_are_copied_is_not_taken_for_whole(tmp_path, cache, monkeypatch, before):
+    """A worker does not ask whether its files have changed, but it does not load a half of them, either."""
+    folder = tmp_path / "models" / "mood"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(
+        "sparktorch_assets.stores.remote_root.open_file_system", lambda _: (fs.LocalFileSystem(), str(folder.parent))
+    )
+    root = RemoteRoot("test://models", cache_folder())
+
+    def write(version):
+        for name in "abc":
+            (folder / name).write_text(f"{name} {version}")
+
+    def here():
+        return sorted(path.read_text() for path in (root.path / "mood").iterdir())
+
+    if before:
+        write("old")
+        root.fetch(["mood"], again=True)
+        assert here() == ["a old", "b old", "c old"]
+    write("new version")
+    copy, copied = RemoteRoot._copy, []
+
+    def killed_at_the_second(self, *arguments):
+        copied.append(arguments)
+        if len(copied) == 2:
+            raise KeyboardInterrupt
+        return copy(self, *arguments)
+
+    monkeypatch.setattr(RemoteRoot, "_copy", killed_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        root.fetch(["mood"], again=True)
+    assert "a new version" in here() or "b new version" in here() or "c new version" in here()
+    root.fetch(["mood"], again=False)
+    assert here() == ["a new version", "b new version", "c new version"]
+
+
 def test_a_copy_that_fails_leaves_nothing_and_one_that_nobody_uses_goes(tmp_path):
     def fails(folder):
         (folder / "half").touch()

@@ -101,6 +101,24 @@ def test_an_edit_is_shipped_once_and_runs_in_other_workers(world, project):
 
 
 @pytest.mark.slow
+@pytest.mark.promise("O211")
+def test_an_edited_data_file_is_shipped_to_a_second_module_that_names_it(world, project):
+    """The module itself is new to the workers, and the file is not: another module has brought it."""
+    hook = """
+        from pathlib import Path
+
+        def mark(row):
+            return row | {"mark": Path(__file__).with_name("mark.txt").read_text()}
+    """
+    for module in ("first_of_two", "second_of_two"):
+        project.edit(f"{module}.py", hook)
+    project.edit("mark.txt", "one")
+    assert world.score("first_of_two:mark", "first") == [["one"], ROWS]
+    project.edit("mark.txt", "two")
+    assert world.score("second_of_two:mark", "second") == [["two"], ROWS]
+
+
+@pytest.mark.slow
 @pytest.mark.promise("O212")
 def test_a_worker_that_has_another_copy_is_an_error_that_names_it(world):
     """Not shipped, a copy that is installed there is refused; shipped, one that a worker has imported already."""

@@ -5,7 +5,9 @@ import pickle
 import pytest
 from pyarrow import fs
 
-from sparktorch_assets.errors import TaskError
+from sparktorch_assets.errors import TableError, TaskError
+from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.predict.loader import ModelLoader
 from sparktorch_assets.storage.opening import delta_options, open_file_system
 from sparktorch_assets.storage.patience import patient
 from sparktorch_assets.storage.scopes import StorageScopes, set_storage_options, storage_scopes
@@ -119,6 +121,36 @@ def test_an_address_with_options_of_its_own_is_refused():
     set_storage_options("s3://b", {"region": "eu"})
     with pytest.raises(ValueError, match=r"options of its own after a \?"):
         open_file_system("s3://b/x?region=us")
+
+
+@pytest.mark.promise("T185")
+@pytest.mark.parametrize("uri", ["s3://b/t#1", "s3://b/t#1/x", "file:///data/t#1", "file:///data/t?1"])
+def test_a_part_of_an_address_is_never_left_out(uri):
+    """`s3://b/t#1` and `s3://b/t#2` would be one table: `s3://b/t`."""
+    set_storage_options("s3://b", KEYS | {"region": "eu"})
+    with pytest.raises(TableError, match=r"in a URI, [#?] ends the path"):
+        Folder(uri)
+
+
+@pytest.mark.promise("T185")
+@pytest.mark.parametrize("root", ["s3://b/models#1", "file:///models#1"])
+def test_a_part_of_a_models_root_is_never_left_out(root):
+    with pytest.raises(TaskError, match="in a URI, # ends the path"):
+        ModelLoader(root)
+
+
+@pytest.mark.promise("T185")
+def test_a_number_sign_in_a_name_is_written_as_its_code():
+    set_storage_options("s3://b", KEYS | {"region": "eu"})
+    assert Folder("s3://b/t%231").root == "b/t#1"
+
+
+@pytest.mark.promise("T185")
+@pytest.mark.parametrize(("uri", "code"), [("s3://b/t#1", "%23"), ("s3://b/t?region=us", "%3F")])
+def test_options_are_not_for_more_than_their_address_says(uri, code):
+    with pytest.raises(TaskError, match=f"if it is part of a name, write {code}"):
+        set_storage_options(uri, KEYS)
+    assert not storage_scopes().scopes
 
 
 @pytest.mark.promise("T147")

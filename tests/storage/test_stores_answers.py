@@ -1,12 +1,15 @@
 """What a store answers may repeat what it was sent: no error shows the secrets in it. Credentials reach Google's store."""
 
+import html
 import json
+import logging
 import os
 import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import quote, quote_plus
 from xml.sax.saxutils import escape
 
 import pyarrow as pa
@@ -15,10 +18,13 @@ from deltalake import DeltaTable
 from guarded_store import without_environment
 
 from sparktorch_assets.errors import TableError
+from sparktorch_assets.lake.files.folder import Folder
+from sparktorch_assets.lake.log import checkpoint
 from sparktorch_assets.lake.log.commit import commit_parts
+from sparktorch_assets.lake.log.own_metadata import keep_metadata
 from sparktorch_assets.lake.table import Table
 from sparktorch_assets.spark.worker_errors import find_marked, marked
-from sparktorch_assets.storage.hidden import hide_secrets
+from sparktorch_assets.storage.hidden import hide_secrets, without_store_secrets
 from sparktorch_assets.storage.scopes import StorageScopes, set_storage_options
 
 TOKEN, KEY = "t0k3n&c4n4ry/+=", "k3y<c4n4ry>"
@@ -61,7 +67,7 @@ def _nothing_else(monkeypatch, tmp_path):
 @pytest.fixture
 def repeats():
     """A store that answers as S3 does to an expired token: with the token."""
-    body = f"<Error><Code>InvalidToken</Code><Token-0>{escape(TOKEN)}</Token-0><Key>{escape(KEY)}</Key></Error>"
+    body = f"<Error><Code>InvalidToken</Code><Message>{escape(TOKEN)}</Message><Token-0>{escape(TOKEN)}</Token-0><Key>{escape(KEY)}</Key></Error>"
     with answering(400, body) as (endpoint, _):
         options = {"endpoint": endpoint, "allow_http": "true", "region": "eu", "aws_access_key_id": "id"}
         yield options | {"aws_secret_access_key": KEY, "aws_session_token": TOKEN}
@@ -119,6 +125,58 @@ def test_a_commit_that_a_store_refuses_shows_no_secret(repeats):
     with pytest.raises((TableError, OSError)) as caught:
         commit_parts("s3://b/t", pa.schema([("x", "int64")]), add=(), remove=(), metadata={}, read_version=None)
     assert "c4n4ry" not in shown(caught.value)
+
+
+@pytest.mark.promise("T150")
+def test_what_goes_wrong_after_a_commit_is_logged_without_secrets(repeats, caplog, monkeypatch):
+    """The commit has succeeded, so nothing is raised: neither by a checkpoint nor by our own file."""
+
+    class Delta:
+        def create_checkpoint(self) -> None:
+            DeltaTable("s3://b/t", storage_options=repeats)
+
+    set_storage_options("s3://b", repeats)
+    monkeypatch.setattr(checkpoint, "open_delta", lambda _: Delta())
+    with caplog.at_level(logging.DEBUG, "sparktorch_assets"):
+        checkpoint.keep_log_short(Folder("s3://b/t"), 10, {}, [])
+        keep_metadata(Folder("s3://b/t"), {})
+    assert ["***" in record.getMessage() for record in caplog.records] == [True, True]
+    assert "c4n4ry" not in caplog.text
+
+
+@pytest.mark.promise("T150")
+def test_a_listing_that_a_store_refuses_shows_no_secret(repeats):
+    set_storage_options("s3://b", repeats)
+    with pytest.raises(OSError, match=r"\*\*\*") as caught:
+        list(Folder("s3://b/t").files())
+    assert "c4n4ry" not in shown(caught.value)
+
+
+@pytest.mark.promise("T150")
+@pytest.mark.parametrize(
+    "spell",
+    [str, repr, json.dumps, quote_plus, html.escape, lambda secret: quote(secret, safe="").lower()],
+)
+def test_a_secret_is_hidden_however_it_is_spelled(spell):
+    secret = "k3y/ c4n4ry\"'\\"
+    set_storage_options("s3://b", {"aws_access_key_id": "id", "aws_secret_access_key": secret})
+    assert without_store_secrets(f"<{spell(secret)}>").strip("<>\"'") == "***"
+
+
+@pytest.mark.promise("T150")
+def test_a_secret_that_begins_with_another_one_is_hidden_whole():
+    """Nothing says which of the two is replaced first."""
+    for bucket, secret in (("b1", "k3y"), ("b2", "k3y-c4n4ry"), ("longer", "k3y")):
+        set_storage_options(f"s3://{bucket}", {"aws_access_key_id": "id", "aws_secret_access_key": secret})
+    assert without_store_secrets("<k3y-c4n4ry> <k3y>") == "<***> <***>"
+
+
+@pytest.mark.promise("T150")
+def test_the_signature_of_a_sas_token_is_hidden_wherever_it_stands():
+    token = "?sv=2022-11-02&sp=rl&sig=c4n4ry%2Bx%2F%3D&se=2027"
+    set_storage_options("az://c", {"account_name": "a", "sas_token": token})
+    text = without_store_secrets("GET /c?comp=list&se=2027&sig=c4n4ry%2Bx%2F%3D&sv=2022-11-02 (c4n4ry+x/=)")
+    assert text == "GET /c?comp=list&se=2027&sig=***&sv=2022-11-02 (***)"
 
 
 def service_account(path):

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from pyarrow import fs
 from sparktorch_assets.errors import TableError
 from sparktorch_assets.file_identity import FileIdentity, file_identity, object_identity
 from sparktorch_assets.masking import has_password, without_secrets
+from sparktorch_assets.storage.hidden import hide_secrets
 from sparktorch_assets.storage.opening import open_file_system
 
 STORE_THREADS = 32
@@ -58,6 +60,11 @@ class Folder:
         """The URI, or the absolute local path, whose meaning does not depend on the working directory."""
         self.is_local = local is not None
         if local is not None:
+            if self.uri.startswith("file:") and (sign := re.search("[#?]", self.uri)):
+                raise TableError(
+                    f"cannot open {uri!r}: in a URI, {sign[0]} ends the path. If it is part of the name, give the path without "
+                    f"file://"
+                )
             self.filesystem: fs.FileSystem = fs.LocalFileSystem()
             self.root = local
         else:
@@ -65,7 +72,7 @@ class Folder:
                 self.filesystem, self.root = open_file_system(self.uri)
             except (ValueError, OSError) as error:
                 raise TableError(
-                    f"cannot open {uri!r}: {error}. Give a local path, or a URI that pyarrow.fs knows"
+                    f"cannot open {uri!r}: {hide_secrets(error)}. Give a local path, or a URI that pyarrow.fs knows"
                 ) from error
 
     def full(self, path: str) -> str:
@@ -105,7 +112,12 @@ class Folder:
         """Every file below `path`, in no particular order; none if the folder does not exist."""
         selector = fs.FileSelector(self.full(path), recursive=recursive, allow_not_found=True)
         prefix = len(self.root.rstrip("/")) + 1
-        for found in self.filesystem.get_file_info(selector):
+        try:
+            listed = self.filesystem.get_file_info(selector)
+        except OSError as error:  # pyarrow repeats what the store answers
+            hide_secrets(error)
+            raise
+        for found in listed:
             if found.type == fs.FileType.File:
                 yield _entry(found.path[prefix:], found)
 

@@ -18,6 +18,7 @@ from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.log.expiry import delete_expired, retention_ms
 from sparktorch_assets.lake.log.on_disk import sync_checkpoint
 from sparktorch_assets.lake.log.snapshot import open_delta
+from sparktorch_assets.storage.hidden import hide_secrets
 
 _LOG = logging.getLogger(__name__)
 NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
@@ -55,7 +56,7 @@ def keep_log_short(folder: Folder, version: int, properties: Mapping[str, str], 
             folder.uri,
             version,
             type(error).__name__,
-            error,
+            hide_secrets(error),
         )
 
 

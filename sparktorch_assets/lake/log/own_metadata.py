@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 
 from sparktorch_assets.lake.files.folder import Folder
 from sparktorch_assets.lake.log.history import commit_infos
+from sparktorch_assets.storage.hidden import hide_secrets
 
 _LOG = logging.getLogger(__name__)
 METADATA_PREFIX = "sparktorch_assets."
@@ -41,7 +42,7 @@ def keep_metadata(folder: Folder, metadata: Mapping[str, str]) -> None:
         if folder.is_local:  # a store shows an object when it is complete
             folder.filesystem.move(folder.full(temporary), folder.full(_KEPT))
     except OSError as error:
-        _LOG.debug("the metadata of the last commit to %s are not kept: %s", folder.uri, error)
+        _LOG.debug("the metadata of the last commit to %s are not kept: %s", folder.uri, hide_secrets(error))
         with contextlib.suppress(OSError):
             folder.delete(temporary)
 

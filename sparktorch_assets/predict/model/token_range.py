@@ -12,10 +12,12 @@ from sparktorch_assets.predict.encode.encoded import EncodedFeature
 
 
 class TokenRange:
-    """The token ids that a network of transformers has embeddings for. Of other networks, nothing is known."""
+    """The token ids that a network of transformers has embeddings for. Of other networks, nothing is known; nor is it
+    known of one that contains a network of transformers which of several sequences of integers are its tokens."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         self._size = _embeddings(module)
+        self._is_whole = _input_embeddings(module) is not None
 
     def check(self, features: Sequence[EncodedFeature], tensors: Sequence[torch.Tensor]) -> None:
         """Check what the features' `collate` returned for a batch.
@@ -23,11 +25,18 @@ class TokenRange:
         Raises:
             IndexError: a token id is out of range.
         """
+        if self._size is None:
+            return
         place = 0
+        sequences = []
         for feature in features:
-            ids = tensors[place]
+            if feature.lengths_N is not None and not tensors[place].is_floating_point():
+                sequences.append(tensors[place])
             place += feature.arguments
-            if self._size is None or feature.lengths_N is None or ids.is_floating_point() or not ids.numel():
+        if len(sequences) > 1 and not self._is_whole:
+            return
+        for ids in sequences:
+            if not ids.numel():
                 continue
             low, high = (int(bound) for bound in torch.aminmax(ids))
             if low < 0 or high >= self._size:
@@ -35,14 +44,27 @@ class TokenRange:
 
 
 def _embeddings(module: torch.nn.Module) -> int | None:
+    """The size of the largest table that a token may be looked up in; `None` if there is no network of transformers."""
+    whole: set[torch.nn.Module] = set()
+    sizes, others = [], []
     for part in module.modules():
-        of_inputs = getattr(part, "get_input_embeddings", None)
-        if of_inputs is None:
+        if part in whole:
             continue
-        try:
-            found = of_inputs()
-        except (AttributeError, NotImplementedError):  # a network that takes no tokens
-            continue
-        if isinstance(found, torch.nn.Embedding):
-            return found.num_embeddings
-    return None
+        found = _input_embeddings(part)
+        if found is not None:  # its other tables are of positions and the like
+            whole.update(part.modules())
+            sizes.append(found.num_embeddings)
+        elif isinstance(part, torch.nn.Embedding):
+            others.append(part.num_embeddings)
+    return max(sizes + others) if sizes else None
+
+
+def _input_embeddings(module: torch.nn.Module) -> torch.nn.Embedding | None:
+    of_inputs = getattr(module, "get_input_embeddings", None)
+    if of_inputs is None:
+        return None
+    try:
+        found = of_inputs()
+    except (AttributeError, NotImplementedError):  # a network that takes no tokens
+        return None
+    return found if isinstance(found, torch.nn.Embedding) else None

@@ -13,7 +13,7 @@ import os
 import pickle
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -56,6 +56,12 @@ def ships_code(spark: "SparkSession") -> bool:
     if is_connect(spark):
         return "SPARK_LOCAL_REMOTE" not in os.environ
     return not is_local(setting(spark, "spark.master", "local"))
+
+
+def shipped_data(spark: "SparkSession", code: Iterable[str]) -> Mapping[str, str]:
+    """The data files that come with these pieces of code if the session ships code -> digest."""
+    packed = pack_code(code) if code and ships_code(spark) else None
+    return {} if packed is None else packed.data
 
 
 def with_code(spark: "SparkSession", function: BatchFunction, code: Iterable[str], group: str) -> BatchFunction:

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from sparktorch_assets.spark.session.shipped_code import shipped_data
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
@@ -40,7 +42,8 @@ def workers_for(spark: "SparkSession", code: Mapping[str, str]) -> Iterator[str]
     """
     context = getattr(spark, "_sc", None)
     with _lock:
-        name = f"{_PROCESS}-{_pool_for(code)}"
+        # Unpacked into one folder, so no two modules may have brought one file with different contents.
+        name = f"{_PROCESS}-{_pool_for({**code, **shipped_data(spark, code)})}"
         if context is None:
             yield name
             return

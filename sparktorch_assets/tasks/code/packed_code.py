@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
 from pathlib import Path, PurePath
@@ -51,6 +51,9 @@ class PackedCode:
     packages: tuple[str, ...]
     """The installed packages that the code imports, somewhere and perhaps under a condition."""
     files: int
+    data: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The archive's files that are no modules -> digest. Several modules may name one, so the digests of modules and of what
+    they name do not say whether two archives agree."""
 
 
 def pack_code(pieces: Iterable[str]) -> PackedCode | None:
@@ -58,7 +61,7 @@ def pack_code(pieces: Iterable[str]) -> PackedCode | None:
     finder = ModuleFinder()
     files: dict[str, bytes] = {}
     found: dict[str, str] = {}
-    modules = set()
+    modules, data = set(), {}
     for piece in pieces:
         module = module_of(piece)
         if not finder.is_users(module):
@@ -67,6 +70,8 @@ def pack_code(pieces: Iterable[str]) -> PackedCode | None:
         for start, path, content in _files_of(piece, module, finder):
             found[start] = _number(start)
             files[f"{found[start]}/{path}"] = content
+            if piece.endswith((FILES, TOGETHER)):
+                data[f"{found[start]}/{path}"] = hashlib.sha256(content).hexdigest()
     if not files:
         return None
     digest = hashlib.sha256()
@@ -78,6 +83,7 @@ def pack_code(pieces: Iterable[str]) -> PackedCode | None:
         starts=tuple(found[start] for start in sorted(found, key=_search_order)),
         packages=tuple(sorted(installed_packages(modules, finder))),
         files=len(files),
+        data=data,
     )
 
 

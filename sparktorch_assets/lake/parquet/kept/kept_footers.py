@@ -23,6 +23,7 @@ from sparktorch_assets.lake.files.data_file import DataFile
 from sparktorch_assets.lake.files.folder import STORE_THREADS, Folder
 from sparktorch_assets.lake.parquet.footers import Footer, remember, remembered
 from sparktorch_assets.lake.parquet.kept.footer_table import holds, name_of, packed_footers, unpacked_footers
+from sparktorch_assets.storage.hidden import hide_secrets
 
 _LOG = logging.getLogger(__name__)
 NAME = ".footers"
@@ -53,7 +54,7 @@ class KeptFooters:
         try:
             kept = dict(unpacked_footers(self._content()))
         except (OSError, ValueError, pa.ArrowException) as error:
-            _LOG.debug("no footers of the input of %s were kept: %s", self._folder.uri, error)
+            _LOG.debug("no footers of the input of %s were kept: %s", self._folder.uri, hide_secrets(error))
             return
         unknown = ((file, kept.get(name_of(file.uri))) for file in files if not self._knows(file))
         remember([(file, footer) for file, footer in unknown if footer is not None])
@@ -68,7 +69,7 @@ class KeptFooters:
             if not holds(self._content(), known):
                 self._write(packed_footers(known))
         except (OSError, pa.ArrowException, TableError) as error:
-            _LOG.debug("the footers of the input of %s are not kept: %s", self._folder.uri, error)
+            _LOG.debug("the footers of the input of %s are not kept: %s", self._folder.uri, hide_secrets(error))
 
     def _knows(self, file: DataFile) -> bool:
         found = remembered(file)

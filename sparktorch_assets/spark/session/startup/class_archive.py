@@ -71,10 +71,20 @@ class ClassArchive:
         for path in self.folder.glob(f"{self.key}-*.jsa"):
             with contextlib.suppress(OSError):  # another process has deleted it
                 if path.name == self.file_name(path):
-                    os.utime(path)  # the oldest ones are deleted
+                    self._note_use(path)
                     return path
                 path.unlink()
         return None
+
+    @staticmethod
+    def _note_use(path: Path) -> None:
+        """The archives that were used last are kept."""
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:  # a folder that is read-only, in the image of a container for instance
+            _LOG.debug("the use of %s is not noted: %s", path, error)
 
     def file_name(self, path: Path) -> str:
         """The name that an archive with the content of this file has."""
