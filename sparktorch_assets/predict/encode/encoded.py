@@ -4,7 +4,7 @@ Shapes: N rows of the window, B rows of a batch, T values (tokens) of the batch'
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -189,6 +189,16 @@ class RaggedFeature(EncodedFeature):
         types_BT = np.full(mask_BT.shape, self._type_padding, dtype=np.int64)
         types_BT[mask_BT] = self.types[places]
         return torch.from_numpy(values_BT), torch.from_numpy(mask_BT), torch.from_numpy(types_BT)
+
+
+def by_feature(
+    features: Sequence[EncodedFeature], tensors: Sequence[torch.Tensor]
+) -> Iterator[tuple[EncodedFeature, Sequence[torch.Tensor]]]:
+    """Each feature with its own of the tensors that all of them collated, one after the other."""
+    place = 0
+    for feature in features:
+        yield feature, tensors[place : place + feature.arguments]
+        place += feature.arguments
 
 
 def rows_of(tensor: torch.Tensor, rows: Rows) -> torch.Tensor:

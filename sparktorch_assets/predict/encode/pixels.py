@@ -34,6 +34,7 @@ class Normalization:
         self.mean_C11 = np.array(mean, dtype=np.float32).reshape(-1, 1, 1)
         self.std_C11 = np.array(std, dtype=np.float32).reshape(-1, 1, 1)
         self._shifts, self._scales = bool(self.mean_C11.any()), bool((self.std_C11 != 1).any())
+        self._constants: dict[torch.device, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 
     def scale(self, pixels_HWC: PixelArray, x_CHW: npt.NDArray[np.float32]) -> None:
         """Write the scaled and normalized pixels of one image to `x_CHW`."""
@@ -49,15 +50,25 @@ class Normalization:
 
     def of_bytes(self, pixels_NHWC: torch.Tensor) -> torch.Tensor:
         """The same of uint8 images, on their device."""
-        device = pixels_NHWC.device
-        # By a tensor on that device: torch multiplies by the reciprocal of a plain number, which rounds differently.
-        white = torch.tensor(255.0, device=device)
+        white, mean_C11, std_C11 = self._constants_on(pixels_NHWC.device)
         x_NCHW = pixels_NHWC.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(white)
         if self._shifts:
-            x_NCHW.sub_(torch.from_numpy(self.mean_C11).to(device))
+            x_NCHW.sub_(mean_C11)
         if self._scales:
-            x_NCHW.div_(torch.from_numpy(self.std_C11).to(device))
+            x_NCHW.div_(std_C11)
         return x_NCHW
+
+    def _constants_on(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """White, mean and standard deviation. They are copied once: to copy them to a GPU, the host waits for all that was
+        launched there. White is a tensor as well, since torch multiplies by the reciprocal of a plain number, which
+        rounds differently."""
+        if device not in self._constants:
+            white, mean_C11, std_C11 = (
+                torch.from_numpy(values).to(device)
+                for values in (np.array(255, dtype=np.float32), self.mean_C11, self.std_C11)
+            )
+            self._constants[device] = white, mean_C11, std_C11
+        return self._constants[device]
 
 
 class Canvas(Protocol):

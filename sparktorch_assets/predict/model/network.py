@@ -11,7 +11,7 @@ import torch
 
 from sparktorch_assets.errors import ModelError
 from sparktorch_assets.predict.batches.sizer import length_bucket
-from sparktorch_assets.predict.encode.encoded import EncodedFeature
+from sparktorch_assets.predict.encode.encoded import EncodedFeature, by_feature
 from sparktorch_assets.predict.failures import Rows
 from sparktorch_assets.predict.model.formats.generation import GeneratingNetwork
 from sparktorch_assets.predict.model.input_guard import InputGuard
@@ -189,12 +189,7 @@ class Network:
 
 def on_device(features: list[EncodedFeature], tensors: list[torch.Tensor]) -> list[torch.Tensor]:
     """The arguments of `forward`, from what the features' `collate` returned and was copied to the device."""
-    arguments: list[torch.Tensor] = []
-    place = 0
-    for feature in features:
-        arguments += feature.on_device(tensors[place : place + feature.arguments])
-        place += feature.arguments
-    return arguments
+    return [argument for feature, own in by_feature(features, tensors) for argument in feature.on_device(own)]
 
 
 def _call(module: torch.nn.Module, arguments: list[torch.Tensor], names: list[str | None]) -> Any:
@@ -206,9 +201,7 @@ def _call(module: torch.nn.Module, arguments: list[torch.Tensor], names: list[st
 
 def _mask(features: list[EncodedFeature], arguments: list[torch.Tensor]) -> torch.Tensor | None:
     """The mask of the first feature with lengths: the second of its arguments."""
-    place = 0
-    for feature in features:
+    for feature, own in by_feature(features, arguments):
         if feature.lengths_N is not None:
-            return arguments[place + 1] if place + 1 < len(arguments) else None
-        place += feature.arguments
+            return own[1] if len(own) > 1 else None
     return None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from sparktorch_assets.predict.encode.encoded import EncodedFeature
+from sparktorch_assets.predict.encode.encoded import EncodedFeature, by_feature
 
 
 class TokenRange:
@@ -27,12 +27,11 @@ class TokenRange:
         """
         if self._size is None:
             return
-        place = 0
-        sequences = []
-        for feature in features:
-            if feature.lengths_N is not None and not tensors[place].is_floating_point():
-                sequences.append(tensors[place])
-            place += feature.arguments
+        sequences = [
+            own[0]
+            for feature, own in by_feature(features, tensors)
+            if feature.lengths_N is not None and not own[0].is_floating_point()
+        ]
         if len(sequences) > 1 and not self._is_whole:
             return
         for ids in sequences:
